@@ -32,14 +32,15 @@ enum {
         VA_E_TAKEN, /* part of it belongs to an extent */
 };
 
+/* What a walk down by_gap looks at lies together. */
 struct va_extent {
         struct tree_node by_addr;
         struct tree_node by_gap; /* linked only while gap > 0 */
+        uint64_t gap;            /* free bytes between the end of this extent and the next one */
         uint64_t start, size;
-        uint64_t gap; /* free bytes between the end of this extent and the next one */
-        uint32_t
-                fit_max[VA_FITS]; /* most units of each class that an aligned extent can have in this subtree of gaps */
-        uint32_t flags;           /* the owner's */
+        uint32_t fit_max[VA_FITS]; /* most pages of an extent aligned to each class in this subtree of gaps; at most
+                                      UINT32_MAX */
+        uint32_t flags;            /* the owner's */
 };
 
 struct va_space {
@@ -50,7 +51,8 @@ struct va_space {
         struct va_extent head; /* of size zero, at start: owns the first gap */
 };
 
-/* -EINVAL when start or end is no multiple of VA_PAGE, or end <= start, or end - start > 2^57. */
+/* The space must not move afterwards. -EINVAL when start or end is no multiple of VA_PAGE, or end <= start, or end -
+ * start > 2^57. */
 int va_init(struct va_space *va, uint64_t start, uint64_t end);
 
 /* Takes `size` bytes (a multiple of VA_PAGE, not 0) into `ext`. 0, VA_E_FULL, or -EINVAL. */
