@@ -34,7 +34,7 @@ void account_init(struct account *a, struct account *parent, uint64_t max);
 void account_fini(struct account *a);
 
 /* Charges the account and all its ancestors, or none. Also refuses a sum that would overflow (as LEDGER_E_LIMIT).
- * `c` must be empty. A charge of 0 bytes is allowed and still names the account. */
+ * `c` must be empty (else -EINVAL). A charge of 0 bytes is allowed and still names the account. */
 int charge_take(struct charge *c, struct account *a, uint64_t bytes, struct account **ret_over);
 /* Gives all of it back. No-op on an empty charge. */
 void charge_drop(struct charge *c);

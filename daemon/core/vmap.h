@@ -58,12 +58,19 @@ struct step {
         uint64_t va, size;       /* the range of addresses whose translation changes */
         struct map_attrs attrs;  /* MAP and PROTECT: from now on */
         struct map_attrs before; /* UNMAP, CUT and PROTECT: until now */
-        /* The steps' own: mappings allocated while planning for the pieces that a split makes. */
+        /* The steps' own: mappings allocated while planning for the pieces that a split makes, what will
+         * follow a new mapping in the order, and the geometry of `mapping` before the step for the way back. */
         struct mapping *piece[2];
-        struct mapping saved; /* geometry of `mapping` before the step, for the way back */
+        struct mapping *next;
+        struct {
+                uint64_t va, size, offset;
+        } saved;
 };
 
-/* One operation's steps. Zero-initialised is empty. */
+/*
+ * The steps of one operation, or of several with plan_apply() after each. Zero-initialised is empty. From
+ * planning until commit or revert nothing else may change the vmap.
+ */
 struct plan {
         struct step *steps;
         uint32_t count, room;
@@ -82,23 +89,26 @@ void vmap_init(struct vmap *m);
 void vmap_clear(struct vmap *m);
 
 /* Each appends to `plan` (which must hold no unapplied steps) and changes nothing else. They return 0, one
- * of PLAN_E_* (then *ret_at, if given, is the first address at fault), or -ENOMEM / -EINVAL (size 0 or overflow);
+ * of PLAN_E_* (then *ret_at, if given, is the first address at fault), or -ENOMEM / -EINVAL (size 0, overflow of
+ * address or offset, unapplied steps);
  * on anything but 0 the plan is as before. */
 int plan_map(struct plan *plan, const struct vmap *m, uint64_t va, uint64_t size, struct backing *backing,
              uint64_t offset, struct map_attrs attrs, bool replace, uint64_t *ret_at);
 /* With `must_be_full` every byte of the range must be mapped; without, holes are passed over. */
 int plan_unmap(struct plan *plan, const struct vmap *m, uint64_t va, uint64_t size, bool must_be_full,
                uint64_t *ret_at);
-/* Every byte of the range must be mapped. The members of `attrs` that `which` names replace the old ones. */
+/* Every byte of the range must be mapped. The members of `attrs` that `which` names replace the old ones; a mapping
+ * that has them already gets no step and is not split. */
 enum { ATTR_ACCESS = 1, ATTR_PAT = 2, ATTR_KIND = 4 };
 int plan_protect(struct plan *plan, const struct vmap *m, uint64_t va, uint64_t size, struct map_attrs attrs,
                  unsigned which, uint64_t *ret_at);
 
 /* Puts the steps that are not applied yet in force. Cannot fail. */
 void plan_apply(struct plan *plan, struct vmap *m);
-/* Takes the last `count` applied steps back, latest first, and drops them. Cannot fail. */
+/* Takes the last `count` applied steps back (all, when there are fewer), latest first, and drops them together with
+ * those not applied. Cannot fail. */
 void plan_revert(struct plan *plan, struct vmap *m, uint32_t count);
-/* Forgets the steps and frees what they no longer need (mappings that went, pieces never used). */
+/* Forgets the steps and frees what they no longer need (mappings that went; steps that were never applied). */
 void plan_commit(struct plan *plan);
 /* Drops steps that were never applied. */
 void plan_drop_unapplied(struct plan *plan);

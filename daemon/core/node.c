@@ -1,0 +1,55 @@
+#include "core/node.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+void machine_fini(struct machine *m) {
+        for (uint32_t i = 0; i < m->count; i++)
+                alloc_free(m->nodes[i].links);
+        alloc_free(m->nodes);
+        *m = (struct machine){ 0 };
+}
+
+struct node_desc *machine_add(struct machine *m) {
+        struct node_desc *nodes;
+
+        if (m->count >= NODE_MAX)
+                return NULL;
+        nodes = alloc_grow(m->nodes, m->count * sizeof(*nodes), (m->count + 1) * sizeof(*nodes));
+        if (!nodes)
+                return NULL;
+        m->nodes = nodes;
+        nodes[m->count].numa = -1;
+        return &nodes[m->count++];
+}
+
+int machine_link(struct node_desc *n, const struct node_link *link) {
+        struct node_link *links;
+
+        links = alloc_grow(n->links, n->links_count * sizeof(*links), (n->links_count + 1) * sizeof(*links));
+        if (!links)
+                return -ENOMEM;
+        n->links = links;
+        links[n->links_count++] = *link;
+        return 0;
+}
+
+struct node_desc *machine_find(const struct machine *m, const char *name) {
+        for (uint32_t i = 0; i < m->count; i++)
+                if (strcmp(m->nodes[i].name, name) == 0)
+                        return &m->nodes[i];
+        return NULL;
+}
+
+bool machine_reaches(const struct machine *m, uint32_t from, uint32_t to) {
+        const struct node_desc *n = &m->nodes[from];
+
+        if (from == to || n->kind == NODE_HOST || m->nodes[to].kind == NODE_HOST)
+                return true;
+        for (uint32_t i = 0; i < n->links_count; i++)
+                if (n->links[i].to == to)
+                        return true;
+        return false;
+}

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a node is, before anything runs on it: plain data, from options, a recorded machine or this machine. */
+#define NODE_NAME_MAX 31
+#define NODE_MAX      256
+
+enum node_kind {
+        NODE_HOST = 1,
+        NODE_SOFT = 2,
+};
+
+struct node_link {
+        uint32_t to; /* index in the same table of nodes */
+        char type[12];
+        uint32_t weight;
+        uint64_t min_bandwidth, max_bandwidth; /* MB/s; 0: not stated */
+        bool peer;                             /* direct access between two devices, beside the io_links */
+};
+
+struct node_desc {
+        char name[NODE_NAME_MAX + 1];
+        enum node_kind kind;
+        bool faults;       /* soft: an access to what is elsewhere can be served (XNACK on) */
+        uint64_t capacity; /* bytes, a multiple of 4 KiB */
+        uint64_t hive;     /* 0: none */
+        char model[64];
+        int numa;                  /* host: the NUMA node of this machine its memory is bound to, -1: wherever */
+        uint64_t va_start, va_end; /* addresses that its spaces can show */
+        struct node_link *links;
+        uint32_t links_count;
+};
+
+struct machine {
+        struct node_desc *nodes;
+        uint32_t count;
+};
+
+/* Releases what the table owns (nodes and their links). */
+void machine_fini(struct machine *m);
+/* Appends a zeroed node. NULL: out of memory or NODE_MAX. */
+struct node_desc *machine_add(struct machine *m);
+/* Appends a link; -ENOMEM. */
+int machine_link(struct node_desc *n, const struct node_link *link);
+/* NULL: no node of that name. */
+struct node_desc *machine_find(const struct machine *m, const char *name);
+/* Do two nodes reach one another's memory directly: an io_link or p2p link between them, or one of them is a host node.
+ */
+bool machine_reaches(const struct machine *m, uint32_t from, uint32_t to);

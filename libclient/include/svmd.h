@@ -1,0 +1,455 @@
+#ifndef SVMD_H
+#define SVMD_H
+
+/*
+ * libsvmd: shared addresses over processes and devices, brokered by svmd.
+ *
+ *      svmd_connect()                attach to a partition: a slice of addresses, the same in every process
+ *      svmd_address_reserve()        1. reserve an address
+ *      svmd_mem_create()             2. create memory on a node
+ *      svmd_mem_map()                3. show it at the address, to the CPU or to a device's space
+ *      svmd_mem_set_access()         4. set access
+ *
+ * Conventions, which hold for every function unless it says otherwise:
+ *  - Sizes, offsets and addresses are bytes and multiples of SVMD_PAGE (4 KiB). Device memory may round up further:
+ *    svmd_mem_granularity() says to what.
+ *  - The return value is 0 or a positive SVMD_E_* code; svmd_error() then gives the sentence that goes with it,
+ *    usually written by the daemon. Outputs are untouched on failure.
+ *  - Functions may be called from any thread. Those of one session are sent in the order in which they are called.
+ *  - An object named by a handle (memory, space) belongs to the session; ending the session releases it.
+ *  - After fork() the child has none of the session: its calls return SVMD_E_FORKED, and the addresses are not mapped
+ *    there. It may connect anew. exec() ends the session (its descriptors are close-on-exec).
+ *  - A session survives a restart of svmd: calls in progress wait for the next svmd.
+ *  - Strings in results live as long as the call that hands them out (callbacks) or the session says.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SVMD_PAGE 4096ull
+
+typedef struct svmd_session svmd_session;
+typedef struct svmd_fence svmd_fence;
+typedef struct svmd_batch svmd_batch;
+typedef uint64_t svmd_mem;   /* a memory object; 0 is none */
+typedef uint64_t svmd_space; /* a device's address space; SVMD_CPU is this process */
+typedef uint32_t svmd_node;
+
+#define SVMD_CPU ((svmd_space)0)
+
+/* Codes; the same numbers as on the wire. docs/man/libsvmd.3 explains each. */
+enum {
+        SVMD_OK = 0,
+        SVMD_E_MALFORMED = 1,
+        SVMD_E_VERSION = 2,
+        SVMD_E_UNKNOWN_OP = 3,
+        SVMD_E_SHAPE = 4,
+        SVMD_E_DENIED = 5,
+        SVMD_E_NOT_ATTACHED = 6,
+        SVMD_E_SIZE = 7,
+        SVMD_E_ALIGN = 8,
+        SVMD_E_RANGE = 9,
+        SVMD_E_NO_SUCH = 10,
+        SVMD_E_FOREIGN = 11,
+        SVMD_E_NODE_KIND = 12,
+        SVMD_E_NO_NODE = 13,
+        SVMD_E_LIMIT = 14,
+        SVMD_E_NO_ROOM = 15,
+        SVMD_E_NO_VA = 16,
+        SVMD_E_TAKEN = 17,
+        SVMD_E_BUSY = 18,
+        SVMD_E_FD_COUNT = 19,
+        SVMD_E_FD_KIND = 20,
+        SVMD_E_QUOTA = 21,
+        SVMD_E_NOT_MAPPED = 22,
+        SVMD_E_ACCESS = 23,
+        SVMD_E_NO_LINK = 24,
+        SVMD_E_INTERRUPTED = 25,
+        SVMD_E_NO_MEMORY = 26,
+        SVMD_E_STORE = 27,
+        SVMD_E_JOURNAL = 28,
+        SVMD_E_GONE = 29,
+        SVMD_E_FORKED = 30,
+        SVMD_E_COLLISION = 31,
+        SVMD_E_UNSUPPORTED = 32,
+        SVMD_E_ABORTED = 33,
+        SVMD_E_TIMEOUT = 34,
+        SVMD_E_SYSTEM = 35,
+        SVMD_E_NAME = 36,
+        SVMD_E_INVALID = 37,
+};
+
+/* What the last failed call of this thread said: one sentence, valid until the thread's next call. Never NULL. */
+const char *svmd_error(void);
+/* "NO_ROOM" for SVMD_E_NO_ROOM; static. */
+const char *svmd_status_name(int code);
+/* The version of this library, "0.1.0"; static. */
+const char *svmd_version(void);
+
+enum { SVMD_ACCESS_NONE = 0, SVMD_ACCESS_READ = 1, SVMD_ACCESS_READ_WRITE = 3 };
+
+/* ---- sessions -------------------------------------------------------------------------------------------- */
+
+enum { SVMD_WINDOW_AUTO = 0, SVMD_WINDOW_PRIMARY = 1, SVMD_WINDOW_LOW = 2 };
+
+enum {
+        SVMD_CONNECT_NO_ATTACH = 1, /* queries and administration only: no partition, no addresses */
+};
+
+struct svmd_connect_options {
+        size_t size;           /* sizeof(struct svmd_connect_options) */
+        const char *socket;    /* NULL: $SVMD_SOCKET, else /run/svmd/svmd.sock */
+        const char *partition; /* NULL: $SVMD_PARTITION, else the caller's default partition */
+        const char *name;      /* what to call this client in lists; NULL: the program's name */
+        unsigned window;       /* SVMD_WINDOW_AUTO: low under ThreadSanitizer and MemorySanitizer, else primary */
+        unsigned flags;
+};
+
+struct svmd_session_info {
+        size_t size;
+        uint64_t id;
+        uint64_t base, length; /* the partition's slice of addresses; 0 when not attached */
+        uint64_t epoch;        /* grows each time another svmd takes over */
+        unsigned window;
+        int admin; /* the connection may administer */
+        char partition[64];
+        char domain[64];
+};
+
+/* Connects, attaches, and reserves the partition's slice in this process (PROT_NONE, not inherited over fork). A
+ * process may have several sessions, of partitions of one domain; two of the same partition share the slice. `opts` may
+ * be NULL. SVMD_E_COLLISION: the process already uses part of the slice; svmd_error() names what lies there. */
+int svmd_connect(svmd_session **ret, const struct svmd_connect_options *opts);
+/* Ends the session: everything it holds is released, its fences end as SVMD_E_GONE, its mappings go. No other thread
+ * may be using it. NULL is allowed. */
+void svmd_disconnect(svmd_session *s);
+/* Fills what fits into info->size. */
+int svmd_session_info(svmd_session *s, struct svmd_session_info *info);
+
+/* ---- events ---------------------------------------------------------------------------------------------- */
+
+enum {
+        SVMD_EVENT_RESERVATION = 1, /* `address`, `generation`: what an open reservation shows has changed */
+        SVMD_EVENT_GONE = 2,        /* `address`: an open reservation was freed by its owner */
+        SVMD_EVENT_EPOCH = 3,       /* `generation`: another svmd took over */
+        SVMD_EVENT_END = 4,         /* `code`, `text`: svmd ended the session */
+        SVMD_EVENT_DROPPED = 5,     /* `generation`: how many events this session was too slow for */
+        SVMD_EVENT_MONITOR = 6,     /* `what`, `text`, `partition`, `session`, `pid`, `time_ns`: see svmd_monitor() */
+};
+
+struct svmd_event {
+        unsigned type;
+        int code;
+        void *address;
+        uint64_t generation;
+        uint64_t time_ns; /* CLOCK_REALTIME */
+        uint64_t session;
+        uint32_t pid;
+        const char *what, *partition, *text; /* valid during the callback; never NULL */
+};
+
+typedef void (*svmd_event_fn)(svmd_session *s, const struct svmd_event *event, void *userdata);
+
+/* Called from svmd_dispatch() and from calls that wait, in the thread that calls them, with no lock held: the handler
+ * may call libsvmd. One handler a session; NULL removes it. */
+int svmd_set_event_handler(svmd_session *s, svmd_event_fn fn, void *userdata);
+/* Becomes readable when svmd_dispatch() has something to do. The session owns it: poll it, never read or close it. */
+int svmd_event_fd(svmd_session *s);
+/* Takes in what has arrived, without waiting: completes fences, brings the mappings of open reservations up to date,
+ * calls the event handler. SVMD_E_GONE when the session has ended. */
+int svmd_dispatch(svmd_session *s);
+
+/* ---- 1. addresses ---------------------------------------------------------------------------------------- */
+
+struct svmd_reserve_options {
+        size_t size;
+        const char *name; /* NULL: anonymous, ends with the session. Else other sessions of the partition open it */
+        unsigned mode;    /* named: like a file's, read and write bits of owner, group, others. 0 means 0600 */
+};
+
+/* Reserves `size` bytes of the partition's slice. `alignment`: 0 or a power of two up to 1 GiB. `address`: NULL, or
+ * exactly where (SVMD_E_TAKEN if that is not free). Nothing is accessible there until something is mapped. `opts` may
+ * be NULL. */
+int svmd_address_reserve(svmd_session *s, void **ret, size_t size, size_t alignment, void *address,
+                         const struct svmd_reserve_options *opts);
+/* Opens a named reservation, at the address where everyone has it, and maps what it shows. `access` is what this
+ * session can ever do with it: a reader cannot become a writer by mprotect. `ret_size` may be NULL. */
+int svmd_address_open(svmd_session *s, void **ret, size_t *ret_size, const char *name, unsigned access);
+/* Gives a reservation back (its owner: it ends for everyone) or closes it (one who opened it). `address` must be its
+ * start. */
+int svmd_address_free(svmd_session *s, void *address);
+
+struct svmd_address_info {
+        size_t size;
+        uint64_t reservation;
+        void *address;
+        size_t length;
+        uint64_t generation; /* changes whenever what the reservation shows changes */
+        uint64_t owner;      /* session that holds it */
+        char name[64];
+};
+/* What reservation contains `address`. SVMD_E_NO_SUCH: none does. */
+int svmd_address_query(svmd_session *s, const void *address, struct svmd_address_info *info);
+
+/* ---- 2. memory ------------------------------------------------------------------------------------------- */
+
+enum {
+        SVMD_MEM_SHAREABLE = 1, /* may be exported, and mapped to the CPU in a named reservation */
+};
+
+/* What `size` of svmd_mem_create() must be a multiple of on that node. */
+int svmd_mem_granularity(svmd_session *s, size_t *ret, svmd_node node);
+/* Creates zeroed memory on a node, taken from it and charged before this returns. */
+int svmd_mem_create(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, unsigned flags);
+/* Drops the handle. The memory goes when nothing maps it and nobody else imported it. */
+int svmd_mem_release(svmd_session *s, svmd_mem mem);
+/* Makes shareable memory importable by name, within the partition; `mode` as in svmd_reserve_options. */
+int svmd_mem_export(svmd_session *s, svmd_mem mem, const char *name, unsigned mode);
+/* The same as a token: whoever is passed this descriptor may import it with up to `access`, in any partition of the
+ * same domain. The caller owns the descriptor. */
+int svmd_mem_export_fd(svmd_session *s, int *ret_fd, svmd_mem mem, unsigned access);
+/* `ret_size` may be NULL. */
+int svmd_mem_import(svmd_session *s, svmd_mem *ret, size_t *ret_size, const char *name, unsigned access);
+/* `fd` stays the caller's. */
+int svmd_mem_import_fd(svmd_session *s, svmd_mem *ret, size_t *ret_size, int fd, unsigned access);
+
+/* ---- 3. mappings ----------------------------------------------------------------------------------------- */
+
+enum {
+        SVMD_MAP_REPLACE = 1, /* what is mapped there gives way; else an overlap is SVMD_E_TAKEN */
+};
+
+/* Shows [offset, offset + size) of `mem` at `address` of `space`, with no access yet unless `access` is given.
+ * SVMD_CPU: `address` lies in a reservation that this session can write, and `mem` is host memory. Else any address
+ * that the node can show (usually that of the reservation: one pointer everywhere). */
+int svmd_mem_map(svmd_session *s, svmd_space space, uint64_t address, size_t size, size_t offset, svmd_mem mem,
+                 unsigned access, unsigned flags);
+/* Holes in the range are passed over. When it returns, no device operation uses the old translation any more. */
+int svmd_mem_unmap(svmd_session *s, svmd_space space, uint64_t address, size_t size);
+
+enum { SVMD_SPARSE_DROP = 1, SVMD_SPARSE_REFUSE = 2 };
+/* Makes a range sparse: where nothing is mapped, a device reads zero, and a write is dropped or refused. The CPU
+ * (SVMD_CPU, SVMD_SPARSE_REFUSE only) reads zero through one mapping, and a write is SIGSEGV. */
+int svmd_sparse_map(svmd_session *s, svmd_space space, uint64_t address, size_t size, unsigned writes);
+int svmd_sparse_unmap(svmd_session *s, svmd_space space, uint64_t address, size_t size);
+
+int svmd_space_create(svmd_session *s, svmd_space *ret, svmd_node node);
+int svmd_space_destroy(svmd_session *s, svmd_space space);
+
+struct svmd_translation {
+        size_t size;
+        int valid, sparse;
+        unsigned access, pat, kind;
+        svmd_node node;  /* whose memory is shown */
+        uint64_t offset; /* where in that node's pool, or in the memory's file */
+};
+/* What the device's own page table says of an address. Not for SVMD_CPU. */
+int svmd_translate(svmd_session *s, svmd_space space, uint64_t address, struct svmd_translation *ret);
+
+/* ---- 4. access and attributes ---------------------------------------------------------------------------- */
+
+int svmd_mem_set_access(svmd_session *s, svmd_space space, uint64_t address, size_t size, unsigned access);
+/* The driver's own attributes of a mapping (page attribute index, kind), kept per page. Soft nodes know pat 0 to 15 and
+ * kind 0 to 255 and report them in svmd_translate(). */
+int svmd_mem_set_attributes(svmd_session *s, svmd_space space, uint64_t address, size_t size, unsigned pat,
+                            unsigned kind);
+
+/* ---- vectors --------------------------------------------------------------------------------------------- */
+
+enum {
+        SVMD_BEST_EFFORT = 0,    /* each operation by itself */
+        SVMD_ALL_OR_NOTHING = 1, /* the first failure undoes the others */
+        SVMD_DRY_RUN = 2,        /* says what would be, changes nothing */
+};
+
+struct svmd_result {
+        int code;
+        uint64_t id;      /* of what was created: memory, space */
+        uint64_t address; /* of what was reserved */
+};
+
+/* A vector of 1 to 1024 operations, sent as one message. Not thread-safe by itself. Allocates; svmd_batch_free() frees.
+ * The functions that add return the operation's index, or a negative SVMD_E_* code. */
+int svmd_batch_new(svmd_session *s, svmd_batch **ret);
+void svmd_batch_free(svmd_batch *b);
+int svmd_batch_reserve(svmd_batch *b, size_t size, size_t alignment, void *address);
+int svmd_batch_free_address(svmd_batch *b, void *address);
+int svmd_batch_mem_create(svmd_batch *b, size_t size, svmd_node node, unsigned flags);
+int svmd_batch_mem_release(svmd_batch *b, svmd_mem mem);
+int svmd_batch_map(svmd_batch *b, svmd_space space, uint64_t address, size_t size, size_t offset, svmd_mem mem,
+                   unsigned access, unsigned flags);
+int svmd_batch_unmap(svmd_batch *b, svmd_space space, uint64_t address, size_t size);
+int svmd_batch_set_access(svmd_batch *b, svmd_space space, uint64_t address, size_t size, unsigned access);
+/* Sends the vector, waits, and empties it for the next use. `results` (may be NULL) takes one entry an operation.
+ * Returns 0 if all succeeded, else the code of the first that failed; svmd_error() is that one's sentence. */
+int svmd_batch_submit(svmd_batch *b, unsigned mode, struct svmd_result *results);
+
+/* ---- device operations ----------------------------------------------------------------------------------- */
+
+enum {
+        SVMD_DEVICE_FILL = 1,    /* dst, length, value: the low byte */
+        SVMD_DEVICE_COPY = 2,    /* dst, src, length; ranges that overlap are SVMD_E_RANGE */
+        SVMD_DEVICE_COMPARE = 3, /* dst, src, length -> value: offset of the first difference, or length */
+        SVMD_DEVICE_SUM = 4,     /* src, length (of 8): sum of the 64-bit words -> value */
+        SVMD_DEVICE_CHASE = 5,   /* src: first pointer; length: most hops; value: offset of the pointer in each record
+                                    -> value: hops made, address: last record reached */
+        SVMD_DEVICE_ATOMIC_ADD = 6, /* dst (of 8), value -> value: before */
+};
+
+enum {
+        SVMD_SUBMIT_EVENTFD = 1, /* the fence has an eventfd: svmd_fence_eventfd() */
+};
+
+struct svmd_device_op {
+        size_t size;
+        unsigned op;
+        unsigned flags;
+        svmd_space space;
+        uint64_t dst, src, length, value;
+};
+
+/* The outcome of a fence. A node without faults ends an operation on what is not mapped in its space with
+ * SVMD_E_NOT_MAPPED, also where the CPU has it mapped. */
+struct svmd_fence_result {
+        int code;
+        uint64_t value, address;
+};
+
+/* Starts the operation on the device that the space belongs to. Operations of one space run in order. */
+int svmd_submit(svmd_session *s, svmd_fence **ret, const struct svmd_device_op *op);
+/* Waits until the fence is done, at most `timeout_ms` (-1: for ever; 0: just looks): SVMD_E_TIMEOUT when it is not.
+ * Otherwise the operation's own code, with svmd_error() its sentence, and *ret filled (may be NULL). Any number of
+ * times. */
+int svmd_fence_wait(svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret);
+/* Readable once the fence is done, without svmd_dispatch(). Owned by the fence. -1 if it was not asked for. */
+int svmd_fence_eventfd(svmd_fence *f);
+/* Any time before its session ends; the operation goes on. NULL is allowed. */
+void svmd_fence_free(svmd_fence *f);
+
+/* ---- queries --------------------------------------------------------------------------------------------- */
+
+enum { SVMD_NODE_HOST = 1, SVMD_NODE_SOFT = 2 };
+
+/* Rows are handed to a callback; a non-zero return ends the walk and becomes the function's result. `row` and its
+ * strings live during the call. The callback must not call libsvmd on the same session. */
+struct svmd_node_row {
+        svmd_node id;
+        const char *name, *model;
+        unsigned kind;
+        int faults, online;
+        uint64_t capacity, used, hive, pool_bytes, spaces, ops, va_start, va_end;
+        uint64_t limits; /* partitions with a limit on this node */
+};
+typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
+int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);
+
+struct svmd_link_row {
+        svmd_node from, to;
+        const char *type;
+        uint32_t weight;
+        uint64_t min_bandwidth, max_bandwidth; /* MB/s as the machine states it; 0: not stated */
+        int peer;                              /* direct access between two devices */
+};
+typedef int (*svmd_link_fn)(const struct svmd_link_row *row, void *userdata);
+int svmd_query_links(svmd_session *s, svmd_node node, svmd_link_fn fn, void *userdata);
+
+struct svmd_use_row {
+        const char *partition, *client;
+        uint64_t session; /* 0: the row is the whole partition */
+        uint32_t pid, uid;
+        svmd_node node;
+        uint64_t used, peak, max; /* max UINT64_MAX: no limit */
+};
+typedef int (*svmd_use_fn)(const struct svmd_use_row *row, void *userdata);
+/* Limits and use of the session's own partition, a row a node. */
+int svmd_query_limits(svmd_session *s, svmd_use_fn fn, void *userdata);
+
+struct svmd_status {
+        size_t size;
+        char version[32];
+        uint32_t pid;
+        int keeper;
+        uint64_t uptime_ms, epoch, nodes, partitions, sessions, reservations, memories, mappings, spaces, requests,
+                refusals, journal_used, journal_size;
+};
+int svmd_query_status(svmd_session *s, struct svmd_status *ret);
+
+enum { SVMD_FINDING_GOOD = 0, SVMD_FINDING_NOTE = 1, SVMD_FINDING_WARNING = 2, SVMD_FINDING_FAILURE = 3 };
+typedef int (*svmd_finding_fn)(const char *id, unsigned level, const char *text, void *userdata);
+/* What svmd found out about this machine and its own rights. */
+int svmd_query_findings(svmd_session *s, svmd_finding_fn fn, void *userdata);
+
+/* ---- administration (a session on admin.sock) ------------------------------------------------------------ */
+
+struct svmd_limit {
+        svmd_node node;
+        uint64_t max;
+};
+
+struct svmd_partition_options {
+        size_t size;
+        uint64_t length;    /* multiple of 4 GiB; 0: the configured default */
+        unsigned window;    /* SVMD_WINDOW_PRIMARY or _LOW */
+        const char *domain; /* NULL: "default" */
+        uint32_t uid, gid;
+        unsigned mode; /* who may attach by name: read bits of owner, group, others; 0 means 0600 */
+        const struct svmd_limit *limits;
+        size_t limits_count;
+        int dry_run;
+};
+/* `ret_base` may be NULL. */
+int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_partition_options *opts,
+                          uint64_t *ret_base);
+
+enum { SVMD_SET_OWNER = 1, SVMD_SET_MODE = 2 };
+/* Changes the limits that are given, and what `set` names (SVMD_SET_*). */
+int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_partition_options *opts, unsigned set);
+/* A partition with sessions is SVMD_E_BUSY unless `end_sessions`. */
+int svmd_partition_delete(svmd_session *s, const char *name, int end_sessions, int dry_run);
+
+struct svmd_partition_row {
+        const char *name, *domain;
+        uint64_t base, length;
+        unsigned window, mode;
+        uint32_t uid, gid;
+        uint64_t sessions, reservations, reserved_bytes;
+        const struct svmd_use_row *nodes; /* one a node that is used or limited */
+        size_t nodes_count;
+};
+typedef int (*svmd_partition_fn)(const struct svmd_partition_row *row, void *userdata);
+/* `name` NULL: all. */
+int svmd_query_partitions(svmd_session *s, const char *name, svmd_partition_fn fn, void *userdata);
+
+struct svmd_session_row {
+        uint64_t id;
+        const char *partition, *client;
+        uint32_t pid, uid, gid;
+        uint64_t reservations, memories, spaces, requests, refusals, dropped_events;
+};
+typedef int (*svmd_session_fn)(const struct svmd_session_row *row, void *userdata);
+int svmd_query_sessions(svmd_session *s, const char *partition, svmd_session_fn fn, void *userdata);
+int svmd_session_kill(svmd_session *s, uint64_t session, int dry_run);
+
+struct svmd_reservation_row {
+        uint64_t id, address, length, session, mapped, generation;
+        const char *name, *partition;
+        uint32_t uid, gid, openers;
+        unsigned mode;
+};
+typedef int (*svmd_reservation_fn)(const struct svmd_reservation_row *row, void *userdata);
+/* In address order. On a client's session `partition` must be NULL: its own. */
+int svmd_query_reservations(svmd_session *s, const char *partition, svmd_reservation_fn fn, void *userdata);
+/* Use per session and per partition (`partition` NULL: all), a row a node that is used. */
+int svmd_query_usage(svmd_session *s, const char *partition, svmd_use_fn fn, void *userdata);
+/* From now on SVMD_EVENT_MONITOR events come. */
+int svmd_monitor(svmd_session *s, int on);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
