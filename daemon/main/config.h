@@ -1,0 +1,49 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/node.h"
+
+/*
+ * Options of svmd: one table gives the command line, the configuration file, --help and the man page.
+ * Order of precedence: command line, drop-ins (DIR.d/ *.conf in order of their names, beside the file), file, defaults.
+ */
+struct config {
+        char *config_file;                     /* default /etc/svmd/svmd.conf; absent is no error unless it was named */
+        char *runtime_dir;                     /* /run/svmd */
+        char *state_dir;                       /* /var/lib/svmd */
+        char *machine_dir;                     /* a recorded machine, NULL: none */
+        bool machine_faults;                   /* its devices have faults */
+        char *sys_root, *proc_root, *dev_root; /* /sys, /proc, /dev */
+        char *keeper_program;                  /* NULL: svmd-keeper beside svmd, else in libexec */
+        char *admin_group;                     /* svmd-admin; who may use admin.sock beside svmd's own user */
+        uint64_t default_partition_size;       /* 64 GiB; multiple of 4 GiB */
+        uint64_t journal_size;                 /* 1 GiB; both halves together */
+        uint64_t host_capacity;                /* 0: what the machine has; else split over the host nodes */
+        uint32_t max_sessions;                 /* 15000 */
+        uint32_t max_sessions_per_uid;         /* 4096; the daemon's own uid has no bound */
+        uint64_t max_objects_per_session;      /* 1048576: reservations, memories, spaces, mappings */
+        int log_level;                         /* LOG_INFO */
+        bool check_only;                       /* --check-config */
+        struct machine soft;                   /* --soft-node and [node NAME]: nodes without links */
+        struct default_limit {
+                char node[NODE_NAME_MAX + 1]; /* "*": every node without one of its own */
+                uint64_t max;
+        } * default_limits; /* of default partitions: --default-limit NODE=SIZE */
+        uint32_t default_limits_count;
+};
+
+enum {
+        _CONFIG_E_OK,
+        CONFIG_E_DONE, /* --help or --version was printed; end with 0 */
+        CONFIG_E_BAD,  /* a sentence was written to `err`: for a file "FILE:LINE: what was expected"; end with 2 */
+};
+
+/* Sizes take K, M, G, T (powers of 1024). */
+int config_load(struct config *c, int argc, char **argv, FILE *out, FILE *err);
+void config_fini(struct config *c);
+/* The table as an mdoc list, for svmd.8 and svmd.conf.5. */
+void config_print_mdoc(FILE *out, bool for_file);

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What outlives a boot: partitions and their limits, in STATE_DIR/state.db (SQLite, WAL, synchronous=FULL).
+ * A call returns when the disk has it, so they are made from a worker thread, one at a time, never from the loop.
+ * The schema has a version; older files are upgraded in one transaction, newer or damaged ones are refused and left as
+ * they are. `why` gets a sentence with what to do.
+ */
+struct store;
+
+struct store_limit {
+        char node[32];
+        uint64_t max;
+};
+
+struct store_partition {
+        char name[64];
+        char domain[64];
+        uint32_t window; /* the wire's numbers: 0 primary, 1 low */
+        uint64_t base, size;
+        uint32_t uid, gid, mode;
+        struct store_limit *limits;
+        uint32_t limits_count;
+};
+
+int store_open(struct store **ret, const char *state_dir, char *why, size_t why_size);
+void store_close(struct store *s);
+
+/* Every partition, ordered by name. What is handed over lives during the call. */
+typedef int (*store_fn)(void *userdata, const struct store_partition *p);
+int store_each(struct store *s, store_fn fn, void *userdata, char *why, size_t why_size);
+
+/* Writes the partition and exactly these limits, new or changed. -ENOSPC, -EIO, -EROFS ...: nothing changed. */
+int store_put(struct store *s, const struct store_partition *p, char *why, size_t why_size);
+int store_remove(struct store *s, const char *name, char *why, size_t why_size);
