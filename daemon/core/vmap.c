@@ -30,13 +30,10 @@ struct mapping *vmap_first_from(const struct vmap *m, uint64_t va) {
 
         while (n) {
                 struct mapping *e = mapping_of(n);
+                bool below = mapping_end(e) <= va;
 
-                if (mapping_end(e) > va) {
-                        first = e;
-                        n = n->child[0];
-                } else {
-                        n = n->child[1];
-                }
+                first = below ? first : e;
+                n = n->child[below];
         }
         return first;
 }

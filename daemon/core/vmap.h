@@ -34,9 +34,9 @@ struct map_attrs {
 
 struct mapping {
         struct tree_node node;
+        uint64_t va, size, offset; /* beside the node: a search reads both */
         struct list by_backing;
         struct backing *backing;
-        uint64_t va, size, offset;
         struct map_attrs attrs;
 };
 
