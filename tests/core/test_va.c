@@ -405,21 +405,21 @@ static void test_free_and_put_back(void **state) {
 static void test_beyond_16_tib(void **state) {
         struct va_space va;
         struct va_extent wall[3], e[4];
-        uint64_t most = (uint64_t)UINT32_MAX * VA_PAGE, third;
+        uint64_t most = (uint64_t)UINT32_MAX * VA_PAGE, base;
 
         assert_int_equal(va_init(&va, VA_PAGE, 1ull << 56), 0);
-        /* A gap that fits exactly the most that a summary counts, one of a page more, and one of 20 TiB less a page. */
-        assert_int_equal(va_alloc_at(&va, &wall[0], GIB + most, GIB), 0);
-        third = (wall[0].start + 3 * GIB) & -GIB;
-        assert_int_equal(va_alloc_at(&va, &wall[1], third + most + VA_PAGE, GIB), 0);
+        /* Gaps that fit the most that a summary counts, a page more, and 20 TiB less a page; the rest is larger. */
+        assert_int_equal(va_alloc_at(&va, &wall[0], GIB + most, GIB + 2 * VA_PAGE), 0);
+        base = (wall[0].start + wall[0].size + GIB - 1) & -GIB;
+        assert_int_equal(va_alloc_at(&va, &wall[1], base + most + VA_PAGE, GIB), 0);
         assert_int_equal(va_alloc(&va, &e[0], most, GIB), 0);
         assert_int_equal(e[0].start, GIB);
-        third = (wall[1].start + 3 * GIB) & -GIB;
-        assert_int_equal(va_alloc_at(&va, &wall[2], third + 20 * TIB - VA_PAGE, VA_PAGE), 0);
+        base = (wall[1].start + wall[1].size + GIB - 1) & -GIB;
+        assert_int_equal(va_alloc_at(&va, &wall[2], base + 20 * TIB - VA_PAGE, VA_PAGE), 0);
         assert_int_equal(va_alloc(&va, &e[1], 20 * TIB, GIB), 0);
         assert_true(e[1].start > wall[2].start);
         assert_int_equal(va_alloc(&va, &e[2], 20 * TIB - VA_PAGE, GIB), 0);
-        assert_int_equal(e[2].start, third);
+        assert_int_equal(e[2].start, base);
         assert_int_equal(va_alloc(&va, &e[3], most + VA_PAGE, 2 * MIB), 0);
         assert_true(e[3].start > wall[0].start && e[3].start < wall[1].start);
         assert_int_equal(va_check(&va), 0);
