@@ -1,0 +1,95 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "core/ids.h"
+#include "core/ledger.h"
+#include "core/va.h"
+#include "core/vmap.h"
+
+struct state;
+struct session;
+struct partition;
+struct name;
+
+/* What memory lies in: the pool of a soft node, an arena that a session's plain host memory shares, or one object's
+ * own. */
+enum file_kind { FILE_POOL = 1, FILE_ARENA = 2, FILE_OWN = 3 };
+
+struct file {
+        struct object object;
+        enum file_kind kind;
+        uint32_t node;
+        struct session *session; /* arenas */
+        struct list by_session;
+        struct va_space slots; /* offsets in the file, shifted by FILE_BASE so that 0 is no offset */
+        void *memfile;         /* the service's */
+};
+#define FILE_BASE VA_PAGE
+
+/* A session's handle on memory. The creator's is part of the memory object. */
+struct holding {
+        struct session *session;
+        struct memory *memory;
+        struct list by_session, by_memory;
+        unsigned access;
+};
+
+/*
+ * Memory on a node: charged, and committed, from its creation on. Lives while somebody holds it or a mapping shows it.
+ * Its bytes are the concatenation of its extents; host memory has one.
+ */
+struct memory {
+        struct object object;
+        struct partition *partition;
+        uint32_t node;
+        bool shareable, has_token, doomed;
+        uint64_t size;
+        struct charge charge;
+        struct backing backing;
+        struct file *file;
+        struct va_extent extent; /* the first; the others only where a pool is fragmented */
+        struct va_extent *more;
+        uint32_t more_count;
+        struct list holdings;
+        struct holding creator;
+        struct name *name;
+        struct list by_doomed;
+        uint64_t token[4]; /* random; whoever knows it may import */
+        unsigned token_access;
+};
+
+/* Not linked to ids; no slots. NULL: out of memory. `slots` is how a file's offsets are counted. */
+struct file *file_new(uint64_t id, enum file_kind kind, uint32_t node, uint64_t size);
+void file_free(struct file *f);
+
+enum {
+        _MEMORY_E_OK,
+        MEMORY_E_FULL, /* the file has not that many free bytes */
+};
+
+/* Not linked, not charged, no extents. NULL: out of memory. */
+struct memory *memory_new(uint64_t id, struct partition *p, uint32_t node, uint64_t size);
+/* Takes extents for all of memory->size out of its file: one if there is a gap of that size, else the largest gaps
+ * first
+ * (`scatter`), else MEMORY_E_FULL. -ENOMEM. On anything but 0 nothing is taken. */
+int memory_take_extents(struct memory *m, struct file *f, bool scatter);
+/* Takes exactly these, as a journal says. -ENOMEM, -EINVAL. */
+int memory_take_extents_at(struct memory *m, struct file *f, const uint64_t (*extents)[2], uint32_t count);
+/* Gives extents and charge back and frees it; it must be unlinked, unheld and unmapped. */
+void memory_free(struct memory *m);
+/* The i-th extent, or NULL. */
+const struct va_extent *memory_extent(const struct memory *m, uint32_t i);
+
+/* In and out of ids and counts. Room in ids must have been reserved. */
+void memory_link(struct state *s, struct memory *m);
+void memory_unlink(struct state *s, struct memory *m);
+bool memory_unused(const struct memory *m);
+
+void holding_init(struct holding *h, struct memory *m, struct session *session, unsigned access);
+void holding_link(struct holding *h);
+void holding_unlink(struct holding *h);
+struct holding *holding_find(const struct memory *m, const struct session *session);
+struct memory *memory_of(struct backing *b);

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/tree.h"
+#include "core/va.h"
+
+struct state;
+struct account;
+struct name;
+
+enum { WINDOW_PRIMARY = 0, WINDOW_LOW = 1, WINDOWS = 2 };
+
+/* Partitions that may share memory: their slices never overlap. Lives while it has partitions. */
+struct domain {
+        struct list by_state;
+        struct va_space window[WINDOWS];
+        uint64_t partitions;
+        char name[64];
+};
+
+/* A slice of a domain's window, with an owner, and a limit and an account per node. */
+struct partition {
+        struct name *name; /* its text is the partition's, owner and mode say who may attach */
+        struct domain *domain;
+        uint32_t window;
+        bool ready; /* the store has it; until then only its creator's request knows it */
+        bool ending;
+        struct va_extent slice;
+        struct va_space va;       /* of reservations, inside the slice */
+        struct account *accounts; /* one a node */
+        struct tree reservation_names, memory_names;
+        struct list sessions;
+        uint64_t sessions_count, reservations_count;
+        uint64_t memories_count; /* also those that outlive their session */
+        void *listener;          /* the transport's */
+};
+
+enum {
+        _PARTITION_E_OK,
+        PARTITION_E_NAME,    /* the name is taken */
+        PARTITION_E_FULL,    /* the window has no free run of that size */
+        PARTITION_E_OVERLAP, /* the given base is taken or outside of the window */
+};
+
+struct partition_args {
+        const char *name, *domain;
+        uint32_t window;
+        uint64_t base; /* 0: anywhere */
+        uint64_t size; /* multiple of 4 GiB */
+        uint32_t uid, gid, mode;
+};
+
+/* Makes it and takes its slice, not linked. PARTITION_E_*, -ENOMEM, -EINVAL. */
+int partition_new(struct partition **ret, struct state *s, const struct partition_args *args);
+void partition_link(struct state *s, struct partition *p);
+/* Nothing may be left in it. Unlinks it if it is linked. */
+void partition_free(struct state *s, struct partition *p);
+
+struct partition *partition_find(const struct state *s, const char *name);
+/* In order of names; `after` need not exist. NULL: no more. */
+struct partition *partition_after(const struct state *s, const char *after);

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "core/ids.h"
+#include "core/residency.h"
+#include "core/va.h"
+#include "core/vmap.h"
+
+struct state;
+struct session;
+struct partition;
+struct name;
+struct imap;
+
+/*
+ * A range of a partition's addresses. Anonymous, it ends with its session. Named, others of the partition open it, and
+ * it lives until its owner frees it or the last session that has it open ends.
+ *
+ * There can be a million of them: what only named ones need is behind a pointer.
+ */
+struct reservation {
+        struct object object;
+        struct va_extent va;
+        struct partition *partition;
+        struct session *owner; /* NULL: a named one whose owner's session has ended */
+        struct list by_owner;
+        uint64_t generation;               /* changes whenever what it shows to the CPU changes */
+        struct reservation_shared *shared; /* named */
+        struct vmap cpu;
+        struct imap *sparse; /* of the CPU */
+};
+
+struct reservation_shared {
+        struct name *name;
+        struct list openings;
+        uint32_t openings_count;
+};
+
+struct opening {
+        struct session *session;
+        struct reservation *reservation;
+        struct list by_session, by_reservation;
+        unsigned access;
+};
+
+enum {
+        _RESERVATION_E_OK,
+        RESERVATION_E_NAME,  /* the name is taken */
+        RESERVATION_E_FULL,  /* no gap is large enough */
+        RESERVATION_E_TAKEN, /* something lies at the address, or it is outside of the slice */
+};
+
+struct reservation_args {
+        uint64_t id, address, size, align; /* address 0: anywhere */
+        uint64_t generation;
+        const char *name; /* NULL or "": anonymous */
+        uint32_t uid, gid, mode;
+};
+
+/* Takes the addresses and links it to partition, session (may be NULL) and ids. RESERVATION_E_*, -ENOMEM, -EINVAL. */
+int reservation_new(struct reservation **ret, struct state *s, struct partition *p, struct session *owner,
+                    const struct reservation_args *args);
+/* Takes it out of ids, names and addresses; link puts it back as it was (nobody may have taken its place). */
+void reservation_unlink(struct state *s, struct reservation *r);
+void reservation_link(struct state *s, struct reservation *r);
+/* An unlinked one, without mappings, openings or sparse ranges. */
+void reservation_free(struct reservation *r);
+
+/* NULL: out of memory. */
+struct opening *opening_new(struct reservation *r, struct session *session, unsigned access);
+void opening_link(struct opening *o);
+void opening_unlink(struct opening *o);
+struct opening *opening_find(const struct reservation *r, const struct session *session);
+/* What the session may do with it: SVMD's access numbers; 0 when it has not opened it. */
+unsigned reservation_access(const struct reservation *r, const struct session *session);
+
+struct reservation *reservation_by_name(const struct partition *p, const char *name);
+/* The one that contains the address, or NULL. */
+struct reservation *reservation_at(const struct partition *p, uint64_t address);
+struct reservation *reservation_of(struct va_extent *e);

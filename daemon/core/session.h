@@ -1,0 +1,50 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "core/ids.h"
+#include "core/name.h"
+
+struct state;
+struct partition;
+struct account;
+
+/* One connection of one process; once attached, to a partition. Idle it is this struct and its groups. */
+struct session {
+        struct object object;
+        struct partition *partition; /* NULL: not attached */
+        struct list by_partition, by_state;
+        struct list reservations; /* owned: struct reservation.by_owner */
+        struct list openings;     /* of others' named reservations */
+        struct list holdings;     /* of memory */
+        struct list spaces, files, fences;
+        struct account *accounts; /* one a node, made with the first charge */
+        struct credentials who;
+        uint32_t pid;
+        bool admin, monitor, ending, resumed;
+        char *client;
+        uint64_t objects; /* counted against its quota */
+        uint64_t reservations_count, memories_count, spaces_count, fences_count;
+        uint64_t requests, refusals, dropped, dropped_total;
+        uint64_t last_request;
+        void *connection; /* the transport's */
+        void *replies;    /* the service's: answers that may be asked for again */
+};
+
+struct session_args {
+        uint64_t id;
+        uint32_t pid;
+        struct credentials who; /* groups are copied */
+        bool admin;
+};
+
+int session_new(struct session **ret, struct state *s, const struct session_args *args);
+/* Nothing may be left in it. */
+void session_free(struct state *s, struct session *session);
+/* -ENOMEM */
+int session_set_client(struct session *session, const char *client);
+void session_attach(struct session *session, struct partition *p);
+/* Makes the accounts if need be, and returns the one of the node; NULL: out of memory. */
+struct account *session_account(struct state *s, struct session *session, uint32_t node);

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/tree.h"
+#include "core/ids.h"
+#include "core/ledger.h"
+
+/*
+ * Everything svmd knows, as plain objects that hang together:
+ *
+ *      state -- node (account, pool)
+ *        |
+ *        +-- domain -- window of addresses
+ *        |      |
+ *        +-- partition (slice, accounts, names)
+ *               |
+ *               +-- session (credentials, accounts)
+ *                      |-- reservation (VA) -- mappings of the CPU --+
+ *                      |-- space (a device's table) -- mappings -----+--> memory (node, charge, extents of a file)
+ *                      +-- holding ---------------------------------------^
+ *
+ * Objects are made by *_new(), which may fail and links nothing, and linked by *_link(), which cannot: so an operation
+ * makes all it needs first, and undoing it is *_unlink(). Unlinking keeps an object whole, so that it can be linked
+ * again.
+ */
+struct machine;
+struct file;
+
+struct node {
+        struct account account;
+        struct file *pool; /* soft nodes */
+        void *device;      /* the service's: what runs it */
+        uint64_t spaces, limited;
+};
+
+struct state {
+        const struct machine *machine;
+        struct node *nodes; /* machine->count of them */
+        struct ids ids;
+        uint64_t next_id;
+        struct tree partitions; /* by name */
+        struct list domains;
+        struct list sessions;
+        uint64_t partitions_count, sessions_count, reservations_count, memories_count, spaces_count, mappings_count;
+};
+
+/* -ENOMEM. The machine must outlive the state. */
+int state_init(struct state *s, const struct machine *machine);
+/* No partitions may be left. */
+void state_fini(struct state *s);
+uint64_t state_take_id(struct state *s);
+/* Invariants of ids, sums and links over all objects: 0 or -EUCLEAN. For tests. */
+int state_check(struct state *s);

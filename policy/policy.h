@@ -1,0 +1,69 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * Decisions about where pages live, as pure functions over plain structs: no clock (callers pass `now_ns`), no
+ * allocation, no state but what is passed in. The daemon and the simulator use exactly these.
+ *
+ * Nodes are named by their index in policy_machine. POLICY_NOWHERE means "leave it where it is".
+ */
+#define POLICY_NOWHERE UINT32_MAX
+
+struct policy_node {
+        bool host;           /* the CPU maps its memory */
+        bool faults;         /* an access to what is elsewhere can be served */
+        bool online;         /* takes new pages */
+        uint64_t capacity;   /* bytes */
+        uint64_t used;       /* bytes, of everyone */
+        uint64_t hive;       /* devices of one hive have fast links among themselves; 0: none */
+        const uint32_t *bandwidth; /* to each node, MB/s; 0: no direct link */
+};
+
+struct policy_machine {
+        const struct policy_node *nodes;
+        uint32_t count;
+};
+
+/* What is asked of a granule; members that were not set hold their zero value. */
+struct policy_advice {
+        uint32_t preferred;   /* node + 1; 0: none */
+        uint64_t accessed_by; /* bit per node, of the first 64 */
+        bool read_mostly;
+        bool pinned;
+};
+
+/* What happened to a granule. */
+struct policy_granule {
+        uint32_t where; /* node that holds it */
+        uint32_t bytes;
+        uint64_t moved_ns;   /* when it last moved */
+        uint64_t touched_ns; /* when it was last seen in use */
+        uint32_t moves;      /* in the current window */
+        bool device_copy;    /* read copies exist elsewhere */
+};
+
+enum policy_access { POLICY_READ = 1, POLICY_WRITE = 2, POLICY_PREFETCH = 3 };
+
+/* Which node a page that exists nowhere goes to when `accessor` touches it first. `room[i]` is what the caller may still
+ * charge to node i. POLICY_NOWHERE: no node has room for `bytes`. */
+uint32_t policy_place(const struct policy_machine *m, const struct policy_advice *advice, uint32_t accessor, uint64_t bytes,
+                      const uint64_t *room);
+
+enum policy_answer {
+        POLICY_MIGRATE,   /* move it to the accessor */
+        POLICY_MAP,       /* let the accessor reach it where it is */
+        POLICY_DUPLICATE, /* give the accessor a copy to read */
+};
+/* What a fault of `accessor` on a page that lives elsewhere gets. */
+enum policy_answer policy_promote(const struct policy_machine *m, const struct policy_advice *advice,
+                                  const struct policy_granule *g, uint32_t accessor, enum policy_access access, uint64_t now_ns);
+
+/* Whether the clock's hand passes this granule by (false) or takes it (true), and where it goes: *ret_to. */
+bool policy_evict(const struct policy_machine *m, const struct policy_advice *advice, const struct policy_granule *g,
+                  uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
+
+/* Around a fault at granule `at` of a range of `count`: which run of granules to bring along. `resident` has a bit per
+ * granule that the accessor's node holds already. */
+void policy_prefetch(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first, uint32_t *ret_count);
