@@ -29,24 +29,32 @@ uint64_t account_room(const struct account *a) {
         return room;
 }
 
+/* The first account, from `a` up, that `bytes` more would take over its max; or NULL. */
+static struct account *first_over(struct account *a, uint64_t bytes) {
+        while (a && bytes <= own_room(a))
+                a = a->parent;
+        return a;
+}
+
 int charge_take(struct charge *c, struct account *a, uint64_t bytes, struct account **ret_over) {
+        struct account *over;
+
         if (c->account)
                 return -EINVAL;
 
-        for (struct account *it = a; it; it = it->parent) {
-                if (bytes > own_room(it)) {
-                        if (ret_over)
-                                *ret_over = it;
-                        return LEDGER_E_LIMIT;
-                }
+        over = first_over(a, bytes);
+        if (over) {
+                if (ret_over)
+                        *ret_over = over;
+                return LEDGER_E_LIMIT;
         }
 
+        a->charges++;
         for (struct account *it = a; it; it = it->parent) {
                 it->used += bytes;
                 if (it->used > it->peak)
                         it->peak = it->used;
         }
-        a->charges++;
         *c = (struct charge){ .account = a, .bytes = bytes };
         return 0;
 }

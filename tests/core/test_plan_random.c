@@ -258,7 +258,7 @@ static void try_in_vain(struct world *w, const struct op *op) {
 static void do_op(struct world *w, const struct op *op) {
         uint32_t count = w->plan.count;
         uint64_t at = 0;
-        unsigned page;
+        unsigned page = 0;
         int expected = model_op(w, op, &page), r;
 
         r = run_op(w, op, &at);
