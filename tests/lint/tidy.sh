@@ -22,9 +22,10 @@ command -v clang-tidy >/dev/null || {
         exit 1
 }
 
-# Folders of the files on stdin, without the layer's own inner folders: daemon/core, libclient/src, policy.
+# Layers of the C files on stdin (daemon/core, policy, ...). The public header is checked with the library.
 layers() {
-        sed -nE 's,^((daemon|libclient)/[^/]+|policy|proto)/.*,\1,p' | sort -u
+        sed -nE -e 's,^libclient/include/,libclient/src/,' \
+                -e 's,^((daemon|libclient)/[^/]+|policy|proto)/.*\.[ch]$,\1,p' | sort -u
 }
 
 compiled() {
