@@ -1,0 +1,7 @@
+#pragma once
+
+/* The kinds of nodes of this build; table.c lists them. */
+struct backend;
+
+extern const struct backend backend_host;
+extern const struct backend backend_soft;
