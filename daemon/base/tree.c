@@ -52,7 +52,7 @@ static inline void put_in_place(struct tree *t, struct tree_node *parent, const 
 }
 
 /* Raises top->child[side] above `top` and returns it. The caller sets both balances. */
-static struct tree_node *raise(struct tree *t, struct tree_node *top, unsigned side, tree_update_fn update) {
+static struct tree_node *raise(struct tree *t, struct tree_node *top, unsigned side) {
         struct tree_node *up = top->child[side], *middle = up->child[!side];
 
         put_in_place(t, parent_of(top), top, up);
@@ -61,32 +61,34 @@ static struct tree_node *raise(struct tree *t, struct tree_node *top, unsigned s
                 set_parent(middle, top);
         up->child[!side] = top;
         set_parent(top, up);
-        if (update) {
-                update(top);
-                update(up);
-        }
         return up;
 }
 
 /* top->child[side] is two levels higher than the other child. Returns the node that is on top
  * afterwards; the subtree is one level lower than before unless that node still leans to a side. */
 static struct tree_node *rotate(struct tree *t, struct tree_node *top, unsigned side, tree_update_fn update) {
-        struct tree_node *up = top->child[side], *inner;
-        unsigned heavy = heavy_of(up);
+        struct tree_node *up = top->child[side], *new_top = up;
+        unsigned heavy = heavy_of(up), away = !side + 1;
 
-        if (heavy != !side + 1u) {
-                raise(t, top, side, update);
+        if (heavy != away) {
+                raise(t, top, side);
                 set_heavy(top, heavy == EVEN ? side + 1 : EVEN);
-                set_heavy(up, heavy == EVEN ? !side + 1u : EVEN);
-                return up;
+                set_heavy(up, heavy == EVEN ? away : EVEN);
+        } else {
+                new_top = raise(t, up, !side);
+                raise(t, top, side);
+                heavy = heavy_of(new_top);
+                set_heavy(top, heavy == side + 1 ? away : EVEN);
+                set_heavy(up, heavy == away ? side + 1 : EVEN);
+                set_heavy(new_top, EVEN);
         }
-        inner = raise(t, up, !side, update);
-        raise(t, top, side, update);
-        heavy = heavy_of(inner);
-        set_heavy(top, heavy == side + 1 ? !side + 1u : EVEN);
-        set_heavy(up, heavy == !side + 1u ? side + 1 : EVEN);
-        set_heavy(inner, EVEN);
-        return inner;
+        if (update) {
+                update(top);
+                if (up != new_top)
+                        update(up);
+                update(new_top);
+        }
+        return new_top;
 }
 
 /* The subtree of `n` became one level higher. */
@@ -175,25 +177,27 @@ void tree_insert_before(struct tree *t, struct tree_node *at, struct tree_node *
         insert_beside(t, at, 0, n, update);
 }
 
-/* Takes `n`, which has two children, out by putting the next node in its place. What became lower is
- * *ret_parent's child on the side that is returned. */
+/* Takes `n`, which has two children, out by putting the node before it in its place: whoever removes a
+ * node has often just looked at the one before it. What became lower is *ret_parent's child on the side
+ * that is returned. */
 static unsigned unlink_inner(struct tree *t, struct tree_node *n, struct tree_node **ret_parent) {
-        struct tree_node *next = outermost(n->child[1], 0), *parent = parent_of(next);
-        unsigned side = side_of(parent, next);
+        struct tree_node *prev = outermost(n->child[0], 1), *parent = parent_of(prev);
+        unsigned side = 1;
 
         if (parent == n) {
-                parent = next;
+                parent = prev;
+                side = 0;
         } else {
-                parent->child[0] = next->child[1];
-                if (next->child[1])
-                        set_parent(next->child[1], parent);
-                next->child[1] = n->child[1];
-                set_parent(n->child[1], next);
+                parent->child[1] = prev->child[0];
+                if (prev->child[0])
+                        set_parent(prev->child[0], parent);
+                prev->child[0] = n->child[0];
+                set_parent(n->child[0], prev);
         }
-        next->child[0] = n->child[0];
-        set_parent(n->child[0], next);
-        put_in_place(t, parent_of(n), n, next);
-        set_heavy(next, heavy_of(n));
+        prev->child[1] = n->child[1];
+        set_parent(n->child[1], prev);
+        put_in_place(t, parent_of(n), n, prev);
+        set_heavy(prev, heavy_of(n));
         *ret_parent = parent;
         return side;
 }
@@ -205,7 +209,7 @@ void tree_remove(struct tree *t, struct tree_node *n, tree_update_fn update) {
         if (n->child[0] && n->child[1]) {
                 side = unlink_inner(t, n, &parent);
                 /* `parent` may be the stand-in itself; whoever now has n's children is it. */
-                stand_in = parent_of(n->child[0]);
+                stand_in = parent_of(n->child[1]);
         } else {
                 if (parent)
                         side = side_of(parent, n);

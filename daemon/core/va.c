@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <string.h>
 
 #include "base/list.h"
 
@@ -16,6 +15,9 @@
  *
  * Summaries count pages and end at UINT32_MAX (16 TiB). An extent larger than that and aligned looks
  * at each gap that is large enough instead: a space holds 8,192 of them at most.
+ *
+ * At 100,000 extents an operation mostly waits for memory, so what a walk may need next is asked for
+ * before it is known to be needed.
  */
 #define SIZE_MAX_SPACE (1ull << 57)
 #define PAGE_SHIFT     12
@@ -46,34 +48,32 @@ static inline uint64_t fit(const struct va_extent *e, uint64_t align) {
         return e->gap > n ? e->gap - n : 0;
 }
 
-static inline uint32_t fit_pages(const struct va_extent *e, uint64_t align) {
-        uint64_t pages = fit(e, align) >> PAGE_SHIFT;
-
-        return pages < UINT32_MAX ? pages : UINT32_MAX;
+static inline uint32_t larger(uint32_t a, uint32_t b) {
+        return a > b ? a : b;
 }
 
-static void fit_compute(const struct va_extent *e, uint32_t fits[VA_FITS]) {
-        for (int i = 0; i < VA_FITS; i++)
-                fits[i] = fit_pages(e, fit_align[i]);
-        for (int side = 0; side < 2; side++) {
-                if (!e->by_gap.child[side])
-                        continue;
-                const struct va_extent *below = gap_entry(e->by_gap.child[side]);
-                for (int i = 0; i < VA_FITS; i++)
-                        if (below->fit_max[i] > fits[i])
-                                fits[i] = below->fit_max[i];
-        }
+static const struct va_extent no_gaps; /* what stands below a leaf */
+
+static inline uint32_t fit_computed(const struct va_extent *e, int class) {
+        const struct tree_node *left = e->by_gap.child[0], *right = e->by_gap.child[1];
+        const struct va_extent *below[2] = { left ? gap_entry(left) : &no_gaps, right ? gap_entry(right) : &no_gaps };
+        uint64_t pages = fit(e, fit_align[class]) >> PAGE_SHIFT;
+        uint32_t own = pages < UINT32_MAX ? pages : UINT32_MAX;
+
+        return larger(own, larger(below[0]->fit_max[class], below[1]->fit_max[class]));
 }
 
 static bool fit_update(struct tree_node *n) {
         struct va_extent *e = gap_entry(n);
-        uint32_t fits[VA_FITS];
+        uint32_t changed = 0;
 
-        fit_compute(e, fits);
-        if (memcmp(fits, e->fit_max, sizeof(fits)) == 0)
-                return false;
-        memcpy(e->fit_max, fits, sizeof(fits));
-        return true;
+        for (int class = 0; class < VA_FITS; class ++) {
+                uint32_t now = fit_computed(e, class);
+
+                changed |= now ^ e->fit_max[class];
+                e->fit_max[class] = now;
+        }
+        return changed;
 }
 
 static inline bool gap_before(uint64_t gap, uint64_t start, const struct va_extent *e) {
@@ -87,6 +87,7 @@ static void gap_link(struct va_space *va, struct va_extent *e, uint64_t gap) {
         e->gap = gap;
         while (n) {
                 parent = n;
+                tree_prefetch(n);
                 if (gap_before(gap, e->start, gap_entry(n))) {
                         side = 0;
                         n = n->child[0];
@@ -143,6 +144,8 @@ int va_init(struct va_space *va, uint64_t start, uint64_t end) {
 static void take(struct va_space *va, struct va_extent *owner, struct va_extent *ext, uint64_t start, uint64_t size) {
         uint64_t front = start - end_of(owner), back = owner->gap - front - size;
 
+        tree_prefetch(&owner->by_addr);
+        tree_prefetch(&owner->by_gap);
         ext->start = start;
         ext->size = size;
         ext->gap = 0;
@@ -161,6 +164,7 @@ static struct va_extent *first_gap(const struct va_space *va, uint64_t size) {
         while (n) {
                 struct va_extent *e = gap_entry(n);
 
+                tree_prefetch(n);
                 if (e->gap >= size) {
                         found = e;
                         n = n->child[0];
@@ -259,9 +263,14 @@ int va_alloc_at(struct va_space *va, struct va_extent *ext, uint64_t start, uint
 }
 
 void va_free(struct va_space *va, struct va_extent *ext) {
-        struct va_extent *owner = addr_entry(tree_prev(&ext->by_addr));
-        uint64_t gap = owner->gap + ext->size + ext->gap;
+        struct va_extent *owner;
+        uint64_t gap;
 
+        tree_prefetch(&ext->by_addr);
+        if (ext->gap > 0)
+                tree_prefetch(&ext->by_gap);
+        owner = addr_entry(tree_prev(&ext->by_addr));
+        gap = owner->gap + ext->size + ext->gap;
         gap_set(va, ext, 0);
         gap_set(va, owner, gap);
         tree_remove(&va->by_addr, &ext->by_addr, NULL);
@@ -331,11 +340,11 @@ int va_check(const struct va_space *va) {
                 return -EUCLEAN;
         for (n = tree_first(&va->by_gap); n; n = tree_next(n)) {
                 const struct va_extent *e = gap_entry(n);
-                uint32_t fits[VA_FITS];
-
-                fit_compute(e, fits);
-                if (e->gap == 0 || memcmp(fits, e->fit_max, sizeof(fits)) != 0)
+                if (e->gap == 0)
                         return -EUCLEAN;
+                for (int class = 0; class < VA_FITS; class ++)
+                        if (e->fit_max[class] != fit_computed(e, class))
+                                return -EUCLEAN;
                 if (before && !gap_before(before->gap, before->start, e))
                         return -EUCLEAN;
                 before = e;

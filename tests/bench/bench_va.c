@@ -1,0 +1,225 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "core/va.h"
+
+/*
+ * What an address costs. A space is filled with extents of mixed sizes and worn by replacing them at
+ * random until its gaps are as scattered as those of a daemon that ran for long. Then a pair is timed:
+ * free an extent chosen at random, and take one of another size. The limit is the same done by the
+ * kernel: as many mappings that are never touched, the same victims, the same sizes, munmap and mmap.
+ * (Mappings that touch are one to the kernel, so that it keeps fewer things than are alive, and stays
+ * below vm.max_map_count.)
+ *
+ * Every round measures all sides, one after the other, so that a disturbance meets them alike.
+ */
+enum {
+        ROUNDS = 9,
+        PAIRS = 50000, /* per round and side */
+        SMALL = 100000,
+        LARGE = 1000000,
+        WEAR = 3, /* times all extents are replaced before anything is measured */
+};
+
+/* An extent in what a reservation is made of beside it. */
+struct reservation {
+        struct va_extent extent;
+        char rest[192 - sizeof(struct va_extent)];
+};
+
+struct crowd {
+        struct va_space va;
+        struct reservation **member;
+        uint32_t count;
+};
+
+struct mappings {
+        void **address;
+        uint64_t *size;
+        uint32_t count;
+};
+
+/* What a round does, on every side. */
+struct work {
+        uint32_t victim[PAIRS]; /* a random number; modulo the count of extents it names one */
+        uint64_t size[PAIRS];
+};
+
+struct row {
+        const char *name, *goal;
+        double value[ROUNDS], limit[ROUNDS], ratio[ROUNDS];
+};
+
+static uint64_t random_state = 0x9e3779b97f4a7c15ull;
+
+static uint64_t rnd(uint64_t bound) {
+        random_state ^= random_state << 13;
+        random_state ^= random_state >> 7;
+        random_state ^= random_state << 17;
+        return random_state % bound;
+}
+
+/* 4 KiB to 2 MiB: small ones as often as large ones, and every number of pages possible. */
+static uint64_t random_size(void) {
+        uint64_t top = 1ull << rnd(10);
+
+        return (top == 512 ? top : top + rnd(top)) * VA_PAGE;
+}
+
+static uint64_t now_ns(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+static void must(int ok, const char *what) {
+        if (ok)
+                return;
+        fprintf(stderr,
+                "bench_va: %s failed (%s): the machine has too little memory or address space for this "
+                "measurement.\n",
+                what, strerror(errno));
+        exit(1);
+}
+
+static void replace(struct crowd *c, uint32_t i, uint64_t size) {
+        struct va_extent *e = &c->member[i]->extent;
+
+        va_free(&c->va, e);
+        must(va_alloc(&c->va, e, size, VA_PAGE) == 0, "va_alloc");
+}
+
+static void crowd_init(struct crowd *c, uint32_t count) {
+        c->count = count;
+        c->member = calloc(count, sizeof(*c->member));
+        must(c->member && va_init(&c->va, 1ull << 32, 1ull << 44) == 0, "calloc");
+        for (uint32_t i = 0; i < count; i++) {
+                c->member[i] = calloc(1, sizeof(*c->member[i]));
+                must(c->member[i] != NULL, "calloc");
+                must(va_alloc(&c->va, &c->member[i]->extent, random_size(), VA_PAGE) == 0, "va_alloc");
+        }
+        for (uint64_t i = 0; i < (uint64_t)WEAR * count; i++)
+                replace(c, rnd(count), random_size());
+}
+
+static void crowd_fini(struct crowd *c) {
+        for (uint32_t i = 0; i < c->count; i++)
+                free(c->member[i]);
+        free(c->member);
+}
+
+static void *map(uint64_t size) {
+        void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        must(p != MAP_FAILED, "mmap");
+        return p;
+}
+
+static void remap(struct mappings *m, uint32_t i, uint64_t size) {
+        must(munmap(m->address[i], m->size[i]) == 0, "munmap");
+        m->address[i] = map(size);
+        m->size[i] = size;
+}
+
+static void mappings_init(struct mappings *m, uint32_t count) {
+        m->count = count;
+        m->address = calloc(count, sizeof(*m->address));
+        m->size = calloc(count, sizeof(*m->size));
+        must(m->address && m->size, "calloc");
+        for (uint32_t i = 0; i < count; i++) {
+                m->size[i] = random_size();
+                m->address[i] = map(m->size[i]);
+        }
+        for (uint64_t i = 0; i < (uint64_t)WEAR * count; i++)
+                remap(m, rnd(count), random_size());
+}
+
+static void mappings_fini(struct mappings *m) {
+        for (uint32_t i = 0; i < m->count; i++)
+                munmap(m->address[i], m->size[i]);
+        free(m->address);
+        free(m->size);
+}
+
+static double pair_ns(struct crowd *c, const struct work *w) {
+        uint64_t start = now_ns();
+
+        for (uint32_t i = 0; i < PAIRS; i++)
+                replace(c, w->victim[i] % c->count, w->size[i]);
+        return (double)(now_ns() - start) / PAIRS;
+}
+
+static double kernel_ns(struct mappings *m, const struct work *w) {
+        uint64_t start = now_ns();
+
+        for (uint32_t i = 0; i < PAIRS; i++)
+                remap(m, w->victim[i] % m->count, w->size[i]);
+        return (double)(now_ns() - start) / PAIRS;
+}
+
+static int compare(const void *a, const void *b) {
+        double x = *(const double *)a, y = *(const double *)b;
+
+        return (x > y) - (x < y);
+}
+
+static void set(struct row *r, int round, double value, double limit) {
+        r->value[round] = value;
+        r->limit[round] = limit;
+        r->ratio[round] = value / limit;
+}
+
+static void print(struct row *r) {
+        qsort(r->value, ROUNDS, sizeof(double), compare);
+        qsort(r->limit, ROUNDS, sizeof(double), compare);
+        qsort(r->ratio, ROUNDS, sizeof(double), compare);
+        printf("{\"name\": \"%s\", \"value\": %.1f, \"unit\": \"ns\", \"limit\": %.1f, \"ratio\": %.3f, "
+               "\"goal\": \"%s\", \"min\": %.3f, \"max\": %.3f, \"runs\": %d}\n",
+               r->name, r->value[ROUNDS / 2], r->limit[ROUNDS / 2], r->ratio[ROUNDS / 2], r->goal, r->ratio[0],
+               r->ratio[ROUNDS - 1], ROUNDS);
+}
+
+static void pin(void) {
+        cpu_set_t set;
+
+        CPU_ZERO(&set);
+        CPU_SET(sched_getcpu(), &set);
+        sched_setaffinity(0, sizeof(set), &set);
+}
+
+int main(void) {
+        static struct work work;
+        struct row small = { .name = "va_alloc_100k", .goal = "<=0.5" };
+        struct row large = { .name = "va_alloc_1m", .goal = "<=2.0" };
+        struct crowd few, many;
+        struct mappings kernel;
+
+        pin();
+        crowd_init(&few, SMALL);
+        crowd_init(&many, LARGE);
+        mappings_init(&kernel, SMALL);
+        for (int round = 0; round < ROUNDS; round++) {
+                double ours;
+
+                for (uint32_t i = 0; i < PAIRS; i++) {
+                        work.victim[i] = rnd(1ull << 32);
+                        work.size[i] = random_size();
+                }
+                ours = pair_ns(&few, &work);
+                set(&small, round, ours, kernel_ns(&kernel, &work));
+                set(&large, round, pair_ns(&many, &work), ours);
+        }
+        print(&small);
+        print(&large);
+        mappings_fini(&kernel);
+        crowd_fini(&few);
+        crowd_fini(&many);
+        return 0;
+}
