@@ -1,0 +1,175 @@
+#include "args.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#include "ctl.h"
+#include "rows.h"
+#include "size.h"
+#include "suggest.h"
+#include "verbs.h"
+
+const struct opt_text opt_texts[_OPT_MAX] = {
+        [OPT_SIZE] = { "size", "SIZE", "addresses, a multiple of 4G (default: as svmd is configured)" },
+        [OPT_WINDOW] = { "window", "WINDOW", "primary (default), or low for ThreadSanitizer and MemorySanitizer" },
+        [OPT_DOMAIN] = { "domain", "DOMAIN", "partitions of one domain may share memory (default: default)" },
+        [OPT_OWNER] = { "owner", "USER[:GROUP]", "whose it is (default on create: you); names or numbers" },
+        [OPT_MODE] = { "mode", "MODE", "octal; read bits say who may attach by name (default: 0600)" },
+        [OPT_LIMIT] = { "limit", "NODE=SIZE", "bytes it may hold on a node; 'none' lifts a limit", true },
+        [OPT_PARTITION] = { "partition", "NAME", "only this partition" },
+        [OPT_END_SESSIONS] = { "end-sessions", NULL, "also when sessions use it: end them" },
+        [OPT_DRY_RUN] = { "dry-run", NULL, "say what would be, change nothing" },
+        [OPT_YES] = { "yes", NULL, "do not ask" },
+        [OPT_WIDTH] = { "width", "COLUMNS", "how wide to draw, 40 to 1000 (default: the terminal)" },
+        [OPT_COUNT] = { "count", "N", "end after N events" },
+        [OPT_TIMEOUT] = { "timeout", "SECONDS", "end after this long" },
+        [OPT_SOCKET] = { "socket", "PATH", "talk to svmd over this socket" },
+        [OPT_RUNTIME_DIR] = { "runtime-dir", "DIR", "find svmd's sockets here (default: /run/svmd)" },
+        [OPT_JSON] = { "json", NULL, "write JSON: sizes in bytes, no limit is null" },
+        [OPT_NO_COLOR] = { "no-color", NULL, "no colours (also with NO_COLOR in the environment)" },
+        [OPT_HELP] = { "help", NULL, "show what can be said, with examples" },
+        [OPT_VERSION] = { "version", NULL, "show the version" },
+};
+
+static bool opt_belongs(const struct verb *verb, unsigned opt) {
+        return opt >= _OPT_OF_VERBS || (verb && (verb->options & BIT(opt)));
+}
+
+/* getopt numbers the options from 256, to keep clear of its own letters. */
+static void options_fill(struct option *options, const struct verb *verb) {
+        for (unsigned i = 0; i < _OPT_MAX; i++) {
+                if (opt_belongs(verb, i))
+                        *options++ = (struct option){ opt_texts[i].name, opt_texts[i].arg ? required_argument : 0, NULL,
+                                                      256 + (int)i };
+        }
+        *options = (struct option){ 0 };
+}
+
+static int unknown_option(struct ctl *c, const struct verb *verb, const char *word) {
+        const char *names[_OPT_MAX], *near, *of = verb ? ctl_text(c, "svmd-ctl %s", verb->name) : "svmd-ctl";
+        char *name = ctl_copy(c, word);
+        size_t count = 0;
+
+        name[strcspn(name, "=")] = '\0';
+        for (unsigned i = 0; i < _OPT_MAX; i++) {
+                if (opt_belongs(verb, i))
+                        names[count++] = opt_texts[i].name;
+        }
+        near = strncmp(name, "--", 2) == 0 ? suggest(name + 2, names, count) : NULL;
+        if (near)
+                ctl_fail(c, EXIT_USAGE, "unknown option '%s'; did you mean '--%s'?", name, near);
+        else
+                ctl_fail(c, EXIT_USAGE, "unknown option '%s'; see '%s --help'", name, of);
+        return -1;
+}
+
+static void keep_option(struct ctl *c, struct args *a, unsigned opt, const char *argument) {
+        const char **grown;
+
+        a->value[opt] = argument ? argument : opt_texts[opt].name;
+        if (opt != OPT_LIMIT)
+                return;
+        grown = ctl_alloc(c, (a->limits_count + 1) * sizeof(*grown));
+        if (a->limits_count)
+                memcpy(grown, a->limits, a->limits_count * sizeof(*grown));
+        grown[a->limits_count++] = argument;
+        a->limits = grown;
+}
+
+int args_parse(struct ctl *c, struct args *a, const struct verb *verb, int argc, char **argv) {
+        struct option options[_OPT_MAX + 1];
+        int opt;
+
+        options_fill(options, verb);
+        optind = 0;
+        opterr = 0;
+        while ((opt = getopt_long(argc, argv, verb ? ":" : "+:", options, NULL)) != -1) {
+                if (opt >= 256) {
+                        keep_option(c, a, (unsigned)opt - 256, optarg);
+                } else if (opt == ':') {
+                        opt = optopt - 256;
+                        ctl_fail(c, EXIT_USAGE, "option '--%s' needs an argument: --%s %s", opt_texts[opt].name,
+                                 opt_texts[opt].name, opt_texts[opt].arg);
+                        return -1;
+                } else if (optopt >= 256) {
+                        ctl_fail(c, EXIT_USAGE, "option '--%s' takes no argument", opt_texts[optopt - 256].name);
+                        return -1;
+                } else {
+                        return unknown_option(c, verb, argv[optind - 1]);
+                }
+        }
+        a->words = (const char **)argv + optind;
+        a->words_count = (unsigned)(argc - optind);
+        return optind;
+}
+
+static int limit_parse(struct ctl *c, const struct node_rows *nodes, const char *text, struct svmd_limit *ret) {
+        const char *equals = strchr(text, '=');
+        const struct svmd_node_row *node;
+        char *name = ctl_copy(c, text);
+        int r;
+
+        if (!equals || equals == text)
+                return ctl_fail(c, EXIT_USAGE, "limit '%s': expected NODE=SIZE, as in gpu0=2G", text);
+        name[equals - text] = '\0';
+        if (strcmp(equals + 1, "none") == 0) {
+                ret->max = UINT64_MAX;
+        } else {
+                r = size_parse(equals + 1, &ret->max);
+                if (r != 0)
+                        return ctl_fail(c, EXIT_USAGE, "limit '%s': %s", text, size_problem(r));
+        }
+        r = rows_find_node(c, nodes, name, &node);
+        if (r == EXIT_OK)
+                ret->node = node->id;
+        return r;
+}
+
+int args_limits(struct ctl *c, const struct args *a, const struct svmd_limit **ret, size_t *ret_count) {
+        struct svmd_limit *limits = ctl_alloc(c, a->limits_count * sizeof(*limits));
+        struct node_rows nodes = { 0 };
+        int r = EXIT_OK;
+
+        if (a->limits_count)
+                r = ctl_result(c, rows_nodes(c, &nodes));
+        for (unsigned i = 0; i < a->limits_count && r == EXIT_OK; i++)
+                r = limit_parse(c, &nodes, a->limits[i], &limits[i]);
+        if (r != EXIT_OK)
+                return r;
+        *ret = limits;
+        *ret_count = a->limits_count;
+        return EXIT_OK;
+}
+
+int args_size(struct ctl *c, const struct args *a, enum opt opt, uint64_t *ret) {
+        int r;
+
+        if (!a->value[opt])
+                return EXIT_OK;
+        r = size_parse(a->value[opt], ret);
+        if (r != 0)
+                return ctl_fail(c, EXIT_USAGE, "--%s '%s': %s", opt_texts[opt].name, a->value[opt], size_problem(r));
+        return EXIT_OK;
+}
+
+int args_count(struct ctl *c, const struct args *a, enum opt opt, uint64_t least, uint64_t most, uint64_t *ret) {
+        uint64_t n;
+
+        if (!a->value[opt])
+                return EXIT_OK;
+        if (count_parse(a->value[opt], &n) != 0 || n < least || n > most)
+                return ctl_fail(c, EXIT_USAGE, "--%s '%s': expected a whole number from %llu to %llu",
+                                opt_texts[opt].name, a->value[opt], (unsigned long long)least,
+                                (unsigned long long)most);
+        *ret = n;
+        return EXIT_OK;
+}
+
+int args_seconds(struct ctl *c, const struct args *a, enum opt opt, uint64_t *ret_ns) {
+        if (!a->value[opt])
+                return EXIT_OK;
+        if (seconds_parse(a->value[opt], ret_ns) != 0)
+                return ctl_fail(c, EXIT_USAGE, "--%s '%s': expected seconds, as in 10 or 0.5", opt_texts[opt].name,
+                                a->value[opt]);
+        return EXIT_OK;
+}

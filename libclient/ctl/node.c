@@ -1,0 +1,261 @@
+#include <string.h>
+
+#include "args.h"
+#include "ctl.h"
+#include "json.h"
+#include "rows.h"
+#include "table.h"
+#include "verbs.h"
+
+static const char *node_kind(const struct svmd_node_row *n) {
+        return n->kind == SVMD_NODE_HOST ? "host" : n->kind == SVMD_NODE_SOFT ? "soft" : "other";
+}
+
+static struct json_object *node_json(const struct svmd_node_row *n) {
+        struct json_object *o = json_object_new_object();
+
+        json_add_count(o, "id", n->id);
+        json_add_text(o, "name", n->name);
+        json_add_text(o, "kind", node_kind(n));
+        json_add_text(o, "model", n->model);
+        json_add_flag(o, "online", n->online);
+        json_add_flag(o, "faults", n->faults);
+        json_add_count(o, "capacity", n->capacity);
+        json_add_count(o, "used", n->used);
+        json_add_count(o, "pool_bytes", n->pool_bytes);
+        json_add(o, "hive", n->hive ? json_object_new_uint64(n->hive) : NULL);
+        json_add_count(o, "spaces", n->spaces);
+        json_add_count(o, "ops", n->ops);
+        json_add_address(o, "va_start", n->va_start);
+        json_add_address(o, "va_end", n->va_end);
+        json_add_count(o, "limited_partitions", n->limits);
+        return o;
+}
+
+/* A hive is known by the node of the lowest number in it. */
+static const char *hive_name(const struct node_rows *nodes, const struct svmd_node_row *n) {
+        for (size_t i = 0; n->hive && i < nodes->count; i++) {
+                if (nodes->rows[i].hive == n->hive)
+                        return nodes->rows[i].name;
+        }
+        return "-";
+}
+
+static const char *percent(struct ctl *c, uint64_t used, uint64_t capacity) {
+        if (capacity == 0)
+                return "-";
+        return ctl_text(c, "%.0f%%", 100.0 * (double)used / (double)capacity);
+}
+
+static void node_list_text(struct ctl *c, const struct node_rows *nodes) {
+        static const struct column columns[] = {
+                { "NODE", 0 },
+                { "ID", COLUMN_RIGHT },
+                { "KIND", 0 },
+                { "STATE", 0 },
+                { "FAULTS", 0 },
+                { "CAPACITY", COLUMN_RIGHT },
+                { "USED", COLUMN_RIGHT },
+                { "USE%", COLUMN_RIGHT },
+                { "SPACES", COLUMN_RIGHT },
+                { "HIVE", 0 },
+                { "MODEL", COLUMN_TRUNC },
+        };
+        struct table *t = table_new(c, columns, sizeof(columns) / sizeof(columns[0]));
+
+        for (size_t i = 0; i < nodes->count; i++) {
+                const struct svmd_node_row *n = &nodes->rows[i];
+                struct table_line *l = table_line(t, NULL);
+
+                table_cell(l, n->name);
+                table_cell_count(l, n->id);
+                table_cell(l, node_kind(n));
+                table_cell_color(l, n->online ? "online" : "offline", n->online ? NULL : "red");
+                table_cell(l, n->faults ? "yes" : "no");
+                table_cell(l, ctl_size(c, n->capacity));
+                table_cell(l, ctl_size(c, n->used));
+                table_cell(l, percent(c, n->used, n->capacity));
+                table_cell_count(l, n->spaces);
+                table_cell(l, hive_name(nodes, n));
+                table_cell(l, n->model);
+        }
+        table_print(t);
+}
+
+int node_list_run(struct ctl *c, const struct args *a) {
+        struct node_rows nodes;
+        struct json_object *list;
+        int r = rows_nodes(c, &nodes);
+
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        if (!c->json) {
+                node_list_text(c, &nodes);
+                return EXIT_OK;
+        }
+        list = json_object_new_array();
+        for (size_t i = 0; i < nodes.count; i++)
+                json_object_array_add(list, node_json(&nodes.rows[i]));
+        return json_print(c, list);
+}
+
+/* A node with what the other queries say of it. */
+struct node_view {
+        const struct node_rows *nodes;
+        const struct svmd_node_row *node;
+        struct link_rows links;
+        struct use_rows use; /* of every node; none without rights */
+};
+
+static const char *hive_members(struct ctl *c, const struct node_view *v) {
+        const char *text = "";
+
+        for (size_t i = 0; i < v->nodes->count; i++) {
+                const struct svmd_node_row *n = &v->nodes->rows[i];
+
+                if (n->hive == v->node->hive && n != v->node)
+                        text = ctl_text(c, "%s%s%s", text, *text ? " " : "", n->name);
+        }
+        return *text ? text : "no other node";
+}
+
+static void node_show_fields(struct ctl *c, const struct node_view *v) {
+        const struct svmd_node_row *n = v->node;
+        struct fields *f = fields_new(c);
+
+        fprintf(c->out, "%s: %s node %u%s%s\n", n->name, node_kind(n), n->id, *n->model ? ", " : "", n->model);
+        fields_add(f, "state", "%s", n->online ? "online" : "offline");
+        fields_add(f, "faults", "%s",
+                   n->faults ? "yes: waits for what is not there" : "no: an access to what is not mapped is an error");
+        fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
+        fields_add(f, "used", "%s (%s)", ctl_size(c, n->used), percent(c, n->used, n->capacity));
+        if (n->kind == SVMD_NODE_SOFT)
+                fields_add(f, "pool", "%s taken from this machine", ctl_size(c, n->pool_bytes));
+        fields_add(f, "limits", "%llu partition%s", (unsigned long long)n->limits, n->limits == 1 ? "" : "s");
+        if (n->kind != SVMD_NODE_HOST) {
+                fields_add(f, "spaces", "%llu", (unsigned long long)n->spaces);
+                fields_add(f, "operations", "%llu done", (unsigned long long)n->ops);
+        }
+        if (n->va_end)
+                fields_add(f, "addresses", "%s to %s", ctl_address(c, n->va_start), ctl_address(c, n->va_end));
+        if (n->hive)
+                fields_add(f, "hive", "0x%llx, with %s", (unsigned long long)n->hive, hive_members(c, v));
+        fields_print(f);
+}
+
+static const char *bandwidth(struct ctl *c, const struct svmd_link_row *l) {
+        if (l->max_bandwidth == 0)
+                return "-";
+        if (l->min_bandwidth == 0 || l->min_bandwidth == l->max_bandwidth)
+                return ctl_text(c, "%llu MB/s", (unsigned long long)l->max_bandwidth);
+        return ctl_text(c, "%llu to %llu MB/s", (unsigned long long)l->min_bandwidth,
+                        (unsigned long long)l->max_bandwidth);
+}
+
+static void node_show_links(struct ctl *c, const struct node_view *v) {
+        static const struct column columns[] = { { "LINK TO", 0 },
+                                                 { "TYPE", 0 },
+                                                 { "DISTANCE", COLUMN_RIGHT },
+                                                 { "BANDWIDTH", COLUMN_RIGHT },
+                                                 { "DIRECT", 0 } };
+        struct table *t;
+
+        if (v->links.count == 0)
+                return;
+        t = table_new(c, columns, 5);
+        for (size_t i = 0; i < v->links.count; i++) {
+                const struct svmd_link_row *link = &v->links.rows[i];
+                struct table_line *l = table_line(t, NULL);
+
+                table_cell(l, rows_node_name(c, v->nodes, link->to));
+                table_cell(l, link->type);
+                table_cell_count(l, link->weight);
+                table_cell(l, bandwidth(c, link));
+                table_cell(l, link->peer ? "yes" : "no");
+        }
+        fputc('\n', c->out);
+        table_print(t);
+}
+
+static void node_show_use(struct ctl *c, const struct node_view *v) {
+        static const struct column columns[] = {
+                { "USED BY", 0 }, { "USED", COLUMN_RIGHT }, { "PEAK", COLUMN_RIGHT }, { "LIMIT", COLUMN_RIGHT }
+        };
+        struct table *t = table_new(c, columns, 4);
+        bool any = false;
+
+        for (size_t i = 0; i < v->use.count; i++) {
+                const struct svmd_use_row *u = &v->use.rows[i];
+                struct table_line *l;
+
+                if (u->session || u->node != v->node->id || (u->used == 0 && u->peak == 0))
+                        continue;
+                if (!any)
+                        fputc('\n', c->out);
+                any = true;
+                l = table_line(t, NULL);
+                table_cell(l, u->partition);
+                table_cell(l, ctl_size(c, u->used));
+                table_cell(l, ctl_size(c, u->peak));
+                table_cell(l, ctl_limit(c, u->max));
+        }
+        table_print(t);
+}
+
+static void node_show_json(struct ctl *c, const struct node_view *v) {
+        struct json_object *o = node_json(v->node), *links = json_object_new_array(), *use = json_object_new_array();
+
+        for (size_t i = 0; i < v->links.count; i++) {
+                const struct svmd_link_row *link = &v->links.rows[i];
+                struct json_object *e = json_object_new_object();
+
+                json_add_text(e, "to", rows_node_name(c, v->nodes, link->to));
+                json_add_text(e, "type", link->type);
+                json_add_count(e, "weight", link->weight);
+                json_add_count(e, "min_bandwidth", link->min_bandwidth);
+                json_add_count(e, "max_bandwidth", link->max_bandwidth);
+                json_add_flag(e, "peer", link->peer);
+                json_object_array_add(links, e);
+        }
+        for (size_t i = 0; i < v->use.count; i++) {
+                const struct svmd_use_row *u = &v->use.rows[i];
+                struct json_object *e;
+
+                if (u->session || u->node != v->node->id)
+                        continue;
+                e = json_object_new_object();
+                json_add_text(e, "partition", u->partition);
+                json_add_count(e, "used", u->used);
+                json_add_count(e, "peak", u->peak);
+                json_add_limit(e, "max", u->max);
+                json_object_array_add(use, e);
+        }
+        json_add(o, "links", links);
+        json_add(o, "use", use);
+        json_print(c, o);
+}
+
+int node_show_run(struct ctl *c, const struct args *a) {
+        struct node_rows nodes;
+        struct node_view v = { .nodes = &nodes };
+        int r = rows_nodes(c, &nodes);
+
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        r = rows_find_node(c, &nodes, a->words[0], &v.node);
+        if (r != EXIT_OK)
+                return r;
+        r = rows_links(c, v.node->id, &v.links);
+        if (r == SVMD_OK && c->info.admin)
+                r = rows_usage(c, NULL, &v.use);
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        if (c->json) {
+                node_show_json(c, &v);
+                return EXIT_OK;
+        }
+        node_show_fields(c, &v);
+        node_show_links(c, &v);
+        node_show_use(c, &v);
+        return EXIT_OK;
+}

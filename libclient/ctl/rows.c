@@ -1,0 +1,192 @@
+#include "rows.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "ctl.h"
+#include "size.h"
+#include "suggest.h"
+
+/* A growing array in the pool: outgrown copies stay there to the end of the run, at most as much again. */
+struct collect {
+        struct ctl *ctl;
+        char *rows;
+        size_t count, capacity, row_size;
+};
+
+static void *collect_row(struct collect *l, const void *row) {
+        char *grown, *place;
+
+        if (l->count == l->capacity) {
+                l->capacity = l->capacity ? l->capacity * 2 : 16;
+                grown = ctl_alloc(l->ctl, l->capacity * l->row_size);
+                if (l->count)
+                        memcpy(grown, l->rows, l->count * l->row_size);
+                l->rows = grown;
+        }
+        place = l->rows + l->count++ * l->row_size;
+        memcpy(place, row, l->row_size);
+        return place;
+}
+
+static int add_node(const struct svmd_node_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_node_row *copy = collect_row(l, row);
+
+        copy->name = ctl_copy(l->ctl, row->name);
+        copy->model = ctl_copy(l->ctl, row->model);
+        return 0;
+}
+
+int rows_nodes(struct ctl *c, struct node_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = svmd_query_nodes(c->session, add_node, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct node_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+static int add_link(const struct svmd_link_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_link_row *copy = collect_row(l, row);
+
+        copy->type = ctl_copy(l->ctl, row->type);
+        return 0;
+}
+
+int rows_links(struct ctl *c, svmd_node node, struct link_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = svmd_query_links(c->session, node, add_link, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct link_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+static int add_finding(const char *id, unsigned level, const char *text, void *userdata) {
+        struct collect *l = userdata;
+        struct finding_row row = { ctl_copy(l->ctl, id), ctl_copy(l->ctl, text), level };
+
+        collect_row(l, &row);
+        return 0;
+}
+
+int rows_findings(struct ctl *c, struct finding_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = svmd_query_findings(c->session, add_finding, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct finding_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+static void copy_use(struct ctl *c, struct svmd_use_row *copy, const struct svmd_use_row *row) {
+        *copy = *row;
+        copy->partition = ctl_copy(c, row->partition);
+        copy->client = ctl_copy(c, row->client);
+}
+
+static int add_partition(const struct svmd_partition_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_partition_row *copy = collect_row(l, row);
+        struct svmd_use_row *nodes = ctl_alloc(l->ctl, row->nodes_count * sizeof(*nodes));
+
+        for (size_t i = 0; i < row->nodes_count; i++)
+                copy_use(l->ctl, &nodes[i], &row->nodes[i]);
+        copy->nodes = nodes;
+        copy->name = ctl_copy(l->ctl, row->name);
+        copy->domain = ctl_copy(l->ctl, row->domain);
+        return 0;
+}
+
+int rows_partitions(struct ctl *c, const char *name, struct partition_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = svmd_query_partitions(c->session, name, add_partition, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct partition_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+static int add_session(const struct svmd_session_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_session_row *copy = collect_row(l, row);
+
+        copy->partition = ctl_copy(l->ctl, row->partition);
+        copy->client = ctl_copy(l->ctl, row->client);
+        return 0;
+}
+
+int rows_sessions(struct ctl *c, const char *partition, struct session_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = svmd_query_sessions(c->session, partition, add_session, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct session_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+static int add_reservation(const struct svmd_reservation_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_reservation_row *copy = collect_row(l, row);
+
+        copy->name = ctl_copy(l->ctl, row->name);
+        copy->partition = ctl_copy(l->ctl, row->partition);
+        return 0;
+}
+
+int rows_reservations(struct ctl *c, const char *partition, struct reservation_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = svmd_query_reservations(c->session, partition, add_reservation, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct reservation_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+static int add_use(const struct svmd_use_row *row, void *userdata) {
+        struct collect *l = userdata;
+
+        copy_use(l->ctl, collect_row(l, row), row);
+        return 0;
+}
+
+int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r;
+
+        if (c->info.admin)
+                r = svmd_query_usage(c->session, partition, add_use, &l);
+        else
+                r = svmd_query_limits(c->session, add_use, &l);
+        if (r == SVMD_OK)
+                *ret = (struct use_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+const char *rows_node_name(struct ctl *c, const struct node_rows *nodes, svmd_node id) {
+        for (size_t i = 0; i < nodes->count; i++) {
+                if (nodes->rows[i].id == id)
+                        return nodes->rows[i].name;
+        }
+        return ctl_text(c, "node %u", id);
+}
+
+int rows_find_node(struct ctl *c, const struct node_rows *nodes, const char *name, const struct svmd_node_row **ret) {
+        const char **names = ctl_alloc(c, nodes->count * sizeof(*names)), *near;
+        uint64_t id;
+        bool number = count_parse(name, &id) == 0;
+
+        for (size_t i = 0; i < nodes->count; i++) {
+                names[i] = nodes->rows[i].name;
+                if (strcmp(names[i], name) == 0 || (number && nodes->rows[i].id == id)) {
+                        *ret = &nodes->rows[i];
+                        return EXIT_OK;
+                }
+        }
+        near = suggest(name, names, nodes->count);
+        if (near)
+                return ctl_fail(c, EXIT_REFUSED, "unknown node '%s'; did you mean '%s'?", name, near);
+        return ctl_fail(c, EXIT_REFUSED, "unknown node '%s'; 'svmd-ctl node list' names those there are", name);
+}

@@ -1,0 +1,126 @@
+#include "account.h"
+#include "args.h"
+#include "ctl.h"
+#include "json.h"
+#include "rows.h"
+#include "show.h"
+#include "size.h"
+#include "table.h"
+#include "verbs.h"
+
+void show_sessions(struct ctl *c, const struct session_rows *sessions) {
+        static const struct column columns[] = {
+                { "SESSION", COLUMN_RIGHT },
+                { "PARTITION", 0 },
+                { "CLIENT", COLUMN_TRUNC },
+                { "PID", COLUMN_RIGHT },
+                { "USER", 0 },
+                { "RESERVATIONS", COLUMN_RIGHT },
+                { "MEMORY", COLUMN_RIGHT },
+                { "SPACES", COLUMN_RIGHT },
+                { "REQUESTS", COLUMN_RIGHT },
+                { "REFUSED", COLUMN_RIGHT },
+        };
+        struct table *t = table_new(c, columns, sizeof(columns) / sizeof(columns[0]));
+
+        for (size_t i = 0; i < sessions->count; i++) {
+                const struct svmd_session_row *s = &sessions->rows[i];
+                struct table_line *l = table_line(t, NULL);
+
+                table_cell_count(l, s->id);
+                table_cell(l, s->partition);
+                table_cell(l, s->client);
+                table_cell_count(l, s->pid);
+                table_cell(l, account_user(c, s->uid));
+                table_cell_count(l, s->reservations);
+                table_cell_count(l, s->memories);
+                table_cell_count(l, s->spaces);
+                table_cell_count(l, s->requests);
+                table_cell_count(l, s->refusals);
+        }
+        table_print(t);
+}
+
+struct json_object *show_sessions_json(struct ctl *c, const struct session_rows *sessions) {
+        struct json_object *list = json_object_new_array();
+
+        for (size_t i = 0; i < sessions->count; i++) {
+                const struct svmd_session_row *s = &sessions->rows[i];
+                struct json_object *o = json_object_new_object();
+
+                json_add_count(o, "id", s->id);
+                json_add_text(o, "partition", s->partition);
+                json_add_text(o, "client", s->client);
+                json_add_count(o, "pid", s->pid);
+                json_add_user(c, o, s->uid);
+                json_add_group(c, o, s->gid);
+                json_add_count(o, "reservations", s->reservations);
+                json_add_count(o, "memories", s->memories);
+                json_add_count(o, "spaces", s->spaces);
+                json_add_count(o, "requests", s->requests);
+                json_add_count(o, "refusals", s->refusals);
+                json_add_count(o, "dropped_events", s->dropped_events);
+                json_object_array_add(list, o);
+        }
+        return list;
+}
+
+int session_list_run(struct ctl *c, const struct args *a) {
+        struct session_rows sessions;
+        int r = rows_sessions(c, a->value[OPT_PARTITION], &sessions);
+
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        if (c->json)
+                return json_print(c, show_sessions_json(c, &sessions));
+        show_sessions(c, &sessions);
+        return EXIT_OK;
+}
+
+static const char *session_text(struct ctl *c, const struct svmd_session_row *s) {
+        return ctl_text(c, "session %llu (%s, process %u of %s%s%s)", (unsigned long long)s->id, s->client, s->pid,
+                        account_user(c, s->uid), *s->partition ? ", partition " : "", s->partition);
+}
+
+static int session_find(struct ctl *c, const char *word, const struct svmd_session_row **ret) {
+        struct session_rows sessions;
+        uint64_t id;
+        int r;
+
+        if (count_parse(word, &id) != 0)
+                return ctl_fail(c, EXIT_USAGE, "'%s' is no session; expected a number of 'svmd-ctl session list'",
+                                word);
+        r = rows_sessions(c, NULL, &sessions);
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        for (size_t i = 0; i < sessions.count; i++) {
+                if (sessions.rows[i].id == id) {
+                        *ret = &sessions.rows[i];
+                        return EXIT_OK;
+                }
+        }
+        return ctl_fail(c, EXIT_REFUSED, "there is no session %s; 'svmd-ctl session list' shows those there are", word);
+}
+
+int session_kill_run(struct ctl *c, const struct args *a) {
+        bool dry = a->value[OPT_DRY_RUN];
+        const struct svmd_session_row *s;
+        struct json_object *o;
+        int r = session_find(c, a->words[0], &s);
+
+        if (r != EXIT_OK)
+                return r;
+        if (!dry && !a->value[OPT_YES] && !ctl_confirm(c, ctl_text(c, "End %s?", session_text(c, s))))
+                return ctl_fail(c, EXIT_REFUSED, "nothing was done");
+        r = svmd_session_kill(c->session, s->id, dry);
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        if (!c->json) {
+                fprintf(c->out, "%s %s\n", dry ? "Would end" : "Ended", session_text(c, s));
+                return EXIT_OK;
+        }
+        o = json_object_new_object();
+        json_add_count(o, "session", s->id);
+        json_add_flag(o, "dry_run", dry);
+        return json_print(c, o);
+}

@@ -1,0 +1,92 @@
+#include "args.h"
+#include "ctl.h"
+#include "json.h"
+#include "rows.h"
+#include "size.h"
+#include "table.h"
+#include "verbs.h"
+
+static void status_json(struct ctl *c, const struct svmd_status *s) {
+        struct json_object *o = json_object_new_object();
+
+        json_add_text(o, "version", s->version);
+        json_add_count(o, "pid", s->pid);
+        json_add_flag(o, "keeper", s->keeper);
+        json_add_count(o, "uptime_ms", s->uptime_ms);
+        json_add_count(o, "epoch", s->epoch);
+        json_add_count(o, "nodes", s->nodes);
+        json_add_count(o, "partitions", s->partitions);
+        json_add_count(o, "sessions", s->sessions);
+        json_add_count(o, "reservations", s->reservations);
+        json_add_count(o, "memories", s->memories);
+        json_add_count(o, "mappings", s->mappings);
+        json_add_count(o, "spaces", s->spaces);
+        json_add_count(o, "requests", s->requests);
+        json_add_count(o, "refusals", s->refusals);
+        json_add_count(o, "journal_used", s->journal_used);
+        json_add_count(o, "journal_size", s->journal_size);
+        json_print(c, o);
+}
+
+/* The two greatest units: "3 h 12 min". */
+static const char *duration(struct ctl *c, uint64_t ms) {
+        unsigned long long s = ms / 1000;
+
+        if (s < 60)
+                return ctl_text(c, "%llu s", s);
+        if (s < 3600)
+                return ctl_text(c, "%llu min %llu s", s / 60, s % 60);
+        if (s < 86400)
+                return ctl_text(c, "%llu h %llu min", s / 3600, s / 60 % 60);
+        return ctl_text(c, "%llu d %llu h", s / 86400, s / 3600 % 24);
+}
+
+static const char *count(struct ctl *c, uint64_t n) {
+        char text[SIZE_TEXT];
+
+        count_format(text, n);
+        return ctl_copy(c, text);
+}
+
+static void status_text(struct ctl *c, const struct svmd_status *s, const struct finding_rows *findings) {
+        struct fields *f = fields_new(c);
+        unsigned bad = 0;
+
+        for (size_t i = 0; i < findings->count; i++)
+                bad += findings->rows[i].level >= SVMD_FINDING_WARNING;
+        fprintf(c->out, "svmd %s is up for %s\n", s->version, duration(c, s->uptime_ms));
+        fields_add(f, "process", "%u", s->pid);
+        fields_add(f, "keeper", "%s",
+                   s->keeper ? ctl_text(c, "present: sessions and memory outlive svmd (epoch %llu)",
+                                        (unsigned long long)s->epoch)
+                             : "absent: sessions and memory end with svmd");
+        fields_add(f, "nodes", "%s", count(c, s->nodes));
+        fields_add(f, "partitions", "%s", count(c, s->partitions));
+        fields_add(f, "sessions", "%s", count(c, s->sessions));
+        fields_add(f, "reservations", "%s", count(c, s->reservations));
+        fields_add(f, "memory objects", "%s", count(c, s->memories));
+        fields_add(f, "mappings", "%s in %s device spaces and on the CPU", count(c, s->mappings), count(c, s->spaces));
+        fields_add(f, "requests", "%s served, %s operations refused", count(c, s->requests), count(c, s->refusals));
+        fields_add(f, "journal", "%s of %s", ctl_size(c, s->journal_used), ctl_size(c, s->journal_size));
+        if (bad)
+                fields_add(f, "findings", "%u to look at: 'svmd-ctl doctor'", bad);
+        else
+                fields_add(f, "findings", "nothing to look at");
+        fields_print(f);
+}
+
+int status_run(struct ctl *c, const struct args *a) {
+        struct svmd_status s = { .size = sizeof(s) };
+        struct finding_rows findings;
+        int r = svmd_query_status(c->session, &s);
+
+        if (r == SVMD_OK)
+                r = rows_findings(c, &findings);
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        if (c->json)
+                status_json(c, &s);
+        else
+                status_text(c, &s, &findings);
+        return EXIT_OK;
+}

@@ -1,0 +1,314 @@
+#include "verbs.h"
+
+#include <string.h>
+
+#include "args.h"
+#include "ctl.h"
+#include "help.h"
+#include "reach.h"
+#include "suggest.h"
+
+#define COMMON_LIMITS BIT(OPT_LIMIT) | BIT(OPT_OWNER) | BIT(OPT_MODE) | BIT(OPT_DRY_RUN)
+
+const struct verb verbs[] = {
+        { "status",
+          "",
+          0,
+          0,
+          0,
+          0,
+          "Show how svmd is",
+          "Its version, how long it has been up, what it holds, and the use of each node.",
+          { "svmd-ctl status", "svmd-ctl status --json | jq .sessions" },
+          status_run },
+        { "doctor",
+          "",
+          0,
+          0,
+          0,
+          0,
+          "Show what svmd found out about this machine and its own rights",
+          "Ends with 1 if something is a failure.",
+          { "svmd-ctl doctor", "svmd-ctl doctor --json | jq '.[] | select(.level == \"failure\")'" },
+          doctor_run },
+        { "node list",
+          "",
+          0,
+          0,
+          0,
+          0,
+          "List the places where memory can live",
+          NULL,
+          { "svmd-ctl node list", "svmd-ctl node list --json | jq -r '.[].name'" },
+          node_list_run },
+        { "node show",
+          "NODE",
+          1,
+          1,
+          0,
+          0,
+          "Show one node: its use, its hive and its links",
+          "NODE is a name or a number of 'node list'. An administrator also sees who uses it.",
+          { "svmd-ctl node show gpu0", "svmd-ctl node show gpu0 --json | jq .links" },
+          node_show_run },
+        { "partition create",
+          "NAME",
+          1,
+          1,
+          BIT(OPT_SIZE) | BIT(OPT_WINDOW) | BIT(OPT_DOMAIN) | COMMON_LIMITS,
+          VERB_ADMIN,
+          "Create a partition: a slice of addresses with an owner and limits",
+          "It is kept over restarts of svmd.",
+          { "svmd-ctl partition create train --size 16G --owner alice --limit gpu0=2G --limit host0=8G",
+            "svmd-ctl partition create check --window low --owner alice:ci --mode 0640 --dry-run" },
+          partition_create_run },
+        { "partition list",
+          "",
+          0,
+          0,
+          0,
+          VERB_ADMIN,
+          "List the partitions",
+          NULL,
+          { "svmd-ctl partition list",
+            "svmd-ctl partition list --json | jq -r '.[] | select(.sessions == 0) | .name'" },
+          partition_list_run },
+        { "partition show",
+          "NAME",
+          1,
+          1,
+          0,
+          VERB_ADMIN,
+          "Show one partition: its limits and use, its sessions and its reservations",
+          NULL,
+          { "svmd-ctl partition show train", "svmd-ctl partition show train --json | jq .nodes" },
+          partition_show_run },
+        { "partition set",
+          "NAME",
+          1,
+          1,
+          COMMON_LIMITS,
+          VERB_ADMIN,
+          "Change limits, owner or mode of a partition",
+          "What is not named stays as it is. A limit below the present use takes nothing away: it refuses more.",
+          { "svmd-ctl partition set train --limit gpu0=4G --limit host0=none",
+            "svmd-ctl partition set train --owner bob:ml --mode 0640" },
+          partition_set_run },
+        { "partition delete",
+          "NAME",
+          1,
+          1,
+          BIT(OPT_END_SESSIONS) | BIT(OPT_DRY_RUN) | BIT(OPT_YES),
+          VERB_ADMIN,
+          "Delete a partition",
+          "On a terminal it asks first.",
+          { "svmd-ctl partition delete train", "svmd-ctl partition delete train --end-sessions --yes" },
+          partition_delete_run },
+        { "session list",
+          "",
+          0,
+          0,
+          BIT(OPT_PARTITION),
+          VERB_ADMIN,
+          "List the connections of processes",
+          NULL,
+          { "svmd-ctl session list", "svmd-ctl session list --partition train --json | jq '.[].pid'" },
+          session_list_run },
+        { "session kill",
+          "ID",
+          1,
+          1,
+          BIT(OPT_DRY_RUN) | BIT(OPT_YES),
+          VERB_ADMIN,
+          "End a session: what it holds is released, its process goes on",
+          "On a terminal it asks first.",
+          { "svmd-ctl session kill 12", "svmd-ctl session kill 12 --dry-run" },
+          session_kill_run },
+        { "reservation list",
+          "",
+          0,
+          0,
+          BIT(OPT_PARTITION),
+          VERB_OWN,
+          "List the reserved ranges of addresses",
+          "Who may not administer sees those of the own partition.",
+          { "svmd-ctl reservation list --partition train",
+            "svmd-ctl reservation list --json | jq -r '.[] | .address + \" \" + (.name // \"-\")'" },
+          reservation_list_run },
+        { "usage",
+          "",
+          0,
+          0,
+          BIT(OPT_PARTITION),
+          VERB_OWN,
+          "Show how much of each node who uses",
+          "Who may not administer sees the own partition.",
+          { "svmd-ctl usage", "svmd-ctl usage --partition train --json" },
+          usage_run },
+        { "map",
+          "",
+          0,
+          0,
+          BIT(OPT_PARTITION) | BIT(OPT_WIDTH),
+          VERB_OWN,
+          "Draw the address space",
+          "Each partition is a bar of its addresses; the line below it shows only the reserved parts, larger. Who may "
+          "not administer sees the own partition.",
+          { "svmd-ctl map", "svmd-ctl map --partition train --width 100" },
+          map_run },
+        { "monitor",
+          "",
+          0,
+          0,
+          BIT(OPT_COUNT) | BIT(OPT_TIMEOUT),
+          0,
+          "Show events as they happen, one a line",
+          "Goes on until it is interrupted. With --count and --timeout, ends with 3 if fewer events came.",
+          { "svmd-ctl monitor", "svmd-ctl monitor --json --count 1 --timeout 30" },
+          monitor_run },
+        { "wait",
+          "CONDITION",
+          1,
+          8,
+          BIT(OPT_TIMEOUT),
+          VERB_NO_SESSION,
+          "Wait until a condition holds",
+          "Conditions: 'ready'; 'sessions OP N'; 'node NODE used OP SIZE'; 'partition NAME sessions OP N'; 'partition "
+          "NAME exists'; 'partition NAME gone'. OP is one of = < > <= >=; quote it from the shell. It looks 50 times a "
+          "second, and ends with 3 when the time is over. Sessions of svmd-ctl itself are not counted.",
+          { "svmd-ctl wait ready --timeout 10", "svmd-ctl wait 'partition train sessions >= 2'" },
+          wait_run },
+};
+const unsigned verbs_count = sizeof(verbs) / sizeof(verbs[0]);
+
+/* How many words of the command line the verb's name takes, if they are it; else 0. */
+static unsigned verb_matches(const struct verb *v, const char *const *words, unsigned count) {
+        const char *space = strchr(v->name, ' ');
+
+        if (!space)
+                return count >= 1 && strcmp(words[0], v->name) == 0;
+        if (count >= 2 && strncmp(words[0], v->name, (size_t)(space - v->name)) == 0 &&
+            words[0][space - v->name] == '\0' && strcmp(words[1], space + 1) == 0)
+                return 2;
+        return 0;
+}
+
+/* The first word of a verb's name. */
+static const char *verb_family(struct ctl *c, const struct verb *v) {
+        char *name = ctl_copy(c, v->name);
+
+        name[strcspn(name, " ")] = '\0';
+        return name;
+}
+
+/* What follows `family` in names of verbs; "" where the family is the verb. Returns how many. */
+static size_t family_members(struct ctl *c, const char *family, const char **members) {
+        size_t length = strlen(family), count = 0;
+
+        for (unsigned i = 0; i < verbs_count; i++) {
+                if (strcmp(verb_family(c, &verbs[i]), family) == 0)
+                        members[count++] = verbs[i].name + length + (verbs[i].name[length] == ' ');
+        }
+        return count;
+}
+
+static int unknown_member(struct ctl *c, const char *family, const char *word, const char **members, size_t count) {
+        const char *near = word ? suggest(word, members, count) : NULL;
+        const char *list = "";
+
+        if (near)
+                return ctl_fail(c, EXIT_USAGE, "unknown verb '%s %s'; did you mean '%s %s'?", family, word, family,
+                                near);
+        for (size_t i = 0; i < count; i++)
+                list = ctl_text(c, "%s%s%s", list, i == 0 ? "" : i + 1 == count ? " or " : ", ", members[i]);
+        if (word)
+                return ctl_fail(c, EXIT_USAGE, "unknown verb '%s %s'; '%s' goes with %s", family, word, family, list);
+        return ctl_fail(c, EXIT_USAGE, "'%s' goes with %s", family, list);
+}
+
+static int unknown_verb(struct ctl *c, const char *const *words, unsigned count) {
+        const char *families[sizeof(verbs) / sizeof(verbs[0])], *members[sizeof(verbs) / sizeof(verbs[0])], *near;
+        size_t members_count = family_members(c, words[0], members);
+
+        if (members_count && count == 2 && strcmp(words[1], "--help") == 0)
+                return help_all(c, words[0]);
+        if (members_count)
+                return unknown_member(c, words[0], count > 1 ? words[1] : NULL, members, members_count);
+        for (unsigned i = 0; i < verbs_count; i++)
+                families[i] = verb_family(c, &verbs[i]);
+        near = suggest(words[0], families, verbs_count);
+        if (near)
+                return ctl_fail(c, EXIT_USAGE, "unknown verb '%s'; did you mean '%s'?", words[0], near);
+        return ctl_fail(c, EXIT_USAGE, "unknown verb '%s'; 'svmd-ctl --help' names them", words[0]);
+}
+
+static int wrong_operands(struct ctl *c, const struct verb *v, const struct args *a) {
+        if (a->words_count < v->least)
+                return ctl_fail(c, EXIT_USAGE, "%s needs %s; see 'svmd-ctl %s --help'", v->name, v->operands, v->name);
+        return ctl_fail(c, EXIT_USAGE, "'%s' is one word too many for %s; see 'svmd-ctl %s --help'", a->words[v->most],
+                        v->name, v->name);
+}
+
+static void apply_common(struct ctl *c, const struct args *a) {
+        c->json = a->value[OPT_JSON];
+        c->color = c->color && !a->value[OPT_NO_COLOR];
+        c->socket = a->value[OPT_SOCKET];
+        c->runtime_dir = a->value[OPT_RUNTIME_DIR];
+}
+
+static int run_verb(struct ctl *c, const struct verb *v, struct args *a, int argc, char **argv) {
+        int r;
+
+        if (args_parse(c, a, v, argc, argv) < 0)
+                return EXIT_USAGE;
+        if (a->value[OPT_HELP])
+                return help_verb(c, v);
+        if (a->words_count < v->least || a->words_count > v->most)
+                return wrong_operands(c, v, a);
+        apply_common(c, a);
+        if (!(v->flags & VERB_NO_SESSION)) {
+                r = reach(c, v->flags);
+                if (r != EXIT_OK)
+                        return r;
+        }
+        return v->run(c, a);
+}
+
+static int dispatch(struct ctl *c, struct args *a, int argc, char **argv) {
+        int at = args_parse(c, a, NULL, argc, argv);
+        const char *const *words;
+        unsigned count, taken;
+
+        if (at < 0)
+                return EXIT_USAGE;
+        words = a->words;
+        count = a->words_count;
+        if (a->value[OPT_VERSION]) {
+                fprintf(c->out, "svmd-ctl %s\n", SVMD_VERSION);
+                return EXIT_OK;
+        }
+        for (unsigned i = 0; i < verbs_count; i++) {
+                taken = verb_matches(&verbs[i], words, count);
+                /* getopt passes over the word in front of the rest, as it does over a program's name. */
+                if (taken)
+                        return run_verb(c, &verbs[i], a, argc - at - (int)taken + 1, argv + at + taken - 1);
+        }
+        if (a->value[OPT_HELP] && count == 0)
+                return help_all(c, NULL);
+        if (count == 0)
+                return ctl_fail(c, EXIT_USAGE, "what to do? 'svmd-ctl --help' names the verbs");
+        return unknown_verb(c, words, count);
+}
+
+int verbs_main(int argc, char **argv, FILE *out, FILE *err) {
+        struct args a = { 0 };
+        struct ctl c;
+        int status;
+
+        ctl_init(&c, out, err);
+        status = dispatch(&c, &a, argc, argv);
+        if (fflush(out) != 0 && status == EXIT_OK)
+                status = ctl_fail(&c, EXIT_REFUSED, "cannot write: %m");
+        ctl_fini(&c);
+        return status;
+}

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <stdint.h>
+#include <stdio.h>
+
+struct args;
+struct ctl;
+
+enum {
+        VERB_ADMIN = 1,      /* changes or sees everything: only over admin.sock */
+        VERB_OWN = 2,        /* over a client socket it is about the caller's own partition, which is attached */
+        VERB_NO_SESSION = 4, /* makes its own connection */
+};
+
+/* One row per verb: it drives dispatch, --help, suggestions and the man page. */
+struct verb {
+        const char *name; /* "partition create" */
+        const char *operands;
+        unsigned least, most; /* how many operands */
+        uint32_t options;     /* BIT(OPT_*) */
+        unsigned flags;
+        const char *summary; /* "List ..." */
+        const char *more;    /* sentences that go on from there; may be NULL */
+        const char *examples[2];
+        int (*run)(struct ctl *c, const struct args *a);
+};
+extern const struct verb verbs[];
+extern const unsigned verbs_count;
+
+/* svmd-ctl, from its arguments to its exit status. */
+int verbs_main(int argc, char **argv, FILE *out, FILE *err);
+/* The verbs and the options as mdoc, for svmd-ctl(1). */
+void verbs_print_mdoc(FILE *out);
+
+int status_run(struct ctl *c, const struct args *a);
+int doctor_run(struct ctl *c, const struct args *a);
+int node_list_run(struct ctl *c, const struct args *a);
+int node_show_run(struct ctl *c, const struct args *a);
+int partition_create_run(struct ctl *c, const struct args *a);
+int partition_list_run(struct ctl *c, const struct args *a);
+int partition_show_run(struct ctl *c, const struct args *a);
+int partition_set_run(struct ctl *c, const struct args *a);
+int partition_delete_run(struct ctl *c, const struct args *a);
+int session_list_run(struct ctl *c, const struct args *a);
+int session_kill_run(struct ctl *c, const struct args *a);
+int reservation_list_run(struct ctl *c, const struct args *a);
+int usage_run(struct ctl *c, const struct args *a);
+int map_run(struct ctl *c, const struct args *a);
+int monitor_run(struct ctl *c, const struct args *a);
+int wait_run(struct ctl *c, const struct args *a);

@@ -1,0 +1,202 @@
+#include "fake.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "verbs.h"
+
+struct fake fake;
+char *run_out, *run_err;
+
+static int event_pipe[2] = { -1, -1 };
+static svmd_event_fn event_handler;
+static void *event_userdata;
+
+void fake_reset(void) {
+        fake = (struct fake){ .admin = 1, .error = "no sentence" };
+        for (int i = 0; i < 2; i++) {
+                if (event_pipe[i] >= 0)
+                        close(event_pipe[i]);
+        }
+        if (pipe(event_pipe) != 0 || write(event_pipe[1], "", 1) != 1)
+                abort();
+}
+
+int run(const char *line) {
+        char *words[64] = { (char *)"svmd-ctl" }, *copy = strdup(line), *at = copy;
+        size_t out_size, err_size;
+        FILE *out, *err;
+        int count = 1, status;
+
+        while (*at) {
+                char end = *at == '\'' ? '\'' : ' ';
+
+                at += end == '\'';
+                words[count++] = at;
+                at += strcspn(at, (char[]){ end, '\0' });
+                while (*at == end || *at == ' ')
+                        *at++ = '\0';
+        }
+        free(run_out);
+        free(run_err);
+        out = open_memstream(&run_out, &out_size);
+        err = open_memstream(&run_err, &err_size);
+        status = verbs_main(count, words, out, err);
+        fclose(out);
+        fclose(err);
+        free(copy);
+        return status;
+}
+
+const char *svmd_error(void) {
+        return fake.error;
+}
+
+int svmd_connect(svmd_session **ret, const struct svmd_connect_options *opts) {
+        int code = strstr(opts->socket, "admin.sock") ? fake.admin_code : fake.client_code;
+
+        if (fake.connects < 2)
+                snprintf(fake.connected[fake.connects], sizeof(fake.connected[0]), "%s", opts->socket);
+        fake.connects++;
+        if (code)
+                return code;
+        fake.attached = !(opts->flags & SVMD_CONNECT_NO_ATTACH);
+        *ret = (svmd_session *)&fake;
+        return SVMD_OK;
+}
+
+void svmd_disconnect(svmd_session *s) {
+}
+
+int svmd_session_info(svmd_session *s, struct svmd_session_info *info) {
+        *info = (struct svmd_session_info){ .size = sizeof(*info), .id = 99, .admin = fake.admin };
+        if (fake.attached && fake.partitions_count) {
+                info->base = fake.partitions[0].base;
+                info->length = fake.partitions[0].length;
+                snprintf(info->partition, sizeof(info->partition), "%s", fake.partitions[0].name);
+                snprintf(info->domain, sizeof(info->domain), "%s", fake.partitions[0].domain);
+        }
+        return SVMD_OK;
+}
+
+int svmd_query_status(svmd_session *s, struct svmd_status *ret) {
+        if (fake.code == SVMD_OK)
+                *ret = fake.status;
+        return fake.code;
+}
+
+#define ROWS(list)                                                                                                     \
+        fake.queries++;                                                                                                \
+        if (fake.code)                                                                                                 \
+                return fake.code;                                                                                      \
+        for (size_t i = 0; i < fake.list##_count; i++)                                                                 \
+                if (matches(&fake.list[i], wanted))                                                                    \
+                        fn(&fake.list[i], userdata);                                                                   \
+        return SVMD_OK
+
+int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata) {
+#define matches(row, wanted) 1
+        ROWS(nodes);
+}
+
+int svmd_query_limits(svmd_session *s, svmd_use_fn fn, void *userdata) {
+        ROWS(use);
+#undef matches
+}
+
+int svmd_query_links(svmd_session *s, svmd_node wanted, svmd_link_fn fn, void *userdata) {
+#define matches(row, wanted) ((row)->from == (wanted))
+        ROWS(links);
+#undef matches
+}
+
+int svmd_query_findings(svmd_session *s, svmd_finding_fn fn, void *userdata) {
+        for (size_t i = 0; i < fake.findings_count; i++)
+                fn(fake.findings[i].id, fake.findings[i].level, fake.findings[i].text, userdata);
+        return fake.code;
+}
+
+int svmd_query_partitions(svmd_session *s, const char *wanted, svmd_partition_fn fn, void *userdata) {
+        if (fake.queries++ < fake.appear_after)
+                return SVMD_E_NO_SUCH;
+#define matches(row, wanted) (!(wanted) || strcmp((row)->name, (wanted)) == 0)
+        ROWS(partitions);
+#undef matches
+}
+
+int svmd_query_sessions(svmd_session *s, const char *wanted, svmd_session_fn fn, void *userdata) {
+#define matches(row, wanted) (!(wanted) || strcmp((row)->partition, (wanted)) == 0)
+        ROWS(sessions);
+}
+
+int svmd_query_reservations(svmd_session *s, const char *wanted, svmd_reservation_fn fn, void *userdata) {
+        ROWS(reservations);
+}
+
+int svmd_query_usage(svmd_session *s, const char *wanted, svmd_use_fn fn, void *userdata) {
+        ROWS(use);
+#undef matches
+}
+
+static void keep_options(const char *name, const struct svmd_partition_options *opts) {
+        fake.options = *opts;
+        for (size_t i = 0; i < opts->limits_count && i < 8; i++)
+                fake.limits[i] = opts->limits[i];
+        snprintf(fake.name, sizeof(fake.name), "%s", name);
+        fake.changes++;
+}
+
+int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_partition_options *opts,
+                          uint64_t *ret_base) {
+        keep_options(name, opts);
+        if (fake.code == SVMD_OK)
+                *ret_base = 0x280000000000;
+        return fake.code;
+}
+
+int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_partition_options *opts, unsigned set) {
+        keep_options(name, opts);
+        fake.set = set;
+        return fake.code;
+}
+
+int svmd_partition_delete(svmd_session *s, const char *name, int end_sessions, int dry_run) {
+        snprintf(fake.name, sizeof(fake.name), "%s", name);
+        fake.end_sessions = end_sessions;
+        fake.dry_run = dry_run;
+        fake.changes++;
+        return fake.code;
+}
+
+int svmd_session_kill(svmd_session *s, uint64_t session, int dry_run) {
+        fake.killed = session;
+        fake.dry_run = dry_run;
+        fake.changes++;
+        return fake.code;
+}
+
+int svmd_monitor(svmd_session *s, int on) {
+        return fake.code;
+}
+
+int svmd_set_event_handler(svmd_session *s, svmd_event_fn fn, void *userdata) {
+        event_handler = fn;
+        event_userdata = userdata;
+        return SVMD_OK;
+}
+
+/* Readable while events are left. */
+int svmd_event_fd(svmd_session *s) {
+        char byte;
+
+        if (fake.events_sent == fake.events_count && read(event_pipe[0], &byte, 1) != 1)
+                abort();
+        return event_pipe[0];
+}
+
+int svmd_dispatch(svmd_session *s) {
+        event_handler(s, &fake.events[fake.events_sent++], event_userdata);
+        return SVMD_OK;
+}

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <stddef.h>
+
+#include <svmd.h>
+
+/*
+ * A client library without svmd: it answers with the rows that a test puts here, and notes what was asked for. `code`
+ * and `error` are what every call returns when set.
+ */
+struct fake {
+        int admin_code, client_code; /* of connecting */
+        int admin;                   /* the connection may administer */
+        int code;                    /* of every query and change */
+        const char *error;
+
+        struct svmd_status status;
+        const struct svmd_node_row *nodes;
+        size_t nodes_count;
+        const struct svmd_link_row *links;
+        size_t links_count;
+        const struct svmd_use_row *use;
+        size_t use_count;
+        struct {
+                const char *id;
+                unsigned level;
+                const char *text;
+        } findings[8];
+        size_t findings_count;
+        const struct svmd_partition_row *partitions;
+        size_t partitions_count;
+        const struct svmd_session_row *sessions;
+        size_t sessions_count;
+        const struct svmd_reservation_row *reservations;
+        size_t reservations_count;
+        const struct svmd_event *events;
+        size_t events_count, events_sent;
+        unsigned appear_after; /* a partition shows only from that query on */
+
+        /* what was asked for */
+        char connected[2][256]; /* the sockets, in order */
+        unsigned connects, attached;
+        char name[64];
+        struct svmd_partition_options options;
+        struct svmd_limit limits[8];
+        unsigned set;
+        int end_sessions, dry_run;
+        uint64_t killed;
+        unsigned changes, queries;
+};
+extern struct fake fake;
+
+/* Everything as an administrator on a machine without anything. */
+void fake_reset(void);
+
+/* Runs svmd-ctl with a line of words separated by spaces ('single quotes' hold a word together). What it wrote stands
+ * in run_out and run_err until the next run. */
+extern char *run_out, *run_err;
+int run(const char *line);
