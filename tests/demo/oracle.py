@@ -7,21 +7,22 @@ import string
 import subprocess
 
 
-def grep(word, directory, uid, gid):
+def grep(word, directory, user):
     """(lines that have the word, files that have it, files read, whether any could not be), by grep itself."""
+    identity = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
     done = subprocess.run(["grep", "-rwch", "-e", word, directory], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, user=uid, group=gid, extra_groups=[],
+                          stderr=subprocess.DEVNULL, **identity,
                           env={"LC_ALL": "C", "PATH": os.environ.get("PATH", "/usr/bin:/bin")})
     counts = [int(line) for line in done.stdout.split()]
     return sum(counts), sum(1 for count in counts if count), len(counts), done.returncode > 1
 
 
 class Grep:
-    """A grep a word, as many at once as there are processors, while the demo goes on."""
+    """A grep a word, as many at once as there are processors, while the demo goes on; `user` is (uid, gid)."""
 
-    def __init__(self, words, directory, uid, gid):
+    def __init__(self, words, directory, user=None):
         self.pool = concurrent.futures.ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)))
-        self.running = {word: self.pool.submit(grep, word, directory, uid, gid) for word in words}
+        self.running = {word: self.pool.submit(grep, word, directory, user) for word in words}
 
     def results(self, progress):
         for count, _ in enumerate(concurrent.futures.as_completed(self.running.values()), 1):

@@ -69,6 +69,10 @@ def human(size):
     return f"{size:.1f} GiB"
 
 
+def describe_files(count, unreadable):
+    return f"{count} files" + (", others could not be read" if unreadable else "")
+
+
 class State:
     """What svmd has on its books."""
 
@@ -209,7 +213,7 @@ class Demo:
         if len(known) != self.built["words"]:
             raise DemoError(f"the builder told {len(known)} words of {self.built['words']}")
         self.words, self.absent = choose_words(known, WORDS, self.seed)
-        self.grep = Grep(self.words, self.directory, BUILDER, GROUP)
+        self.grep = Grep(self.words, self.directory, (BUILDER, GROUP))
         self.board.note(f"{len(self.words)} words chosen with seed {self.seed}; a grep for each runs from now on")
 
     def copy_to_devices(self):
@@ -301,9 +305,8 @@ class Demo:
 
     def compare_words(self):
         truth = self.grep.results(lambda done, of: self.board.progress(f"grep: {done} of {of} words"))
-        unreadable = self.built["unreadable"] > 0
-        files = {(read, failed) for _, _, read, failed in truth.values()}
-        self.board.check("files", {(self.built["files"], unreadable)}, files)
+        self.board.check("files", {describe_files(self.built["files"], self.built["unreadable"] > 0)},
+                         {describe_files(read, failed) for _, _, read, failed in truth.values()})
         for row, answers in zip(("answers-a", "answers-b"), self.answers):
             wrong = [word for word, answer in answers.items() if answer != truth[word][:2]]
             lines = sum(truth[word][0] for word in answers)
