@@ -21,11 +21,12 @@ void keeper_disconnect(struct keeper *k);
 int keeper_fd(const struct keeper *k);
 
 /* Everything it holds, in no order. `fd` is the callee's. A non-zero return ends the walk (what is left is closed here,
- * and still kept there). */
+ * and still kept there). It must not put or drop. -EMFILE: this process has no room for all of it. */
 typedef int (*keeper_fn)(void *userdata, uint64_t key, int fd);
 int keeper_list(struct keeper *k, keeper_fn fn, void *userdata);
 
-/* `fd` stays the caller's. A key that is there already is replaced. */
+/* `fd` stays the caller's. A key that is there already is replaced. -EMFILE: the keeper can hold no more. -ETIMEDOUT:
+ * it takes nothing in. */
 int keeper_put(struct keeper *k, uint64_t key, int fd);
 /* A key that is not there is ignored. Drops are gathered and sent with the next put, or by keeper_flush(). */
 int keeper_drop(struct keeper *k, uint64_t key);
