@@ -14,6 +14,6 @@
  * also with a sentence in `why`. Nodes are appended to `m`, which is as before on failure.
  */
 int recording_read(struct machine *m, const char *dir, bool faults, char *why, size_t why_size);
-/* This machine's NUMA nodes as host nodes, from <sys>/devices/system/node (or one node of MemTotal where that is
- * absent). */
+/* This machine's NUMA nodes as host nodes, from <sys>/devices/system/node; where there are not two with memory, one
+ * node of the MemTotal in <proc>/meminfo. */
 int machine_read_host(struct machine *m, const char *sys_root, const char *proc_root, char *why, size_t why_size);
