@@ -191,7 +191,8 @@ class Demo:
         self.builder.expect("done")
         b = self.built
         if not b["words"]:
-            raise DemoError(f"there is no text under {self.directory} that user {BUILDER} may read")
+            raise DemoError(f"there is no text under {self.directory} that user {BUILDER} may read; "
+                            "name a folder that has, or install libc6-dev for /usr/include")
         names = {node["id"]: node["name"] for node in State(self.svmd).nodes}
         self.board.check("hosts", {names[host["node"]]: host["bytes"] for host in hosts if host["bytes"]},
                          {name: used for name, used in State(self.svmd).used.items() if used})
@@ -350,12 +351,18 @@ class Demo:
                          f"status {status}, {keepers} keeper ran, {len(left)} run on")
 
 
-def check_place(directory):
+PROGRAMS = ("svmd", "svmd-keeper", "svmd-ctl", "svmd-demo-builder", "svmd-demo-reader", "svmd-demo-admin")
+
+
+def check_place(directory, build):
     if os.geteuid() != 0:
         raise DemoError("the demo runs processes of several users, and only root can start those; without them nobody "
                         "could be refused. Run it as root: sudo ./dev demo")
     if not os.path.isdir(directory):
         raise DemoError(f"{directory} is no folder; name one that has text, or install libc6-dev for /usr/include")
+    missing = [name for name in PROGRAMS if not os.access(os.path.join(build, name), os.X_OK)]
+    if missing:
+        raise DemoError(f"{', '.join(missing)} cannot be found in {build}; ./dev demo builds them")
 
 
 def parse_arguments():
@@ -370,10 +377,11 @@ def parse_arguments():
 
 def run_demo(arguments, board):
     directory = os.path.realpath(arguments.directory)
-    check_place(directory)
+    build = os.path.abspath(arguments.build)
+    check_place(directory, build)
     folder = tempfile.mkdtemp(prefix="svmd-demo-")
     os.chmod(folder, 0o755)
-    demo = Demo(board, os.path.abspath(arguments.build), directory, arguments.seed, folder)
+    demo = Demo(board, build, directory, arguments.seed, folder)
     try:
         demo.run()
     finally:
