@@ -49,18 +49,18 @@ static struct picture picture_of(struct ctl *c, unsigned width, unsigned indent)
 }
 
 /* What the shades mean, broken where the width asks for it. */
-static void draw_key(struct ctl *c, unsigned width) {
+static void draw_key(struct ctl *c, unsigned width, unsigned indent) {
         const char *const utf8[] = { "█ shows memory", "░ reserved only", "· free, not to scale" };
         const char *const ascii[] = { "# shows memory", "- reserved only", ". free, not to scale" };
-        unsigned column = MARGIN;
+        unsigned column = indent;
 
-        fprintf(c->out, "%*s", MARGIN, "");
+        fprintf(c->out, "%*s", (int)indent, "");
         for (unsigned i = 0; i < 3; i++) {
                 unsigned length = (unsigned)strlen(ascii[i]);
 
                 if (i && column + 2 + length > width) {
-                        fprintf(c->out, "\n%*s", MARGIN, "");
-                        column = MARGIN;
+                        fprintf(c->out, "\n%*s", (int)indent, "");
+                        column = indent;
                 } else if (i) {
                         fputs("  ", c->out);
                         column += 2;
@@ -72,8 +72,8 @@ static void draw_key(struct ctl *c, unsigned width) {
 }
 
 static void draw_heading(struct ctl *c, const struct map_partition *p, uint64_t bytes) {
-        fprintf(c->out, "%s\n%s to %s\n%s reserved of %s\n", p->name, ctl_address(c, p->base),
-                ctl_address(c, p->base + p->length), ctl_size(c, bytes), ctl_size(c, p->length));
+        fprintf(c->out, "%s\n%s to %s\n%s, %s reserved\n", p->name, ctl_address(c, p->base),
+                ctl_address(c, p->base + p->length), ctl_size(c, p->length), ctl_size(c, bytes));
 }
 
 static void draw_legend(struct ctl *c, const struct map_partition *p) {
@@ -99,8 +99,7 @@ static void draw_legend(struct ctl *c, const struct map_partition *p) {
         fputc('\n', c->out);
         table_print(t);
         if (count > LEGEND_LINES)
-                fprintf(c->out, "and %s more: 'svmd-ctl reservation list'\n",
-                        count_text(c, count - LEGEND_LINES, "reservation"));
+                fprintf(c->out, "and %zu more in 'reservation list'\n", count - LEGEND_LINES);
 }
 
 void map_draw_one(struct ctl *c, const struct map_partition *p, unsigned width) {
@@ -120,7 +119,7 @@ void map_draw_one(struct ctl *c, const struct map_partition *p, unsigned width) 
         shown = picture_zoom(&picture, p->base, p->length, ranges, count, true, ZOOM_LINES);
         if (shown < count)
                 fprintf(c->out, "%*sand %zu more\n", MARGIN, "", count - shown);
-        draw_key(c, width);
+        draw_key(c, width, MARGIN);
         draw_legend(c, p);
 }
 
@@ -191,11 +190,24 @@ static void draw_run(struct ctl *c, const struct map_partition *p, size_t count,
 
         for (size_t i = 0; i < count; i++)
                 bytes += p[i].length;
-        text = ctl_text(c, "  %s without reservations, %s, %s to %s", count_text(c, count, "partition"),
-                        ctl_size(c, bytes), p[0].name, p[count - 1].name);
+        text = ctl_text(c, "  %s without reservations: %s to %s, %s", count_text(c, count, "partition"), p[0].name,
+                        p[count - 1].name, ctl_size(c, bytes));
         if (strlen(text) > k->width)
                 text[k->width] = '\0';
         fprintf(c->out, "%s\n", text);
+}
+
+static void draw_total(struct ctl *c, const struct map_partition *partitions, size_t count) {
+        uint64_t bytes = 0, reserved = 0, reservations = 0;
+
+        for (size_t i = 0; i < count; i++) {
+                bytes += partitions[i].length;
+                reservations += partitions[i].reservations.count;
+                for (size_t k = 0; k < partitions[i].reservations.count; k++)
+                        reserved += partitions[i].reservations.rows[k].length;
+        }
+        fprintf(c->out, "%s of %s\n%s of %s\n\n", count_text(c, count, "partition"), ctl_size(c, bytes),
+                count_text(c, reservations, "reservation"), ctl_size(c, reserved));
 }
 
 void map_draw_all(struct ctl *c, const struct map_partition *partitions, size_t count, unsigned width) {
@@ -204,6 +216,7 @@ void map_draw_all(struct ctl *c, const struct map_partition *partitions, size_t 
         bool domains = false;
         size_t run;
 
+        draw_total(c, partitions, count);
         for (size_t i = 0; i < count; i++)
                 domains |= strcmp(partitions[i].domain, domain) != 0;
         for (size_t i = 0; i < count; i += run) {
@@ -219,4 +232,6 @@ void map_draw_all(struct ctl *c, const struct map_partition *partitions, size_t 
                 run = 1;
                 draw_partition(c, p, &k);
         }
+        fputc('\n', c->out);
+        draw_key(c, width, 0);
 }

@@ -119,8 +119,10 @@ int svmd_query_findings(svmd_session *s, svmd_finding_fn fn, void *userdata) {
 }
 
 int svmd_query_partitions(svmd_session *s, const char *wanted, svmd_partition_fn fn, void *userdata) {
-        if (fake.queries++ < fake.appear_after)
+        if (fake.queries < fake.appear_after) {
+                fake.queries++;
                 return SVMD_E_NO_SUCH;
+        }
 #define matches(row, wanted) (!(wanted) || strcmp((row)->name, (wanted)) == 0)
         ROWS(partitions);
 #undef matches

@@ -1,0 +1,723 @@
+/* Whole command lines against a client library without svmd. */
+#include <locale.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <json-c/json_tokener.h>
+
+#include "args.h"
+#include "ctl.h"
+#include "fake.h"
+#include "verbs.h"
+
+#define GIB (1ull << 30)
+
+static const struct svmd_node_row nodes[] = {
+        { .id = 0,
+          .name = "host0",
+          .model = "",
+          .kind = SVMD_NODE_HOST,
+          .faults = 1,
+          .online = 1,
+          .capacity = 64 * GIB,
+          .used = 16 * GIB,
+          .va_end = 0x800000000000 },
+        { .id = 1,
+          .name = "gpu0",
+          .model = "MI210",
+          .kind = SVMD_NODE_SOFT,
+          .online = 1,
+          .capacity = 2 * GIB,
+          .used = 3 * GIB / 2,
+          .hive = 0xabc,
+          .pool_bytes = GIB,
+          .spaces = 2,
+          .ops = 7,
+          .limits = 1,
+          .va_end = 0x800000000000 },
+        { .id = 2,
+          .name = "gpu1",
+          .model = "MI210",
+          .kind = SVMD_NODE_SOFT,
+          .online = 0,
+          .capacity = 2 * GIB,
+          .hive = 0xabc,
+          .va_end = 0x800000000000 },
+};
+static const struct svmd_link_row links[] = {
+        { .from = 1, .to = 0, .type = "pcie", .weight = 20, .min_bandwidth = 312, .max_bandwidth = 32000 },
+        { .from = 1, .to = 2, .type = "xgmi", .weight = 15, .max_bandwidth = 50000, .peer = 1 },
+        { .from = 2, .to = 1, .type = "xgmi", .weight = 15, .max_bandwidth = 50000, .peer = 1 },
+};
+static const struct svmd_use_row use[] = {
+        { .partition = "train", .client = "", .node = 1, .used = GIB, .peak = 2 * GIB, .max = 2 * GIB },
+        { .partition = "train",
+          .client = "loader",
+          .session = 12,
+          .pid = 77,
+          .node = 1,
+          .used = GIB,
+          .peak = GIB,
+          .max = UINT64_MAX },
+        { .partition = "check", .client = "", .node = 0, .used = 4096, .peak = 8192, .max = UINT64_MAX },
+};
+static const struct svmd_partition_row partitions[] = {
+        { .name = "train",
+          .domain = "default",
+          .base = 0x280000000000,
+          .length = 16 * GIB,
+          .window = SVMD_WINDOW_PRIMARY,
+          .mode = 0640,
+          .sessions = 2,
+          .reservations = 1,
+          .reserved_bytes = GIB,
+          .nodes = use,
+          .nodes_count = 1 },
+        { .name = "check",
+          .domain = "default",
+          .base = 0x1000000000,
+          .length = 4 * GIB,
+          .window = SVMD_WINDOW_LOW,
+          .mode = 0600,
+          .uid = 4294967000,
+          .gid = 4294967001 },
+};
+static const struct svmd_session_row sessions[] = {
+        { .id = 12,
+          .partition = "train",
+          .client = "loader",
+          .pid = 77,
+          .reservations = 1,
+          .memories = 2,
+          .requests = 40,
+          .refusals = 1 },
+        { .id = 13, .partition = "train", .client = "reader", .pid = 78 },
+        { .id = 99, .partition = "", .client = "svmd-ctl", .pid = 79 },
+};
+static const struct svmd_reservation_row reservations[] = {
+        { .id = 5,
+          .address = 0x280000000000,
+          .length = GIB,
+          .mapped = GIB / 2,
+          .session = 12,
+          .generation = 3,
+          .name = "index",
+          .partition = "train",
+          .openers = 1,
+          .mode = 0640 },
+};
+
+static int setup(void **state) {
+        fake_reset();
+        fake.nodes = nodes;
+        fake.nodes_count = 3;
+        fake.links = links;
+        fake.links_count = 3;
+        fake.use = use;
+        fake.use_count = 3;
+        fake.partitions = partitions;
+        fake.partitions_count = 2;
+        fake.sessions = sessions;
+        fake.sessions_count = 3;
+        fake.reservations = reservations;
+        fake.reservations_count = 1;
+        fake.status = (struct svmd_status){ .version = "0.1.0",
+                                            .pid = 4242,
+                                            .keeper = 1,
+                                            .uptime_ms = 3723000,
+                                            .epoch = 2,
+                                            .nodes = 3,
+                                            .partitions = 2,
+                                            .sessions = 3,
+                                            .requests = 123456,
+                                            .journal_size = GIB };
+        return 0;
+}
+
+static void expect(const char *line, int status, const char *out, const char *err) {
+        int got = run(line);
+
+        if (got != status || strcmp(run_out, out) != 0 || strcmp(run_err, err) != 0)
+                fail_msg("'%s' ended with %d\n--- out\n%s--- instead of %d\n%s--- err\n%s--- instead of\n%s", line, got,
+                         run_out, status, out, run_err, err);
+}
+
+/* The parts of what was written to `out` and `err`. */
+static void expect_part(const char *line, int status, const char *out, const char *err) {
+        int got = run(line);
+
+        if (got != status || !strstr(run_out, out) || !strstr(run_err, err))
+                fail_msg("'%s' ended with %d, not %d\n--- out\n%s--- err\n%s", line, got, status, run_out, run_err);
+}
+
+static struct json_object *run_json(const char *line, int status) {
+        struct json_object *o;
+        int got = run(line);
+
+        o = json_tokener_parse(run_out);
+        if (got != status || !o)
+                fail_msg("'%s' ended with %d: %s%s", line, got, run_out, run_err);
+        return o;
+}
+
+/* The text of a value: "name" or "0.name" for the first of a list. */
+static void expect_json(struct json_object *o, const char *path, const char *want) {
+        char copy[128], *rest = copy;
+        struct json_object *at = o;
+
+        snprintf(copy, sizeof(copy), "%s", path);
+        for (char *key; (key = strsep(&rest, "."));) {
+                if (json_object_is_type(at, json_type_array))
+                        at = json_object_array_get_idx(at, (size_t)atoi(key));
+                else if (!json_object_object_get_ex(at, key, &at))
+                        fail_msg("there is no '%s' in %s", path, json_object_to_json_string(o));
+        }
+        if (strcmp(at ? json_object_get_string(at) : "null", want) != 0)
+                fail_msg("%s is %s, not %s", path, json_object_get_string(at), want);
+}
+
+static void test_typos(void **state) {
+        expect("pratition", 2, "", "svmd-ctl: unknown verb 'pratition'; did you mean 'partition'?\n");
+        expect("partition crate x", 2, "",
+               "svmd-ctl: unknown verb 'partition crate'; did you mean 'partition create'?\n");
+        expect("partition", 2, "", "svmd-ctl: 'partition' goes with create, list, show, set or delete\n");
+        expect("node frobnicate", 2, "", "svmd-ctl: unknown verb 'node frobnicate'; 'node' goes with list or show\n");
+        expect("frobnicate", 2, "", "svmd-ctl: unknown verb 'frobnicate'; 'svmd-ctl --help' names them\n");
+        expect("", 2, "", "svmd-ctl: what to do? 'svmd-ctl --help' names the verbs\n");
+        expect("map --widht 3", 2, "", "svmd-ctl: unknown option '--widht'; did you mean '--width'?\n");
+        expect("map -x", 2, "", "svmd-ctl: unknown option '-x'; see 'svmd-ctl map --help'\n");
+        expect("--jsno status", 2, "", "svmd-ctl: unknown option '--jsno'; did you mean '--json'?\n");
+        expect("map --width", 2, "", "svmd-ctl: option '--width' needs an argument: --width COLUMNS\n");
+        expect("map --json=yes", 2, "", "svmd-ctl: option '--json' takes no argument\n");
+        expect("node show", 2, "", "svmd-ctl: node show needs NODE; see 'svmd-ctl node show --help'\n");
+        expect("status now", 2, "", "svmd-ctl: 'now' is one word too many for status; see 'svmd-ctl status --help'\n");
+        expect("node show gpu00", 1, "", "svmd-ctl: unknown node 'gpu00'; did you mean 'gpu0'?\n");
+        expect("node show elsewhere", 1, "",
+               "svmd-ctl: unknown node 'elsewhere'; 'svmd-ctl node list' names those there are\n");
+        expect("partition show trian", 1, "", "svmd-ctl: there is no partition 'trian'; did you mean 'train'?\n");
+        assert_int_equal(fake.changes, 0);
+}
+
+/* Usage is checked before anything is asked of svmd. */
+static void test_no_connection_for_usage(void **state) {
+        run("map --width wide");
+        fake.connects = 0;
+        run("status --help");
+        run("--help");
+        run("--version");
+        run("partition --help");
+        run("node show");
+        assert_int_equal(fake.connects, 0);
+}
+
+static void test_help(void **state) {
+        for (unsigned i = 0; i < verbs_count; i++) {
+                char line[128];
+
+                snprintf(line, sizeof(line), "%s --help", verbs[i].name);
+                assert_int_equal(run(line), 0);
+                assert_non_null(strstr(run_out, verbs[i].summary));
+                assert_non_null(strstr(run_out, "Examples:\n  svmd-ctl"));
+                assert_non_null(strstr(run_out, verbs[i].examples[1]));
+                for (char *at = run_out; at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL) {
+                        if (strncmp(at, "  svmd-ctl", 10) != 0)
+                                assert_true(strcspn(at, "\n") <= 80);
+                }
+        }
+        assert_int_equal(run("--help"), 0);
+        for (unsigned i = 0; i < verbs_count; i++)
+                assert_non_null(strstr(run_out, verbs[i].name));
+        expect_part("partition --help", 0, "partition delete NAME", "");
+        assert_null(strstr(run_out, "node list"));
+        expect("--version", 0, "svmd-ctl " SVMD_VERSION "\n", "");
+}
+
+/* An example that --help shows is understood by svmd-ctl itself. */
+static void test_examples(void **state) {
+        for (unsigned i = 0; i < verbs_count; i++) {
+                for (unsigned k = 0; k < 2; k++) {
+                        char line[256], *pipe;
+
+                        snprintf(line, sizeof(line), "%s", verbs[i].examples[k] + strlen("svmd-ctl "));
+                        pipe = strstr(line, " | ");
+                        if (pipe)
+                                *pipe = '\0';
+                        setup(NULL);
+                        if (strcmp(verbs[i].name, "monitor") == 0)
+                                continue;
+                        run(line);
+                        if (strstr(run_err, "unknown") || strstr(run_err, "expected") || strstr(run_err, "--help"))
+                                fail_msg("'%s' was told: %s", line, run_err);
+                }
+        }
+}
+
+static void test_sockets(void **state) {
+        unsetenv("SVMD_RUNTIME_DIR");
+        run("status");
+        assert_string_equal(fake.connected[0], "/run/svmd/admin.sock");
+        setup(NULL);
+        run("--runtime-dir /x status");
+        assert_string_equal(fake.connected[0], "/x/admin.sock");
+        setup(NULL);
+        run("status --socket /y/admin.sock");
+        assert_string_equal(fake.connected[0], "/y/admin.sock");
+        setup(NULL);
+        setenv("SVMD_RUNTIME_DIR", "/z", 1);
+        run("status");
+        assert_string_equal(fake.connected[0], "/z/admin.sock");
+        setup(NULL);
+        setenv("SVMD_ADMIN_SOCKET", "/w/admin.sock", 1);
+        run("status");
+        assert_string_equal(fake.connected[0], "/w/admin.sock");
+        setup(NULL);
+        run("status --runtime-dir /x");
+        assert_string_equal(fake.connected[0], "/x/admin.sock");
+        unsetenv("SVMD_RUNTIME_DIR");
+        unsetenv("SVMD_ADMIN_SOCKET");
+}
+
+static void test_without_rights(void **state) {
+        fake.admin = 0;
+        fake.admin_code = SVMD_E_SYSTEM;
+        expect_part("map --runtime-dir /x", 0, "train\n0x280000000000 to 0x280400000000\n", "");
+        assert_string_equal(fake.connected[1], "/x/svmd.sock");
+        assert_int_equal(fake.attached, 1);
+        expect_part("status", 0, "svmd 0.1.0", "");
+        assert_int_equal(fake.attached, 0);
+        fake.connects = 0;
+        fake.error = "cannot connect";
+        expect_part("partition list", 4, "", "svmd cannot be reached");
+        assert_int_equal(fake.connects, 1);
+        fake.client_code = SVMD_E_SYSTEM;
+        expect_part("status --runtime-dir /x", 4, "", "there is no socket /x/svmd.sock. Is svmd running?");
+        expect_part("status --runtime-dir /x", 4, "", "systemctl status svmd");
+}
+
+static void test_refusals(void **state) {
+        fake.code = SVMD_E_DENIED;
+        fake.error = "only administrators may list partitions";
+        expect("partition list", 1, "", "svmd-ctl: only administrators may list partitions\n");
+        fake.code = SVMD_E_GONE;
+        fake.error = "svmd ended the session";
+        for (unsigned i = 0; i < verbs_count; i++) {
+                char line[128];
+
+                if (strcmp(verbs[i].name, "wait") == 0)
+                        continue;
+                snprintf(line, sizeof(line), "%s %s %s", verbs[i].name, verbs[i].least ? "7" : "",
+                         strcmp(verbs[i].name, "partition set") ? "" : "--mode 0600");
+                expect(line, 4, "", "svmd-ctl: svmd ended the session\n");
+        }
+}
+
+static void test_status(void **state) {
+        struct json_object *o;
+
+        expect("status", 0,
+               "svmd 0.1.0 is up for 1 h 2 min\n"
+               "  process         4242\n"
+               "  keeper          present: sessions and memory outlive svmd (epoch 2)\n"
+               "  nodes           3\n"
+               "  partitions      2\n"
+               "  sessions        3\n"
+               "  reservations    0\n"
+               "  memory objects  0\n"
+               "  mappings        0 in 0 device spaces and on the CPU\n"
+               "  requests        123,456 served, 0 operations refused\n"
+               "  journal         0 of 1 GiB\n"
+               "  findings        nothing to look at\n",
+               "");
+        o = run_json("--json status", 0);
+        expect_json(o, "version", "0.1.0");
+        expect_json(o, "keeper", "true");
+        expect_json(o, "journal_size", "1073741824");
+        expect_json(o, "uptime_ms", "3723000");
+        json_object_put(o);
+}
+
+static void test_doctor(void **state) {
+        struct json_object *o;
+
+        fake.findings[0].id = "root";
+        fake.findings[0].text = "svmd runs as root";
+        fake.findings[1].id = "memory";
+        fake.findings[1].level = SVMD_FINDING_WARNING;
+        fake.findings[1].text = "there is little memory";
+        fake.findings_count = 2;
+        expect("doctor", 0,
+               "LEVEL   ABOUT  FINDING\n"
+               "warning memory there is little memory\n"
+               "good    root   svmd runs as root\n",
+               "");
+        expect_part("status", 0, "findings        1 to look at: 'svmd-ctl doctor'", "");
+        fake.findings[0].level = SVMD_FINDING_FAILURE;
+        expect_part("doctor", 1, "failure root   svmd runs as root\nwarning", "");
+        o = run_json("doctor --json", 1);
+        expect_json(o, "0.id", "root");
+        expect_json(o, "0.level", "failure");
+        expect_json(o, "1.text", "there is little memory");
+        json_object_put(o);
+        fake.findings[0].level = 17;
+        assert_int_equal(run("doctor"), 1);
+}
+
+static void test_node_list(void **state) {
+        struct json_object *o;
+
+        expect("node list", 0,
+               "NODE  ID KIND STATE   FAULTS CAPACITY    USED USE% SPACES HIVE MODEL\n"
+               "host0  0 host online  yes      64 GiB  16 GiB  25%      0 -    -\n"
+               "gpu0   1 soft online  no        2 GiB 1.5 GiB  75%      2 gpu0 MI210\n"
+               "gpu1   2 soft offline no        2 GiB       0   0%      0 gpu0 MI210\n",
+               "");
+        o = run_json("node list --json", 0);
+        assert_int_equal(json_object_array_length(o), 3);
+        expect_json(o, "0.name", "host0");
+        expect_json(o, "0.hive", "null");
+        expect_json(o, "1.used", "1610612736");
+        expect_json(o, "1.faults", "false");
+        expect_json(o, "1.va_end", "0x800000000000");
+        json_object_put(o);
+}
+
+static void test_node_show(void **state) {
+        struct json_object *o;
+
+        expect("node show gpu0", 0,
+               "gpu0: soft node 1, MI210\n"
+               "  state       online\n"
+               "  faults      no: an access to what is not mapped is an error\n"
+               "  capacity    2 GiB\n"
+               "  used        1.5 GiB (75%)\n"
+               "  pool        1 GiB taken from this machine\n"
+               "  limits      1 partition\n"
+               "  spaces      2\n"
+               "  operations  7 done\n"
+               "  addresses   0x000000000000 to 0x800000000000\n"
+               "  hive        0xabc, with gpu1\n"
+               "\n"
+               "LINK TO TYPE DISTANCE         BANDWIDTH DIRECT\n"
+               "host0   pcie       20 312 to 32000 MB/s no\n"
+               "gpu1    xgmi       15        50000 MB/s yes\n"
+               "\n"
+               "USED BY  USED  PEAK LIMIT\n"
+               "train   1 GiB 2 GiB 2 GiB\n",
+               "");
+        o = run_json("node show 1 --json", 0);
+        expect_json(o, "name", "gpu0");
+        expect_json(o, "links.1.to", "gpu1");
+        expect_json(o, "links.1.peer", "true");
+        expect_json(o, "use.0.max", "2147483648");
+        json_object_put(o);
+}
+
+static void test_partition_list(void **state) {
+        struct json_object *o;
+
+        expect("partition list", 0,
+               "PARTITION DOMAIN  WINDOW  ADDRESS          SIZE RESERVED OWNER                 MODE      SESSIONS "
+               "RESERVATIONS\n"
+               "train     default primary 0x280000000000 16 GiB    1 GiB root:root             rw-r-----        2 "
+               "           1\n"
+               "check     default low     0x001000000000  4 GiB        0 4294967000:4294967001 rw-------        0 "
+               "           0\n",
+               "");
+        o = run_json("partition list --json", 0);
+        expect_json(o, "0.base", "0x280000000000");
+        expect_json(o, "0.mode", "0640");
+        expect_json(o, "0.nodes.0.node", "gpu0");
+        expect_json(o, "1.user", "null");
+        expect_json(o, "1.uid", "4294967000");
+        expect_json(o, "1.window", "low");
+        json_object_put(o);
+}
+
+static void test_partition_show(void **state) {
+        struct json_object *o;
+
+        expect("partition show train", 0,
+               "train\n"
+               "  addresses  0x280000000000 to 0x280400000000, 16 GiB, primary window\n"
+               "  reserved   1 GiB in 1 reservation\n"
+               "  domain     default\n"
+               "  owner      root:root\n"
+               "  mode       rw-r----- (0640)\n"
+               "  sessions   2\n"
+               "\n"
+               "NODE  USED  PEAK LIMIT\n"
+               "gpu0 1 GiB 2 GiB 2 GiB\n"
+               "\n"
+               "SESSION PARTITION CLIENT PID USER RESERVATIONS MEMORY SPACES REQUESTS REFUSED\n"
+               "     12 train     loader  77 root            1      2      0       40       1\n"
+               "     13 train     reader  78 root            0      0      0        0       0\n"
+               "\n"
+               "ADDRESS         SIZE  MAPPED PARTITION NAME  MODE      OWNER     SESSION OPEN\n"
+               "0x280000000000 1 GiB 512 MiB train     index rw-r----- root:root      12    1\n",
+               "");
+        o = run_json("partition show train --json", 0);
+        expect_json(o, "name", "train");
+        expect_json(o, "session_list.1.pid", "78");
+        expect_json(o, "reservation_list.0.generation", "3");
+        json_object_put(o);
+}
+
+static void test_partition_create(void **state) {
+        struct json_object *o;
+
+        expect("partition create new --size 16G --window low --domain d --owner root:daemon --mode 0640 "
+               "--limit gpu0=1.5G --limit host0=none",
+               0, "Created partition new at 0x280000000000, owner root:daemon\n", "");
+        assert_string_equal(fake.name, "new");
+        assert_int_equal(fake.options.length, 16 * GIB);
+        assert_int_equal(fake.options.window, SVMD_WINDOW_LOW);
+        assert_string_equal(fake.options.domain, "d");
+        assert_int_equal(fake.options.uid, 0);
+        assert_int_equal(fake.options.gid, 1);
+        assert_int_equal(fake.options.mode, 0640);
+        assert_int_equal(fake.options.limits_count, 2);
+        assert_int_equal(fake.limits[0].node, 1);
+        assert_int_equal(fake.limits[0].max, 3 * GIB / 2);
+        assert_int_equal(fake.limits[1].node, 0);
+        assert_true(fake.limits[1].max == UINT64_MAX);
+        assert_false(fake.options.dry_run);
+
+        expect("partition create new --owner 4000000:17 --dry-run", 0,
+               "Would create partition new at 0x280000000000, owner 4000000:17\n", "");
+        assert_true(fake.options.dry_run);
+        assert_int_equal(fake.options.uid, 4000000);
+        assert_int_equal(fake.options.window, SVMD_WINDOW_PRIMARY);
+        assert_null(fake.options.domain);
+        assert_int_equal(fake.options.mode, 0);
+        o = run_json("partition create new --json --dry-run", 0);
+        expect_json(o, "base", "0x280000000000");
+        expect_json(o, "dry_run", "true");
+        json_object_put(o);
+        fake.code = SVMD_E_TAKEN;
+        fake.error = "there is a partition new already";
+        expect("partition create new", 1, "", "svmd-ctl: there is a partition new already\n");
+}
+
+static void test_wrong_values(void **state) {
+        expect_part("partition create x --size 4GB", 2, "", "--size '4GB': units here are powers of 1024");
+        expect_part("partition create x --size lots", 2, "", "expected a number with an optional unit");
+        expect_part("partition create x --window high", 2, "", "expected primary or low");
+        expect_part("partition create x --mode 0980", 2, "", "'0980' is no mode");
+        expect_part("partition create x --mode -1", 2, "", "'-1' is no mode");
+        expect_part("partition create x --mode 1777", 2, "", "'1777' is no mode");
+        expect_part("partition create x --owner nobody-here", 2, "", "there is no user 'nobody-here'");
+        expect_part("partition create x --owner root:none-here", 2, "", "there is no group 'none-here'");
+        expect_part("partition create x --owner 4000000", 2, "", "write '4000000:GROUP'");
+        expect_part("partition create x --owner 4294967295:0", 2, "", "there is no user '4294967295'");
+        expect_part("partition create x --limit gpu0", 2, "", "expected NODE=SIZE");
+        expect_part("partition create x --limit gpu0=big", 2, "", "limit 'gpu0=big'");
+        expect_part("partition create x --limit gpo0=1G", 1, "", "unknown node 'gpo0'; did you mean 'gpu0'?");
+        expect_part("partition set train", 2, "", "what to set?");
+        expect_part("map --width 39", 2, "", "from 40 to 1000");
+        expect_part("session kill all", 2, "", "'all' is no session");
+        expect_part("session kill 7", 1, "", "there is no session 7");
+        assert_int_equal(fake.changes, 0);
+}
+
+static void test_partition_set(void **state) {
+        expect("partition set train --limit gpu0=4G", 0, "Changed partition train\n", "");
+        assert_int_equal(fake.set, 0);
+        assert_int_equal(fake.limits[0].max, 4 * GIB);
+        expect("partition set train --owner root --mode 0644 --dry-run", 0, "Would change partition train\n", "");
+        assert_int_equal(fake.set, SVMD_SET_OWNER | SVMD_SET_MODE);
+        assert_int_equal(fake.options.mode, 0644);
+        assert_true(fake.options.dry_run);
+}
+
+static void test_partition_delete(void **state) {
+        expect("partition delete check", 0, "Deleted partition check\n", "");
+        assert_string_equal(fake.name, "check");
+        assert_false(fake.end_sessions);
+        expect("partition delete train --end-sessions --dry-run", 0,
+               "Would delete partition train and end 2 sessions\n", "");
+        assert_true(fake.end_sessions);
+        assert_true(fake.dry_run);
+        fake.code = SVMD_E_BUSY;
+        fake.changes = 0;
+        assert_int_equal(run("partition delete chekc"), 1);
+        assert_int_equal(fake.changes, 0);
+}
+
+static void test_sessions(void **state) {
+        struct json_object *o;
+
+        expect("session list --partition train", 0,
+               "SESSION PARTITION CLIENT PID USER RESERVATIONS MEMORY SPACES REQUESTS REFUSED\n"
+               "     12 train     loader  77 root            1      2      0       40       1\n"
+               "     13 train     reader  78 root            0      0      0        0       0\n",
+               "");
+        expect("session kill 12 --dry-run", 0, "Would end session 12 (loader, process 77 of root, partition train)\n",
+               "");
+        assert_true(fake.dry_run);
+        expect("session kill 12", 0, "Ended session 12 (loader, process 77 of root, partition train)\n", "");
+        assert_int_equal(fake.killed, 12);
+        o = run_json("session list --json", 0);
+        expect_json(o, "0.client", "loader");
+        expect_json(o, "2.partition", "null");
+        json_object_put(o);
+}
+
+static void test_usage(void **state) {
+        struct json_object *o;
+
+        expect("usage", 0,
+               "PARTITION                                NODE   USED  PEAK LIMIT\n"
+               "train                                    gpu0  1 GiB 2 GiB 2 GiB\n"
+               "└─session 12: loader, process 77 of root gpu0  1 GiB 1 GiB     -\n"
+               "check                                    host0 4 KiB 8 KiB     -\n",
+               "");
+        o = run_json("usage --json", 0);
+        expect_json(o, "0.session", "null");
+        expect_json(o, "0.max", "2147483648");
+        expect_json(o, "1.client", "loader");
+        expect_json(o, "1.max", "null");
+        json_object_put(o);
+}
+
+static void test_reservations(void **state) {
+        struct json_object *o;
+
+        expect("reservation list", 0,
+               "ADDRESS         SIZE  MAPPED PARTITION NAME  MODE      OWNER     SESSION OPEN\n"
+               "0x280000000000 1 GiB 512 MiB train     index rw-r----- root:root      12    1\n",
+               "");
+        o = run_json("reservation list --json", 0);
+        expect_json(o, "0.address", "0x280000000000");
+        expect_json(o, "0.mapped", "536870912");
+        json_object_put(o);
+        o = run_json("map --json", 0);
+        expect_json(o, "0.partition", "check");
+        expect_json(o, "0.reservations", "[ ]");
+        expect_json(o, "1.reservations.0.name", "index");
+        json_object_put(o);
+        expect_part("map", 0, "2 partitions of 20 GiB\n1 reservation of 1 GiB\n", "");
+        expect_part("map --partition train", 0, "# ADDRESS         SIZE  MAPPED SESSION NAME", "");
+}
+
+static const struct svmd_event events[] = {
+        { .type = SVMD_EVENT_MONITOR,
+          .time_ns = 1500000000,
+          .what = "session-new",
+          .partition = "train",
+          .session = 12,
+          .pid = 77,
+          .text = "loader" },
+        { .type = SVMD_EVENT_DROPPED,
+          .time_ns = 2500000000,
+          .generation = 40,
+          .what = "",
+          .partition = "",
+          .text = "" },
+        { .type = SVMD_EVENT_RESERVATION, .what = "", .partition = "", .text = "" },
+        { .type = SVMD_EVENT_MONITOR, .time_ns = 3500000000, .what = "partition-new", .partition = "x", .text = "" },
+};
+
+static void test_monitor(void **state) {
+        struct json_object *o;
+
+        fake.events = events;
+        fake.events_count = 4;
+        expect("monitor --count 3", 0,
+               "00:00:01.500  session-new       partition train  session 12  process 77  loader\n"
+               "00:00:02.500  dropped           40 events came too fast and are lost\n"
+               "00:00:03.500  partition-new     partition x\n",
+               "");
+        fake.events_sent = 0;
+        o = run_json("monitor --count 1 --json", 0);
+        assert_int_equal(strcspn(run_out, "\n"), strlen(run_out) - 1);
+        expect_json(o, "event", "session-new");
+        expect_json(o, "pid", "77");
+        json_object_put(o);
+        fake_reset();
+        fake.events_count = 1;
+        fake.events_sent = 1;
+        expect("monitor --count 2 --timeout 0.01", 3, "", "svmd-ctl: the time is over: 0 of 2 events came\n");
+}
+
+static void test_monitor_timeout(void **state) {
+        fake.events_count = 1;
+        fake.events_sent = 1;
+        expect("monitor --timeout 0.01", 0, "", "");
+}
+
+static void test_wait(void **state) {
+        expect("wait ready", 0, "", "");
+        expect("wait sessions = 2", 0, "", "");
+        expect("wait 'partition train sessions > 1'", 0, "", "");
+        expect("wait partition train exists", 0, "", "");
+        expect("wait partition none gone", 0, "", "");
+        expect("wait 'node gpu0 used >= 1.5G'", 0, "", "");
+        expect("wait 'sessions > 2' --timeout 0.05", 3, "", "svmd-ctl: the time is over: sessions were 2\n");
+        expect("wait partition train gone --timeout 0.05", 3, "",
+               "svmd-ctl: the time is over: partition train was there\n");
+        expect("wait 'partition none sessions >= 0' --timeout 0.05", 3, "",
+               "svmd-ctl: the time is over: there was no partition none\n");
+        expect("wait 'node gpu0 used < 1G' --timeout 0.05", 3, "",
+               "svmd-ctl: the time is over: node gpu0 used 1.5 GiB (1610612736 bytes)\n");
+        expect("wait redy", 2, "",
+               "svmd-ctl: unknown condition 'redy'; did you mean 'ready'?; see 'svmd-ctl wait --help'\n");
+        expect("wait ready --timeout soon", 2, "", "svmd-ctl: --timeout 'soon': expected seconds, as in 10 or 0.5\n");
+}
+
+static void test_wait_looks_again(void **state) {
+        fake.appear_after = 3;
+        expect("wait partition train exists --timeout 20", 0, "", "");
+        assert_int_equal(fake.queries, 4);
+        fake.admin_code = fake.client_code = SVMD_E_SYSTEM;
+        expect_part("wait ready --timeout 0.05 --runtime-dir /x", 3, "", "there is no socket /x/svmd.sock");
+        setup(NULL);
+        fake.code = SVMD_E_DENIED;
+        fake.error = "only administrators may list partitions";
+        expect("wait partition train exists --timeout 20", 1, "",
+               "svmd-ctl: only administrators may list partitions\n");
+        fake.code = SVMD_E_GONE;
+        expect("wait partition train exists --timeout 0.05", 3, "",
+               "svmd-ctl: the time is over: svmd had ended the session\n");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup(test_typos, setup),
+                cmocka_unit_test_setup(test_no_connection_for_usage, setup),
+                cmocka_unit_test_setup(test_help, setup),
+                cmocka_unit_test_setup(test_examples, setup),
+                cmocka_unit_test_setup(test_sockets, setup),
+                cmocka_unit_test_setup(test_without_rights, setup),
+                cmocka_unit_test_setup(test_refusals, setup),
+                cmocka_unit_test_setup(test_status, setup),
+                cmocka_unit_test_setup(test_doctor, setup),
+                cmocka_unit_test_setup(test_node_list, setup),
+                cmocka_unit_test_setup(test_node_show, setup),
+                cmocka_unit_test_setup(test_partition_list, setup),
+                cmocka_unit_test_setup(test_partition_show, setup),
+                cmocka_unit_test_setup(test_partition_create, setup),
+                cmocka_unit_test_setup(test_wrong_values, setup),
+                cmocka_unit_test_setup(test_partition_set, setup),
+                cmocka_unit_test_setup(test_partition_delete, setup),
+                cmocka_unit_test_setup(test_sessions, setup),
+                cmocka_unit_test_setup(test_usage, setup),
+                cmocka_unit_test_setup(test_reservations, setup),
+                cmocka_unit_test_setup(test_monitor, setup),
+                cmocka_unit_test_setup(test_monitor_timeout, setup),
+                cmocka_unit_test_setup(test_wait, setup),
+                cmocka_unit_test_setup(test_wait_looks_again, setup),
+        };
+
+        if (!setlocale(LC_ALL, "C.UTF-8"))
+                return 1;
+        setenv("TZ", "UTC", 1);
+        for (const char *const *name =
+                     (const char *const[]){ "COLUMNS", "SVMD_RUNTIME_DIR", "SVMD_ADMIN_SOCKET", "SVMD_SOCKET", NULL };
+             *name; name++)
+                unsetenv(*name);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
