@@ -53,10 +53,12 @@ struct device_op {
 
 struct device_result {
         uint64_t fence;
-        unsigned code; /* proto/status.h: OK, NOT_MAPPED, ACCESS, RANGE, ALIGN, SIZE, GONE (its space was destroyed) */
+        unsigned code; /* proto/status.h: OK, NOT_MAPPED, ACCESS, RANGE, ALIGN, SIZE, GONE (its space was destroyed),
+                          INVALID (no such operation), SYSTEM (the memory's file refused) */
         char text[160];
-        uint64_t value, address;
-        bool write; /* of a failed access: it was a write */
+        uint64_t value;   /* 0 unless OK */
+        uint64_t address; /* of a chase: the last record; of a failed access: where it failed */
+        bool write;       /* of a failed access: it was a write */
 };
 
 typedef void (*device_done_fn)(void *userdata, const struct device_result *result);
@@ -67,14 +69,15 @@ struct backend {
         uint64_t granularity; /* sizes of its memory are multiples of this */
         bool has_spaces;
 
-        /* Starts the device's thread. */
+        /* Starts the device's thread. A kind without spaces has none, and gives NULL, which the others take. */
         int (*device_new)(struct device **ret, const struct node_desc *desc, device_done_fn done, void *userdata);
         /* Ends operations (as GONE) and the thread. All spaces must be gone. */
         void (*device_free)(struct device *d);
         uint64_t (*ops_done)(const struct device *d);
 
         int (*space_new)(struct device *d, struct device_space **ret);
-        /* Operations of the space that wait or run end as GONE before this returns. */
+        /* Operations of the space that wait or run end as GONE before this returns; it waits for `done` of each, so
+         * the caller holds no lock that `done` takes. */
         void (*space_free)(struct device_space *s);
 
         /* Whether the driver knows these attributes: true, or false with a sentence in `why`. */
@@ -87,11 +90,13 @@ struct backend {
         /* When these two return, no operation uses the old translation any more. They cannot fail. */
         void (*unmap)(struct device_space *s, uint64_t va, uint64_t size);
         void (*protect)(struct device_space *s, uint64_t va, uint64_t size, struct map_attrs attrs);
-        /* What lies under the mappings of the range. -ENOMEM: nothing changed. Setting SPARSE_NONE cannot fail. */
+        /* What lies under the mappings of the range. -ENOMEM: nothing changed. After a success, setting SPARSE_NONE
+         * once cannot fail, and it never fails where it does not cut a hole into the inside of a region. */
         int (*sparse)(struct device_space *s, uint64_t va, uint64_t size, enum sparse_writes writes);
         void (*translate)(struct device_space *s, uint64_t va, struct device_translation *ret);
 
-        /* Operations of a space run in order; `done` comes once for each. -EAGAIN: too many wait (1,024 a space). */
+        /* Operations of a space run in order; `done` comes once for each. -EAGAIN: too many wait (1,024 a space).
+         * -ENOMEM. */
         int (*submit)(struct device_space *s, const struct device_op *op);
 };
 

@@ -63,7 +63,7 @@ static int read_all(int fd, char **text, size_t *ret_size) {
 
 int file_read(char **ret, size_t *ret_size, const char *path, struct why *why) {
         char *text = NULL;
-        size_t size;
+        size_t size = 0;
         int fd, r;
 
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -149,7 +149,7 @@ static unsigned count_lines(const char *text, size_t size) {
 }
 
 int properties_read(struct properties *ret, const char *path, struct why *why) {
-        struct properties p = { NULL };
+        struct properties p = { 0 };
         char *text = NULL;
         size_t size;
         int r;
@@ -171,7 +171,7 @@ int properties_read(struct properties *ret, const char *path, struct why *why) {
 void properties_fini(struct properties *p) {
         alloc_free(p->path);
         alloc_free(p->list);
-        *p = (struct properties){ NULL };
+        *p = (struct properties){ 0 };
 }
 
 const struct property *properties_find(const struct properties *p, const char *name) {

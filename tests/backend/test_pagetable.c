@@ -103,7 +103,7 @@ static void random_step(struct pagetable *pt) {
 }
 
 static void test_random_against_model(void **state) {
-        struct pagetable pt = { NULL };
+        struct pagetable pt = { 0 };
         struct pte pte;
 
         memset(model, 0, sizeof(model));
@@ -126,7 +126,7 @@ static void test_random_against_model(void **state) {
 }
 
 static void test_nothing_beyond_the_end(void **state) {
-        struct pagetable pt = { NULL };
+        struct pagetable pt = { 0 };
         struct map_attrs attrs = { .access = 3 };
         struct pte pte;
 
@@ -142,7 +142,7 @@ static void test_nothing_beyond_the_end(void **state) {
 }
 
 static void test_runs_are_long(void **state) {
-        struct pagetable pt = { NULL };
+        struct pagetable pt = { 0 };
         struct map_attrs attrs = { .access = 1 };
         struct pte pte;
 
@@ -160,7 +160,7 @@ static void test_reserve_fails_at_each_allocation(void **state) {
         int r = -ENOMEM;
 
         for (unsigned long nth = 1; r < 0; nth++) {
-                struct pagetable pt = { NULL };
+                struct pagetable pt = { 0 };
 
                 alloc_fail_at(nth);
                 r = pagetable_reserve(&pt, va, size);

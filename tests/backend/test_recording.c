@@ -81,7 +81,7 @@ static char *describe(const struct machine *m, size_t *ret_size) {
 /* Reads the recording and compares it with the counter's output, whose last line must be `total`. */
 static void check_against_counter(const char *dir, const char *total) {
         static char counted[1 << 20];
-        struct machine m = { NULL };
+        struct machine m = { 0 };
         char command[512], why[512] = "", *said, *last;
         size_t size, length;
         FILE *f;
@@ -141,7 +141,7 @@ static void test_random_machines(void **state) {
 static void test_where_a_topology_lies(void **state) {
         static const char *const places[] = { "", "/topology", "/sys/class/kfd/kfd/topology",
                                               "/sys/devices/virtual/kfd/kfd/topology" };
-        struct machine m = { NULL };
+        struct machine m = { 0 };
         char why[512], dir[128], sentence[512];
 
         snprintf(dir, sizeof(dir), "%s/placed", scratch);
@@ -216,7 +216,7 @@ static const struct {
 
 static void test_malformed(void **state) {
         for (unsigned i = 0; i < sizeof(mangled) / sizeof(mangled[0]); i++) {
-                struct machine m = { NULL };
+                struct machine m = { 0 };
                 struct node_desc *n = machine_add(&m);
                 struct node_link link = { .to = 0 };
                 char options[128], why[512] = "", want[512];
@@ -239,7 +239,7 @@ static void test_malformed(void **state) {
 }
 
 static void test_appended_to_other_nodes(void **state) {
-        struct machine m = { NULL };
+        struct machine m = { 0 };
         const char *dir = make_machine("--gpus 2 --hives 1 --cpus 1");
         char why[512] = "";
 
@@ -270,7 +270,7 @@ static void test_allocations_fail(void **state) {
         int r = -ENOMEM;
 
         for (unsigned long nth = 1; r < 0; nth++) {
-                struct machine m = { NULL };
+                struct machine m = { 0 };
                 char why[512] = "";
 
                 alloc_fail_at(nth);
@@ -285,7 +285,7 @@ static void test_allocations_fail(void **state) {
 
 static void test_unreadable(void **state) {
         const char *dir = make_machine("--gpus 1 --cpus 1");
-        struct machine m = { NULL };
+        struct machine m = { 0 };
         char why[512] = "";
 
         shell("rm '%s/topology/nodes/1/properties' && mkdir '%s/topology/nodes/1/properties'", dir, dir);
@@ -319,7 +319,7 @@ static void test_recorded_machines(void **state) {
 /* ---- this machine -------------------------------------------------------------------------------------- */
 
 static void test_host_of_numa_nodes(void **state) {
-        struct machine m = { NULL };
+        struct machine m = { 0 };
         char sys[128], proc[128], path[256], why[512] = "";
 
         snprintf(sys, sizeof(sys), "%s/sys", scratch);
@@ -369,7 +369,7 @@ static void test_host_of_numa_nodes(void **state) {
 }
 
 static void test_host_without_numa(void **state) {
-        struct machine m = { NULL };
+        struct machine m = { 0 };
         char proc[128], path[256], why[512] = "";
 
         snprintf(proc, sizeof(proc), "%s/proc2", scratch);
@@ -388,7 +388,7 @@ static void test_host_without_numa(void **state) {
 
 static void test_this_machine(void **state) {
         uint64_t physical = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), sum = 0;
-        struct machine m = { NULL };
+        struct machine m = { 0 };
         char why[512] = "";
 
         if (machine_read_host(&m, "/sys", "/proc", why, sizeof(why)) < 0)

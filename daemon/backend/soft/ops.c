@@ -151,7 +151,7 @@ static enum progress step_fill(const struct run *run) {
         struct soft_job *job = run->job;
         uint64_t va = job->op.dst + job->done;
         char *bounce = run->space->device->bounce[0];
-        struct span span;
+        struct span span = { 0 };
         enum progress step;
 
         step = span_at(run, va, job->op.size - job->done, true, &span);
@@ -169,7 +169,7 @@ static enum progress step_fill(const struct run *run) {
 static enum progress step_copy(const struct run *run) {
         struct soft_job *job = run->job;
         uint64_t to = job->op.dst + job->done;
-        struct span src, dst;
+        struct span src = { 0 }, dst = { 0 };
         enum progress step;
 
         step = span_read(run, job->op.src + job->done, job->op.size - job->done, run->space->device->bounce[0], &src);
@@ -191,7 +191,7 @@ static uint64_t first_difference(const char *a, const char *b, uint64_t size) {
 static enum progress step_compare(const struct run *run) {
         struct soft_job *job = run->job;
         char(*bounce)[SOFT_CHUNK] = run->space->device->bounce;
-        struct span a, b;
+        struct span a = { 0 }, b = { 0 };
         enum progress step;
 
         step = span_read(run, job->op.dst + job->done, job->op.size - job->done, bounce[0], &a);
@@ -209,7 +209,7 @@ static enum progress step_compare(const struct run *run) {
 
 static enum progress step_sum(const struct run *run) {
         struct soft_job *job = run->job;
-        struct span span;
+        struct span span = { 0 };
         enum progress step;
 
         step = span_read(run, job->op.src + job->done, job->op.size - job->done, run->space->device->bounce[0], &span);
@@ -228,7 +228,7 @@ static enum progress step_sum(const struct run *run) {
 /* A pointer may lie across two pages. */
 static enum progress load_pointer(const struct run *run, uint64_t va, uint64_t *ret) {
         char bytes[8];
-        struct span span;
+        struct span span = { 0 };
         enum progress step;
 
         if (va > UINT64_MAX - 8)
@@ -245,7 +245,7 @@ static enum progress load_pointer(const struct run *run, uint64_t va, uint64_t *
 
 static enum progress step_chase(const struct run *run) {
         struct soft_job *job = run->job;
-        uint64_t next, offset = job->op.value;
+        uint64_t next = 0, offset = job->op.value;
         enum progress step;
 
         if (job->at > UINT64_MAX - offset)
@@ -268,7 +268,7 @@ static enum progress step_chase(const struct run *run) {
 static enum progress step_atomic_add(const struct run *run) {
         const struct device_op *op = &run->job->op;
         struct device_result *result = run->result;
-        struct span span;
+        struct span span = { 0 };
         enum progress step;
         int r = 0;
 
