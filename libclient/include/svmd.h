@@ -29,6 +29,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define SVMD_PAGE 4096ull
 
@@ -448,6 +449,7 @@ int svmd_query_usage(svmd_session *s, const char *partition, svmd_use_fn fn, voi
 /* From now on SVMD_EVENT_MONITOR events come. */
 int svmd_monitor(svmd_session *s, int on);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

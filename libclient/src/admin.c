@@ -1,0 +1,326 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "options.h"
+#include "proto/limits.h"
+#include "query.h"
+#include "wire.h"
+
+/* ---- partitions ---- */
+
+struct limits {
+        Svmd__V1__NodeLimit *body, **pointers;
+};
+
+static int limits_take(struct limits *l, const struct svmd_partition_options *opts) {
+        l->body = calloc(opts->limits_count + 1, sizeof(*l->body));
+        l->pointers = calloc(opts->limits_count + 1, sizeof(*l->pointers));
+        if (!l->body || !l->pointers) {
+                free(l->body);
+                free(l->pointers);
+                return fail_memory();
+        }
+        for (size_t i = 0; i < opts->limits_count; i++) {
+                svmd__v1__node_limit__init(&l->body[i]);
+                l->body[i].node = opts->limits[i].node;
+                l->body[i].max = opts->limits[i].max;
+                l->pointers[i] = &l->body[i];
+        }
+        return 0;
+}
+
+static void limits_free(struct limits *l) {
+        free(l->body);
+        free(l->pointers);
+}
+
+static Svmd__V1__Mode mode_of(int dry_run) {
+        return dry_run ? SVMD__V1__MODE__DRY_RUN : SVMD__V1__MODE__BEST_EFFORT;
+}
+
+static int begin(svmd_session *s, const char *name, struct svmd_partition_options *opts,
+                 const struct svmd_partition_options *given) {
+        int r = session_check(s);
+
+        if (!r && !name)
+                r = fail(SVMD_E_NAME, "no name of a partition was given");
+        if (!r)
+                r = options_take(opts, sizeof(*opts), given, "svmd_partition_options");
+        return r;
+}
+
+static int create(svmd_session *s, Svmd__V1__PartitionCreate *body, int dry_run, uint64_t *ret_base) {
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        const Svmd__V1__Result *result;
+        struct call *c;
+        int r;
+
+        op.op_case = SVMD__V1__OP__OP_PARTITION_CREATE;
+        op.partition_create = body;
+        r = call_one(s, &op, mode_of(dry_run), &c, &result);
+        if (r)
+                return r;
+        if (ret_base)
+                *ret_base = result->address;
+        call_put(s, c);
+        return 0;
+}
+
+int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_partition_options *given,
+                          uint64_t *ret_base) {
+        Svmd__V1__PartitionCreate body = SVMD__V1__PARTITION_CREATE__INIT;
+        struct svmd_partition_options opts;
+        struct limits limits;
+        int r = begin(s, name, &opts, given);
+
+        if (!r)
+                r = limits_take(&limits, &opts);
+        if (r)
+                return r;
+        body.name = (char *)name;
+        body.size = opts.length;
+        body.window = opts.window == SVMD_WINDOW_LOW ? SVMD__V1__WINDOW__LOW : SVMD__V1__WINDOW__PRIMARY;
+        if (opts.domain)
+                body.domain = (char *)opts.domain;
+        body.uid = opts.uid;
+        body.gid = opts.gid;
+        body.mode = opts.mode ? opts.mode : 0600;
+        body.n_limits = opts.limits_count;
+        body.limits = limits.pointers;
+        r = create(s, &body, opts.dry_run, ret_base);
+        limits_free(&limits);
+        return session_leave(s, r);
+}
+
+int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_partition_options *given, unsigned set) {
+        Svmd__V1__PartitionSet body = SVMD__V1__PARTITION_SET__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        struct svmd_partition_options opts;
+        struct limits limits;
+        int r = begin(s, name, &opts, given);
+
+        if (!r)
+                r = limits_take(&limits, &opts);
+        if (r)
+                return r;
+        body.name = (char *)name;
+        body.n_limits = opts.limits_count;
+        body.limits = limits.pointers;
+        body.set_owner = set & SVMD_SET_OWNER;
+        body.uid = opts.uid;
+        body.gid = opts.gid;
+        body.set_mode = (set & SVMD_SET_MODE) != 0;
+        body.mode = opts.mode;
+        op.op_case = SVMD__V1__OP__OP_PARTITION_SET;
+        op.partition_set = &body;
+        r = call_simple(s, &op, mode_of(opts.dry_run));
+        limits_free(&limits);
+        return session_leave(s, r);
+}
+
+int svmd_partition_delete(svmd_session *s, const char *name, int end_sessions, int dry_run) {
+        Svmd__V1__PartitionDelete body = SVMD__V1__PARTITION_DELETE__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (!r && !name)
+                r = fail(SVMD_E_NAME, "no name of a partition was given");
+        if (r)
+                return r;
+        body.name = (char *)name;
+        body.end_sessions = end_sessions != 0;
+        op.op_case = SVMD__V1__OP__OP_PARTITION_DELETE;
+        op.partition_delete = &body;
+        return session_leave(s, call_simple(s, &op, mode_of(dry_run)));
+}
+
+static int partition_row(const Svmd__V1__Partition *p, struct svmd_use_row *nodes, const struct query *q) {
+        const struct svmd_partition_row row = {
+                .name = p->name,
+                .domain = p->domain,
+                .base = p->start,
+                .length = p->size,
+                .window = p->window == SVMD__V1__WINDOW__LOW ? SVMD_WINDOW_LOW : SVMD_WINDOW_PRIMARY,
+                .mode = p->mode,
+                .uid = p->uid,
+                .gid = p->gid,
+                .sessions = p->sessions,
+                .reservations = p->reservations,
+                .reserved_bytes = p->reserved_bytes,
+                .nodes = nodes,
+                .nodes_count = p->n_nodes,
+        };
+
+        for (size_t i = 0; i < p->n_nodes; i++) {
+                nodes[i] = (struct svmd_use_row){
+                        .partition = p->name,
+                        .client = "",
+                        .node = p->nodes[i]->node,
+                        .used = p->nodes[i]->used,
+                        .peak = p->nodes[i]->peak,
+                        .max = p->nodes[i]->max,
+                };
+        }
+        return q->fn.partition(&row, q->userdata);
+}
+
+static int partition_with_nodes(const Svmd__V1__Partition *p, const struct query *q) {
+        struct svmd_use_row *nodes = calloc(p->n_nodes + 1, sizeof(*nodes));
+        int r;
+
+        if (!nodes)
+                return fail_memory();
+        r = partition_row(p, nodes, q);
+        free(nodes);
+        return r;
+}
+
+static int partitions_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
+        int r = 0;
+
+        if (result->detail_case != SVMD__V1__RESULT__DETAIL_PARTITIONS)
+                return 0;
+        for (size_t i = 0; !r && i < result->partitions->n_partitions; i++) {
+                const char *name = result->partitions->partitions[i]->name;
+
+                r = partition_with_nodes(result->partitions->partitions[i], q);
+                *key += 1;
+                q->last_name[0] = 0;
+                strncat(q->last_name, name, SVMD_NAME_MAX);
+                q->partitions->after = q->last_name;
+        }
+        return r;
+}
+
+int svmd_query_partitions(svmd_session *s, const char *name, svmd_partition_fn fn, void *userdata) {
+        Svmd__V1__PartitionList body = SVMD__V1__PARTITION_LIST__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        char last[SVMD_NAME_MAX + 1];
+        const struct query q = { .fn.partition = fn, .userdata = userdata, .partitions = &body, .last_name = last };
+        uint64_t key = 0;
+
+        if (name)
+                body.name = (char *)name;
+        op.op_case = SVMD__V1__OP__OP_PARTITION_LIST;
+        op.partition_list = &body;
+        return query_walk(s, &op, &key, partitions_page, &q);
+}
+
+/* ---- sessions ---- */
+
+static int session_row(const Svmd__V1__Session *w, const struct query *q) {
+        const struct svmd_session_row row = {
+                .id = w->id,
+                .partition = w->partition,
+                .client = w->client,
+                .pid = w->pid,
+                .uid = w->uid,
+                .gid = w->gid,
+                .reservations = w->reservations,
+                .memories = w->memories,
+                .spaces = w->spaces,
+                .requests = w->requests,
+                .refusals = w->refusals,
+                .dropped_events = w->dropped_events,
+        };
+
+        return q->fn.session(&row, q->userdata);
+}
+
+static int sessions_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
+        int r = 0;
+
+        if (result->detail_case != SVMD__V1__RESULT__DETAIL_SESSIONS)
+                return 0;
+        for (size_t i = 0; !r && i < result->sessions->n_sessions; i++) {
+                r = session_row(result->sessions->sessions[i], q);
+                q->sessions->after = *key = result->sessions->sessions[i]->id;
+        }
+        return r;
+}
+
+int svmd_query_sessions(svmd_session *s, const char *partition, svmd_session_fn fn, void *userdata) {
+        Svmd__V1__SessionList body = SVMD__V1__SESSION_LIST__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        const struct query q = { .fn.session = fn, .userdata = userdata, .sessions = &body };
+        uint64_t key = 0;
+
+        if (partition)
+                body.partition = (char *)partition;
+        op.op_case = SVMD__V1__OP__OP_SESSION_LIST;
+        op.session_list = &body;
+        return query_walk(s, &op, &key, sessions_page, &q);
+}
+
+int svmd_session_kill(svmd_session *s, uint64_t session, int dry_run) {
+        Svmd__V1__SessionKill body = SVMD__V1__SESSION_KILL__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        body.session = session;
+        op.op_case = SVMD__V1__OP__OP_SESSION_KILL;
+        op.session_kill = &body;
+        return session_leave(s, call_simple(s, &op, mode_of(dry_run)));
+}
+
+/* ---- reservations ---- */
+
+static int reservation_row(const Svmd__V1__Reservation *w, const struct query *q) {
+        const struct svmd_reservation_row row = {
+                .id = w->id,
+                .address = w->address,
+                .length = w->size,
+                .session = w->session,
+                .mapped = w->mapped,
+                .generation = w->generation,
+                .name = w->name,
+                .partition = w->partition,
+                .uid = w->uid,
+                .gid = w->gid,
+                .openers = w->openers,
+                .mode = w->mode,
+        };
+
+        return q->fn.reservation(&row, q->userdata);
+}
+
+static int reservations_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
+        int r = 0;
+
+        if (result->detail_case != SVMD__V1__RESULT__DETAIL_RESERVATIONS)
+                return 0;
+        for (size_t i = 0; !r && i < result->reservations->n_reservations; i++) {
+                r = reservation_row(result->reservations->reservations[i], q);
+                q->reservations->after = *key = result->reservations->reservations[i]->address;
+        }
+        return r;
+}
+
+int svmd_query_reservations(svmd_session *s, const char *partition, svmd_reservation_fn fn, void *userdata) {
+        Svmd__V1__ReservationList body = SVMD__V1__RESERVATION_LIST__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        const struct query q = { .fn.reservation = fn, .userdata = userdata, .reservations = &body };
+        uint64_t key = 0;
+
+        if (partition)
+                body.partition = (char *)partition;
+        op.op_case = SVMD__V1__OP__OP_RESERVATION_LIST;
+        op.reservation_list = &body;
+        return query_walk(s, &op, &key, reservations_page, &q);
+}
+
+int svmd_monitor(svmd_session *s, int on) {
+        Svmd__V1__Monitor body = SVMD__V1__MONITOR__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        body.on = on != 0;
+        op.op_case = SVMD__V1__OP__OP_MONITOR;
+        op.monitor = &body;
+        return session_leave(s, call_simple(s, &op, SVMD__V1__MODE__BEST_EFFORT));
+}

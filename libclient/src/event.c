@@ -1,0 +1,349 @@
+#include "event.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "va.h"
+#include "wire.h"
+
+/*
+ * The reader queues events, under the lock. They are handled at the end of the call that waited, in its thread and
+ * without a lock: what an open reservation shows is brought up to date, then the program's handler runs. One thread
+ * handles at a time, so the order stays; a call from within the handler leaves its events to the loop around it.
+ *
+ * The queue is bounded. What is lost shows as SVMD_EVENT_DROPPED, and costs a refresh of all shared reservations.
+ */
+enum { EVENTS_MAX = 1024 };
+
+void event_init(svmd_session *s) {
+        s->events_end = &s->events;
+        s->poll_fd = s->wake_fd = -1;
+}
+
+void event_fini(svmd_session *s) {
+        while (s->events) {
+                struct event *e = s->events;
+
+                s->events = e->next;
+                free(e);
+        }
+        if (s->poll_fd >= 0)
+                close(s->poll_fd);
+        if (s->wake_fd >= 0)
+                close(s->wake_fd);
+        s->poll_fd = s->wake_fd = -1;
+}
+
+static struct event *event_push(svmd_session *s, unsigned type, const char *what, const char *partition,
+                                const char *text) {
+        size_t a = strlen(what) + 1, b = strlen(partition) + 1, c = strlen(text) + 1;
+        struct event *e = NULL;
+
+        if (s->event_count < EVENTS_MAX)
+                e = calloc(1, sizeof(*e) + a + b + c);
+        if (!e) {
+                s->lost_events++;
+                s->refresh_all = true;
+                return NULL;
+        }
+        e->event.type = type;
+        e->event.what = memcpy(e->text, what, a);
+        e->event.partition = memcpy(e->text + a, partition, b);
+        e->event.text = memcpy(e->text + a + b, text, c);
+        *s->events_end = e;
+        s->events_end = &e->next;
+        s->event_count++;
+        return e;
+}
+
+static void take_monitor(svmd_session *s, const Svmd__V1__MonitorEvent *m) {
+        struct event *e = event_push(s, SVMD_EVENT_MONITOR, m->what, m->partition, m->text);
+
+        if (!e)
+                return;
+        e->event.time_ns = m->time_ns;
+        e->event.session = m->session;
+        e->event.pid = m->pid;
+}
+
+static void take_reservation(svmd_session *s, const Svmd__V1__ReservationEvent *r) {
+        struct event *e = event_push(s, r->gone ? SVMD_EVENT_GONE : SVMD_EVENT_RESERVATION, "", "", "");
+
+        if (!e)
+                return;
+        e->reservation = r->reservation;
+        e->event.generation = r->generation;
+}
+
+static void take_epoch(svmd_session *s, uint64_t epoch) {
+        struct event *e = event_push(s, SVMD_EVENT_EPOCH, "", "", "");
+
+        if (e)
+                e->event.generation = epoch;
+}
+
+void event_take(svmd_session *s, const Svmd__V1__Event *event) {
+        s->lost_events += event->dropped;
+        switch (event->event_case) {
+        case SVMD__V1__EVENT__EVENT_MONITOR: take_monitor(s, event->monitor); break;
+        case SVMD__V1__EVENT__EVENT_RESERVATION: take_reservation(s, event->reservation); break;
+        case SVMD__V1__EVENT__EVENT_EPOCH: take_epoch(s, event->epoch->epoch); break;
+        default: break;
+        }
+}
+
+void event_ended(svmd_session *s) {
+        struct event *e = event_push(s, SVMD_EVENT_END, "", "", s->end_text);
+
+        if (e)
+                e->event.code = s->end_code;
+}
+
+void event_refresh(svmd_session *s) {
+        s->refresh_all = true;
+        event_wake(s);
+}
+
+void event_wake(svmd_session *s) {
+        /* A counter that is full already is set. */
+        if (s->wake_fd >= 0 && eventfd_write(s->wake_fd, 1) < 0)
+                return;
+}
+
+/* ---- handling ---- */
+
+static void emit(svmd_session *s, const struct svmd_event *event) {
+        svmd_event_fn fn;
+        void *userdata;
+
+        pthread_mutex_lock(&s->lock);
+        fn = s->handler;
+        userdata = s->userdata;
+        pthread_mutex_unlock(&s->lock);
+        if (fn)
+                fn(s, event, userdata);
+}
+
+static void emit_reservation(svmd_session *s, unsigned type, uint64_t address, uint64_t generation) {
+        const struct svmd_event event = {
+                .type = type,
+                .address = (void *)(uintptr_t)address,
+                .generation = generation,
+                .what = "",
+                .partition = "",
+                .text = "",
+        };
+
+        emit(s, &event);
+}
+
+/* With `va_lock` held. 0 when there is nothing to say, else the type of event. */
+static unsigned update(svmd_session *s, struct reservation *r, bool gone, uint64_t generation) {
+        if (gone) {
+                va_drop(s, r);
+                return SVMD_EVENT_GONE;
+        }
+        if (generation && generation <= r->generation)
+                return 0;
+        if (va_refresh(s, r) == SVMD_E_NO_SUCH) {
+                va_drop(s, r);
+                return SVMD_EVENT_GONE;
+        }
+        if (generation)
+                r->generation = generation;
+        return SVMD_EVENT_RESERVATION;
+}
+
+static void handle_reservation(svmd_session *s, const struct event *e) {
+        struct reservation *r;
+        uint64_t address = 0;
+        unsigned type = 0;
+
+        pthread_mutex_lock(&s->va_lock);
+        r = va_by_id(s, e->reservation);
+        if (r) {
+                address = r->range.start;
+                type = update(s, r, e->event.type == SVMD_EVENT_GONE, e->event.generation);
+        }
+        pthread_mutex_unlock(&s->va_lock);
+        if (type)
+                emit_reservation(s, type, address, e->event.generation);
+}
+
+/* The lowest shared reservation at or above `from`. */
+static struct reservation *next_shared(svmd_session *s, uint64_t from) {
+        struct range *r;
+
+        while ((r = ranges_find(&s->reservations, from, UINT64_MAX))) {
+                if (reservation_of(r)->shared)
+                        return reservation_of(r);
+                from = r->end;
+        }
+        return NULL;
+}
+
+static void handle_refresh_all(svmd_session *s) {
+        uint64_t from = 0, address;
+
+        for (;;) {
+                struct reservation *r;
+                unsigned type;
+
+                pthread_mutex_lock(&s->va_lock);
+                r = next_shared(s, from);
+                if (!r) {
+                        pthread_mutex_unlock(&s->va_lock);
+                        return;
+                }
+                address = r->range.start;
+                from = r->range.end;
+                type = update(s, r, false, 0);
+                pthread_mutex_unlock(&s->va_lock);
+                if (type == SVMD_EVENT_GONE)
+                        emit_reservation(s, type, address, 0);
+        }
+}
+
+static struct event *event_pop(svmd_session *s) {
+        struct event *e = s->events;
+
+        if (!e)
+                return NULL;
+        s->events = e->next;
+        if (!s->events)
+                s->events_end = &s->events;
+        s->event_count--;
+        return e;
+}
+
+static void handle(svmd_session *s, const struct event *e) {
+        if (e->event.type == SVMD_EVENT_RESERVATION || e->event.type == SVMD_EVENT_GONE)
+                handle_reservation(s, e);
+        else
+                emit(s, &e->event);
+}
+
+static void handle_lost(svmd_session *s, uint64_t lost) {
+        const struct svmd_event event = {
+                .type = SVMD_EVENT_DROPPED,
+                .generation = lost,
+                .what = "",
+                .partition = "",
+                .text = "",
+        };
+
+        emit(s, &event);
+}
+
+/* With `lock` held, which is let go meanwhile. False when nothing is left to do. */
+static bool handle_one(svmd_session *s) {
+        bool refresh = s->refresh_all && !s->ended;
+        uint64_t lost = s->lost_events;
+        struct event *e = NULL;
+
+        s->refresh_all = false;
+        s->lost_events = 0;
+        if (!refresh && !lost)
+                e = event_pop(s);
+        if (!refresh && !lost && !e)
+                return false;
+        pthread_mutex_unlock(&s->lock);
+        if (lost)
+                handle_lost(s, lost);
+        if (refresh)
+                handle_refresh_all(s);
+        if (e)
+                handle(s, e);
+        free(e);
+        pthread_mutex_lock(&s->lock);
+        return true;
+}
+
+int session_leave(svmd_session *s, int r) {
+        char text[ERROR_MAX];
+
+        pthread_mutex_lock(&s->lock);
+        if ((s->events || s->refresh_all || s->lost_events) && !s->delivering) {
+                error_save(text);
+                s->delivering = true;
+                while (handle_one(s))
+                        ;
+                s->delivering = false;
+                error_restore(text);
+        }
+        pthread_mutex_unlock(&s->lock);
+        return r;
+}
+
+/* ---- the program's side ---- */
+
+int svmd_set_event_handler(svmd_session *s, svmd_event_fn fn, void *userdata) {
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        pthread_mutex_lock(&s->lock);
+        s->handler = fn;
+        s->userdata = userdata;
+        pthread_mutex_unlock(&s->lock);
+        return 0;
+}
+
+static int watch(int poll_fd, int fd) {
+        return epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &(struct epoll_event){ .events = EPOLLIN });
+}
+
+/* The socket alone would not do: another thread may have read what this one waits for. */
+static int open_poll(svmd_session *s) {
+        int poll_fd = epoll_create1(EPOLL_CLOEXEC), wake_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+
+        if (poll_fd < 0 || wake_fd < 0 || watch(poll_fd, s->socket) < 0 || watch(poll_fd, wake_fd) < 0) {
+                if (poll_fd >= 0)
+                        close(poll_fd);
+                if (wake_fd >= 0)
+                        close(wake_fd);
+                return -1;
+        }
+        s->wake_fd = wake_fd;
+        s->poll_fd = poll_fd;
+        return poll_fd;
+}
+
+int svmd_event_fd(svmd_session *s) {
+        int fd;
+
+        if (session_check(s))
+                return -1;
+        pthread_mutex_lock(&s->lock);
+        fd = s->poll_fd >= 0 ? s->poll_fd : open_poll(s);
+        pthread_mutex_unlock(&s->lock);
+        return fd;
+}
+
+static void clear_wake(svmd_session *s) {
+        eventfd_t value;
+
+        pthread_mutex_lock(&s->lock);
+        if (s->wake_fd >= 0 && eventfd_read(s->wake_fd, &value) < 0)
+                value = 0; /* it was not set */
+        pthread_mutex_unlock(&s->lock);
+}
+
+int svmd_dispatch(svmd_session *s) {
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        clear_wake(s);
+        wire_read(s);
+        session_leave(s, 0);
+        pthread_mutex_lock(&s->lock);
+        r = s->ended ? fail(SVMD_E_GONE, "%s", s->end_text) : 0;
+        pthread_mutex_unlock(&s->lock);
+        return r;
+}

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ranges.h"
+#include "svmd.h"
+
+struct call;
+struct event;
+struct fdcache;
+struct inbox;
+struct reservation;
+struct slice;
+struct view;
+struct waiter;
+
+/*
+ * A session: one connection, and what this process knows of it. Three locks, taken in this order:
+ *  - `va_lock` makes changes of what the CPU sees one after the other; it is held over round trips;
+ *  - the lock of the process (fork.h), for the lists of sessions and slices;
+ *  - `lock` guards every field below that changes, for moments, never over a system call that waits. What `va_lock`
+ *    serialises is changed under `lock` too: fork() takes `lock` alone and must find consistent lists.
+ */
+struct svmd_session {
+        struct svmd_session *next, **link; /* all of the process */
+        atomic_bool forked;                /* this is the child of the process whose session it is */
+        pthread_mutex_t va_lock, lock;
+
+        /* wire.c */
+        int socket;
+        uint64_t last_id;
+        struct call *calls, **calls_end; /* unanswered, in the order of their ids */
+        struct call *unsent;             /* the first of them that did not go out yet */
+        struct call *spare_calls;
+        struct waiter *waiters, **waiters_end;
+        bool reading; /* a thread reads the socket */
+        bool reset;   /* the peer closed with our packets unread */
+        bool ended;
+        int end_code;
+        char *end_text;
+        struct inbox *in;
+        unsigned char *buffer;
+        struct svmd_fence *pending, **pending_end; /* not done, in the order of submission */
+        struct svmd_fence *finished;
+
+        /* event.c */
+        struct event *events, **events_end;
+        unsigned event_count;
+        uint64_t lost_events;
+        bool refresh_all; /* events of reservations may have been lost */
+        bool delivering;
+        svmd_event_fn handler;
+        void *userdata;
+        int poll_fd, wake_fd; /* -1 until svmd_event_fd() */
+
+        /* va.c */
+        struct ranges reservations, views, sparse;
+        struct view *spare_views;
+        unsigned spare_count;
+        struct fdcache *fdcache;
+        struct slice *slice;
+        struct svmd_session *slice_next, **slice_link;
+
+        struct svmd_session_info info;
+};
+
+/* 0, or the code with which every call of this session fails now. */
+int session_check(const svmd_session *s);
+/* The end of a call that waited: handles the events that came, without touching svmd_error(). Returns `r`. */
+int session_leave(svmd_session *s, int r);
+/* Frees the memory; nothing of the session may be in use. */
+void session_free(svmd_session *s);
