@@ -25,6 +25,7 @@ struct ctl {
 
         const char *socket;      /* --socket */
         const char *runtime_dir; /* --runtime-dir */
+        const char *partition;   /* --partition */
 
         svmd_session *session;
         struct svmd_session_info info;

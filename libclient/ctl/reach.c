@@ -26,12 +26,19 @@ static const char *socket_path(struct ctl *c, const char *name, const char *vari
         return path && *path ? path : ctl_text(c, "%s/%s", runtime_dir(c), name);
 }
 
+/* To look at a partition in the low window, its slice has to be had there. */
 static int try_socket(struct ctl *c, const char *path, bool attach) {
-        struct svmd_connect_options opts = {
-                .size = sizeof(opts), .socket = path, .name = "svmd-ctl", .flags = attach ? 0 : SVMD_CONNECT_NO_ATTACH
-        };
+        struct svmd_connect_options opts = { .size = sizeof(opts),
+                                             .socket = path,
+                                             .partition = attach ? c->partition : NULL,
+                                             .name = "svmd-ctl",
+                                             .flags = attach ? 0 : SVMD_CONNECT_NO_ATTACH };
         int r = svmd_connect(&c->session, &opts);
 
+        if (r == SVMD_E_COLLISION) {
+                opts.window = SVMD_WINDOW_LOW;
+                r = svmd_connect(&c->session, &opts);
+        }
         if (r != SVMD_OK)
                 return r;
         c->info.size = sizeof(c->info);

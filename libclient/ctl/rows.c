@@ -138,7 +138,7 @@ static int add_reservation(const struct svmd_reservation_row *row, void *userdat
 
 int rows_reservations(struct ctl *c, const char *partition, struct reservation_rows *ret) {
         struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
-        int r = svmd_query_reservations(c->session, partition, add_reservation, &l);
+        int r = svmd_query_reservations(c->session, c->info.admin ? partition : NULL, add_reservation, &l);
 
         if (r == SVMD_OK)
                 *ret = (struct reservation_rows){ (const void *)l.rows, l.count };

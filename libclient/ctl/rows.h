@@ -49,8 +49,8 @@ int rows_findings(struct ctl *c, struct finding_rows *ret);
 /* Of one partition, or of all (NULL). */
 int rows_partitions(struct ctl *c, const char *name, struct partition_rows *ret);
 int rows_sessions(struct ctl *c, const char *partition, struct session_rows *ret);
+/* These two are of the session's own partition when it may not administer. */
 int rows_reservations(struct ctl *c, const char *partition, struct reservation_rows *ret);
-/* Of the session's own partition when it may not administer. */
 int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret);
 
 /* "host0", or "node 7" if it is not among the rows. */

@@ -131,7 +131,7 @@ const struct verb verbs[] = {
           BIT(OPT_PARTITION),
           VERB_OWN,
           "List the reserved ranges of addresses",
-          "Who may not administer sees those of the own partition.",
+          "Who may not administer sees those of one partition: the own, or the one named.",
           { "svmd-ctl reservation list --partition train",
             "svmd-ctl reservation list --json | jq -r '.[] | .address + \" \" + (.name // \"-\")'" },
           reservation_list_run },
@@ -142,7 +142,7 @@ const struct verb verbs[] = {
           BIT(OPT_PARTITION),
           VERB_OWN,
           "Show who uses how much of each node",
-          "Who may not administer sees the own partition.",
+          "Who may not administer sees one partition: the own, or the one named.",
           { "svmd-ctl usage", "svmd-ctl usage --partition train --json" },
           usage_run },
         { "map",
@@ -153,7 +153,7 @@ const struct verb verbs[] = {
           VERB_OWN,
           "Draw the address space",
           "Each partition is a bar of its addresses; the line below it shows only the reserved parts, larger. Who may "
-          "not administer sees the own partition.",
+          "not administer sees one partition: the own, or the one named.",
           { "svmd-ctl map", "svmd-ctl map --partition train --width 100" },
           map_run },
         { "monitor",
@@ -161,7 +161,7 @@ const struct verb verbs[] = {
           0,
           0,
           BIT(OPT_COUNT) | BIT(OPT_TIMEOUT),
-          0,
+          VERB_ADMIN,
           "Show events as they happen, one a line",
           "Goes on until it is interrupted. With --count and --timeout, ends with 3 if fewer events came.",
           { "svmd-ctl monitor", "svmd-ctl monitor --json --count 1 --timeout 30" },
@@ -254,6 +254,7 @@ static void apply_common(struct ctl *c, const struct args *a) {
         c->color = c->color && !a->value[OPT_NO_COLOR];
         c->socket = a->value[OPT_SOCKET];
         c->runtime_dir = a->value[OPT_RUNTIME_DIR];
+        c->partition = a->value[OPT_PARTITION];
 }
 
 static int run_verb(struct ctl *c, const struct verb *v, struct args *a, int argc, char **argv) {

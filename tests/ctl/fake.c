@@ -62,6 +62,9 @@ int svmd_connect(svmd_session **ret, const struct svmd_connect_options *opts) {
         fake.connects++;
         if (code)
                 return code;
+        snprintf(fake.partition, sizeof(fake.partition), "%s", opts->partition ? opts->partition : "");
+        if (opts->partition && strcmp(opts->partition, "low") == 0 && opts->window != SVMD_WINDOW_LOW)
+                return SVMD_E_COLLISION;
         fake.attached = !(opts->flags & SVMD_CONNECT_NO_ATTACH);
         *ret = (svmd_session *)&fake;
         return SVMD_OK;

@@ -5,8 +5,8 @@
 #include <svmd.h>
 
 /*
- * A client library without svmd: it answers with the rows that a test puts here, and notes what was asked for. `code`
- * and `error` are what every call returns when set.
+ * A client library without svmd (the partition "low" lies in the low window): it answers with the rows that a test puts
+ * here, and notes what was asked for. `code` and `error` are what every call returns when set.
  */
 struct fake {
         int admin_code, client_code; /* of connecting */
@@ -40,6 +40,7 @@ struct fake {
         /* what was asked for */
         char connected[2][256]; /* the sockets, in order */
         unsigned connects, attached;
+        char partition[64]; /* attached to by name */
         char name[64];
         struct svmd_partition_options options;
         struct svmd_limit limits[8];

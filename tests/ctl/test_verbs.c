@@ -287,6 +287,10 @@ static void test_without_rights(void **state) {
         expect_part("map --runtime-dir /x", 0, "train\n0x280000000000 to 0x280400000000\n", "");
         assert_string_equal(fake.connected[1], "/x/svmd.sock");
         assert_int_equal(fake.attached, 1);
+        expect_part("usage --partition train", 0, "loader", "");
+        assert_string_equal(fake.partition, "train");
+        expect_part("reservation list --partition low", 0, "index", "");
+        assert_string_equal(fake.partition, "low");
         expect_part("status", 0, "svmd 0.1.0", "");
         assert_int_equal(fake.attached, 0);
         fake.connects = 0;
