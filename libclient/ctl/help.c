@@ -8,6 +8,14 @@
 
 enum { HELP_WIDTH = 80, OPTION_COLUMN = 26 };
 
+/* A space that no line is broken at, until it is written. */
+#define KEEP "\037"
+
+static void print_word(FILE *out, const char *word, size_t length) {
+        for (size_t i = 0; i < length; i++)
+                fputc(word[i] == *KEEP ? ' ' : word[i], out);
+}
+
 /* Words of `text` from column `indent` on, broken before HELP_WIDTH. */
 static void print_wrapped(FILE *out, const char *text, unsigned indent, unsigned column) {
         while (*text) {
@@ -20,7 +28,7 @@ static void print_wrapped(FILE *out, const char *text, unsigned indent, unsigned
                         fputc(' ', out);
                         column++;
                 }
-                fprintf(out, "%.*s", (int)word, text);
+                print_word(out, text, word);
                 column += (unsigned)word;
                 text += word + (text[word] == ' ');
         }
@@ -46,7 +54,7 @@ static const char *synopsis(struct ctl *c, const struct verb *v) {
                 const struct opt_text *t = &opt_texts[i];
 
                 if (v->options & BIT(i))
-                        text = ctl_text(c, "%s [--%s%s%s]%s", text, t->name, t->arg ? " " : "", t->arg ? t->arg : "",
+                        text = ctl_text(c, "%s [--%s%s%s]%s", text, t->name, t->arg ? KEEP : "", t->arg ? t->arg : "",
                                         t->many ? "..." : "");
         }
         return text;
@@ -88,8 +96,8 @@ int help_all(struct ctl *c, const char *family) {
         fputs("\nOptions:\n", c->out);
         for (unsigned i = _OPT_OF_VERBS; i < _OPT_MAX; i++)
                 print_option(c->out, i);
-        fputs("\nExit status: 0 done, 1 svmd refused or something is wrong, 2 usage, 3 the time was\n"
-              "over, 4 svmd cannot be reached. 'svmd-ctl VERB --help' has examples.\n",
+        fputs("\nExit status: 0 done, 1 svmd refused or something is wrong, 2 usage, 3 the time\n"
+              "was over, 4 svmd cannot be reached. 'svmd-ctl VERB --help' has examples.\n",
               c->out);
         return EXIT_OK;
 }

@@ -50,42 +50,28 @@ static int try_socket(struct ctl *c, const char *path, bool attach) {
         return r;
 }
 
-/* The sentence for a socket that could not be used; `said` is libsvmd's. */
-static const char *reason(struct ctl *c, const char *path, bool admin, const char *said) {
+/* Why a socket could not be used, and what to do; where libsvmd knows better, its own sentence. */
+static const char *reason(struct ctl *c, const char *path, bool admin) {
+        const char *user = getenv("USER");
+
         if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
                 return ctl_text(c,
                                 "svmd cannot be reached: there is no socket %s. Is svmd running? See 'systemctl status "
-                                "svmd', or name its place with --runtime-dir",
+                                "svmd', or say where it is with --runtime-dir",
                                 path);
-        if (access(path, R_OK | W_OK) != 0 && (errno == EACCES || errno == EPERM)) {
-                if (admin)
-                        return ctl_text(c,
-                                        "you may not use %s: this is for administrators. Run it as root, or join the "
-                                        "group svmd-admin ('usermod -aG svmd-admin %s') and log in again",
-                                        path, getenv("USER") ? getenv("USER") : "NAME");
-                return ctl_text(c, "you may not use %s: its permissions do not let you", path);
-        }
-        return ctl_text(c, "svmd cannot be reached over %s: %s. Is svmd running? See 'systemctl status svmd'", path,
-                        said);
-}
-
-/* Sentences of libsvmd may end with a full stop. */
-static const char *said(struct ctl *c) {
-        char *text = ctl_copy(c, svmd_error());
-        size_t length = strlen(text);
-
-        if (length && text[length - 1] == '.')
-                text[length - 1] = '\0';
-        return text;
+        if (admin && access(path, R_OK | W_OK) != 0 && (errno == EACCES || errno == EPERM))
+                return ctl_text(c,
+                                "you may not use %s: this is for administrators. Run it as root, or join the group "
+                                "svmd-admin ('usermod -aG svmd-admin %s') and log in again",
+                                path, user && *user ? user : "NAME");
+        return ctl_text(c, "svmd cannot be reached: %s", svmd_error());
 }
 
 static int outcome(struct ctl *c, int code, const char *path, bool admin, const char **ret_why) {
-        const char *why = said(c);
-        bool system = code == SVMD_E_SYSTEM || code == SVMD_E_GONE || code == SVMD_E_TIMEOUT;
+        bool away = code == SVMD_E_SYSTEM || code == SVMD_E_GONE || code == SVMD_E_TIMEOUT;
 
-        if (ret_why)
-                *ret_why = system ? reason(c, path, admin, why) : why;
-        return system ? EXIT_UNREACHED : EXIT_REFUSED;
+        *ret_why = away ? reason(c, path, admin) : ctl_copy(c, svmd_error());
+        return away ? EXIT_UNREACHED : EXIT_REFUSED;
 }
 
 int reach_quietly(struct ctl *c, unsigned flags, const char **ret_why) {

@@ -147,6 +147,8 @@ int svmd_query_usage(svmd_session *s, const char *wanted, svmd_use_fn fn, void *
 
 static void keep_options(const char *name, const struct svmd_partition_options *opts) {
         fake.options = *opts;
+        fake.options.domain = NULL;
+        snprintf(fake.domain, sizeof(fake.domain), "%s", opts->domain ? opts->domain : "");
         for (size_t i = 0; i < opts->limits_count && i < 8; i++)
                 fake.limits[i] = opts->limits[i];
         snprintf(fake.name, sizeof(fake.name), "%s", name);

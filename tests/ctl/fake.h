@@ -42,7 +42,8 @@ struct fake {
         unsigned connects, attached;
         char partition[64]; /* attached to by name */
         char name[64];
-        struct svmd_partition_options options;
+        struct svmd_partition_options options; /* without the domain */
+        char domain[64];
         struct svmd_limit limits[8];
         unsigned set;
         int end_sessions, dry_run;

@@ -479,7 +479,7 @@ static void test_partition_create(void **state) {
         assert_string_equal(fake.name, "new");
         assert_int_equal(fake.options.length, 16 * GIB);
         assert_int_equal(fake.options.window, SVMD_WINDOW_LOW);
-        assert_string_equal(fake.options.domain, "d");
+        assert_string_equal(fake.domain, "d");
         assert_int_equal(fake.options.uid, 0);
         assert_int_equal(fake.options.gid, 1);
         assert_int_equal(fake.options.mode, 0640);
@@ -495,7 +495,7 @@ static void test_partition_create(void **state) {
         assert_true(fake.options.dry_run);
         assert_int_equal(fake.options.uid, 4000000);
         assert_int_equal(fake.options.window, SVMD_WINDOW_PRIMARY);
-        assert_null(fake.options.domain);
+        assert_string_equal(fake.domain, "");
         assert_int_equal(fake.options.mode, 0);
         o = run_json("partition create new --json --dry-run", 0);
         expect_json(o, "base", "0x280000000000");
