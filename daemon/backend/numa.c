@@ -22,7 +22,7 @@ enum { NUMA_MAX = 1024 };
 /* "MemTotal: N kB", after "Node I " in a node's own file. */
 static int read_total(const char *path, uint64_t *ret, struct why *why) {
         const char *at;
-        uint64_t kib;
+        uint64_t kib = 0;
         size_t size;
         char *text;
         int r;
@@ -59,7 +59,7 @@ static int add_host(struct machine *m, uint32_t number, int numa, uint64_t capac
 static int add_numa_nodes(struct machine *m, const char *sys_root, struct why *why) {
         uint32_t count = 0;
         char path[PATH_MAX];
-        uint64_t capacity;
+        uint64_t capacity = 0;
         int r = 0;
 
         for (int i = 0; r == 0 && i < NUMA_MAX; i++) {
@@ -77,7 +77,7 @@ int machine_read_host(struct machine *m, const char *sys_root, const char *proc_
         struct why sentence = { .text = why, .size = why_size };
         uint32_t before = m->count;
         char path[PATH_MAX];
-        uint64_t capacity;
+        uint64_t capacity = 0;
         int r;
 
         r = add_numa_nodes(m, sys_root, &sentence);

@@ -10,7 +10,7 @@
 
 #include "base/alloc.h"
 
-int why_malformed(struct why *why, const char *path, unsigned line, const char *format, ...) {
+void why_say_malformed(struct why *why, const char *path, unsigned line, const char *format, ...) {
         char at[16] = "";
         va_list args;
         int n;
@@ -23,12 +23,10 @@ int why_malformed(struct why *why, const char *path, unsigned line, const char *
                 vsnprintf(why->text + n, why->size - (size_t)n, format, args);
                 va_end(args);
         }
-        return -EBADMSG;
 }
 
-int why_system(struct why *why, const char *path, int error, const char *doing) {
+void why_say_system(struct why *why, const char *path, int error, const char *doing) {
         snprintf(why->text, why->size, "%s: cannot %s: %s", path, doing, strerror(-error));
-        return error;
 }
 
 /* Reads until the end, or until one byte more than may be there. */
@@ -151,7 +149,7 @@ static unsigned count_lines(const char *text, size_t size) {
 int properties_read(struct properties *ret, const char *path, struct why *why) {
         struct properties p = { 0 };
         char *text = NULL;
-        size_t size;
+        size_t size = 0;
         int r;
 
         r = file_read(&text, &size, path, why);
@@ -179,16 +177,6 @@ const struct property *properties_find(const struct properties *p, const char *n
                 if (strcmp(p->list[i].name, name) == 0)
                         return &p->list[i];
         return NULL;
-}
-
-int properties_need(const struct properties *p, const char *name, const struct property **ret, struct why *why) {
-        const struct property *property = properties_find(p, name);
-
-        if (!property)
-                return why_malformed(why, p->path, p->lines + 1, "a line \"%s NUMBER\" before the end of the file",
-                                     name);
-        *ret = property;
-        return 0;
 }
 
 uint64_t properties_value(const struct properties *p, const char *name) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,11 +13,18 @@ struct why {
         size_t size;
 };
 
-/* "PATH:LINE: expected ...", or without line when it is 0. Returns -EBADMSG. */
-int why_malformed(struct why *why, const char *path, unsigned line, const char *format, ...)
+void why_say_malformed(struct why *why, const char *path, unsigned line, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
-/* "PATH: ...: the system's text". Returns `error`, which is negative. */
-int why_system(struct why *why, const char *path, int error, const char *doing);
+void why_say_system(struct why *why, const char *path, int error, const char *doing);
+
+/* "PATH:LINE: expected ...", or without line when it is 0. Returns -EBADMSG, visibly to its callers' checkers. */
+#define why_malformed(...) (why_say_malformed(__VA_ARGS__), -EBADMSG)
+
+/* "PATH: cannot DOING: the system's text". Returns `error`, which is negative. */
+static inline int why_system(struct why *why, const char *path, int error, const char *doing) {
+        why_say_system(why, path, error, doing);
+        return error;
+}
 
 struct property {
         char name[PROPERTY_NAME_MAX + 1];
@@ -41,6 +49,15 @@ void properties_fini(struct properties *p);
 /* NULL: it is not there. */
 const struct property *properties_find(const struct properties *p, const char *name);
 /* Complains when it is not there. */
-int properties_need(const struct properties *p, const char *name, const struct property **ret, struct why *why);
+static inline int properties_need(const struct properties *p, const char *name, const struct property **ret,
+                                  struct why *why) {
+        const struct property *property = properties_find(p, name);
+
+        if (!property)
+                return why_malformed(why, p->path, p->lines + 1, "a line \"%s NUMBER\" before the end of the file",
+                                     name);
+        *ret = property;
+        return 0;
+}
 /* 0 when it is not there. */
 uint64_t properties_value(const struct properties *p, const char *name);

@@ -92,7 +92,7 @@ static int check_no_more(const struct reader *rd, const struct folder *f) {
 /* Adds a bank to the capacity when it is memory of the node's own kind. */
 static int read_bank(struct reader *rd, const struct folder *f, uint64_t i, bool gpu, uint64_t *capacity) {
         const struct property *heap, *size;
-        struct properties p;
+        struct properties p = { 0 };
         int r;
 
         r = read_entry(rd, f, i, &p);
@@ -179,7 +179,7 @@ static int parse_link(struct reader *rd, uint32_t number, const struct propertie
 
 static int read_link(struct reader *rd, const struct folder *f, uint64_t i, bool peer) {
         struct node_link link = { .peer = peer };
-        struct properties p;
+        struct properties p = { 0 };
         int r;
 
         r = read_entry(rd, f, i, &p);
@@ -270,7 +270,7 @@ static int read_kind(struct reader *rd, const struct properties *p, struct node_
 static int read_node(struct reader *rd, uint32_t number) {
         struct node_desc *n = machine_add(&rd->machine);
         char path[PATH_MAX];
-        struct properties p;
+        struct properties p = { 0 };
         int r;
 
         r = path_of(rd, path, "%u/properties", number);

@@ -10,14 +10,14 @@
 /*
  * Operations are made of spans: the longest piece from an address on that one translation covers.
  *
+ *     void     in a sparse range where nothing is mapped: reads give zero, writes vanish
  *     direct   in a pool: a pointer
  *     file     in memory that a client maps too: read and written with system calls, through a bounce buffer
- *     void     in a sparse range where nothing is mapped: reads give zero, writes vanish
  *
  * A step function moves an operation by one span. soft_run_chunk() repeats it until the chunk is used up; nothing that
  * a span says is kept beyond the step.
  */
-enum span_kind { SPAN_DIRECT, SPAN_FILE, SPAN_VOID };
+enum span_kind { SPAN_VOID, SPAN_DIRECT, SPAN_FILE };
 
 struct span {
         enum span_kind kind;
@@ -35,9 +35,9 @@ struct run {
         struct device_result *result;
 };
 
-/* Ends the operation; the sentence is that of the format with the node's name before it. */
-__attribute__((format(printf, 3, 4))) static enum progress fail(const struct run *run, unsigned code,
-                                                                const char *format, ...) {
+/* The sentence is that of the format with the node's name before it. */
+__attribute__((format(printf, 3, 4))) static void say_failed(const struct run *run, unsigned code, const char *format,
+                                                             ...) {
         struct device_result *result = run->result;
         va_list args;
         int n;
@@ -48,8 +48,10 @@ __attribute__((format(printf, 3, 4))) static enum progress fail(const struct run
         va_end(args);
         result->code = code;
         result->value = 0;
-        return OP_FAILED;
 }
+
+/* Ends the operation. */
+#define fail(...) (say_failed(__VA_ARGS__), OP_FAILED)
 
 static const char *access_name(bool write) {
         return write ? "write to" : "read of";
@@ -342,7 +344,8 @@ bool soft_run_chunk(struct device_space *s, struct soft_job *job, struct device_
         uint64_t first = job->done;
 
         if (job->op.type >= sizeof(rows) / sizeof(rows[0]) || !rows[job->op.type].step) {
-                fail(&run, SVMD_STATUS_INVALID, "operation %d: a software device does not know it", (int)job->op.type);
+                say_failed(&run, SVMD_STATUS_INVALID, "operation %d: a software device does not know it",
+                           (int)job->op.type);
                 return true;
         }
         row = &rows[job->op.type];
