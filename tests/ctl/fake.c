@@ -1,5 +1,6 @@
 #include "fake.h"
 
+#include <pty.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,12 +25,11 @@ void fake_reset(void) {
                 abort();
 }
 
-int run(const char *line) {
-        char *words[64] = { (char *)"svmd-ctl" }, *copy = strdup(line), *at = copy;
-        size_t out_size, err_size;
-        FILE *out, *err;
-        int count = 1, status;
+/* Takes a line apart, in place. */
+static int split(char *at, char **words) {
+        int count = 0;
 
+        words[count++] = (char *)"svmd-ctl";
         while (*at) {
                 char end = *at == '\'' ? '\'' : ' ';
 
@@ -39,14 +39,50 @@ int run(const char *line) {
                 while (*at == end || *at == ' ')
                         *at++ = '\0';
         }
+        return count;
+}
+
+/* `err` NULL: into run_err. */
+static int run_with(const char *line, FILE *err) {
+        char *words[64], *copy = strdup(line);
+        size_t out_size, err_size;
+        FILE *out;
+        int status;
+
         free(run_out);
         free(run_err);
         out = open_memstream(&run_out, &out_size);
-        err = open_memstream(&run_err, &err_size);
-        status = verbs_main(count, words, out, err);
+        run_err = NULL;
+        if (!err)
+                err = open_memstream(&run_err, &err_size);
+        status = verbs_main(split(copy, words), words, out, err);
         fclose(out);
         fclose(err);
         free(copy);
+        return status;
+}
+
+int run(const char *line) {
+        return run_with(line, NULL);
+}
+
+int run_asked(const char *line, const char *answer) {
+        int person, terminal, input = dup(STDIN_FILENO), status;
+        ssize_t length;
+        size_t at = 0;
+
+        if (openpty(&person, &terminal, NULL, NULL, NULL) != 0 || dup2(terminal, STDIN_FILENO) < 0 ||
+            write(person, answer, strlen(answer)) < 0)
+                abort();
+        clearerr(stdin);
+        status = run_with(line, fdopen(terminal, "w"));
+        run_err = calloc(1, 4096);
+        if (dup2(input, STDIN_FILENO) < 0)
+                abort();
+        while (at < 4095 && (length = read(person, run_err + at, 4095 - at)) > 0)
+                at += (size_t)length;
+        close(input);
+        close(person);
         return status;
 }
 

@@ -59,3 +59,5 @@ void fake_reset(void);
  * in run_out and run_err until the next run. */
 extern char *run_out, *run_err;
 int run(const char *line);
+/* The same on a terminal, where a person answers. */
+int run_asked(const char *line, const char *answer);

@@ -570,6 +570,27 @@ static void test_sessions(void **state) {
         json_object_put(o);
 }
 
+/* Nothing is changed without a yes, where a person can be asked. */
+static void test_asks(void **state) {
+        static const char *const no[] = { "n\n", "\n", "never\n", "\x04" };
+
+        for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+                assert_int_equal(run_asked("partition delete train --end-sessions", no[i]), 1);
+                assert_non_null(strstr(run_err, "Delete partition train and end its 2 sessions? [y/N] "));
+                assert_non_null(strstr(run_err, "nothing was done"));
+                assert_int_equal(run_asked("session kill 12", no[i]), 1);
+                assert_non_null(strstr(run_err, "End session 12 (loader"));
+        }
+        assert_int_equal(fake.changes, 0);
+        assert_int_equal(run_asked("partition delete train", "y\n"), 0);
+        assert_int_equal(run_asked("session kill 12", "Yes\n"), 0);
+        assert_int_equal(fake.changes, 2);
+        assert_int_equal(run_asked("partition delete train --yes", "n\n"), 0);
+        assert_int_equal(run_asked("session kill 12 --dry-run", "n\n"), 0);
+        assert_int_equal(fake.changes, 4);
+        assert_null(strstr(run_err, "[y/N]"));
+}
+
 static void test_usage(void **state) {
         struct json_object *o;
 
@@ -708,6 +729,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_partition_set, setup),
                 cmocka_unit_test_setup(test_partition_delete, setup),
                 cmocka_unit_test_setup(test_sessions, setup),
+                cmocka_unit_test_setup(test_asks, setup),
                 cmocka_unit_test_setup(test_usage, setup),
                 cmocka_unit_test_setup(test_reservations, setup),
                 cmocka_unit_test_setup(test_monitor, setup),
