@@ -63,6 +63,11 @@ static uint64_t rnd(uint64_t bound) {
         return random_state % bound;
 }
 
+static void pause_a_little(void) {
+        for (volatile uint64_t i = rnd(20000); i > 0; i--)
+                ;
+}
+
 static void on_done(void *userdata, const struct device_result *result) {
         struct world *w = userdata;
 
@@ -680,6 +685,33 @@ static void test_queue_full_and_space_free(void **state) {
         world_free(w);
 }
 
+/* Whether it runs at that moment or waits for its turn behind another space. */
+static void test_space_free_at_any_moment(void **state) {
+        struct device_op sum = { .type = DEVICE_SUM, .src = VA, .size = 8 };
+        struct world *w = world_new();
+        struct device_space *other;
+        unsigned gone = 0;
+
+        submit_endless(w, w->s);
+        for (int round = 0; round < 200; round++) {
+                uint64_t first = w->next_fence;
+
+                assert_int_equal(w->b->space_new(w->d, &other), 0);
+                for (int i = 0; i < 20; i++)
+                        submit_in(w, other, sum);
+                pause_a_little();
+                w->b->space_free(other);
+                for (uint64_t fence = first; fence < w->next_fence; fence++) {
+                        assert_int_equal(w->times[fence], 1);
+                        gone += w->results[fence].code == SVMD_STATUS_GONE;
+                        if (w->results[fence].code != SVMD_STATUS_GONE)
+                                expect_code(&w->results[fence], SVMD_STATUS_NOT_MAPPED);
+                }
+        }
+        assert_true(gone > 0);
+        world_free(w);
+}
+
 static void test_operations_of_a_space_keep_their_order(void **state) {
         struct world *w = world_new();
         uint64_t fence = 0;
@@ -721,11 +753,6 @@ static void test_many_idle_devices(void **state) {
 /* ---- stale translations -------------------------------------------------------------------------------- */
 
 enum { STALE_PAGES = 64, STALE_ROUNDS = 3000 };
-
-static void pause_a_little(void) {
-        for (volatile uint64_t i = rnd(20000); i > 0; i--)
-                ;
-}
 
 /* Writes: once unmap() or protect() has returned, the pages may belong to somebody else and must not change. */
 static void test_no_write_through_a_stale_translation(void **state) {
@@ -890,6 +917,7 @@ int main(void) {
                 cmocka_unit_test(test_extents_of_one_mapping),
                 cmocka_unit_test(test_attrs),
                 cmocka_unit_test(test_queue_full_and_space_free),
+                cmocka_unit_test(test_space_free_at_any_moment),
                 cmocka_unit_test(test_operations_of_a_space_keep_their_order),
                 cmocka_unit_test(test_many_idle_devices),
                 cmocka_unit_test(test_no_write_through_a_stale_translation),
