@@ -1,0 +1,247 @@
+#include "main/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/param.h>
+#include <syslog.h>
+
+#include "base/alloc.h"
+#include "core/node.h"
+#include "main/config.h"
+
+#define AT(member) offsetof(struct config, member)
+#define KIB        (1ull << 10)
+#define MIB        (1ull << 20)
+#define GIB        (1ull << 30)
+#define TIB        (1ull << 40)
+
+const struct option_desc options[] = {
+        { "config", "FILE", OPTION_TEXT, true, AT(config_file), "/etc/svmd/svmd.conf", 0, 0, 0,
+          "Read this file, and then every file in FILE.d whose name ends in .conf, in the order of their names. "
+          "That the default file is absent is no error." },
+        { "check-config", NULL, OPTION_FLAG, true, AT(check_only), NULL, 0, 0, 0,
+          "Read the configuration, say what is wrong in it with file and line, and end." },
+        { "runtime-dir", "DIR", OPTION_TEXT, false, AT(runtime_dir), "/run/svmd", 0, 0, 0,
+          "Where the sockets are made." },
+        { "state-dir", "DIR", OPTION_TEXT, false, AT(state_dir), "/var/lib/svmd", 0, 0, 0,
+          "Where partitions and their limits are kept over a restart of the machine." },
+        { "machine", "DIR", OPTION_TEXT, false, AT(machine_dir), NULL, 0, 0, 0,
+          "Make software devices after the machine recorded in this folder: a copy of /sys/class/kfd/kfd/topology." },
+        { "machine-faults", "on|off", OPTION_SWITCH, false, AT(machine_faults), "on", 0, 0, 0,
+          "Whether the devices of the recorded machine can serve an access to what is elsewhere." },
+        { "soft-node", "NAME:size=SIZE[,faults=on|off]", OPTION_NODE, true, 0, NULL, 0, 0, 0,
+          "Add a software device with memory of its own. May be repeated. In the file this is a section [node NAME]; "
+          "a device that is named in both is made as the command line says." },
+        { "sys-root", "DIR", OPTION_TEXT, false, AT(sys_root), "/sys", 0, 0, 0,
+          "Read this machine's devices below this folder." },
+        { "proc-root", "DIR", OPTION_TEXT, false, AT(proc_root), "/proc", 0, 0, 0,
+          "Read this machine's processes below this folder." },
+        { "dev-root", "DIR", OPTION_TEXT, false, AT(dev_root), "/dev", 0, 0, 0,
+          "Open this machine's devices below this folder." },
+        { "keeper-program", "FILE", OPTION_TEXT, false, AT(keeper_program), NULL, 0, 0, 0,
+          "The program svmd-keeper, which is started where none runs. Without this option it is looked for beside svmd "
+          "and then among the programs that svmd was installed with." },
+        { "admin-group", "GROUP", OPTION_TEXT, false, AT(admin_group), "svmd-admin", 0, 0, 0,
+          "Members of this group may administrate, beside root and the user that svmd runs as." },
+        { "default-partition-size", "SIZE", OPTION_SIZE, false, AT(default_partition_size), "64G", 4 * GIB, 64 * TIB,
+          4 * GIB, "Addresses in the partition that a user gets without asking for one; a multiple of 4G." },
+        { "journal-size", "SIZE", OPTION_SIZE, false, AT(journal_size), "1G", MIB, 16 * GIB, 8 * KIB,
+          "Room for what svmd writes down to go on after it was killed. Memory is taken as it is used." },
+        { "host-capacity", "SIZE", OPTION_SIZE, false, AT(host_capacity), "0", 0, UINT64_MAX, 4 * KIB,
+          "Memory of this machine that svmd gives out, split over its NUMA nodes; 0 means what the machine has." },
+        { "max-sessions", "NUMBER", OPTION_COUNT, false, AT(max_sessions), "15000", 1, 1000000, 1,
+          "Sessions at a time. An idle session costs svmd one file descriptor." },
+        { "max-sessions-per-uid", "NUMBER", OPTION_COUNT, false, AT(max_sessions_per_uid), "4096", 1, 1000000, 1,
+          "Sessions of one user at a time. The user that svmd runs as has no such bound." },
+        { "max-objects-per-session", "NUMBER", OPTION_NUMBER, false, AT(max_objects_per_session), "1048576", 1,
+          UINT32_MAX, 1, "Reservations, memories, spaces and mappings of one session together." },
+        { "default-limit", "NODE=SIZE", OPTION_LIMIT, false, 0, NULL, 0, 0, 0,
+          "How much memory of a node the partition that a user gets without asking may hold. NODE may be *, which is "
+          "every node without a limit of its own. May be repeated." },
+        { "log-level", "error|warning|notice|info|debug", OPTION_LEVEL, false, AT(log_level), "info", 0, 0, 0,
+          "Write lines of this importance and above to standard error." },
+        { "help", NULL, OPTION_HELP, true, 0, NULL, 0, 0, 0, "Print the options and end." },
+        { "version", NULL, OPTION_VERSION, true, 0, NULL, 0, 0, 0, "Print the version and end." },
+};
+const size_t options_count = sizeof(options) / sizeof(options[0]);
+
+const struct option_desc node_options[] = {
+        { "size", "SIZE", OPTION_SIZE, false, offsetof(struct node_desc, capacity), NULL, 4 * KIB, 64 * TIB, 4 * KIB,
+          "Memory of the device; a multiple of 4K. It must be given." },
+        { "faults", "on|off", OPTION_SWITCH, false, offsetof(struct node_desc, faults), "on", 0, 0, 0,
+          "Whether the device can serve an access to what is elsewhere. A device that cannot refuses it." },
+};
+const size_t node_options_count = sizeof(node_options) / sizeof(node_options[0]);
+
+const struct option_desc *option_find(const struct option_desc *table, size_t count, const char *name) {
+        for (size_t i = 0; i < count; i++)
+                if (strcmp(table[i].name, name) == 0)
+                        return &table[i];
+        return NULL;
+}
+
+enum { LONGEST_NAME = 63 };
+
+/* Insertions, removals and replacements that lead from one to the other. */
+static size_t distance(const char *a, const char *b) {
+        size_t row[LONGEST_NAME + 1], n = strlen(b);
+
+        for (size_t j = 0; j <= n; j++)
+                row[j] = j;
+        for (size_t i = 1; a[i - 1]; i++) {
+                size_t diagonal = row[0];
+
+                row[0] = i;
+                for (size_t j = 1; j <= n; j++) {
+                        size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+
+                        diagonal = row[j];
+                        row[j] = MIN(replaced, MIN(row[j], row[j - 1]) + 1);
+                }
+        }
+        return row[n];
+}
+
+const char *option_nearest(const struct option_desc *table, size_t count, const char *name, bool in_file) {
+        size_t least = strlen(name) / 3 + 2;
+        const char *nearest = NULL;
+
+        if (strlen(name) > LONGEST_NAME)
+                return NULL;
+        for (size_t i = 0; i < count; i++) {
+                size_t d = in_file && table[i].line_only ? least : distance(name, table[i].name);
+
+                if (d < least) {
+                        least = d;
+                        nearest = table[i].name;
+                }
+        }
+        return nearest;
+}
+
+static bool read_number(const char *text, const char *units, uint64_t *ret) {
+        const char *unit;
+        uint64_t factor = 1, n;
+        char *end;
+
+        if (!isdigit((unsigned char)text[0]))
+                return false;
+        errno = 0;
+        n = strtoull(text, &end, 10);
+        if (errno)
+                return false;
+        if (*end) {
+                unit = strchr(units, *end);
+                if (!unit || end[1])
+                        return false;
+                factor = 1ull << (10 * (unit - units + 1));
+        }
+        return !__builtin_mul_overflow(n, factor, ret);
+}
+
+static void print_size(char *to, size_t size, uint64_t n) {
+        static const char *const units[] = { "", "K", "M", "G", "T" };
+        unsigned unit = 0;
+
+        while (n && n % 1024 == 0 && unit < 4) {
+                n /= 1024;
+                unit++;
+        }
+        snprintf(to, size, "%" PRIu64 "%s", n, units[unit]);
+}
+
+static int read_bounded(const struct option_desc *o, const char *text, uint64_t *ret, char *why, size_t why_size) {
+        bool sized = o->kind == OPTION_SIZE;
+        char min[32], max[32], multiple[32];
+        uint64_t n;
+
+        if (!read_number(text, sized ? "KMGT" : "", &n)) {
+                snprintf(why, why_size, "expected a number%s, found \"%s\"", sized ? " with K, M, G or T" : "", text);
+                return 1;
+        }
+        print_size(min, sizeof(min), o->min);
+        print_size(max, sizeof(max), o->max);
+        print_size(multiple, sizeof(multiple), o->multiple);
+        if (n < o->min) {
+                snprintf(why, why_size, "expected at least %s, found \"%s\"", min, text);
+                return 1;
+        }
+        if (n > o->max) {
+                snprintf(why, why_size, "expected at most %s, found \"%s\"", max, text);
+                return 1;
+        }
+        if (n % o->multiple) {
+                snprintf(why, why_size, "expected a multiple of %s, found \"%s\"", multiple, text);
+                return 1;
+        }
+        *ret = n;
+        return 0;
+}
+
+static int read_text(char **to, const char *text, char *why, size_t why_size) {
+        char *copy;
+
+        if (!text[0]) {
+                snprintf(why, why_size, "expected a value, found nothing");
+                return 1;
+        }
+        copy = alloc_string(text);
+        if (!copy)
+                return -ENOMEM;
+        alloc_free(*to);
+        *to = copy;
+        return 0;
+}
+
+static int read_switch(bool *to, const char *text, char *why, size_t why_size) {
+        bool on = strcmp(text, "on") == 0;
+
+        if (!on && strcmp(text, "off")) {
+                snprintf(why, why_size, "expected on or off, found \"%s\"", text);
+                return 1;
+        }
+        *to = on;
+        return 0;
+}
+
+static int read_level(int *to, const char *text, char *why, size_t why_size) {
+        static const struct {
+                const char *name;
+                int level;
+        } levels[] = { { "error", LOG_ERR },
+                       { "warning", LOG_WARNING },
+                       { "notice", LOG_NOTICE },
+                       { "info", LOG_INFO },
+                       { "debug", LOG_DEBUG } };
+
+        for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+                if (strcmp(levels[i].name, text) == 0) {
+                        *to = levels[i].level;
+                        return 0;
+                }
+        }
+        snprintf(why, why_size, "expected error, warning, notice, info or debug, found \"%s\"", text);
+        return 1;
+}
+
+int option_read(const struct option_desc *o, void *to, const char *text, char *why, size_t why_size) {
+        uint64_t n;
+        int r;
+
+        switch (o->kind) {
+        case OPTION_TEXT: return read_text(to, text, why, why_size);
+        case OPTION_SWITCH: return read_switch(to, text, why, why_size);
+        case OPTION_LEVEL: return read_level(to, text, why, why_size);
+        default:
+                r = read_bounded(o, text, &n, why, why_size);
+                if (r == 0 && o->kind == OPTION_COUNT)
+                        *(uint32_t *)to = (uint32_t)n;
+                else if (r == 0)
+                        *(uint64_t *)to = n;
+                return r;
+        }
+}
