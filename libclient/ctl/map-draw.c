@@ -110,7 +110,7 @@ void map_draw_one(struct ctl *c, const struct map_partition *p, unsigned width) 
 
         ranges = ranges_of(c, &p->reservations, &bytes);
         draw_heading(c, p, bytes);
-        fprintf(c->out, "\n%-*s", MARGIN, "all");
+        fprintf(c->out, "\n%-*s", MARGIN, "slice");
         picture_slice(&picture, p->base, p->length, ranges, count);
         fputc('\n', c->out);
         if (count == 0)

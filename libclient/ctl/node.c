@@ -143,13 +143,15 @@ static void node_show_fields(struct ctl *c, const struct node_view *v) {
         fields_print(f);
 }
 
+/* Machines state MB/s. */
 static const char *bandwidth(struct ctl *c, const struct svmd_link_row *l) {
+        double least = (double)l->min_bandwidth / 1000, most = (double)l->max_bandwidth / 1000;
+
         if (l->max_bandwidth == 0)
                 return "-";
         if (l->min_bandwidth == 0 || l->min_bandwidth == l->max_bandwidth)
-                return ctl_text(c, "%llu MB/s", (unsigned long long)l->max_bandwidth);
-        return ctl_text(c, "%llu to %llu MB/s", (unsigned long long)l->min_bandwidth,
-                        (unsigned long long)l->max_bandwidth);
+                return ctl_text(c, "%.4g GB/s", most);
+        return ctl_text(c, "%.4g to %.4g GB/s", least, most);
 }
 
 static void node_show_links(struct ctl *c, const struct node_view *v) {

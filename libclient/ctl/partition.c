@@ -53,15 +53,14 @@ struct json_object *partition_json(struct ctl *c, const struct svmd_partition_ro
 static void partition_list_text(struct ctl *c, const struct partition_rows *partitions) {
         static const struct column columns[] = {
                 { "PARTITION", COLUMN_TRUNC },
-                { "DOMAIN", 0 },
-                { "WINDOW", 0 },
                 { "ADDRESS", 0 },
                 { "SIZE", COLUMN_RIGHT },
                 { "RESERVED", COLUMN_RIGHT },
+                { "SESSIONS", COLUMN_RIGHT },
                 { "OWNER", 0 },
                 { "MODE", 0 },
-                { "SESSIONS", COLUMN_RIGHT },
-                { "RESERVATIONS", COLUMN_RIGHT },
+                { "WINDOW", 0 },
+                { "DOMAIN", 0 },
         };
         struct table *t = table_new(c, columns, sizeof(columns) / sizeof(columns[0]));
 
@@ -70,15 +69,14 @@ static void partition_list_text(struct ctl *c, const struct partition_rows *part
                 struct table_line *l = table_line(t, NULL);
 
                 table_cell(l, p->name);
-                table_cell(l, p->domain);
-                table_cell(l, partition_window(p->window));
                 table_cell(l, ctl_address(c, p->base));
                 table_cell(l, ctl_size(c, p->length));
                 table_cell(l, ctl_size(c, p->reserved_bytes));
-                table_cell(l, ctl_text(c, "%s:%s", account_user(c, p->uid), account_group(c, p->gid)));
-                table_cell(l, account_mode(c, p->mode));
                 table_cell_count(l, p->sessions);
-                table_cell_count(l, p->reservations);
+                table_cell(l, account_user(c, p->uid));
+                table_cell(l, ctl_text(c, "%04o", p->mode));
+                table_cell(l, partition_window(p->window));
+                table_cell(l, p->domain);
         }
         table_print(t);
 }
@@ -176,11 +174,11 @@ static void partition_show_text(struct ctl *c, const struct partition_view *v) {
         partition_show_nodes(c, v);
         if (v->sessions.count) {
                 fputc('\n', c->out);
-                show_sessions(c, &v->sessions);
+                show_sessions(c, &v->sessions, true);
         }
         if (v->reservations.count) {
                 fputc('\n', c->out);
-                show_reservations(c, &v->reservations);
+                show_reservations(c, &v->reservations, true);
         }
 }
 

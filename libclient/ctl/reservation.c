@@ -7,33 +7,33 @@
 #include "table.h"
 #include "verbs.h"
 
-/* An anonymous reservation has no owner, group and mode of its own: its session alone uses it. */
+/* An anonymous reservation has no mode: its session alone uses it. */
 static void reservation_line(struct ctl *c, struct table_line *l, const struct svmd_reservation_row *r) {
-        bool named = *r->name;
-
         table_cell(l, ctl_address(c, r->address));
         table_cell(l, ctl_size(c, r->length));
         table_cell(l, ctl_size(c, r->mapped));
-        table_cell(l, r->partition);
-        table_cell(l, named ? r->name : "-");
-        table_cell(l, named ? account_mode(c, r->mode) : "-");
-        table_cell(l, ctl_text(c, "%s:%s", account_user(c, r->uid), account_group(c, r->gid)));
+        table_cell(l, r->name);
+        table_cell(l, *r->name ? ctl_text(c, "%04o", r->mode) : "-");
+        table_cell(l, account_user(c, r->uid));
         table_cell_count(l, r->session);
         table_cell_count(l, r->openers);
 }
 
-void show_reservations(struct ctl *c, const struct reservation_rows *reservations) {
+void show_reservations(struct ctl *c, const struct reservation_rows *reservations, bool one) {
         static const struct column columns[] = {
-                { "ADDRESS", 0 },           { "SIZE", COLUMN_RIGHT },
-                { "MAPPED", COLUMN_RIGHT }, { "PARTITION", COLUMN_TRUNC },
-                { "NAME", COLUMN_TRUNC },   { "MODE", 0 },
-                { "OWNER", COLUMN_TRUNC },  { "SESSION", COLUMN_RIGHT },
+                { "PARTITION", COLUMN_TRUNC }, { "ADDRESS", 0 }, { "SIZE", COLUMN_RIGHT }, { "MAPPED", COLUMN_RIGHT },
+                { "NAME", COLUMN_TRUNC },      { "MODE", 0 },    { "OWNER", 0 },           { "SESSION", COLUMN_RIGHT },
                 { "OPEN", COLUMN_RIGHT },
         };
-        struct table *t = table_new(c, columns, sizeof(columns) / sizeof(columns[0]));
+        struct table *t = table_new(c, columns + one, sizeof(columns) / sizeof(columns[0]) - one);
 
-        for (size_t i = 0; i < reservations->count; i++)
-                reservation_line(c, table_line(t, NULL), &reservations->rows[i]);
+        for (size_t i = 0; i < reservations->count; i++) {
+                struct table_line *l = table_line(t, NULL);
+
+                if (!one)
+                        table_cell(l, reservations->rows[i].partition);
+                reservation_line(c, l, &reservations->rows[i]);
+        }
         table_print(t);
 }
 
@@ -69,6 +69,6 @@ int reservation_list_run(struct ctl *c, const struct args *a) {
                 return ctl_result(c, r);
         if (c->json)
                 return json_print(c, show_reservations_json(c, &reservations));
-        show_reservations(c, &reservations);
+        show_reservations(c, &reservations, a->value[OPT_PARTITION] != NULL);
         return EXIT_OK;
 }

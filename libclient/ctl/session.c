@@ -8,27 +8,28 @@
 #include "table.h"
 #include "verbs.h"
 
-void show_sessions(struct ctl *c, const struct session_rows *sessions) {
+void show_sessions(struct ctl *c, const struct session_rows *sessions, bool one) {
         static const struct column columns[] = {
+                { "PARTITION", COLUMN_TRUNC },
                 { "SESSION", COLUMN_RIGHT },
-                { "PARTITION", 0 },
                 { "CLIENT", COLUMN_TRUNC },
                 { "PID", COLUMN_RIGHT },
                 { "USER", 0 },
-                { "RESERVATIONS", COLUMN_RIGHT },
-                { "MEMORY", COLUMN_RIGHT },
+                { "RESERV.", COLUMN_RIGHT },
+                { "MEM", COLUMN_RIGHT },
                 { "SPACES", COLUMN_RIGHT },
                 { "REQUESTS", COLUMN_RIGHT },
                 { "REFUSED", COLUMN_RIGHT },
         };
-        struct table *t = table_new(c, columns, sizeof(columns) / sizeof(columns[0]));
+        struct table *t = table_new(c, columns + one, sizeof(columns) / sizeof(columns[0]) - one);
 
         for (size_t i = 0; i < sessions->count; i++) {
                 const struct svmd_session_row *s = &sessions->rows[i];
                 struct table_line *l = table_line(t, NULL);
 
+                if (!one)
+                        table_cell(l, s->partition);
                 table_cell_count(l, s->id);
-                table_cell(l, s->partition);
                 table_cell(l, s->client);
                 table_cell_count(l, s->pid);
                 table_cell(l, account_user(c, s->uid));
@@ -73,7 +74,7 @@ int session_list_run(struct ctl *c, const struct args *a) {
                 return ctl_result(c, r);
         if (c->json)
                 return json_print(c, show_sessions_json(c, &sessions));
-        show_sessions(c, &sessions);
+        show_sessions(c, &sessions, a->value[OPT_PARTITION] != NULL);
         return EXIT_OK;
 }
 

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <stdbool.h>
+
 #include "rows.h"
 
 struct json_object;
 
-/* Tables that more than one verb shows. */
-void show_sessions(struct ctl *c, const struct session_rows *sessions);
+/* Tables that more than one verb shows. `one`: all rows are of one partition, which has no column then. */
+void show_sessions(struct ctl *c, const struct session_rows *sessions, bool one);
 struct json_object *show_sessions_json(struct ctl *c, const struct session_rows *sessions);
-void show_reservations(struct ctl *c, const struct reservation_rows *reservations);
+void show_reservations(struct ctl *c, const struct reservation_rows *reservations, bool one);
 struct json_object *show_reservations_json(struct ctl *c, const struct reservation_rows *reservations);

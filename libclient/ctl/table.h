@@ -11,7 +11,7 @@ enum {
         COLUMN_RIGHT = 1, /* numbers and sizes */
         COLUMN_TRUNC = 2, /* gives way on a narrow terminal */
         COLUMN_TREE = 4,  /* lines are shown below their parent */
-        COLUMN_WRAP = 8,  /* sentences: go on in the next line on a narrow terminal */
+        COLUMN_WRAP = 8,  /* sentences, in the last column: go on in the next line on a narrow terminal */
 };
 
 struct column {
@@ -19,7 +19,7 @@ struct column {
         unsigned flags;
 };
 
-/* A table of text, built line by line and written once. Text handed in is copied. */
+/* A table of text, built line by line and written once. At most 16 columns; text handed in lives till then. */
 struct table *table_new(struct ctl *c, const struct column *columns, size_t count);
 /* A line below `parent` (NULL: at the top). */
 struct table_line *table_line(struct table *t, struct table_line *parent);

@@ -26,7 +26,7 @@ static void usage_sessions(struct ctl *c, struct table *t, struct table_line *pa
                 if (u->session == 0 || u->node != whole->node || strcmp(u->partition, whole->partition) != 0)
                         continue;
                 usage_line(c, table_line(t, parent), nodes,
-                           ctl_text(c, "session %llu: %s, process %u of %s", (unsigned long long)u->session, u->client,
+                           ctl_text(c, " session %llu: %s, process %u of %s", (unsigned long long)u->session, u->client,
                                     u->pid, account_user(c, u->uid)),
                            u);
         }

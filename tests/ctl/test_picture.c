@@ -87,7 +87,7 @@ static const char one_utf8[] = "train\n"
                                "0x280000000000 to 0x280400000000\n"
                                "16 GiB, 3.5 GiB reserved\n"
                                "\n"
-                               "all       ██████▓····························█████████··························\n"
+                               "slice     ██████▓····························█████████··························\n"
                                "reserved  ██████████████████ ░░░░░░░░░ · ██████████████████░░░░░░░░░░░░░░░░░ ·\n"
                                "          1                  2           3\n"
                                "          █ shows memory  ░ reserved only  · free, not to scale\n"
@@ -101,7 +101,7 @@ static const char one_ascii[] = "train\n"
                                 "0x280000000000 to 0x280400000000\n"
                                 "16 GiB, 3.5 GiB reserved\n"
                                 "\n"
-                                "all       ####................#####...............\n"
+                                "slice     ####................#####...............\n"
                                 "reserved  ######### ----- . #########--------- .\n"
                                 "          1         2       3\n"
                                 "          # shows memory  - reserved only\n"
@@ -132,7 +132,7 @@ static void test_empty(void **state) {
 
         expect(&p, 1, 40, true,
                "train\n0x280000000000 to 0x280400000000\n16 GiB, 0 reserved\n\n"
-               "all       ······························\n");
+               "slice     ······························\n");
 }
 
 static const char all_utf8[] =

@@ -12,6 +12,7 @@
 #include "args.h"
 #include "ctl.h"
 #include "fake.h"
+#include "table.h"
 #include "verbs.h"
 
 #define GIB (1ull << 30)
@@ -370,6 +371,29 @@ static void test_doctor(void **state) {
         assert_int_equal(run("doctor"), 1);
 }
 
+/* On a terminal sentences are broken between words, and tables keep to its width. */
+static void test_terminal(void **state) {
+        struct ctl c;
+        size_t size;
+        char *text;
+        FILE *out = open_memstream(&text, &size);
+        struct fields *f;
+
+        ctl_init(&c, out, stderr);
+        c.terminal = true;
+        c.width = 40;
+        f = fields_new(&c);
+        fields_add(f, "what", "%s", "a sentence that is too long for the line it begins on");
+        fields_add(f, "where", "here");
+        fields_print(f);
+        ctl_fini(&c);
+        fclose(out);
+        assert_string_equal(text, "  what   a sentence that is too long for\n"
+                                  "         the line it begins on\n"
+                                  "  where  here\n");
+        free(text);
+}
+
 static void test_node_list(void **state) {
         struct json_object *o;
 
@@ -405,9 +429,9 @@ static void test_node_show(void **state) {
                "  addresses   0x000000000000 to 0x800000000000\n"
                "  hive        0xabc, with gpu1\n"
                "\n"
-               "LINK TO TYPE DISTANCE         BANDWIDTH DIRECT\n"
-               "host0   pcie       20 312 to 32000 MB/s no\n"
-               "gpu1    xgmi       15        50000 MB/s yes\n"
+               "LINK TO TYPE DISTANCE        BANDWIDTH DIRECT\n"
+               "host0   pcie       20 0.312 to 32 GB/s no\n"
+               "gpu1    xgmi       15          50 GB/s yes\n"
                "\n"
                "USED BY  USED  PEAK LIMIT\n"
                "train   1 GiB 2 GiB 2 GiB\n",
@@ -424,12 +448,9 @@ static void test_partition_list(void **state) {
         struct json_object *o;
 
         expect("partition list", 0,
-               "PARTITION DOMAIN  WINDOW  ADDRESS          SIZE RESERVED OWNER                 MODE      SESSIONS "
-               "RESERVATIONS\n"
-               "train     default primary 0x280000000000 16 GiB    1 GiB root:root             rw-r-----        2 "
-               "           1\n"
-               "check     default low     0x001000000000  4 GiB        0 4294967000:4294967001 rw-------        0 "
-               "           0\n",
+               "PARTITION ADDRESS          SIZE RESERVED SESSIONS OWNER      MODE WINDOW  DOMAIN\n"
+               "train     0x280000000000 16 GiB    1 GiB        2 root       0640 primary default\n"
+               "check     0x001000000000  4 GiB        0        0 4294967000 0600 low     default\n",
                "");
         o = run_json("partition list --json", 0);
         expect_json(o, "0.base", "0x280000000000");
@@ -456,12 +477,12 @@ static void test_partition_show(void **state) {
                "NODE  USED  PEAK LIMIT\n"
                "gpu0 1 GiB 2 GiB 2 GiB\n"
                "\n"
-               "SESSION PARTITION CLIENT PID USER RESERVATIONS MEMORY SPACES REQUESTS REFUSED\n"
-               "     12 train     loader  77 root            1      2      0       40       1\n"
-               "     13 train     reader  78 root            0      0      0        0       0\n"
+               "SESSION CLIENT PID USER RESERV. MEM SPACES REQUESTS REFUSED\n"
+               "     12 loader  77 root       1   2      0       40       1\n"
+               "     13 reader  78 root       0   0      0        0       0\n"
                "\n"
-               "ADDRESS         SIZE  MAPPED PARTITION NAME  MODE      OWNER     SESSION OPEN\n"
-               "0x280000000000 1 GiB 512 MiB train     index rw-r----- root:root      12    1\n",
+               "ADDRESS         SIZE  MAPPED NAME  MODE OWNER SESSION OPEN\n"
+               "0x280000000000 1 GiB 512 MiB index 0640 root       12    1\n",
                "");
         o = run_json("partition show train --json", 0);
         expect_json(o, "name", "train");
@@ -555,10 +576,12 @@ static void test_sessions(void **state) {
         struct json_object *o;
 
         expect("session list --partition train", 0,
-               "SESSION PARTITION CLIENT PID USER RESERVATIONS MEMORY SPACES REQUESTS REFUSED\n"
-               "     12 train     loader  77 root            1      2      0       40       1\n"
-               "     13 train     reader  78 root            0      0      0        0       0\n",
+               "SESSION CLIENT PID USER RESERV. MEM SPACES REQUESTS REFUSED\n"
+               "     12 loader  77 root       1   2      0       40       1\n"
+               "     13 reader  78 root       0   0      0        0       0\n",
                "");
+        expect_part("session list", 0, "PARTITION SESSION CLIENT ", "");
+        expect_part("session list", 0, "-              99 svmd-ctl", "");
         expect("session kill 12 --dry-run", 0, "Would end session 12 (loader, process 77 of root, partition train)\n",
                "");
         assert_true(fake.dry_run);
@@ -595,10 +618,10 @@ static void test_usage(void **state) {
         struct json_object *o;
 
         expect("usage", 0,
-               "PARTITION                                NODE   USED  PEAK LIMIT\n"
-               "train                                    gpu0  1 GiB 2 GiB 2 GiB\n"
-               "└─session 12: loader, process 77 of root gpu0  1 GiB 1 GiB     -\n"
-               "check                                    host0 4 KiB 8 KiB     -\n",
+               "PARTITION                                 NODE   USED  PEAK LIMIT\n"
+               "train                                     gpu0  1 GiB 2 GiB 2 GiB\n"
+               "└─ session 12: loader, process 77 of root gpu0  1 GiB 1 GiB     -\n"
+               "check                                     host0 4 KiB 8 KiB     -\n",
                "");
         o = run_json("usage --json", 0);
         expect_json(o, "0.session", "null");
@@ -612,8 +635,8 @@ static void test_reservations(void **state) {
         struct json_object *o;
 
         expect("reservation list", 0,
-               "ADDRESS         SIZE  MAPPED PARTITION NAME  MODE      OWNER     SESSION OPEN\n"
-               "0x280000000000 1 GiB 512 MiB train     index rw-r----- root:root      12    1\n",
+               "PARTITION ADDRESS         SIZE  MAPPED NAME  MODE OWNER SESSION OPEN\n"
+               "train     0x280000000000 1 GiB 512 MiB index 0640 root       12    1\n",
                "");
         o = run_json("reservation list --json", 0);
         expect_json(o, "0.address", "0x280000000000");
@@ -720,6 +743,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_refusals, setup),
                 cmocka_unit_test_setup(test_status, setup),
                 cmocka_unit_test_setup(test_doctor, setup),
+                cmocka_unit_test_setup(test_terminal, setup),
                 cmocka_unit_test_setup(test_node_list, setup),
                 cmocka_unit_test_setup(test_node_show, setup),
                 cmocka_unit_test_setup(test_partition_list, setup),
