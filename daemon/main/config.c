@@ -247,7 +247,7 @@ static char *next_line(char *to, int size, void *userdata) {
                 return NULL;
         }
         if (n + 3 > size) {
-                bad(l, "the line is longer than %d bytes: give long values on the command line", size - 3);
+                bad(l, "the line is longer than %d bytes: give long values on the command line", size - 4);
                 return NULL;
         }
         start = l->text + strspn(l->text, " \t");

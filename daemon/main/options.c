@@ -35,7 +35,7 @@ const struct option_desc options[] = {
           "Whether the devices of the recorded machine can serve an access to what is elsewhere." },
         { "soft-node", "NAME:size=SIZE[,faults=on|off]", OPTION_NODE, true, 0, NULL, 0, 0, 0,
           "Add a software device with memory of its own. May be repeated. In the file this is a section [node NAME]; "
-          "a device that is named in both is made as the command line says." },
+          "of a device that is named in both, the file says what the command line does not." },
         { "sys-root", "DIR", OPTION_TEXT, false, AT(sys_root), "/sys", 0, 0, 0,
           "Read this machine's devices below this folder." },
         { "proc-root", "DIR", OPTION_TEXT, false, AT(proc_root), "/proc", 0, 0, 0,
