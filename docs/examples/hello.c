@@ -58,7 +58,7 @@ int main(int argc, char **argv) {
         must(svmd_mem_map(s, SVMD_CPU, (uint64_t)address, size, 0, mem, SVMD_ACCESS_NONE, 0), "map");
         must(svmd_mem_set_access(s, SVMD_CPU, (uint64_t)address, size, SVMD_ACCESS_READ_WRITE), "set access");
 
-        strcpy(address, "hello");
+        memcpy(address, "hello", 6);
         printf("it says %s\n", (const char *)address);
         fflush(stdout);
         if (argc > 2)

@@ -62,8 +62,8 @@ static void map_sort(struct ctl *c, struct map *m, const struct reservation_rows
 /* All partitions, or the one that is named: for an administrator. */
 static int fetch_any(struct ctl *c, const char *name, struct map *m) {
         const struct svmd_partition_row *one;
-        struct partition_rows partitions;
-        struct reservation_rows reservations;
+        struct partition_rows partitions = { 0 };
+        struct reservation_rows reservations = { 0 };
         int r = EXIT_OK;
 
         if (name) {
@@ -122,7 +122,7 @@ static int map_json(struct ctl *c, const struct map *m) {
 int map_run(struct ctl *c, const struct args *a) {
         const char *name = a->value[OPT_PARTITION];
         uint64_t width = c->width < 40 ? 40 : c->width > 1000 ? 1000 : c->width;
-        struct map m;
+        struct map m = { 0 };
         int r = args_count(c, a, OPT_WIDTH, 40, 1000, &width);
 
         if (r == EXIT_OK)

@@ -83,33 +83,35 @@ static const char *session_text(struct ctl *c, const struct svmd_session_row *s)
                         account_user(c, s->uid), *s->partition ? ", partition " : "", s->partition);
 }
 
-static int session_find(struct ctl *c, const char *word, const struct svmd_session_row **ret) {
-        struct session_rows sessions;
-        uint64_t id;
-        int r;
+/* NULL: an exit status is in `ret_status`, and what is wrong was written. */
+static const struct svmd_session_row *session_find(struct ctl *c, const char *word, int *ret_status) {
+        struct session_rows sessions = { 0 };
+        uint64_t id = 0;
 
-        if (count_parse(word, &id) != 0)
-                return ctl_fail(c, EXIT_USAGE, "'%s' is no session; expected a number of 'svmd-ctl session list'",
-                                word);
-        r = rows_sessions(c, NULL, &sessions);
-        if (r != SVMD_OK)
-                return ctl_result(c, r);
-        for (size_t i = 0; i < sessions.count; i++) {
-                if (sessions.rows[i].id == id) {
-                        *ret = &sessions.rows[i];
-                        return EXIT_OK;
-                }
+        if (count_parse(word, &id) != 0) {
+                *ret_status = ctl_fail(c, EXIT_USAGE,
+                                       "'%s' is no session; expected a number of 'svmd-ctl session list'", word);
+                return NULL;
         }
-        return ctl_fail(c, EXIT_REFUSED, "there is no session %s; 'svmd-ctl session list' shows those there are", word);
+        *ret_status = ctl_result(c, rows_sessions(c, NULL, &sessions));
+        if (*ret_status != EXIT_OK)
+                return NULL;
+        for (size_t i = 0; i < sessions.count; i++) {
+                if (sessions.rows[i].id == id)
+                        return &sessions.rows[i];
+        }
+        *ret_status = ctl_fail(c, EXIT_REFUSED, "there is no session %s; 'svmd-ctl session list' shows those there are",
+                               word);
+        return NULL;
 }
 
 int session_kill_run(struct ctl *c, const struct args *a) {
         bool dry = a->value[OPT_DRY_RUN];
-        const struct svmd_session_row *s;
         struct json_object *o;
-        int r = session_find(c, a->words[0], &s);
+        int r;
+        const struct svmd_session_row *s = session_find(c, a->words[0], &r);
 
-        if (r != EXIT_OK)
+        if (!s)
                 return r;
         if (!dry && !a->value[OPT_YES] && !ctl_confirm(c, ctl_text(c, "End %s?", session_text(c, s))))
                 return ctl_fail(c, EXIT_REFUSED, "nothing was done");
