@@ -4,6 +4,7 @@
  * what it had acknowledged, or one commit more; and files that were cut, damaged or written by another version.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -199,6 +200,11 @@ static int count_effects(void *userdata, uint16_t type, const void *bytes, size_
         return ++*(unsigned *)userdata == 3 ? 77 : 0;
 }
 
+static int count_all(void *userdata, uint16_t type, const void *bytes, size_t size) {
+        ++*(unsigned *)userdata;
+        return 0;
+}
+
 static void test_basics(void **state) {
         static char big[1 << 20];
         struct journal *j;
@@ -299,6 +305,74 @@ static void test_no_memory(void **state) {
         assert_int_equal(journal_adopt(&j, fd, why, sizeof(why)), -ENOMEM);
         alloc_fail_off();
         assert_int_equal(journal_adopt(&j, fd, why, sizeof(why)), 0);
+        journal_free(j);
+}
+
+/* The machine's fallocate, which the linker leads here: it fails from the Nth call on, for more than `fail_above`
+ * bytes.
+ */
+static unsigned pages_fail_at, interrupt_at;
+static off_t fail_above;
+static int fail_with;
+
+int __real_fallocate(int fd, int mode, off_t offset, off_t size);
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t size);
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t size) {
+        if (interrupt_at && --interrupt_at == 0) {
+                errno = EINTR;
+                return -1;
+        }
+        if (pages_fail_at && (pages_fail_at == 1 || --pages_fail_at == 1) && !(mode & FALLOC_FL_PUNCH_HOLE) &&
+            size > fail_above) {
+                errno = fail_with;
+                return -1;
+        }
+        return __real_fallocate(fd, mode, offset, size);
+}
+
+static void no_pages(int error, off_t above) {
+        pages_fail_at = 1;
+        fail_above = above;
+        fail_with = error;
+}
+
+/* Pages that the machine does not have are refused where that is possible, and the log goes on as it was. */
+static void test_no_pages(void **state) {
+        static char big[100 << 10];
+        struct journal *j = NULL;
+        unsigned n = 0;
+
+        no_pages(ENOSPC, 0);
+        assert_int_equal(journal_new(&j, 64 << 20), -ENOMEM);
+        assert_null(j);
+        pages_fail_at = 0;
+        assert_int_equal(journal_new(&j, 64 << 20), 0);
+        for (int i = 0; i < 10; i++) {
+                assert_int_equal(journal_reserve(j, 1, sizeof(big)), 0);
+                journal_append(j, 1, big, sizeof(big));
+        }
+        journal_commit(j);
+
+        no_pages(ENOSPC, 0);
+        assert_int_equal(journal_reserve(j, 1, sizeof(big)), -ENOMEM);
+        no_pages(ENOMEM, 0);
+        assert_int_equal(journal_reserve(j, 1, sizeof(big)), -ENOMEM);
+        assert_int_equal(journal_snapshot_begin(j), 0);
+        assert_int_equal(journal_snapshot_put(j, 2, "x", 1), -ENOMEM);
+        journal_snapshot_cancel(j);
+
+        no_pages(ENOMEM, 256 << 10); /* not a chunk ahead, but what is needed */
+        assert_int_equal(journal_reserve(j, 1, sizeof(big)), 0);
+        journal_append(j, 1, big, sizeof(big));
+        journal_commit(j);
+        pages_fail_at = 0;
+        interrupt_at = 1;
+        assert_int_equal(journal_reserve(j, 1, 2 << 20), 0);
+        assert_int_equal(interrupt_at, 0);
+        j = adopt_anew(j);
+        assert_int_equal(journal_replay(j, count_all, &n), 0);
+        assert_int_equal(n, 11);
         journal_free(j);
 }
 
@@ -577,9 +651,9 @@ static void test_killed(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_basics),    cmocka_unit_test(test_is_sparse), cmocka_unit_test(test_full),
-                cmocka_unit_test(test_no_memory), cmocka_unit_test(test_damage),    cmocka_unit_test(test_truncation),
-                cmocka_unit_test(test_random),    cmocka_unit_test(test_killed),
+                cmocka_unit_test(test_basics),     cmocka_unit_test(test_is_sparse), cmocka_unit_test(test_full),
+                cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_no_pages),  cmocka_unit_test(test_damage),
+                cmocka_unit_test(test_truncation), cmocka_unit_test(test_random),    cmocka_unit_test(test_killed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

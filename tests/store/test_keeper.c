@@ -395,6 +395,56 @@ static void test_stopped_keeper(void **state) {
         keeper_disconnect(k);
 }
 
+static void crowd(void) {
+        struct rlimit l = { 0 };
+        struct keeper *k;
+        int fd, r = 0;
+        unsigned n;
+        pid_t pid;
+
+        if (geteuid() == 0 && (setgid(65534) || setuid(65534)))
+                _exit(9);
+        if (getrlimit(RLIMIT_NOFILE, &l) || keeper_connect(&k, dir, KEEPER_PROGRAM, why, sizeof(why)))
+                _exit(8);
+        keeper_pid = pid_behind(keeper_fd(k));
+        fd = make_file('x');
+        if (keeper_put(k, 0, fd))
+                _exit(7);
+        l.rlim_cur = 40; /* so many may be on their way */
+        if (setrlimit(RLIMIT_NOFILE, &l))
+                _exit(6);
+        kill(keeper_pid, SIGSTOP);
+        for (n = 0; n < 1000 && (r = keeper_put(k, n, fd)) == 0; n++)
+                ;
+        if (r != -ETIMEDOUT || n > 60)
+                _exit(5);
+        pid = fork();
+        if (pid == 0) {
+                poll(NULL, 0, 200);
+                kill(keeper_pid, SIGCONT);
+                _exit(0);
+        }
+        for (n = 0; n < 1000 && r != 0; n++)
+                r = keeper_put(k, n, fd);
+        if (r || waitpid(pid, NULL, 0) != pid || keeper_quit(k))
+                _exit(4);
+        _exit(0);
+}
+
+/* The kernel carries no more descriptors of a user than that user may have open: that is waited for too. */
+static void test_too_many_on_their_way(void **state) {
+        int status;
+        pid_t pid;
+
+        if (geteuid() == 0)
+                assert_int_equal(chown(dir, 65534, 65534), 0);
+        pid = fork();
+        if (pid == 0)
+                crowd();
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+}
+
 static void test_second_svmd_is_refused(void **state) {
         struct keeper *k = connect_keeper(), *other;
         char pid[32];
@@ -742,6 +792,7 @@ int main(void) {
                 IN_DIR(test_svmd_is_killed),
                 IN_DIR(test_killed_before_keeper_looks),
                 IN_DIR(test_stopped_keeper),
+                IN_DIR(test_too_many_on_their_way),
                 IN_DIR(test_second_svmd_is_refused),
                 IN_DIR(test_garbage),
                 IN_DIR(test_malformed_ends_the_connection),
