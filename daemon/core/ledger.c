@@ -36,6 +36,16 @@ static struct account *first_over(struct account *a, uint64_t bytes) {
         return a;
 }
 
+void charge_force(struct charge *c, struct account *a, uint64_t bytes) {
+        a->charges++;
+        for (struct account *it = a; it; it = it->parent) {
+                it->used += bytes;
+                if (it->used > it->peak)
+                        it->peak = it->used;
+        }
+        *c = (struct charge){ .account = a, .bytes = bytes };
+}
+
 int charge_take(struct charge *c, struct account *a, uint64_t bytes, struct account **ret_over) {
         struct account *over;
 
@@ -49,13 +59,7 @@ int charge_take(struct charge *c, struct account *a, uint64_t bytes, struct acco
                 return LEDGER_E_LIMIT;
         }
 
-        a->charges++;
-        for (struct account *it = a; it; it = it->parent) {
-                it->used += bytes;
-                if (it->used > it->peak)
-                        it->peak = it->used;
-        }
-        *c = (struct charge){ .account = a, .bytes = bytes };
+        charge_force(c, a, bytes);
         return 0;
 }
 

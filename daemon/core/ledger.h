@@ -36,6 +36,8 @@ void account_fini(struct account *a);
 /* Charges the account and all its ancestors, or none. Also refuses a sum that would overflow (as LEDGER_E_LIMIT).
  * `c` must be empty (else -EINVAL). A charge of 0 bytes is allowed and still names the account. */
 int charge_take(struct charge *c, struct account *a, uint64_t bytes, struct account **ret_over);
+/* The same past any limit: for what is there already. `c` must be empty. */
+void charge_force(struct charge *c, struct account *a, uint64_t bytes);
 /* Gives all of it back. No-op on an empty charge. */
 void charge_drop(struct charge *c);
 /* Moves the charge to an ancestor of its account (a session ends, its partition goes on paying). Cannot fail. */

@@ -43,18 +43,22 @@ struct memory *memory_new(uint64_t id, struct partition *p, uint32_t node, uint6
         return m;
 }
 
-static void drop_extents(struct memory *m) {
+static void give_extents(struct memory *m) {
         if (!m->file)
                 return;
         if (m->extent.size > 0)
                 va_free(&m->file->slots, &m->extent);
         for (uint32_t i = 0; i < m->more_count; i++)
                 va_free(&m->file->slots, &m->more[i]);
+        m->file = NULL;
+}
+
+static void drop_extents(struct memory *m) {
+        give_extents(m);
         alloc_free(m->more);
         m->more = NULL;
         m->more_count = 0;
         m->extent.size = 0;
-        m->file = NULL;
 }
 
 /* How many extents the largest gaps need to hold the size; 0: they do not. The gaps are found by taking them. */
@@ -127,10 +131,15 @@ int memory_take_extents_at(struct memory *m, struct file *f, const uint64_t (*ex
         return 0;
 }
 
-void memory_free(struct memory *m) {
-        drop_extents(m);
+void memory_release(struct memory *m) {
+        give_extents(m);
         charge_drop(&m->charge);
         m->partition->memories_count--;
+        m->partition = NULL;
+}
+
+void memory_free(struct memory *m) {
+        alloc_free(m->more);
         alloc_free(m->name);
         alloc_free(m);
 }

@@ -25,7 +25,8 @@ struct file {
         struct session *session; /* arenas */
         struct list by_session;
         struct va_space slots; /* offsets in the file, shifted by FILE_BASE so that 0 is no offset */
-        void *memfile;         /* the service's */
+        bool journaled;
+        void *memfile, *release; /* the service's */
 };
 #define FILE_BASE VA_PAGE
 
@@ -35,6 +36,7 @@ struct holding {
         struct memory *memory;
         struct list by_session, by_memory;
         unsigned access;
+        bool releasing; /* an operation that is not committed yet ends it */
 };
 
 /*
@@ -59,6 +61,7 @@ struct memory {
         struct list by_doomed;
         uint64_t token[4]; /* random; whoever knows it may import */
         unsigned token_access;
+        void *release; /* the service's: what giving the pages back will need */
 };
 
 /* Not linked to ids; no slots. NULL: out of memory. `slots` is how a file's offsets are counted. */
@@ -78,7 +81,9 @@ struct memory *memory_new(uint64_t id, struct partition *p, uint32_t node, uint6
 int memory_take_extents(struct memory *m, struct file *f, bool scatter);
 /* Takes exactly these, as a journal says. -ENOMEM, -EINVAL. */
 int memory_take_extents_at(struct memory *m, struct file *f, const uint64_t (*extents)[2], uint32_t count);
-/* Gives extents and charge back and frees it; it must be unlinked, unheld and unmapped. */
+/* Gives extents and charge back; it must be unlinked, unheld and unmapped. Which extents it had can still be read. */
+void memory_release(struct memory *m);
+/* A released one. */
 void memory_free(struct memory *m);
 /* The i-th extent, or NULL. */
 const struct va_extent *memory_extent(const struct memory *m, uint32_t i);

@@ -122,11 +122,15 @@ void partition_link(struct state *s, struct partition *p) {
         s->partitions_count++;
 }
 
+void partition_unlink(struct state *s, struct partition *p) {
+        name_unlink(&s->partitions, p->name);
+        p->name->object = NULL;
+        s->partitions_count--;
+}
+
 void partition_free(struct state *s, struct partition *p) {
-        if (p->name->object) {
-                name_unlink(&s->partitions, p->name);
-                s->partitions_count--;
-        }
+        if (p->name->object)
+                partition_unlink(s, p);
         for (uint32_t i = 0; i < s->machine->count; i++) {
                 if (p->accounts[i].max != ACCOUNT_NO_LIMIT)
                         s->nodes[i].limited--;

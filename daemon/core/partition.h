@@ -56,6 +56,7 @@ struct partition_args {
 /* Makes it and takes its slice, not linked. PARTITION_E_*, -ENOMEM, -EINVAL. */
 int partition_new(struct partition **ret, struct state *s, const struct partition_args *args);
 void partition_link(struct state *s, struct partition *p);
+void partition_unlink(struct state *s, struct partition *p);
 /* Nothing may be left in it. Unlinks it if it is linked. */
 void partition_free(struct state *s, struct partition *p);
 

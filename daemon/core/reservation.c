@@ -101,6 +101,13 @@ void reservation_free(struct reservation *r) {
         alloc_free(r);
 }
 
+void reservation_orphan(struct reservation *r) {
+        list_remove(&r->by_owner);
+        r->owner->reservations_count--;
+        r->owner->objects--;
+        r->owner = NULL;
+}
+
 struct opening *opening_new(struct reservation *r, struct session *session, unsigned access) {
         struct opening *o = alloc_zero(sizeof(*o));
 

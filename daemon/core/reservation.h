@@ -30,6 +30,7 @@ struct reservation {
         uint64_t generation;               /* changes whenever what it shows to the CPU changes */
         struct reservation_shared *shared; /* named */
         struct vmap cpu;
+        bool freeing;        /* an operation that is not committed yet frees it */
         struct imap *sparse; /* of the CPU */
 };
 
@@ -44,6 +45,7 @@ struct opening {
         struct reservation *reservation;
         struct list by_session, by_reservation;
         unsigned access;
+        bool closing; /* an operation that is not committed yet closes it */
 };
 
 enum {
@@ -68,6 +70,9 @@ void reservation_unlink(struct state *s, struct reservation *r);
 void reservation_link(struct state *s, struct reservation *r);
 /* An unlinked one, without mappings, openings or sparse ranges. */
 void reservation_free(struct reservation *r);
+
+/* Its owner's session ends, and others have it open. */
+void reservation_orphan(struct reservation *r);
 
 /* NULL: out of memory. */
 struct opening *opening_new(struct reservation *r, struct session *session, unsigned access);

@@ -14,7 +14,8 @@ struct account;
 /* One connection of one process; once attached, to a partition. Idle it is this struct and its groups. */
 struct session {
         struct object object;
-        struct partition *partition; /* NULL: not attached */
+        struct partition *partition;  /* NULL: not attached */
+        const struct partition *door; /* the one whose own socket it came through */
         struct list by_partition, by_state;
         struct list reservations; /* owned: struct reservation.by_owner */
         struct list openings;     /* of others' named reservations */
@@ -23,7 +24,9 @@ struct session {
         struct account *accounts; /* one a node, made with the first charge */
         struct credentials who;
         uint32_t pid;
-        bool admin, monitor, ending, resumed;
+        bool admin, monitor, resumed;
+        bool waiting; /* a request of it waits for a job */
+        bool ending;  /* it is released as soon as that job is done */
         char *client;
         uint64_t objects; /* counted against its quota */
         uint64_t reservations_count, memories_count, spaces_count, fences_count;

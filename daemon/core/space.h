@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -20,6 +21,7 @@ struct space {
         struct imap sparse; /* value: enum sparse_writes */
         void *device_space; /* the service's */
         uint64_t fences;    /* operations that wait or run */
+        bool destroying;    /* an operation that is not committed yet destroys it */
 };
 
 /* Links to nothing; room for its id is reserved. NULL: out of memory. */

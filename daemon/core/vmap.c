@@ -19,9 +19,13 @@ void vmap_clear(struct vmap *m) {
 
         for (struct mapping *e = mapping_of(tree_first(&m->tree)); e; e = next) {
                 next = vmap_next(e);
-                mapping_remove(m, e);
-                alloc_free(e);
+                vmap_remove(m, e);
         }
+}
+
+void vmap_remove(struct vmap *m, struct mapping *e) {
+        mapping_remove(m, e);
+        alloc_free(e);
 }
 
 struct mapping *vmap_first_from(const struct vmap *m, uint64_t va) {

@@ -87,6 +87,8 @@ void backing_init(struct backing *b);
 void vmap_init(struct vmap *m);
 /* Removes and frees every mapping, unlinking each from its backing. */
 void vmap_clear(struct vmap *m);
+/* Removes and frees one, unlinking it from its backing; no plan may refer to it. */
+void vmap_remove(struct vmap *m, struct mapping *e);
 
 /* Each appends to `plan` (which must hold no unapplied steps) and changes nothing else. They return 0, one
  * of PLAN_E_* (then *ret_at, if given, is the first address at fault), or -ENOMEM / -EINVAL (size 0, overflow of

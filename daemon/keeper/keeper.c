@@ -53,7 +53,7 @@ static int send_patiently(struct keeper *k, const struct keeper_message *m, cons
         int r;
 
         for (;;) {
-                r = packet_send(k->socket, m, fds, count);
+                r = keeper_packet_send(k->socket, m, fds, count);
                 if (r == -EAGAIN)
                         r = wait_for(k->socket, POLLOUT, INT_MAX, until);
                 else if (r == -ETOOMANYREFS)

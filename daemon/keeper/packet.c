@@ -32,7 +32,7 @@ static void attach_fds(struct msghdr *msg, union control *control, const int *fd
         memcpy(CMSG_DATA(c), fds, size);
 }
 
-int packet_send(int socket, const struct keeper_message *m, const int *fds, unsigned fds_count) {
+int keeper_packet_send(int socket, const struct keeper_message *m, const int *fds, unsigned fds_count) {
         struct iovec iov = { .iov_base = (void *)m, .iov_len = keeper_message_size(&m->head) };
         struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
         union control control;

@@ -11,7 +11,7 @@ void packet_init(struct keeper_message *m, enum keeper_type type, uint64_t value
 
 /* Sends `m` and `fds_count` descriptors, never waiting. -EAGAIN, -ETOOMANYREFS: later. -EPIPE, -ECONNRESET: the other
  * side is gone. */
-int packet_send(int socket, const struct keeper_message *m, const int *fds, unsigned fds_count);
+int keeper_packet_send(int socket, const struct keeper_message *m, const int *fds, unsigned fds_count);
 
 enum {
         _PACKET_E_OK,

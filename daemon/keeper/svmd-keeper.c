@@ -72,7 +72,7 @@ static void answer(struct state *s, enum keeper_type type, uint64_t value) {
         struct keeper_message m;
 
         packet_init(&m, type, value);
-        packet_send(s->client, &m, NULL, 0);
+        keeper_packet_send(s->client, &m, NULL, 0);
 }
 
 static bool take_put(struct state *s, struct packet *p) {
@@ -160,7 +160,7 @@ static int send_items(struct state *s) {
                 m.key[m.head.count++] = it->key;
                 it = kept_next(it);
         }
-        r = packet_send(s->client, &m, fds, m.head.count);
+        r = keeper_packet_send(s->client, &m, fds, m.head.count);
         if (r < 0)
                 return r;
         if (m.head.count)
@@ -194,7 +194,7 @@ static void turn_away(int fd, enum keeper_type type, uint64_t value) {
         struct keeper_message m;
 
         packet_init(&m, type, value);
-        packet_send(fd, &m, NULL, 0);
+        keeper_packet_send(fd, &m, NULL, 0);
         close(fd);
 }
 

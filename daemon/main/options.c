@@ -200,7 +200,7 @@ static int read_text(char **to, const char *text, char *why, size_t why_size) {
 static int read_switch(bool *to, const char *text, char *why, size_t why_size) {
         bool on = strcmp(text, "on") == 0;
 
-        if (!on && strcmp(text, "off")) {
+        if (!on && strcmp(text, "off") != 0) {
                 snprintf(why, why_size, "expected on or off, found \"%s\"", text);
                 return 1;
         }

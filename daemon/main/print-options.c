@@ -4,7 +4,7 @@
 #include "main/config.h"
 
 int main(int argc, char **argv) {
-        if (argc != 2 || (strcmp(argv[1], "line") && strcmp(argv[1], "file"))) {
+        if (argc != 2 || (strcmp(argv[1], "line") != 0 && strcmp(argv[1], "file") != 0)) {
                 fputs("svmd-options line|file: prints the options of the command line or of the file in mdoc\n",
                       stderr);
                 return 2;

@@ -306,7 +306,7 @@ static void child_puts_and_dies(unsigned count, bool asks_list) {
 
                 if (asks_list && i == (count + 1) / 2) {
                         packet_init(&m, KEEPER_LIST, 0);
-                        if (packet_send(keeper_fd(k), &m, NULL, 0))
+                        if (keeper_packet_send(keeper_fd(k), &m, NULL, 0))
                                 _exit(2);
                 }
                 if (keeper_put(k, i, fd))

@@ -1,0 +1,330 @@
+#include <errno.h>
+#include <grp.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "backend/backend.h"
+#include "backend/recording.h"
+#include "base/alloc.h"
+#include "base/log.h"
+#include "keeper/keeper.h"
+#include "main/config.h"
+#include "service/service.h"
+#include "store/store.h"
+#include "transport/transport.h"
+
+/* Arguments and wiring: machine, store, keeper, transport and service, and the order in which they come and go. */
+
+struct program {
+        struct config config;
+        struct machine machine;
+        struct keeper *keeper;
+        struct store *store;
+        struct transport *transport;
+        struct service *service;
+        struct service_kept *kept;
+        size_t kept_count, kept_room;
+        char why[512];
+};
+
+static int fail(struct program *p, const char *doing, int r) {
+        if (p->why[0])
+                log_error("%s: %s", doing, p->why);
+        else
+                log_error("%s: %s", doing, strerror(-r));
+        return 1;
+}
+
+/* ---- machine
+ * --------------------------------------------------------------------------------------------------------------- */
+
+static int add_soft_nodes(struct program *p) {
+        for (uint32_t i = 0; i < p->config.soft.count; i++) {
+                const struct node_desc *from = &p->config.soft.nodes[i];
+                struct node_desc *n;
+
+                if (machine_find(&p->machine, from->name)) {
+                        snprintf(p->why, sizeof(p->why),
+                                 "node %s is on this machine already; give --soft-node another name", from->name);
+                        return -EEXIST;
+                }
+                n = machine_add(&p->machine);
+                if (!n)
+                        return -ENOMEM;
+                *n = *from;
+                n->links = NULL;
+                n->links_count = 0;
+                n->numa = -1;
+                if (n->va_end == 0) {
+                        n->va_start = 0x10000;
+                        n->va_end = 1ull << 47;
+                }
+        }
+        return 0;
+}
+
+static void split_host_capacity(struct program *p) {
+        uint32_t hosts = 0;
+
+        for (uint32_t i = 0; i < p->machine.count; i++)
+                hosts += p->machine.nodes[i].kind == NODE_HOST;
+        for (uint32_t i = 0; i < p->machine.count; i++)
+                if (p->machine.nodes[i].kind == NODE_HOST)
+                        p->machine.nodes[i].capacity = p->config.host_capacity / hosts / 4096 * 4096;
+}
+
+static int make_machine(struct program *p) {
+        const struct config *c = &p->config;
+        int r;
+
+        if (c->machine_dir)
+                r = recording_read(&p->machine, c->machine_dir, c->machine_faults, p->why, sizeof(p->why));
+        else
+                r = machine_read_host(&p->machine, c->sys_root, c->proc_root, p->why, sizeof(p->why));
+        if (r == 0)
+                r = add_soft_nodes(p);
+        if (r == 0 && c->host_capacity)
+                split_host_capacity(p);
+        return r;
+}
+
+/* ---- keeper
+ * ---------------------------------------------------------------------------------------------------------------- */
+
+static int on_kept(void *userdata, uint64_t key, int fd) {
+        struct program *p = userdata;
+
+        if (p->kept_count == p->kept_room) {
+                size_t room = p->kept_room ? p->kept_room * 2 : 256;
+                struct service_kept *kept = alloc_grow(p->kept, p->kept_room * sizeof(*kept), room * sizeof(*kept));
+
+                if (!kept) {
+                        close(fd);
+                        return -ENOMEM;
+                }
+                p->kept = kept;
+                p->kept_room = room;
+        }
+        p->kept[p->kept_count++] = (struct service_kept){ .key = key, .fd = fd };
+        return 0;
+}
+
+static char *keeper_program(const struct config *c) {
+        static char path[1024];
+        char self[900];
+        ssize_t n;
+
+        if (c->keeper_program)
+                return c->keeper_program;
+        n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+        if (n > 0) {
+                self[n] = 0;
+                snprintf(path, sizeof(path), "%s/svmd-keeper", dirname(self));
+                if (access(path, X_OK) == 0)
+                        return path;
+        }
+        snprintf(path, sizeof(path), "%s", SVMD_LIBEXECDIR "/svmd-keeper");
+        return path;
+}
+
+static int open_keeper(struct program *p) {
+        int r = keeper_connect(&p->keeper, p->config.runtime_dir, keeper_program(&p->config), p->why, sizeof(p->why));
+
+        return r == 0 ? keeper_list(p->keeper, on_kept, p) : r;
+}
+
+static int on_keep(void *userdata, uint64_t key, int fd) {
+        struct program *p = userdata;
+
+        return p->keeper ? keeper_put(p->keeper, key, fd) : 0;
+}
+
+static void on_unkeep(void *userdata, uint64_t key) {
+        struct program *p = userdata;
+
+        if (p->keeper)
+                keeper_drop(p->keeper, key);
+}
+
+static void before_sleep(void *userdata) {
+        struct program *p = userdata;
+
+        if (p->keeper)
+                keeper_flush(p->keeper);
+}
+
+/* Sessions go on; what is lost is only that a restart would end them, and `doctor` says so. */
+static void on_keeper_gone(void *userdata) {
+        struct program *p = userdata;
+
+        log_error(
+                "svmd-keeper is gone: sessions and memory will not survive this svmd; restart it when its clients allow");
+        transport_unwatch(p->transport);
+        keeper_disconnect(p->keeper);
+        p->keeper = NULL;
+        service_keeper_lost(p->service);
+}
+
+/* ---- rights and folders
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void raise_nofile(void) {
+        struct rlimit r;
+
+        if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+                r.rlim_cur = r.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &r);
+        }
+}
+
+static int make_dir(struct program *p, const char *dir, mode_t mode) {
+        if (mkdir(dir, mode) == 0 || errno == EEXIST)
+                return 0;
+        snprintf(p->why, sizeof(p->why), "%s cannot be made: %s", dir, strerror(errno));
+        return -errno;
+}
+
+static gid_t admin_gid(const struct config *c) {
+        struct group *g = getgrnam(c->admin_group);
+
+        if (g)
+                return g->gr_gid;
+        log_info("there is no group %s: only root and svmd's own user may administer", c->admin_group);
+        return (gid_t)-1;
+}
+
+static void say_rights(const struct config *c) {
+        if (geteuid() == 0)
+                return;
+        log_warning(
+                "running as uid %u, not as root: read-only rights of clients of this same user cannot be enforced, and limits on "
+                "descriptors stay as they are; svmd-ctl doctor has the list",
+                geteuid());
+}
+
+/* ---- up and down
+ * ----------------------------------------------------------------------------------------------------------------- */
+
+static int start_service(struct program *p) {
+        const struct config *c = &p->config;
+        struct service_options options = {
+                .machine = &p->machine,
+                .default_partition_size = c->default_partition_size,
+                .journal_size = c->journal_size,
+                .max_objects_per_session = c->max_objects_per_session,
+                .max_sessions = c->max_sessions,
+                .max_sessions_per_uid = c->max_sessions_per_uid,
+                .keeper = true,
+                .sys_root = c->sys_root,
+                .proc_root = c->proc_root,
+                .dev_root = c->dev_root,
+        };
+        struct service_default_limit *limits = alloc_array(c->default_limits_count + 1, sizeof(*limits));
+        struct service_hooks hooks;
+        int r;
+
+        if (!limits)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < c->default_limits_count; i++)
+                limits[i] = (struct service_default_limit){ .node = c->default_limits[i].node,
+                                                            .max = c->default_limits[i].max };
+        options.default_limits = limits; /* lives as long as the program */
+        options.default_limits_count = c->default_limits_count;
+        transport_hooks(p->transport, &hooks);
+        r = service_new(&p->service, &options, &hooks);
+        if (r == 0)
+                r = service_start(p->service, p->store, p->kept, p->kept_count, p->why, sizeof(p->why));
+        return r;
+}
+
+static int bring_up(struct program *p) {
+        struct transport_options options = {
+                .runtime_dir = p->config.runtime_dir,
+                .admin_gid = admin_gid(&p->config),
+                .userdata = p,
+                .keep = on_keep,
+                .unkeep = on_unkeep,
+                .before_sleep = before_sleep,
+        };
+        int r;
+
+        if ((r = make_dir(p, p->config.runtime_dir, 0755)) < 0 || (r = make_dir(p, p->config.state_dir, 0700)) < 0)
+                return r;
+        if ((r = store_open(&p->store, p->config.state_dir, p->why, sizeof(p->why))) < 0 || (r = open_keeper(p)) < 0)
+                return r;
+        r = transport_new(&p->transport, &options);
+        if (r < 0)
+                return r;
+        transport_set_kept(p->transport, p->kept, p->kept_count);
+        r = start_service(p);
+        if (r == 0)
+                r = transport_start(p->transport, p->service, p->why, sizeof(p->why));
+        if (r == 0)
+                transport_watch(p->transport, keeper_fd(p->keeper), on_keeper_gone, p);
+        return r;
+}
+
+static void tear_down(struct program *p, bool keep) {
+        service_free(p->service, keep);
+        transport_free(p->transport, keep);
+        if (p->keeper && !keep)
+                keeper_quit(p->keeper);
+        else if (p->keeper)
+                keeper_flush(p->keeper);
+        keeper_disconnect(p->keeper);
+        store_close(p->store);
+        machine_fini(&p->machine);
+        alloc_free(p->kept);
+        config_fini(&p->config);
+}
+
+static void say_up(const struct program *p) {
+        log_info("version %s, epoch %llu: %u nodes, %llu partitions, %llu sessions taken over; listening in %s",
+                 SVMD_VERSION, (unsigned long long)service_epoch(p->service), p->machine.count,
+                 (unsigned long long)service_partitions(p->service), (unsigned long long)service_sessions(p->service),
+                 p->config.runtime_dir);
+        sd_notifyf(0, "READY=1\nSTATUS=%u nodes, %llu sessions", p->machine.count,
+                   (unsigned long long)service_sessions(p->service));
+}
+
+int main(int argc, char **argv) {
+        struct program p = { 0 };
+        bool keep;
+        int r;
+
+        r = config_load(&p.config, argc, argv, stdout, stderr);
+        if (r != 0)
+                return r == CONFIG_E_DONE ? 0 : 2;
+        log_set_level(p.config.log_level);
+        r = make_machine(&p);
+        if (r < 0)
+                return fail(&p, "the machine", r);
+        if (p.config.check_only) {
+                printf("the configuration is good: %u nodes\n", p.machine.count);
+                return 0;
+        }
+        signal(SIGPIPE, SIG_IGN);
+        raise_nofile();
+        say_rights(&p.config);
+        p.why[0] = 0;
+        r = bring_up(&p);
+        if (r < 0) {
+                fail(&p, "svmd cannot start", r);
+                /* An earlier svmd's state, if there is one, is the keeper's and waits for a svmd that can start. */
+                tear_down(&p, true);
+                return 1;
+        }
+        say_up(&p);
+        keep = transport_run(p.transport) == 0;
+        sd_notify(0, "STOPPING=1");
+        log_info(keep ? "stopping; svmd-keeper holds sessions and memory for the next svmd"
+                      : "ending, and all sessions with it");
+        tear_down(&p, keep);
+        return 0;
+}

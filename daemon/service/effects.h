@@ -1,0 +1,119 @@
+#pragma once
+
+#include <stdint.h>
+
+/*
+ * What the journal holds: outcomes, never requests, so a replay takes no decision. Host byte order; the journal ends
+ * with the boot. Each struct may be followed by bytes, as its comment says. Numbers are never used twice.
+ */
+enum effect_type {
+        EFFECT_EPOCH = 1,
+        EFFECT_NODE = 2,
+        EFFECT_SESSION = 3,
+        EFFECT_SESSION_END = 4,
+        EFFECT_RESERVE = 5,
+        EFFECT_RESERVE_END = 6,
+        EFFECT_OPEN = 7,
+        EFFECT_CLOSE = 8,
+        EFFECT_FILE = 9,
+        EFFECT_MEMORY = 10,
+        EFFECT_HOLD = 11,
+        EFFECT_RELEASE = 12,
+        EFFECT_EXPORT = 13,
+        EFFECT_TOKEN = 14,
+        EFFECT_SPACE = 15,
+        EFFECT_SPACE_END = 16,
+        EFFECT_MAP = 17,
+        EFFECT_UNMAP = 18,
+        EFFECT_PROTECT = 19,
+        EFFECT_SPARSE = 20,
+        EFFECT_REPLY = 21,
+};
+
+struct effect_epoch {
+        uint64_t epoch, next_id, generation;
+};
+
+struct effect_node {
+        uint32_t index, kind;
+        uint64_t capacity;
+        char name[32];
+};
+
+struct effect_session { /* then groups (u32 each), then the client's name, ended by 0 */
+        uint64_t id;
+        uint32_t pid, uid, gid, groups;
+        char partition[64];
+};
+
+struct effect_id { /* SESSION_END, RESERVE_END, SPACE_END */
+        uint64_t id;
+};
+
+struct effect_reserve {       /* then the name, ended by 0 */
+        uint64_t id, session; /* session 0: its owner has ended */
+        uint64_t address, size, generation;
+        uint32_t uid, gid, mode, pad;
+        char partition[64];
+};
+
+struct effect_open { /* also CLOSE */
+        uint64_t reservation, session;
+        uint32_t access, pad;
+};
+
+struct effect_file {
+        uint64_t id, session, size;
+        uint32_t kind, node;
+};
+
+struct effect_memory {        /* then extents: offset and size, u64 each */
+        uint64_t id, session; /* session 0: its creator has ended */
+        uint64_t file;        /* 0: the node's pool */
+        uint64_t size;
+        uint32_t node, shareable, extents, pad;
+        char partition[64];
+};
+
+struct effect_hold { /* also RELEASE */
+        uint64_t memory, session;
+        uint32_t access, pad;
+};
+
+struct effect_export { /* then the name, ended by 0 */
+        uint64_t memory;
+        uint32_t uid, gid, mode, pad;
+};
+
+struct effect_token {
+        uint64_t memory, token[4];
+        uint32_t access, pad;
+};
+
+struct effect_space {
+        uint64_t id, session;
+        uint32_t node, pad;
+};
+
+struct effect_map {                  /* also UNMAP (address, size) and PROTECT (attributes, which) */
+        uint64_t space, reservation; /* one of them is 0 */
+        uint64_t address, size;
+        uint64_t memory, offset;
+        uint64_t generation;
+        uint8_t access, pat;
+        uint16_t kind;
+        uint32_t which;
+};
+
+struct effect_sparse {
+        uint64_t space, reservation;
+        uint64_t address, size;
+        uint64_t from, to;
+};
+
+struct effect_reply { /* then the packet */
+        uint64_t session, request;
+};
+
+/* What a request reserves of the journal for each operation: the largest effects that one can have, twice. */
+#define EFFECT_MAX 640

@@ -1,0 +1,141 @@
+#include "service/internal.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/node.h"
+
+/* What `svmd-ctl doctor` shows: what this machine and svmd's own rights allow, and what to do about what they do not.
+ */
+
+enum { GOOD, NOTE, WARNING, FAILURE };
+
+struct findings {
+        struct call *call;
+        Svmd__V1__Finding **out;
+        size_t count;
+};
+
+__attribute__((format(printf, 4, 5))) static void add(struct findings *f, const char *id, unsigned level,
+                                                      const char *format, ...) {
+        Svmd__V1__Finding *row = call_take(f->call, sizeof(*row));
+        char text[320];
+        va_list ap;
+
+        if (!row || f->count == FINDINGS_MAX)
+                return;
+        va_start(ap, format);
+        vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        svmd__v1__finding__init(row);
+        row->id = (char *)id;
+        row->level = level;
+        row->text = call_string(f->call, text);
+        f->out[f->count++] = row;
+}
+
+static void rights(struct findings *f) {
+        if (geteuid() == 0)
+                add(f, "uid", GOOD,
+                    "svmd runs as root: clients of every other user are told apart and cannot widen their rights");
+        else
+                add(f, "uid", WARNING,
+                    "svmd runs as uid %u: clients of that same user count as superusers, and their read-only mappings can be "
+                    "widened through /proc; run svmd as a user of its own",
+                    geteuid());
+}
+
+static void descriptors(struct findings *f) {
+        const struct service *svc = f->call->svc;
+        struct rlimit r = { 0 };
+
+        getrlimit(RLIMIT_NOFILE, &r);
+        if (r.rlim_cur < svc->options.max_sessions)
+                add(f, "nofile", WARNING,
+                    "svmd may have %llu file descriptors, fewer than max-sessions (%u): raise LimitNOFILE, or lower max-sessions",
+                    (unsigned long long)r.rlim_cur, svc->options.max_sessions);
+        else
+                add(f, "nofile", GOOD, "%llu file descriptors allow %u sessions", (unsigned long long)r.rlim_cur,
+                    svc->options.max_sessions);
+}
+
+static void keeper(struct findings *f) {
+        if (f->call->svc->options.keeper)
+                add(f, "keeper", GOOD,
+                    "svmd-keeper holds memory and sessions: svmd may be restarted under its clients");
+        else
+                add(f, "keeper", FAILURE,
+                    "svmd-keeper is gone: if svmd ends, so do all sessions and their memory; restart svmd when you can");
+}
+
+static void pressure(struct findings *f) {
+        const struct service *svc = f->call->svc;
+
+        for (uint32_t i = 0; i < svc->options.machine->count; i++) {
+                const struct account *a = &svc->state.nodes[i].account;
+
+                if (a->max && a->used / 100 * 95 > 0 && a->used >= a->max - a->max / 20)
+                        add(f, "node-full", WARNING, "%s is more than 95 %% full; see svmd-ctl usage for who holds it",
+                            node_desc(svc, i)->name);
+        }
+        if (svc->journal && journal_used(svc->journal) > journal_size(svc->journal) / 4 * 3)
+                add(f, "journal", NOTE, "the journal is three quarters full; svmd takes a snapshot when it is full");
+}
+
+static unsigned long read_number(const char *root, const char *path) {
+        unsigned long v = 0;
+        char full[512];
+        FILE *file;
+
+        snprintf(full, sizeof(full), "%s/%s", root, path);
+        file = fopen(full, "re");
+        if (!file)
+                return 0;
+        if (fscanf(file, "%lu", &v) != 1)
+                v = 0;
+        fclose(file);
+        return v;
+}
+
+static void kernel(struct findings *f) {
+        unsigned long maps = read_number(f->call->svc->options.proc_root, "sys/vm/max_map_count");
+
+        if (maps && maps < 262144)
+                add(f, "max-map-count", NOTE,
+                    "vm.max_map_count is %lu: a process can have about %lu alternating CPU mappings; sysctl vm.max_map_count=1048576 gives more",
+                    maps, maps / 2);
+        else
+                add(f, "max-map-count", GOOD, "vm.max_map_count is %lu", maps);
+}
+
+static void nodes(struct findings *f) {
+        const struct machine *m = f->call->svc->options.machine;
+        uint32_t soft = 0, faults = 0;
+
+        for (uint32_t i = 0; i < m->count; i++) {
+                soft += m->nodes[i].kind == NODE_SOFT;
+                faults += m->nodes[i].kind == NODE_SOFT && m->nodes[i].faults;
+        }
+        add(f, "limits", NOTE,
+            "enforced: memory of the %u soft nodes, which no client can map. Audited: host memory, whose files its clients hold",
+            soft);
+        if (soft > faults)
+                add(f, "faults", NOTE,
+                    "%u of %u soft nodes have no faults: what they use must be mapped in their spaces first",
+                    soft - faults, soft);
+}
+
+size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
+        struct findings f = { .call = c, .out = out };
+
+        rights(&f);
+        keeper(&f);
+        descriptors(&f);
+        kernel(&f);
+        nodes(&f);
+        pressure(&f);
+        return f.count;
+}

@@ -1,0 +1,317 @@
+#pragma once
+
+#include "backend/backend.h"
+#include "core/memory.h"
+#include "core/state.h"
+#include "core/vmap.h"
+#include "engine/jobs.h"
+#include "proto/codec.h"
+#include "proto/fdlist.h"
+#include "proto/limits.h"
+#include "proto/status.h"
+#include "service/service.h"
+#include "store/journal.h"
+#include "store/store.h"
+
+/* What the files of the service share. */
+struct memfile;
+struct memory;
+struct holding;
+struct space;
+struct reservation;
+struct opening;
+struct name;
+struct node_desc;
+
+struct service {
+        struct service_options options;
+        struct service_hooks hooks;
+        struct state state;
+        struct jobs *jobs;
+        struct journal *journal;
+        struct store *store;
+        struct arena arena;  /* of the request that is being served */
+        struct list pending; /* requests that wait for jobs */
+        struct list plans;   /* idle plans */
+        struct list changed; /* sessions whose effects are not committed yet: see snapshot.c */
+        struct tx *tx;
+        struct done_queue *fences;            /* filled by device threads */
+        uint8_t *reply;                       /* SVMD_PACKET_MAX bytes */
+        uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
+        uint64_t started_ns, requests, refusals;
+        uint64_t monitors; /* sessions that want to see everything */
+        uint32_t own_uid;
+        uint32_t store_lane;
+        bool replaying, starting;
+        struct service_kept *kept;
+        size_t kept_count;
+};
+
+/* ---- one operation ---------------------------------------------------------------------------------------- */
+
+struct call {
+        struct service *svc;
+        struct session *session;
+        struct tx *tx;
+        const Svmd__V1__Op *op;
+        Svmd__V1__Result *result;
+        struct request *request;
+        uint32_t index; /* of the operation in its request */
+};
+
+enum {
+        _OP_E_OK,
+        OP_REFUSED, /* code and text are in the result */
+        OP_LATER,   /* a job runs; the request is served again when it is done */
+};
+
+/* Writes code and text into the call's result; returns OP_REFUSED. */
+int refuse(struct call *c, unsigned code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The daemon itself failed with a negative errno. */
+int refuse_errno(struct call *c, int r, const char *doing);
+/* In the request's arena; NULL when out of memory. */
+void *call_take(struct call *c, size_t size);
+char *call_string(struct call *c, const char *s);
+
+/* A request between arrival and reply. */
+struct request {
+        struct list link; /* in svc->pending */
+        struct session *session;
+        uint64_t id;
+        uint32_t mode, ops;
+        void *bytes; /* a copy, made when it has to wait */
+        size_t size;
+        struct fdlist in, out;
+        struct staged *staged; /* one an operation: memory whose pages a job takes */
+        uint32_t jobs;         /* that still run */
+        bool again;            /* wake it up when any store job is done */
+        int store_result;      /* of its own store job */
+        bool store_done;
+        char store_why[256];
+        struct partition *made; /* by its own store job */
+};
+
+typedef int (*op_fn)(struct call *c);
+
+enum {
+        OP_FIRST = 1,    /* only before the session is attached or greeted: Hello */
+        OP_ATTACHED = 2, /* needs a partition */
+        OP_ADMIN = 4,
+        OP_ALONE = 8,    /* must be the only one of its request */
+        OP_CHANGES = 16, /* changes something that a restart must keep */
+        OP_FD_OUT = 32,  /* its result may carry a descriptor: not together with changes */
+        OP_STORE = 64,   /* may wait for the store */
+};
+
+struct op_row {
+        const char *name;
+        unsigned flags;
+        op_fn fn;
+};
+/* NULL: no row, so nobody may. */
+const struct op_row *op_row(unsigned op_case);
+/* How many descriptors the operation consumes. */
+unsigned op_fds(const Svmd__V1__Op *op);
+
+/* ---- transactions ------------------------------------------------------------------------------------------ */
+
+/*
+ * What an operation did and how to take it back. Every change enters one; undo runs latest first, commit first to last.
+ * Neither can fail.
+ */
+struct tx;
+struct change {
+        const struct change_kind *kind;
+        void *a, *b;
+        uint64_t n[3];
+};
+struct change_kind {
+        void (*undo)(struct tx *tx, struct change *c);
+        void (*commit)(struct tx *tx, struct change *c);
+};
+
+struct tx {
+        struct service *svc;
+        struct change *changes;
+        uint32_t count, room;
+        struct list plans;  /* of the vmaps it touched */
+        struct list doomed; /* memory that may be unused when it commits */
+        uint64_t journal_mark;
+        bool effects; /* something was journaled */
+};
+
+struct tx *tx_new(struct service *svc);
+void tx_free(struct tx *tx);
+void tx_begin(struct tx *tx);
+/* Room for `n` more changes: 0 or -ENOMEM. Before anything changes. */
+int tx_room(struct tx *tx, uint32_t n);
+struct change *tx_push(struct tx *tx, const struct change_kind *kind, void *a, void *b);
+/* An effect for the journal; space was reserved when the request began, or by tx_reserve(). */
+void tx_effect(struct tx *tx, uint16_t type, const void *bytes, size_t size);
+/* More than the usual space for one operation's effects. 0, -ENOSPC (journal full), -ENOMEM. */
+int tx_reserve(struct tx *tx, size_t bytes);
+uint32_t tx_mark(const struct tx *tx);
+/* Takes back everything after the mark. */
+void tx_rollback(struct tx *tx, uint32_t mark);
+void tx_commit(struct tx *tx);
+/* The plan for a vmap in this transaction, or NULL: out of memory. */
+struct plan *tx_plan(struct tx *tx, const struct vmap *m);
+void tx_doom(struct tx *tx, struct memory *m);
+
+/* ---- pieces that several operations, the end of a session, and a replay share -------------------------------- */
+
+const struct node_desc *node_desc(const struct service *svc, uint32_t node);
+const struct backend *node_backend(const struct service *svc, uint32_t node);
+
+/* Where mappings live: a device's space, or the CPU in a reservation. One of the two is not NULL. */
+struct target {
+        struct space *space;
+        struct reservation *reservation;
+};
+struct vmap *target_vmap(const struct target *t);
+
+/* These change core and device, and enter themselves in the transaction; 0, PLAN_E_*, -ENOMEM. */
+int do_map(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, struct memory *m, uint64_t offset,
+           struct map_attrs attrs, bool replace, uint64_t *ret_at);
+int do_unmap(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, bool must_be_full,
+             uint64_t *ret_at);
+int do_protect(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, struct map_attrs attrs,
+               unsigned which, uint64_t *ret_at);
+/* `from` is what is set there now over the whole range, `to` what shall be. */
+int do_sparse(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, uint64_t from, uint64_t to);
+
+/* The slot of its file, and the extent at an offset cut to `size`. */
+uint32_t memory_slot(const struct memory *m);
+struct device_extent memory_piece(const struct memory *m, uint64_t offset, uint64_t size);
+/* Makes memory with charge and place, not linked and not committed: code 0, or a status with a sentence in `why`. */
+unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, bool shareable,
+                     struct memory **ret, char *why, size_t why_size);
+/* Takes its pages from the machine. Blocks for as long as that takes; on any thread. 0 or negative errno. */
+int memory_commit_pages(struct memory *m);
+/* An unlinked one: its pages go back in the background, then it is freed. */
+void memory_discard(struct service *svc, struct memory *m, bool committed);
+/* One that nobody uses any more: unlinks and discards it. */
+void memory_destroy(struct service *svc, struct memory *m);
+/* Ends a handle; the charge passes on to the partition when the creator goes. */
+void holding_end(struct service *svc, struct holding *h);
+void file_end(struct service *svc, struct file *f);
+int file_adopt(struct service *svc, struct file *f);
+int file_restore(struct service *svc, uint64_t id, enum file_kind kind, uint32_t node, uint64_t size,
+                 struct session *s);
+int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct session *s, uint32_t node,
+                   uint64_t size, bool shareable, struct file *f, const uint64_t (*extents)[2], uint32_t count);
+/* Shows a device all that a space has, after a replay. */
+int space_fill(struct service *svc, struct space *s);
+
+void opening_end(struct service *svc, struct opening *o);
+void reservation_end(struct service *svc, struct reservation *r);
+void space_end(struct service *svc, struct space *s);
+int space_bring_up(struct service *svc, struct session *session, uint64_t id, uint32_t node, struct space **ret);
+
+/* Everything a session holds, its journal entry included. */
+void session_release(struct service *svc, struct session *s);
+
+/* Partitions with their listener. `p` was made by partition_new(). */
+int partition_bring_up(struct service *svc, struct partition *p);
+void partition_take_down(struct service *svc, struct partition *p);
+int partition_set_limit(struct service *svc, struct partition *p, uint32_t node, uint64_t max);
+void partition_default_limits(struct service *svc, struct partition *p);
+struct store_partition *partition_row(const struct service *svc, const struct partition *p);
+void partition_row_free(struct store_partition *row);
+
+/* ---- fences ------------------------------------------------------------------------------------------------ */
+
+struct fence {
+        struct object object;
+        struct session *session;
+        struct space *space; /* NULL once done */
+        struct list by_session;
+        int notify; /* eventfd, or -1 */
+        bool done;
+        struct device_result result;
+};
+
+int fences_init(struct service *svc);
+void fences_fini(struct service *svc);
+void fences_collect(struct service *svc);
+void fence_free(struct service *svc, struct fence *f);
+void fence_fill(const struct fence *f, Svmd__V1__FenceResult *r);
+device_done_fn fences_done_fn(void);
+
+/* ---- events ------------------------------------------------------------------------------------------------ */
+
+/* False: the session was too slow for it. */
+bool event_send(struct service *svc, struct session *s, Svmd__V1__Event *event);
+void event_reservation(struct service *svc, const struct reservation *r, const struct session *except, bool gone);
+void event_monitor(struct service *svc, const char *what, const struct session *about, const char *partition,
+                   const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* ---- journal ----------------------------------------------------------------------------------------------- */
+
+int journal_snapshot(struct service *svc);
+int journal_restore(struct service *svc, char *why, size_t why_size);
+/* Answers of this session that a resend may ask for. */
+void replies_free(struct session *s);
+const void *replies_find(const struct session *s, uint64_t id, size_t *ret_size);
+int replies_add(struct session *s, uint64_t id, const void *bytes, size_t size);
+int replies_each(const struct session *s,
+                 int (*fn)(void *userdata, const struct session *s, uint64_t id, const void *bytes, size_t size),
+                 void *userdata);
+int kept_take(struct service *svc, uint64_t key);
+
+/* ---- requests ---------------------------------------------------------------------------------------------- */
+
+void request_free(struct request *r);
+/* A job of this request is done. */
+void request_continue(struct service *svc, struct request *r);
+void requests_wake(struct service *svc);
+/* What its store job leaves to do whether or not its session is still there. */
+void request_settle(struct service *svc, struct request *r);
+
+/* `svmd-ctl doctor`: fills `out` (room for FINDINGS_MAX), returns how many. Texts are static or from the arena. */
+#define FINDINGS_MAX 24
+size_t findings_collect(struct call *c, Svmd__V1__Finding **out);
+
+/* Handlers, one file a group. */
+int op_hello(struct call *c);
+int op_attach(struct call *c);
+int op_monitor(struct call *c);
+int op_reserve(struct call *c);
+int op_open(struct call *c);
+int op_free(struct call *c);
+int op_reservation_query(struct call *c);
+int op_layout(struct call *c);
+int op_mem_create(struct call *c);
+int op_mem_release(struct call *c);
+int op_mem_export(struct call *c);
+int op_mem_import(struct call *c);
+int op_mem_fd(struct call *c);
+int op_map(struct call *c);
+int op_unmap(struct call *c);
+int op_set_access(struct call *c);
+int op_set_attributes(struct call *c);
+int op_sparse_map(struct call *c);
+int op_sparse_unmap(struct call *c);
+int op_space_create(struct call *c);
+int op_space_destroy(struct call *c);
+int op_submit(struct call *c);
+int op_fence_query(struct call *c);
+int op_translate(struct call *c);
+int op_nodes(struct call *c);
+int op_links(struct call *c);
+int op_status(struct call *c);
+int op_limits(struct call *c);
+int op_partition_create(struct call *c);
+int op_partition_set(struct call *c);
+int op_partition_delete(struct call *c);
+int op_partition_list(struct call *c);
+int op_session_list(struct call *c);
+int op_session_kill(struct call *c);
+int op_reservation_list(struct call *c);
+int op_usage(struct call *c);
+
+/* Memory up to here the loop commits itself. */
+#define STAGE_ABOVE (1ull << 20)
+/* Prepares what op_mem_create() will find: starts jobs for large memory; returns how many. */
+uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m);
+void staged_free(struct service *svc, struct request *r);

@@ -1,0 +1,150 @@
+#include "service/lookup.h"
+
+#include <inttypes.h>
+
+#include "core/imap.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "core/space.h"
+
+/*
+ * An id that is not the caller's gets one of two answers: of its own partition, that it belongs to another session; of
+ * any other, that there is no such thing. So partitions learn nothing of one another.
+ */
+
+int check_quota(struct call *c, uint64_t more) {
+        if (c->session->objects + more <= c->svc->options.max_objects_per_session)
+                return 0;
+        return refuse(c, SVMD_STATUS_QUOTA,
+                      "this session holds %" PRIu64 " objects, which is the most (max-objects-per-session)",
+                      c->session->objects);
+}
+
+int check_range(struct call *c, uint64_t address, uint64_t size) {
+        if (size == 0 || size % SVMD_PAGE)
+                return refuse(c, SVMD_STATUS_SIZE, "size %" PRIu64 " is not a multiple of 4 KiB above 0", size);
+        if (address % SVMD_PAGE)
+                return refuse(c, SVMD_STATUS_ALIGN, "address 0x%" PRIx64 " is not a multiple of 4 KiB", address);
+        if (address + size < address)
+                return refuse(c, SVMD_STATUS_RANGE,
+                              "0x%" PRIx64 " bytes at 0x%" PRIx64 " pass the end of all addresses", size, address);
+        return 0;
+}
+
+int check_access(struct call *c, uint32_t access) {
+        if (access == 0 || access == RIGHT_READ || access == (RIGHT_READ | RIGHT_WRITE))
+                return 0;
+        return refuse(c, SVMD_STATUS_INVALID, "access is 0 (none), 1 (read) or 3 (read and write), not %u", access);
+}
+
+static int no_such(struct call *c, const char *what, uint64_t id) {
+        return refuse(c, SVMD_STATUS_NO_SUCH, "there is no %s %" PRIu64 ", or no longer", what, id);
+}
+
+static int foreign(struct call *c, const char *what, uint64_t id) {
+        return refuse(c, SVMD_STATUS_FOREIGN, "%s %" PRIu64 " belongs to another session", what, id);
+}
+
+int find_reservation(struct call *c, uint64_t id, struct reservation **ret) {
+        struct object *o = ids_find(&c->svc->state.ids, id);
+        struct reservation *r;
+
+        if (!o || o->type != OBJECT_RESERVATION)
+                return no_such(c, "reservation", id);
+        r = container_of(o, struct reservation, object);
+        if (r->partition != c->session->partition || r->freeing)
+                return no_such(c, "reservation", id);
+        if (!reservation_access(r, c->session))
+                return foreign(c, "reservation", id);
+        *ret = r;
+        return 0;
+}
+
+int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding **ret_holding) {
+        struct object *o = ids_find(&c->svc->state.ids, id);
+        struct holding *h;
+        struct memory *m;
+
+        if (!o || o->type != OBJECT_MEMORY)
+                return no_such(c, "memory", id);
+        m = container_of(o, struct memory, object);
+        h = holding_find(m, c->session);
+        if (h && h->releasing)
+                return no_such(c, "memory", id);
+        if (!h && m->partition != c->session->partition)
+                return no_such(c, "memory", id);
+        if (!h)
+                return foreign(c, "memory", id);
+        *ret = m;
+        *ret_holding = h;
+        return 0;
+}
+
+int find_space(struct call *c, uint64_t id, struct space **ret) {
+        struct object *o = ids_find(&c->svc->state.ids, id);
+        struct space *s;
+
+        if (!o || o->type != OBJECT_SPACE)
+                return no_such(c, "space", id);
+        s = container_of(o, struct space, object);
+        if (s->session != c->session)
+                return s->session->partition == c->session->partition ? foreign(c, "space", id)
+                                                                      : no_such(c, "space", id);
+        if (s->destroying)
+                return no_such(c, "space", id);
+        *ret = s;
+        return 0;
+}
+
+int find_node(struct call *c, uint32_t id) {
+        if (id < c->svc->options.machine->count)
+                return 0;
+        return refuse(c, SVMD_STATUS_NO_NODE, "there is no node %u; this machine has nodes 0 to %u", id,
+                      c->svc->options.machine->count - 1);
+}
+
+static int find_cpu(struct call *c, uint64_t address, uint64_t size, struct target *ret) {
+        struct reservation *r = reservation_at(c->session->partition, address);
+        unsigned access = r ? reservation_access(r, c->session) : 0;
+
+        if (!r || r->freeing)
+                return refuse(c, SVMD_STATUS_RANGE, "0x%" PRIx64 " lies in no reservation; reserve the addresses first",
+                              address);
+        if (!access)
+                return refuse(c, SVMD_STATUS_FOREIGN, "0x%" PRIx64 " is reserved by another session", address);
+        if (!(access & RIGHT_WRITE))
+                return refuse(c, SVMD_STATUS_DENIED,
+                              "this session opened the reservation at 0x%" PRIx64 " to read only", r->va.start);
+        if (size > r->va.start + r->va.size - address)
+                return refuse(c, SVMD_STATUS_RANGE,
+                              "0x%" PRIx64 " bytes at 0x%" PRIx64 " pass the end of the reservation, 0x%" PRIx64, size,
+                              address, r->va.start + r->va.size);
+        *ret = (struct target){ .reservation = r };
+        return 0;
+}
+
+int find_target(struct call *c, uint64_t space, uint64_t address, uint64_t size, struct target *ret) {
+        const struct node_desc *node;
+        struct target t = { 0 };
+        int r = check_range(c, address, size);
+
+        if (r != 0)
+                return r;
+        if (space == 0)
+                return find_cpu(c, address, size, ret);
+        r = find_space(c, space, &t.space);
+        if (r != 0)
+                return r;
+        node = node_desc(c->svc, t.space->node);
+        if (address < node->va_start || address + size > node->va_end)
+                return refuse(c, SVMD_STATUS_RANGE,
+                              "%s can show addresses 0x%" PRIx64 " to 0x%" PRIx64 "; 0x%" PRIx64 " is not among them",
+                              node->name, node->va_start, node->va_end,
+                              address < node->va_start ? address : address + size);
+        *ret = t;
+        return 0;
+}

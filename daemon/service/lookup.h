@@ -1,0 +1,29 @@
+#pragma once
+
+#include <errno.h>
+
+#include "service/internal.h"
+
+/* From the numbers of a request to objects that the caller may use; each is 0 or OP_REFUSED with code and text. */
+struct name;
+struct reservation;
+
+int check_quota(struct call *c, uint64_t more);
+/* A range of whole pages that does not overflow. */
+int check_range(struct call *c, uint64_t address, uint64_t size);
+int check_access(struct call *c, uint32_t access);
+/* One that the session owns or has open. */
+int find_reservation(struct call *c, uint64_t id, struct reservation **ret);
+int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding **ret_holding);
+int find_space(struct call *c, uint64_t id, struct space **ret);
+int find_node(struct call *c, uint32_t id);
+/* Where a mapping operation acts: `space` 0 is the CPU, in the reservation that holds the whole range and that the
+ * session may write. Checks the range too. */
+int find_target(struct call *c, uint64_t space, uint64_t address, uint64_t size, struct target *ret);
+
+/* Rows and effects that more than one file makes. */
+Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation *r);
+void effect_reserve(struct tx *tx, const struct reservation *r);
+void effect_file(struct tx *tx, const struct file *f);
+size_t effect_memory_size(const struct memory *m);
+void effect_memory_fill(const struct memory *m, void *bytes);

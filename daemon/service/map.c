@@ -1,0 +1,296 @@
+#include "service/internal.h"
+
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "core/memory.h"
+#include "core/reservation.h"
+#include "core/space.h"
+
+/*
+ * Mappings change in three places that must agree: the vmap (what svmd knows), the device's own page table, and the
+ * memory that is shown. One planned step is executed in both before the next, and taken back likewise.
+ *
+ * The CPU's page tables are the client's: it maps after the reply, and before it asks for an unmap it has unmapped.
+ */
+
+/* Extents of a piece of memory for a device; memory in one piece, which is the rule, needs no allocation. */
+#define EXTENTS_INLINE 8
+
+struct pieces {
+        struct device_extent inlined[EXTENTS_INLINE];
+        struct device_extent *extents;
+        uint32_t count;
+};
+
+static void pieces_add(struct pieces *p, struct device_extent e) {
+        p->extents[p->count++] = e;
+}
+
+/* The parts of the memory's extents that make up [offset, offset + size). -ENOMEM */
+static int pieces_of(struct pieces *p, const struct memory *m, uint64_t offset, uint64_t size, uint32_t slot) {
+        const struct va_extent *e;
+        uint64_t at = 0;
+
+        p->extents = p->inlined;
+        p->count = 0;
+        if (m->more_count + 1 > EXTENTS_INLINE)
+                p->extents = alloc_array(m->more_count + 1, sizeof(*p->extents));
+        if (!p->extents)
+                return -ENOMEM;
+        for (uint32_t i = 0; size > 0 && (e = memory_extent(m, i)); at += e->size, i++) {
+                uint64_t skip, take;
+
+                if (offset >= at + e->size)
+                        continue;
+                skip = offset - at;
+                take = e->size - skip < size ? e->size - skip : size;
+                pieces_add(p, (struct device_extent){ slot, e->start - FILE_BASE + skip, take });
+                offset += take;
+                size -= take;
+        }
+        return 0;
+}
+
+static void pieces_fini(struct pieces *p) {
+        if (p->extents != p->inlined)
+                alloc_free(p->extents);
+}
+
+static int device_map(struct service *svc, struct space *space, uint64_t va, uint64_t size, const struct memory *m,
+                      uint64_t offset, struct map_attrs attrs) {
+        struct pieces p;
+        int r;
+
+        r = pieces_of(&p, m, offset, size, memory_slot(m));
+        if (r < 0)
+                return r;
+        r = node_backend(svc, space->node)->map(space->device_space, va, p.extents, p.count, attrs);
+        pieces_fini(&p);
+        return r;
+}
+
+/* One step in the device's table. Only a MAP can fail. */
+static int step_do(struct service *svc, struct space *space, const struct step *s) {
+        const struct backend *b = node_backend(svc, space->node);
+
+        switch (s->type) {
+        case STEP_MAP:
+                return device_map(svc, space, s->va, s->size, memory_of(s->mapping->backing),
+                                  s->mapping->offset + (s->va - s->mapping->va), s->attrs);
+        case STEP_UNMAP:
+        case STEP_CUT: b->unmap(space->device_space, s->va, s->size); return 0;
+        case STEP_PROTECT: b->protect(space->device_space, s->va, s->size, s->attrs); return 0;
+        }
+        return 0;
+}
+
+/* The way back, after the vmap has gone back: tables stay, so showing again what was shown cannot fail for lack of a
+ * table; a scattered piece may still need memory for its list, and is then shown extent by extent. */
+static void step_undo(struct service *svc, struct space *space, const struct step *s) {
+        const struct backend *b = node_backend(svc, space->node);
+        const struct memory *m;
+        uint64_t offset;
+
+        switch (s->type) {
+        case STEP_MAP: b->unmap(space->device_space, s->va, s->size); break;
+        case STEP_PROTECT: b->protect(space->device_space, s->va, s->size, s->before); break;
+        case STEP_UNMAP:
+        case STEP_CUT:
+                m = memory_of(s->mapping->backing);
+                offset = s->mapping->offset + (s->va - s->mapping->va);
+                if (device_map(svc, space, s->va, s->size, m, offset, s->before) == 0)
+                        break;
+                for (uint64_t done = 0; done < s->size;) {
+                        struct device_extent e = memory_piece(m, offset + done, s->size - done);
+
+                        b->map(space->device_space, s->va + done, &e, 1, s->before);
+                        done += e.size;
+                }
+                break;
+        }
+}
+
+struct vmap *target_vmap(const struct target *t) {
+        return t->space ? &t->space->mappings : &t->reservation->cpu;
+}
+
+/* ---- the change that a run of steps is: a = space or NULL, b = reservation or NULL, n[0] = steps, n[1] = generation
+ * before */
+
+static void steps_undo(struct tx *tx, struct change *c) {
+        struct target t = { c->a, c->b };
+        struct vmap *m = target_vmap(&t);
+        struct plan *plan = tx_plan(tx, m);
+        uint64_t mappings = m->count;
+
+        for (uint64_t i = 0; i < c->n[0]; i++) {
+                struct step s = plan->steps[plan->count - 1];
+
+                plan_revert(plan, m, 1);
+                if (t.space)
+                        step_undo(tx->svc, t.space, &s);
+        }
+        tx->svc->state.mappings_count += m->count - mappings;
+        if (t.reservation)
+                t.reservation->generation = c->n[1];
+}
+
+static void steps_commit(struct tx *tx, struct change *c) {
+        struct reservation *r = c->b;
+
+        if (r && r->shared && !tx->svc->replaying)
+                event_reservation(tx->svc, r, NULL, false);
+}
+
+static const struct change_kind steps_change = { steps_undo, steps_commit };
+
+/* Puts the planned steps in force, here and on the device, and notes the way back. */
+static int run_steps(struct tx *tx, const struct target *t, struct plan *plan) {
+        struct vmap *m = target_vmap(t);
+        uint32_t first = plan->applied, count = plan->count - first;
+        uint64_t mappings = m->count;
+        bool device = t->space && !tx->svc->replaying;
+        struct change *c;
+        int r = 0;
+
+        for (uint32_t i = first; i < plan->count; i++)
+                if (plan->steps[i].type == STEP_UNMAP)
+                        tx_doom(tx, memory_of(plan->steps[i].mapping->backing));
+        plan_apply(plan, m);
+        for (uint32_t i = first; device && i < first + count && r == 0; i++) {
+                r = step_do(tx->svc, t->space, &plan->steps[i]);
+                if (r < 0) {
+                        for (uint32_t left = first + count; left > first; left--) {
+                                struct step s = plan->steps[left - 1];
+
+                                plan_revert(plan, m, 1);
+                                if (left - 1 < i)
+                                        step_undo(tx->svc, t->space, &s);
+                        }
+                }
+        }
+        if (r < 0)
+                return r;
+        tx->svc->state.mappings_count += m->count - mappings;
+        c = tx_push(tx, &steps_change, t->space, t->reservation);
+        c->n[0] = count;
+        if (t->reservation) {
+                c->n[1] = t->reservation->generation;
+                t->reservation->generation = ++tx->svc->generation;
+        }
+        return 0;
+}
+
+int do_map(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, struct memory *m, uint64_t offset,
+           struct map_attrs attrs, bool replace, uint64_t *ret_at) {
+        struct plan *plan = tx_plan(tx, target_vmap(t));
+        int r;
+
+        if (!plan || tx_room(tx, 1) < 0)
+                return -ENOMEM;
+        r = plan_map(plan, target_vmap(t), address, size, &m->backing, offset, attrs, replace, ret_at);
+        return r == 0 ? run_steps(tx, t, plan) : r;
+}
+
+int do_unmap(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, bool must_be_full,
+             uint64_t *ret_at) {
+        struct plan *plan = tx_plan(tx, target_vmap(t));
+        int r;
+
+        if (!plan || tx_room(tx, 1) < 0)
+                return -ENOMEM;
+        r = plan_unmap(plan, target_vmap(t), address, size, must_be_full, ret_at);
+        return r == 0 ? run_steps(tx, t, plan) : r;
+}
+
+int do_protect(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, struct map_attrs attrs,
+               unsigned which, uint64_t *ret_at) {
+        struct plan *plan = tx_plan(tx, target_vmap(t));
+        int r;
+
+        if (!plan || tx_room(tx, 1) < 0)
+                return -ENOMEM;
+        r = plan_protect(plan, target_vmap(t), address, size, attrs, which, ret_at);
+        return r == 0 ? run_steps(tx, t, plan) : r;
+}
+
+/* ---- sparse: a = space, b = reservation, n = address, size, value before ------------------------------------- */
+
+struct sparse_spare {
+        struct imap_spare undo;
+        struct target target;
+};
+
+static void sparse_set(struct service *svc, const struct target *t, struct imap_spare *spare, uint64_t address,
+                       uint64_t size, uint64_t value) {
+        struct imap *m = t->space ? &t->space->sparse : t->reservation->sparse;
+
+        imap_set_with(m, spare, address, address + size, value);
+        if (t->space)
+                node_backend(svc, t->space->node)
+                        ->sparse(t->space->device_space, address, size, (enum sparse_writes)value);
+}
+
+static void sparse_undo(struct tx *tx, struct change *c) {
+        struct sparse_spare *s = c->a;
+
+        sparse_set(tx->svc, &s->target, &s->undo, c->n[0], c->n[1], c->n[2]);
+        imap_spare_put(&s->undo);
+        alloc_free(s);
+}
+
+static void sparse_commit(struct tx *tx, struct change *c) {
+        struct sparse_spare *s = c->a;
+
+        imap_spare_put(&s->undo);
+        alloc_free(s);
+}
+
+static const struct change_kind sparse_change = { sparse_undo, sparse_commit };
+
+int do_sparse(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, uint64_t from, uint64_t to) {
+        struct imap_spare spare = { 0 };
+        struct sparse_spare *s = NULL;
+        struct change *c;
+        int r = -ENOMEM;
+
+        if (t->reservation && !t->reservation->sparse) {
+                t->reservation->sparse = alloc_zero(sizeof(*t->reservation->sparse));
+                if (!t->reservation->sparse)
+                        return -ENOMEM;
+                imap_init(t->reservation->sparse);
+        }
+        if (tx_room(tx, 1) == 0 && imap_spare_get(&spare) == 0 && (s = alloc_zero(sizeof(*s))) &&
+            imap_spare_get(&s->undo) == 0)
+                r = 0;
+        if (r == 0 && t->space && !tx->svc->replaying)
+                r = node_backend(tx->svc, t->space->node)
+                            ->sparse(t->space->device_space, address, size, (enum sparse_writes)to);
+        if (r == 0) {
+                imap_set_with(t->space ? &t->space->sparse : t->reservation->sparse, &spare, address, address + size,
+                              to);
+                s->target = *t;
+                c = tx_push(tx, &sparse_change, s, NULL);
+                c->n[0] = address;
+                c->n[1] = size;
+                c->n[2] = from;
+                s = NULL;
+        }
+        if (s)
+                imap_spare_put(&s->undo);
+        alloc_free(s);
+        imap_spare_put(&spare);
+        return r;
+}
+
+int space_fill(struct service *svc, struct space *s) {
+        int r = 0;
+
+        for (struct mapping *e = vmap_first_from(&s->mappings, 0); e && r == 0; e = vmap_next(e))
+                r = device_map(svc, s, e->va, e->size, memory_of(e->backing), e->offset, e->attrs);
+        for (struct imap_entry *e = imap_first_from(&s->sparse, 0); e && r == 0; e = imap_next(e))
+                r = node_backend(svc, s->node)
+                            ->sparse(s->device_space, e->start, e->end - e->start, (enum sparse_writes)e->value);
+        return r;
+}

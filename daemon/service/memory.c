@@ -1,0 +1,403 @@
+#include "service/internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "backend/memfile.h"
+#include "base/alloc.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/session.h"
+
+/*
+ * Where memory lies and how its pages come and go.
+ *
+ *      soft node    the node's pool, by extents, scattered where it is fragmented
+ *      host node    plain: an arena of 1 GiB that the session's objects share; larger or shareable: a file of its own
+ *
+ * Charge and extents are given back at once, the pages in the lane of the node. Whoever gets those extents next commits
+ * in the same lane, behind it, so he finds zeros, and nobody is refused for pages that are on their way back.
+ */
+#define ARENA_SIZE   (1ull << 30)
+#define INLINE_PAGES (256ull << 10) /* up to here the loop does it itself */
+
+struct release {
+        struct job job;
+        struct service *svc;
+        struct memory *memory; /* NULL: the whole file goes */
+        struct file *file;     /* goes with it, or NULL */
+        struct memfile *memfile;
+        uint64_t size;
+};
+
+uint32_t memory_slot(const struct memory *m) {
+        return memfile_slot(m->file->memfile);
+}
+
+struct device_extent memory_piece(const struct memory *m, uint64_t offset, uint64_t size) {
+        const struct va_extent *e;
+        uint64_t at = 0;
+
+        for (uint32_t i = 0; (e = memory_extent(m, i)); at += e->size, i++) {
+                uint64_t skip = offset - at, left = e->size - skip;
+
+                if (offset < at + e->size)
+                        return (struct device_extent){ memory_slot(m), e->start - FILE_BASE + skip,
+                                                       left < size ? left : size };
+        }
+        return (struct device_extent){ 0 };
+}
+
+static void release_run(struct job *job);
+static void release_done(struct job *job);
+
+static struct release *release_new(struct service *svc, uint32_t node) {
+        struct release *r = alloc_zero(sizeof(*r));
+
+        if (!r)
+                return NULL;
+        r->svc = svc;
+        r->job = (struct job){ .lane = node, .run = release_run, .done = release_done };
+        list_init(&r->job.link);
+        return r;
+}
+
+/* ---- files --------------------------------------------------------------------------------------------------- */
+
+static void memfile_name(char *name, size_t size, enum file_kind kind, uint64_t id) {
+        snprintf(name, size, "svmd-%s-%" PRIu64,
+                 kind == FILE_POOL    ? "pool"
+                 : kind == FILE_ARENA ? "arena"
+                                      : "memory",
+                 id);
+}
+
+/* The file behind it: the one that the keeper held, or a new one, which the keeper gets. */
+int file_adopt(struct service *svc, struct file *f) {
+        unsigned keep = f->kind == FILE_POOL ? KEEP_POOL : KEEP_FILE;
+        uint64_t key = KEEP_KEY(keep, f->object.id), size = f->slots.end - f->slots.start;
+        int numa = node_desc(svc, f->node)->numa, fd = kept_take(svc, key), r;
+        struct memfile *memfile;
+        char name[64];
+
+        if (fd >= 0) {
+                r = memfile_adopt(&memfile, fd, size, numa, f->kind == FILE_POOL);
+                if (r < 0)
+                        close(fd);
+        } else {
+                memfile_name(name, sizeof(name), f->kind, f->object.id);
+                r = svc->starting && f->kind != FILE_POOL
+                            ? -ENODATA
+                            : memfile_new(&memfile, name, size, numa, f->kind == FILE_POOL);
+                if (r == 0) {
+                        r = svc->hooks.keep(svc->hooks.userdata, key, memfile_fd(memfile));
+                        if (r < 0)
+                                memfile_free(memfile);
+                }
+        }
+        if (r == 0)
+                f->memfile = memfile;
+        return r;
+}
+
+static void file_link(struct service *svc, struct file *f, struct session *s) {
+        f->session = s;
+        if (f->kind == FILE_ARENA)
+                list_push_back(&s->files, &f->by_session);
+        ids_add(&svc->state.ids, &f->object);
+}
+
+static int file_make(struct service *svc, uint32_t node, enum file_kind kind, uint64_t size, struct session *s,
+                     struct file **ret) {
+        struct file *f = file_new(state_take_id(&svc->state), kind, node, size);
+        int r = f && ids_reserve(&svc->state.ids, 1) == 0 ? 0 : -ENOMEM;
+
+        if (r == 0 && kind == FILE_ARENA && !(f->release = release_new(svc, node)))
+                r = -ENOMEM;
+        if (r == 0)
+                r = file_adopt(svc, f);
+        if (r < 0) {
+                if (f)
+                        alloc_free(f->release);
+                file_free(f);
+                return r;
+        }
+        file_link(svc, f, s);
+        *ret = f;
+        return 0;
+}
+
+/* As the journal says; its memfile comes at the end of the replay, by file_adopt(). */
+int file_restore(struct service *svc, uint64_t id, enum file_kind kind, uint32_t node, uint64_t size,
+                 struct session *s) {
+        struct file *f = file_new(id, kind, node, size);
+        int r = f && ids_reserve(&svc->state.ids, 1) == 0 ? 0 : -ENOMEM;
+
+        if (r == 0 && kind == FILE_ARENA && !(s && (f->release = release_new(svc, node))))
+                r = -EBADMSG;
+        if (r < 0) {
+                file_free(f);
+                return r;
+        }
+        f->journaled = true;
+        file_link(svc, f, s);
+        return 0;
+}
+
+int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct session *s, uint32_t node,
+                   uint64_t size, bool shareable, struct file *f, const uint64_t (*extents)[2], uint32_t count) {
+        struct account *account = s ? session_account(&svc->state, s, node) : &p->accounts[node]; /* */
+        struct memory *m = account && ids_reserve(&svc->state.ids, 1) == 0 ? memory_new(id, p, node, size) : NULL;
+
+        if (!m)
+                return -ENOMEM;
+        m->shareable = shareable;
+        m->release = release_new(svc, node);
+        /* Limits may be lower than they were; what is there stays. */
+        if (!m->release || memory_take_extents_at(m, f, extents, count) < 0) {
+                alloc_free(m->release);
+                memory_release(m);
+                memory_free(m);
+                return -EINVAL;
+        }
+        charge_force(&m->charge, account, size);
+        holding_init(&m->creator, m, s, RIGHT_READ | RIGHT_WRITE);
+        memory_link(&svc->state, m);
+        if (s)
+                holding_link(&m->creator);
+        return 0;
+}
+
+/* ---- giving back ----------------------------------------------------------------------------------------------- */
+
+static void punch_extents(const struct memory *m, struct memfile *memfile) {
+        const struct va_extent *e;
+
+        for (uint32_t i = 0; (e = memory_extent(m, i)); i++)
+                memfile_punch(memfile, e->start - FILE_BASE, e->size);
+}
+
+static void release_run(struct job *job) {
+        struct release *r = container_of(job, struct release, job);
+
+        if (r->memory)
+                punch_extents(r->memory, r->memfile);
+        else
+                memfile_punch(r->memfile, 0, r->size);
+}
+
+static void release_done(struct job *job) {
+        struct release *r = container_of(job, struct release, job);
+
+        if (r->file) {
+                if (!r->svc->replaying)
+                        r->svc->hooks.unkeep(r->svc->hooks.userdata, KEEP_KEY(KEEP_FILE, r->file->object.id));
+                memfile_free(r->memfile);
+                file_free(r->file);
+        }
+        if (r->memory)
+                memory_free(r->memory);
+        alloc_free(r);
+}
+
+static void release_start(struct service *svc, struct release *r, uint64_t bytes) {
+        if (bytes <= INLINE_PAGES && jobs_lane_idle(svc->jobs, r->job.lane)) {
+                release_run(&r->job);
+                release_done(&r->job);
+                return;
+        }
+        jobs_submit(svc->jobs, &r->job);
+}
+
+void memory_discard(struct service *svc, struct memory *m, bool committed) {
+        struct release *r = m->release;
+        struct file *f = m->file;
+        uint64_t bytes = committed && !svc->replaying ? m->size : 0;
+
+        r->memory = m;
+        r->memfile = f->memfile;
+        if (f->kind == FILE_OWN) {
+                ids_remove(&svc->state.ids, &f->object);
+                r->file = f;
+        }
+        /* An ending session's arenas go as a whole, right behind this. */
+        if (f->kind == FILE_ARENA && f->session->ending)
+                bytes = 0;
+        memory_release(m);
+        if (bytes == 0) {
+                release_done(&r->job);
+                return;
+        }
+        release_start(svc, r, bytes);
+}
+
+void memory_destroy(struct service *svc, struct memory *m) {
+        list_remove(&m->by_doomed);
+        memory_unlink(&svc->state, m);
+        memory_discard(svc, m, true);
+}
+
+/* What this needs was taken when the arena was made. */
+void file_end(struct service *svc, struct file *f) {
+        struct release *r = f->release;
+
+        r->file = f;
+        r->memfile = f->memfile;
+        list_remove(&f->by_session);
+        ids_remove(&svc->state.ids, &f->object);
+        if (svc->replaying) {
+                release_done(&r->job);
+                return;
+        }
+        r->size = memfile_size(f->memfile);
+        release_start(svc, r, memfile_bytes(f->memfile));
+}
+
+void holding_end(struct service *svc, struct holding *h) {
+        struct memory *m = h->memory;
+
+        holding_unlink(h);
+        if (m->charge.account == (h->session->accounts ? &h->session->accounts[m->node] : NULL) && h == &m->creator)
+                charge_lift(&m->charge, &m->partition->accounts[m->node]);
+        if (h != &m->creator)
+                alloc_free(h);
+        if (memory_unused(m))
+                memory_destroy(svc, m);
+}
+
+/* ---- making ----------------------------------------------------------------------------------------------------- */
+
+static struct file *arena_with_room(struct session *s, uint32_t node, uint64_t size) {
+        list_for_each (l, &s->files) {
+                struct file *f = container_of(l, struct file, by_session);
+
+                if (f->node == node && va_largest_gap(&f->slots) >= size)
+                        return f;
+        }
+        return NULL;
+}
+
+static int file_for(struct service *svc, struct session *s, uint32_t node, uint64_t size, bool shareable,
+                    struct file **ret) {
+        struct file *f;
+
+        if (node_desc(svc, node)->kind == NODE_SOFT) {
+                *ret = svc->state.nodes[node].pool;
+                return 0;
+        }
+        if (shareable || size > ARENA_SIZE)
+                return file_make(svc, node, FILE_OWN, size, s, ret);
+        f = arena_with_room(s, node, size);
+        if (!f)
+                return file_make(svc, node, FILE_ARENA, ARENA_SIZE, s, ret);
+        *ret = f;
+        return 0;
+}
+
+static void human(char *out, size_t size, uint64_t bytes) {
+        static const char units[] = "KMGTP";
+        double v = (double)bytes / 1024;
+        unsigned u = 0;
+
+        while (v >= 1024 && u < 4) {
+                v /= 1024;
+                u++;
+        }
+        snprintf(out, size, "%.4g %ciB", v, units[u]);
+}
+
+static unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size,
+                         const struct account *over, char *why, size_t why_size) {
+        const char *name = node_desc(svc, node)->name, *p = s->partition->name->text;
+        char asked[24], used[24], max[24];
+
+        human(asked, sizeof(asked), size);
+        human(used, sizeof(used), over->used);
+        human(max, sizeof(max), over->max);
+        if (over == &svc->state.nodes[node].account) {
+                snprintf(why, why_size, "%s is full: %s asked, %s of %s used; free memory there or use another node",
+                         name, asked, used, max);
+                return SVMD_STATUS_NO_ROOM;
+        }
+        snprintf(
+                why, why_size,
+                "partition %s may have %s on %s and has %s, so %s more is too much; free memory or ask for a higher limit "
+                "(svmd-ctl partition set %s --limit %s=SIZE)",
+                p, max, name, used, asked, p, name);
+        return SVMD_STATUS_LIMIT;
+}
+
+static unsigned say_errno(int r, const char *name, char *why, size_t why_size) {
+        if (r == MEMORY_E_FULL) {
+                snprintf(why, why_size, "%s has no room for it", name);
+                return SVMD_STATUS_NO_ROOM;
+        }
+        if (r == -EMFILE || r == -ENFILE || r == -EXFULL) {
+                snprintf(why, why_size,
+                         "svmd has no file descriptor left for memory of its own on %s; use memory that is not "
+                         "shareable, or fewer and larger objects",
+                         name);
+                return SVMD_STATUS_QUOTA;
+        }
+        snprintf(why, why_size, "the machine has no memory left for it on %s", name);
+        return SVMD_STATUS_NO_MEMORY;
+}
+
+unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, bool shareable,
+                     struct memory **ret, char *why, size_t why_size) {
+        struct account *account = session_account(&svc->state, s, node), *over;
+        struct memory *m;
+        struct file *f;
+        int r = -ENOMEM;
+
+        m = account ? memory_new(state_take_id(&svc->state), s->partition, node, size) : NULL;
+        if (!m)
+                return say_errno(-ENOMEM, node_desc(svc, node)->name, why, why_size);
+        m->shareable = shareable;
+        m->release = release_new(svc, node);
+        if (charge_take(&m->charge, account, size, &over) != 0) {
+                alloc_free(m->release);
+                memory_release(m);
+                memory_free(m);
+                return say_over(svc, s, node, size, over, why, why_size);
+        }
+        if (m->release)
+                r = file_for(svc, s, node, size, shareable, &f);
+        if (r == 0) {
+                r = memory_take_extents(m, f, f->kind == FILE_POOL);
+                if (r != 0 && f->kind == FILE_OWN) {
+                        ids_remove(&svc->state.ids, &f->object);
+                        svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_FILE, f->object.id));
+                        memfile_free(f->memfile);
+                        file_free(f);
+                }
+        }
+        if (r != 0) {
+                alloc_free(m->release);
+                memory_release(m);
+                memory_free(m);
+                return say_errno(r, node_desc(svc, node)->name, why, why_size);
+        }
+        *ret = m;
+        return SVMD_STATUS_OK;
+}
+
+int memory_commit_pages(struct memory *m) {
+        const struct va_extent *e;
+        int r;
+
+        for (uint32_t i = 0; (e = memory_extent(m, i)); i++) {
+                r = memfile_commit(m->file->memfile, e->start - FILE_BASE, e->size);
+                if (r < 0) {
+                        while (i-- > 0)
+                                memfile_punch(m->file->memfile, memory_extent(m, i)->start - FILE_BASE,
+                                              memory_extent(m, i)->size);
+                        return r;
+                }
+        }
+        return 0;
+}

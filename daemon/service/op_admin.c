@@ -1,0 +1,376 @@
+#include "service/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/session.h"
+#include "service/lookup.h"
+#include "service/store_job.h"
+
+/* Administration that changes things: partitions and their limits, and ending sessions. */
+
+/* ---- jobs of the store
+ * -------------------------------------------------------------------------------------------------- */
+
+struct store_job {
+        struct job job;
+        struct service *svc;
+        struct request *request;
+        struct store_partition *row; /* to write, or NULL */
+        char remove[64];
+        int result;
+        char why[256];
+};
+
+static void store_run(struct job *job) {
+        struct store_job *j = container_of(job, struct store_job, job);
+
+        if (j->row)
+                j->result = store_put(j->svc->store, j->row, j->why, sizeof(j->why));
+        else
+                j->result = store_remove(j->svc->store, j->remove, j->why, sizeof(j->why));
+}
+
+static void store_done(struct job *job) {
+        struct store_job *j = container_of(job, struct store_job, job);
+        struct request *r = j->request;
+        struct service *svc = j->svc;
+
+        r->jobs--;
+        r->store_done = true;
+        r->store_result = j->result;
+        snprintf(r->store_why, sizeof(r->store_why), "%s", j->why);
+        partition_row_free(j->row);
+        alloc_free(j);
+        request_continue(svc, r);
+        requests_wake(svc);
+}
+
+int store_write(struct call *c, struct store_partition *row, const char *remove) {
+        struct store_job *j = alloc_zero(sizeof(*j));
+
+        if (!j) {
+                partition_row_free(row);
+                return -ENOMEM;
+        }
+        j->svc = c->svc;
+        j->request = c->request;
+        j->row = row;
+        if (remove)
+                snprintf(j->remove, sizeof(j->remove), "%s", remove);
+        j->job = (struct job){ .lane = c->svc->store_lane, .run = store_run, .done = store_done };
+        list_init(&j->job.link);
+        c->request->jobs++;
+        jobs_submit(c->svc->jobs, &j->job);
+        return OP_LATER;
+}
+
+/* ---- partition create
+ * ------------------------------------------------------------------------------------------------------ */
+
+static int refuse_partition(struct call *c, int r, const struct partition_args *args) {
+        switch (r) {
+        case PARTITION_E_NAME: return refuse(c, SVMD_STATUS_TAKEN, "there is a partition named %s already", args->name);
+        case PARTITION_E_FULL:
+                return refuse(c, SVMD_STATUS_NO_VA,
+                              "domain %s has no free run of %" PRIu64
+                              " GiB left in that window; delete partitions, make it smaller, or "
+                              "use another domain",
+                              args->domain, args->size >> 30);
+        case PARTITION_E_OVERLAP: return refuse(c, SVMD_STATUS_TAKEN, "its addresses are taken");
+        default: return r;
+        }
+}
+
+/* While the store writes it, the partition has its name and slice, and nobody can attach to it. */
+int make_partition(struct call *c, const struct partition_args *args, bool defaults) {
+        struct store_partition *row;
+        struct partition *p;
+        int r = partition_new(&p, &c->svc->state, args);
+
+        if (r != 0)
+                return refuse_partition(c, r, args);
+        if (defaults)
+                partition_default_limits(c->svc, p);
+        if (c->op->op_case == SVMD__V1__OP__OP_PARTITION_CREATE)
+                for (size_t i = 0; i < c->op->partition_create->n_limits; i++)
+                        partition_set_limit(c->svc, p, c->op->partition_create->limits[i]->node,
+                                            c->op->partition_create->limits[i]->max);
+        if (c->request->mode == SVMD__V1__MODE__DRY_RUN) {
+                c->result->address = p->slice.start;
+                c->result->size = p->slice.size;
+                partition_free(&c->svc->state, p);
+                return 0;
+        }
+        row = partition_row(c->svc, p);
+        if (!row) {
+                partition_free(&c->svc->state, p);
+                return -ENOMEM;
+        }
+        partition_link(&c->svc->state, p);
+        c->request->made = p;
+        r = store_write(c, row, NULL);
+        if (r < 0) {
+                c->request->made = NULL;
+                partition_free(&c->svc->state, p);
+        }
+        return r;
+}
+
+/* The store has answered: the partition comes up, or goes again. Its session may have ended meanwhile. */
+void request_settle(struct service *svc, struct request *r) {
+        struct partition *p = r->made;
+        int up;
+
+        if (!p || r->jobs > 0)
+                return;
+        r->made = NULL;
+        if (r->store_result < 0) {
+                partition_free(&svc->state, p);
+                return;
+        }
+        p->ready = true;
+        up = svc->hooks.partition_up(svc->hooks.userdata, p);
+        if (up < 0)
+                log_warning("partition %s has no socket of its own: %s; containers cannot be given it", p->name->text,
+                            strerror(-up));
+        log_info("partition %s: created at 0x%" PRIx64 ", %" PRIu64 " GiB, for uid %u", p->name->text, p->slice.start,
+                 p->slice.size >> 30, p->name->uid);
+        event_monitor(svc, "partition-new", NULL, p->name->text, "%" PRIu64 " GiB at 0x%" PRIx64, p->slice.size >> 30,
+                      p->slice.start);
+}
+
+static int check_limits(struct call *c, Svmd__V1__NodeLimit **limits, size_t count) {
+        for (size_t i = 0; i < count; i++) {
+                int r = find_node(c, limits[i]->node);
+
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+int op_partition_create(struct call *c) {
+        const Svmd__V1__PartitionCreate *m = c->op->partition_create;
+        struct partition_args args = {
+                .name = m->name,
+                .domain = m->domain[0] ? m->domain : "default",
+                .window = m->window,
+                .size = m->size ? m->size : c->svc->options.default_partition_size,
+                .uid = m->uid,
+                .gid = m->gid,
+                .mode = m->mode ? m->mode : 0600,
+        };
+        struct partition *p;
+        int r;
+
+        if (c->request->store_done) {
+                p = partition_find(&c->svc->state, m->name);
+                if (c->request->store_result < 0 || !p)
+                        return refuse(c, SVMD_STATUS_STORE, "partition %s was not created: %s", m->name,
+                                      c->request->store_why);
+                c->result->address = p->slice.start;
+                c->result->size = p->slice.size;
+                return 0;
+        }
+        if (!name_ok(m->name) || !name_ok(args.domain))
+                return refuse(c, SVMD_STATUS_NAME,
+                              "a name is 1 to 63 letters, digits and . _ : - and begins with a letter or digit");
+        if (args.size % SVMD_PARTITION_UNIT)
+                return refuse(c, SVMD_STATUS_SIZE,
+                              "a partition's size is a multiple of 4 GiB, which %" PRIu64 " is not", args.size);
+        if (args.window > SVMD__V1__WINDOW__LOW)
+                return refuse(c, SVMD_STATUS_INVALID, "the window is PRIMARY or LOW, not %u", args.window);
+        if (args.mode > 0777)
+                return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", args.mode);
+        r = check_limits(c, m->limits, m->n_limits);
+        return r ? r : make_partition(c, &args, false);
+}
+
+/* ---- partition set
+ * ----------------------------------------------------------------------------------------------------------- */
+
+static int find_partition(struct call *c, const char *name, struct partition **ret) {
+        struct partition *p = partition_find(&c->svc->state, name);
+
+        if (!p || !p->ready || p->ending)
+                return refuse(c, SVMD_STATUS_NO_SUCH, "there is no partition %s", name);
+        *ret = p;
+        return 0;
+}
+
+static void apply_to_row(struct call *c, struct store_partition *row) {
+        const Svmd__V1__PartitionSet *m = c->op->partition_set;
+
+        if (m->set_owner) {
+                row->uid = m->uid;
+                row->gid = m->gid;
+        }
+        if (m->set_mode)
+                row->mode = m->mode;
+        for (size_t i = 0; i < m->n_limits; i++) {
+                const char *node = node_desc(c->svc, m->limits[i]->node)->name;
+                uint32_t k = 0;
+
+                while (k < row->limits_count && strcmp(row->limits[k].node, node) != 0)
+                        k++;
+                if (m->limits[i]->max == ACCOUNT_NO_LIMIT) {
+                        if (k < row->limits_count)
+                                row->limits[k] = row->limits[--row->limits_count];
+                        continue;
+                }
+                if (k == row->limits_count)
+                        strcpy(row->limits[row->limits_count++].node, node);
+                row->limits[k].max = m->limits[i]->max;
+        }
+}
+
+static void apply_to_partition(struct call *c, struct partition *p) {
+        const Svmd__V1__PartitionSet *m = c->op->partition_set;
+
+        if (m->set_owner) {
+                p->name->uid = m->uid;
+                p->name->gid = m->gid;
+        }
+        if (m->set_mode)
+                p->name->mode = m->mode;
+        for (size_t i = 0; i < m->n_limits; i++)
+                partition_set_limit(c->svc, p, m->limits[i]->node, m->limits[i]->max);
+        log_info("partition %s: changed by pid %u (uid %u)", p->name->text, c->session->pid, c->session->who.uid);
+        event_monitor(c->svc, "partition-set", c->session, p->name->text, "limits or rights changed by uid %u",
+                      c->session->who.uid);
+}
+
+int op_partition_set(struct call *c) {
+        const Svmd__V1__PartitionSet *m = c->op->partition_set;
+        struct store_partition *row;
+        struct partition *p;
+        int r = find_partition(c, m->name, &p);
+
+        if (r != 0)
+                return r;
+        if (c->request->store_done) {
+                if (c->request->store_result < 0)
+                        return refuse(c, SVMD_STATUS_STORE, "partition %s was not changed: %s", m->name,
+                                      c->request->store_why);
+                apply_to_partition(c, p);
+                return 0;
+        }
+        if (m->set_mode && m->mode > 0777)
+                return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", m->mode);
+        r = check_limits(c, m->limits, m->n_limits);
+        if (r != 0 || c->request->mode == SVMD__V1__MODE__DRY_RUN)
+                return r;
+        row = partition_row(c->svc, p);
+        if (!row)
+                return -ENOMEM;
+        apply_to_row(c, row);
+        return store_write(c, row, NULL);
+}
+
+/* ---- partition delete
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Those attached to it, and those that came through its socket and have not attached. */
+static void kick_sessions(struct service *svc, struct partition *p, const char *why) {
+        list_for_each_safe (l, &svc->state.sessions) {
+                struct session *s = container_of(l, struct session, by_state);
+
+                if (s->partition == p || s->door == p)
+                        service_session_kick(svc, s, SVMD_STATUS_GONE, why);
+        }
+}
+
+/* Memory of this partition that a session of another one imported. */
+static bool memories_held_elsewhere(struct service *svc, const struct partition *p) {
+        list_for_each (l, &svc->state.sessions) {
+                struct session *s = container_of(l, struct session, by_state);
+
+                if (s->partition == p)
+                        continue;
+                list_for_each (k, &s->holdings) {
+                        if (container_of(k, struct holding, by_session)->memory->partition == p)
+                                return true;
+                }
+        }
+        return false;
+}
+
+static int delete_finish(struct call *c, struct partition *p) {
+        char name[64];
+
+        if (c->request->store_result < 0) {
+                p->ending = false;
+                return refuse(c, SVMD_STATUS_STORE, "partition %s was not deleted: %s", p->name->text,
+                              c->request->store_why);
+        }
+        if (p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0) {
+                /* A session of it waits for a job and goes with it; memory that others imported goes with them. */
+                c->request->again = true;
+                return OP_LATER;
+        }
+        strcpy(name, p->name->text);
+        log_info("partition %s: deleted by pid %u (uid %u)", name, c->session->pid, c->session->who.uid);
+        partition_take_down(c->svc, p);
+        event_monitor(c->svc, "partition-gone", c->session, name, "deleted by uid %u", c->session->who.uid);
+        return 0;
+}
+
+int op_partition_delete(struct call *c) {
+        const Svmd__V1__PartitionDelete *m = c->op->partition_delete;
+        struct partition *p = partition_find(&c->svc->state, m->name);
+        int r;
+
+        if (c->request->store_done && p)
+                return delete_finish(c, p);
+        r = find_partition(c, m->name, &p);
+        if (r != 0)
+                return r;
+        if (c->session->partition == p || c->session->door == p)
+                return refuse(c, SVMD_STATUS_INVALID, "the session that asks is attached to partition %s", m->name);
+        c->result->value = p->sessions_count;
+        if (p->sessions_count > 0 && !m->end_sessions)
+                return refuse(c, SVMD_STATUS_BUSY,
+                              "partition %s has %" PRIu64 " sessions; end them, or delete with end_sessions "
+                              "(svmd-ctl partition delete %s --end-sessions)",
+                              m->name, p->sessions_count, m->name);
+        if (memories_held_elsewhere(c->svc, p))
+                return refuse(c, SVMD_STATUS_BUSY,
+                              "memory of partition %s was imported by another partition and is still held there; "
+                              "end that session first (svmd-ctl session list)",
+                              m->name);
+        if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
+                return 0;
+        p->ending = true;
+        kick_sessions(c->svc, p, "an administrator deleted the partition");
+        return store_write(c, NULL, m->name);
+}
+
+/* ---- sessions
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
+
+int op_session_kill(struct call *c) {
+        uint64_t id = c->op->session_kill->session;
+        struct object *o = ids_find(&c->svc->state.ids, id);
+        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+
+        if (!s || s->ending)
+                return refuse(c, SVMD_STATUS_NO_SUCH,
+                              "there is no session %" PRIu64 ", or no longer; see svmd-ctl session list", id);
+        if (s == c->session)
+                return refuse(c, SVMD_STATUS_INVALID, "session %" PRIu64 " is the one that asks", id);
+        if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
+                return 0;
+        log_info("session %" PRIu64 " (pid %u): ended by pid %u (uid %u)", id, s->pid, c->session->pid,
+                 c->session->who.uid);
+        service_session_kick(c->svc, s, SVMD_STATUS_GONE, "an administrator ended the session");
+        return 0;
+}

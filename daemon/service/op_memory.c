@@ -1,0 +1,533 @@
+#include "service/internal.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "backend/memfile.h"
+#include "base/alloc.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "service/effects.h"
+#include "service/lookup.h"
+
+/*
+ * Memory: create, release, hand on, and the file behind it.
+ *
+ * A token is a sealed memfd that holds the memory's number and 32 random bytes. Whoever can read it could have been
+ * handed it; it is not the memory itself, so it costs svmd no descriptor, and memory that no CPU can map passes in the
+ * same way.
+ */
+
+/* ---- staging: pages of large memory are taken by a job, before the request runs -------------------------------------
+ */
+
+struct staged {
+        struct job job;
+        struct service *svc;
+        struct request *request;
+        struct memory *memory;
+        int result;
+};
+
+static void stage_run(struct job *job) {
+        struct staged *st = container_of(job, struct staged, job);
+
+        st->result = memory_commit_pages(st->memory);
+}
+
+static void stage_done(struct job *job) {
+        struct staged *st = container_of(job, struct staged, job);
+
+        st->request->jobs--;
+        request_continue(st->svc, st->request);
+}
+
+/* What is refused here is tried again when the request runs, and refused there with words. */
+static void stage_one(struct service *svc, struct request *r, struct staged *st, const Svmd__V1__MemCreate *m) {
+        struct session *s = r->session;
+        char why[16];
+
+        if (m->node >= svc->options.machine->count || m->size % SVMD_PAGE ||
+            m->size % node_backend(svc, m->node)->granularity)
+                return;
+        if (m->size > svc->options.machine->nodes[m->node].capacity)
+                return;
+        if (memory_make(svc, s, m->node, m->size, m->flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE, &st->memory, why,
+                        sizeof(why)))
+                return;
+        st->svc = svc;
+        st->request = r;
+        st->job = (struct job){ .lane = m->node, .run = stage_run, .done = stage_done };
+        list_init(&st->job.link);
+        r->jobs++;
+        jobs_submit(svc->jobs, &st->job);
+}
+
+uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m) {
+        if (m->mode == SVMD__V1__MODE__DRY_RUN || !r->session->partition)
+                return 0;
+        r->staged = alloc_array(m->n_ops, sizeof(*r->staged));
+        if (!r->staged)
+                return 0;
+        for (size_t i = 0; i < m->n_ops; i++)
+                if (m->ops[i]->op_case == SVMD__V1__OP__OP_MEM_CREATE && m->ops[i]->mem_create->size > STAGE_ABOVE)
+                        stage_one(svc, r, &r->staged[i], m->ops[i]->mem_create);
+        return r->jobs;
+}
+
+void staged_free(struct service *svc, struct request *r) {
+        for (uint32_t i = 0; r->staged && i < r->ops; i++)
+                if (r->staged[i].memory)
+                        memory_discard(svc, r->staged[i].memory, r->staged[i].result == 0);
+        alloc_free(r->staged);
+        r->staged = NULL;
+}
+
+/* ---- create
+ * ----------------------------------------------------------------------------------------------------------- */
+
+static void create_undo(struct tx *tx, struct change *c) {
+        struct memory *m = c->a;
+
+        holding_unlink(&m->creator);
+        memory_unlink(&tx->svc->state, m);
+        memory_discard(tx->svc, m, c->n[0]);
+}
+
+static const struct change_kind create_change = { create_undo, NULL };
+
+static void file_undo(struct tx *tx, struct change *c) {
+        struct file *f = c->a;
+
+        f->journaled = false;
+}
+
+static const struct change_kind file_change = { file_undo, NULL };
+
+void effect_file(struct tx *tx, const struct file *f) {
+        struct effect_file e = {
+                .id = f->object.id,
+                .session = f->kind == FILE_ARENA ? f->session->object.id : 0,
+                .size = f->slots.end - f->slots.start,
+                .kind = f->kind,
+                .node = f->node,
+        };
+
+        tx_effect(tx, EFFECT_FILE, &e, sizeof(e));
+}
+
+size_t effect_memory_size(const struct memory *m) {
+        return sizeof(struct effect_memory) + (m->more_count + 1) * 16ul;
+}
+
+void effect_memory_fill(const struct memory *m, void *bytes) {
+        struct effect_memory e = {
+                .id = m->object.id,
+                .session = m->creator.session ? m->creator.session->object.id : 0,
+                .file = m->file->kind == FILE_POOL ? 0 : m->file->object.id,
+                .size = m->size,
+                .node = m->node,
+                .shareable = m->shareable,
+                .extents = m->more_count + 1,
+        };
+        uint64_t *extents = (uint64_t *)((char *)bytes + sizeof(e));
+
+        strcpy(e.partition, m->partition->name->text);
+        memcpy(bytes, &e, sizeof(e));
+        for (uint32_t i = 0; i <= m->more_count; i++) {
+                extents[2 * i] = memory_extent(m, i)->start;
+                extents[2 * i + 1] = memory_extent(m, i)->size;
+        }
+}
+
+static int check_create(struct call *c, const Svmd__V1__MemCreate *m) {
+        const struct backend *b;
+        int r = find_node(c, m->node);
+
+        if (r != 0)
+                return r;
+        b = node_backend(c->svc, m->node);
+        if (m->size == 0 || m->size % b->granularity)
+                return refuse(c, SVMD_STATUS_SIZE,
+                              "size %" PRIu64 " is not a multiple of %" PRIu64 " above 0, as %s nodes want it", m->size,
+                              b->granularity, b->name);
+        if (m->flags & ~(uint32_t)SVMD__V1__MEM_FLAG__MEM_SHAREABLE)
+                return refuse(c, SVMD_STATUS_INVALID, "svmd knows no memory flag 0x%x", m->flags);
+        if (m->size > node_desc(c->svc, m->node)->capacity)
+                return refuse(c, SVMD_STATUS_NO_ROOM,
+                              "%s has %" PRIu64 " bytes in all; use a smaller size or another node",
+                              node_desc(c->svc, m->node)->name, node_desc(c->svc, m->node)->capacity);
+        return check_quota(c, 1);
+}
+
+/* What a job has prepared, or the same made here and now. Code 0, or refused. */
+static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memory **ret, bool *ret_committed) {
+        struct staged *st = c->request->staged ? &c->request->staged[c->index] : NULL;
+        bool dry = c->request->mode == SVMD__V1__MODE__DRY_RUN;
+        char why[320];
+        unsigned code;
+        int r;
+
+        if (st && st->memory && st->result == 0) {
+                *ret = st->memory;
+                *ret_committed = true;
+                st->memory = NULL;
+                return 0;
+        }
+        if (st && st->memory)
+                return refuse_errno(c, st->result == -ENOSPC ? -ENOMEM : st->result, "the pages of this memory");
+        code = memory_make(c->svc, c->session, m->node, m->size, m->flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE, ret, why,
+                           sizeof(why));
+        if (code)
+                return refuse(c, code, "%s", why);
+        *ret_committed = !dry;
+        if (dry)
+                return 0;
+        if (!jobs_lane_idle(c->svc->jobs, m->node))
+                jobs_wait_lane(c->svc->jobs, m->node);
+        r = memory_commit_pages(*ret);
+        if (r == 0)
+                return 0;
+        memory_discard(c->svc, *ret, false);
+        return refuse_errno(c, r == -ENOSPC ? -ENOMEM : r, "the pages of this memory");
+}
+
+int op_mem_create(struct call *c) {
+        const Svmd__V1__MemCreate *m = c->op->mem_create;
+        struct memory *memory;
+        struct change *change;
+        bool committed;
+        void *effect;
+        int r = check_create(c, m);
+
+        if (r == 0 && (tx_room(c->tx, 2) < 0 || ids_reserve(&c->svc->state.ids, 1) < 0))
+                r = -ENOMEM;
+        if (r == 0)
+                r = get_memory(c, m, &memory, &committed);
+        if (r != 0)
+                return r;
+        effect = call_take(c, effect_memory_size(memory));
+        r = effect ? 0 : -ENOMEM;
+        if (r == 0 && memory->more_count > 0)
+                r = tx_reserve(c->tx, effect_memory_size(memory) + sizeof(struct effect_file) + SVMD_PACKET_MAX);
+        if (r < 0) {
+                memory_discard(c->svc, memory, committed);
+                return r;
+        }
+        holding_init(&memory->creator, memory, c->session, RIGHT_READ | RIGHT_WRITE);
+        memory_link(&c->svc->state, memory);
+        holding_link(&memory->creator);
+        if (memory->file->kind != FILE_POOL && !memory->file->journaled) {
+                memory->file->journaled = true;
+                effect_file(c->tx, memory->file);
+                if (memory->file->kind == FILE_ARENA)
+                        tx_push(c->tx, &file_change, memory->file, NULL);
+        }
+        change = tx_push(c->tx, &create_change, memory, NULL);
+        change->n[0] = committed;
+        effect_memory_fill(memory, effect);
+        tx_effect(c->tx, EFFECT_MEMORY, effect, effect_memory_size(memory));
+        c->result->id = memory->object.id;
+        c->result->size = memory->size;
+        return 0;
+}
+
+/* ---- release
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static void release_undo(struct tx *tx, struct change *c) {
+        struct holding *h = c->a;
+
+        h->releasing = false;
+}
+
+static void release_commit(struct tx *tx, struct change *c) {
+        holding_end(tx->svc, c->a);
+}
+
+static const struct change_kind release_change = { release_undo, release_commit };
+
+int op_mem_release(struct call *c) {
+        struct effect_hold e;
+        struct holding *h;
+        struct memory *m;
+        int r = find_memory(c, c->op->mem_release->memory, &m, &h);
+
+        if (r != 0)
+                return r;
+        if (tx_room(c->tx, 1) < 0)
+                return -ENOMEM;
+        h->releasing = true;
+        e = (struct effect_hold){ .memory = m->object.id, .session = c->session->object.id };
+        tx_push(c->tx, &release_change, h, NULL);
+        tx_effect(c->tx, EFFECT_RELEASE, &e, sizeof(e));
+        return 0;
+}
+
+/* ---- export
+ * --------------------------------------------------------------------------------------------------------------- */
+
+static void export_undo(struct tx *tx, struct change *c) {
+        struct memory *m = c->a;
+
+        name_unlink(&m->partition->memory_names, m->name);
+        alloc_free(m->name);
+        m->name = NULL;
+}
+
+static const struct change_kind export_change = { export_undo, NULL };
+
+static void token_undo(struct tx *tx, struct change *c) {
+        struct memory *m = c->a;
+
+        m->has_token = c->n[0];
+        m->token_access = (unsigned)c->n[1];
+}
+
+static const struct change_kind token_change = { token_undo, NULL };
+
+struct token {
+        char magic[8];
+        uint64_t memory;
+        uint64_t key[4];
+};
+#define TOKEN_MAGIC "svmdtok1"
+
+static int token_file(const struct memory *m) {
+        struct token t = { .magic = TOKEN_MAGIC, .memory = m->object.id };
+        int fd = memfd_create("svmd-token", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+        if (fd < 0)
+                return -errno;
+        memcpy(t.key, m->token, sizeof(t.key));
+        if (write(fd, &t, sizeof(t)) != sizeof(t) ||
+            fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0) {
+                int r = errno ? -errno : -EIO;
+
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+/* Alone in its request: after a restart it is done again, with the same token, where others would get the old reply. */
+static int export_token(struct call *c, struct memory *m, uint32_t access) {
+        struct effect_token e = { .memory = m->object.id, .access = access };
+        struct change *change;
+        int fd;
+
+        if (c->request->ops != 1)
+                return refuse(c, SVMD_STATUS_SHAPE, "mem_export of a token must be the only operation of its request");
+        if (tx_room(c->tx, 1) < 0)
+                return -ENOMEM;
+        if (m->has_token && m->token_access != access)
+                return refuse(c, SVMD_STATUS_TAKEN,
+                              "this memory has a token for access %u already, and has one at most", m->token_access);
+        change = tx_push(c->tx, &token_change, m, NULL);
+        change->n[0] = m->has_token;
+        change->n[1] = m->token_access;
+        if (!m->has_token && getrandom(m->token, sizeof(m->token), 0) != sizeof(m->token))
+                return -EIO;
+        m->has_token = true;
+        m->token_access = access;
+        memcpy(e.token, m->token, sizeof(e.token));
+        fd = token_file(m);
+        if (fd < 0)
+                return fd;
+        if (fdlist_add(&c->request->out, fd) < 0) {
+                close(fd);
+                return refuse(c, SVMD_STATUS_SHAPE, "a reply carries %d descriptors at most", SVMD_FDS_MAX);
+        }
+        tx_effect(c->tx, EFFECT_TOKEN, &e, sizeof(e));
+        return 0;
+}
+
+static int export_name(struct call *c, struct memory *m, const Svmd__V1__MemExport *op) {
+        struct effect_export e = { .memory = m->object.id, .uid = c->session->who.uid, .gid = c->session->who.gid };
+        char bytes[sizeof(e) + SVMD_NAME_MAX + 1];
+
+        if (!name_ok(op->name))
+                return refuse(c, SVMD_STATUS_NAME,
+                              "a name is 1 to 63 letters, digits and . _ : - and begins with a letter or digit");
+        if (op->mode > 0777)
+                return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", op->mode);
+        if (m->name)
+                return refuse(c, SVMD_STATUS_TAKEN, "this memory is exported as %s already", m->name->text);
+        if (name_find(&m->partition->memory_names, op->name))
+                return refuse(c, SVMD_STATUS_TAKEN, "the partition has memory named %s already", op->name);
+        if (tx_room(c->tx, 1) < 0)
+                return -ENOMEM;
+        e.mode = op->mode ? op->mode : 0600;
+        m->name = name_new(op->name, m, e.uid, e.gid, e.mode);
+        if (!m->name)
+                return -ENOMEM;
+        name_link(&m->partition->memory_names, m->name);
+        tx_push(c->tx, &export_change, m, NULL);
+        memcpy(bytes, &e, sizeof(e));
+        strcpy(bytes + sizeof(e), op->name);
+        tx_effect(c->tx, EFFECT_EXPORT, bytes, sizeof(e) + strlen(op->name) + 1);
+        return 0;
+}
+
+int op_mem_export(struct call *c) {
+        const Svmd__V1__MemExport *op = c->op->mem_export;
+        struct holding *h;
+        struct memory *m;
+        int r = find_memory(c, op->memory, &m, &h);
+
+        if (r != 0)
+                return r;
+        if (!m->shareable)
+                return refuse(c, SVMD_STATUS_DENIED,
+                              "memory %" PRIu64 " was not created shareable; create it with MEM_SHAREABLE", op->memory);
+        if (m->partition != c->session->partition || h != &m->creator)
+                return refuse(c, SVMD_STATUS_DENIED, "only the session that created memory %" PRIu64 " can export it",
+                              op->memory);
+        c->result->id = m->object.id;
+        if (op->name[0])
+                return export_name(c, m, op);
+        if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
+                return refuse(c, SVMD_STATUS_INVALID, "a token's access is 1 (read) or 3 (read and write), not %u",
+                              op->access);
+        return export_token(c, m, op->access);
+}
+
+/* ---- import
+ * --------------------------------------------------------------------------------------------------------------- */
+
+static void import_undo(struct tx *tx, struct change *c) {
+        holding_unlink(c->a);
+        alloc_free(c->a);
+}
+
+static const struct change_kind import_change = { import_undo, NULL };
+
+static int find_by_token(struct call *c, struct memory **ret) {
+        int fd = fdlist_steal(&c->request->in);
+        struct object *o = NULL;
+        struct token t = { 0 };
+        struct memory *m;
+        int seals = fd >= 0 ? fcntl(fd, F_GET_SEALS) : -1;
+        ssize_t n = seals >= 0 ? pread(fd, &t, sizeof(t), 0) : -1;
+
+        close(fd);
+        if (seals < 0 || !(seals & F_SEAL_WRITE) || n != sizeof(t) ||
+            memcmp(t.magic, TOKEN_MAGIC, sizeof(t.magic)) != 0)
+                return refuse(c, SVMD_STATUS_FD_KIND,
+                              "the descriptor is no token of svmd; pass on what svmd_mem_export_fd() gave");
+        o = ids_find(&c->svc->state.ids, t.memory);
+        m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
+        if (!m || !m->has_token || memcmp(t.key, m->token, sizeof(t.key)) != 0)
+                return refuse(c, SVMD_STATUS_NO_SUCH, "the memory of this token is gone");
+        if (m->partition->domain != c->session->partition->domain)
+                return refuse(c, SVMD_STATUS_DENIED, "the memory belongs to a partition of another sharing domain");
+        if (c->op->mem_import->access & ~m->token_access)
+                return refuse(c, SVMD_STATUS_DENIED, "this token is to read only");
+        *ret = m;
+        return 0;
+}
+
+static int find_by_name(struct call *c, struct memory **ret) {
+        const Svmd__V1__MemImport *op = c->op->mem_import;
+        struct name *n = name_find(&c->session->partition->memory_names, op->name);
+
+        if (!n)
+                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no memory named %s",
+                              c->session->partition->name->text, op->name);
+        if (!mode_allows(n->uid, n->gid, n->mode, &c->session->who, op->access))
+                return refuse(c, SVMD_STATUS_DENIED,
+                              "%s belongs to uid %u, gid %u, mode %04o: uid %u may not import it to %s", op->name,
+                              n->uid, n->gid, n->mode, c->session->who.uid,
+                              op->access == RIGHT_READ ? "read" : "read and write");
+        *ret = n->object;
+        return 0;
+}
+
+int op_mem_import(struct call *c) {
+        const Svmd__V1__MemImport *op = c->op->mem_import;
+        struct effect_hold e;
+        struct holding *h;
+        struct memory *m;
+        int r = check_quota(c, 1);
+
+        if (r == 0)
+                r = op->name[0] ? find_by_name(c, &m) : find_by_token(c, &m);
+        if (r != 0)
+                return r;
+        if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
+                return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", op->access);
+        if (holding_find(m, c->session))
+                return refuse(c, SVMD_STATUS_TAKEN, "this session has that memory already, as %" PRIu64, m->object.id);
+        if (tx_room(c->tx, 1) < 0 || !(h = alloc_zero(sizeof(*h))))
+                return -ENOMEM;
+        holding_init(h, m, c->session, op->access);
+        holding_link(h);
+        tx_push(c->tx, &import_change, h, NULL);
+        e = (struct effect_hold){ .memory = m->object.id, .session = c->session->object.id, .access = op->access };
+        tx_effect(c->tx, EFFECT_HOLD, &e, sizeof(e));
+        c->result->id = m->object.id;
+        c->result->size = m->size;
+        return 0;
+}
+
+/* ---- the file behind it
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* What a session may do with memory that it holds, or that a reservation which it has open shows. */
+static unsigned memory_access(struct session *s, struct memory *m) {
+        struct holding *h = holding_find(m, s);
+        unsigned access = h ? h->access : 0;
+
+        list_for_each (l, &m->backing.mappings) {
+                struct mapping *e = container_of(l, struct mapping, by_backing);
+                struct reservation *r = reservation_at(s->partition, e->va);
+
+                if (!r || vmap_find(&r->cpu, e->va) != e)
+                        continue;
+                access |= reservation_access(r, s) & e->attrs.access;
+                if (access == (RIGHT_READ | RIGHT_WRITE))
+                        break;
+        }
+        return access;
+}
+
+int op_mem_fd(struct call *c) {
+        const Svmd__V1__MemFd *op = c->op->mem_fd;
+        struct object *o = ids_find(&c->svc->state.ids, op->memory);
+        struct memory *m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
+        unsigned access = m ? memory_access(c->session, m) : 0;
+        int fd;
+
+        if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
+                return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", op->access);
+        if (!m || (!access && m->partition != c->session->partition))
+                return refuse(c, SVMD_STATUS_NO_SUCH, "there is no memory %" PRIu64 ", or no longer", op->memory);
+        if (!access)
+                return refuse(c, SVMD_STATUS_FOREIGN, "memory %" PRIu64 " belongs to another session", op->memory);
+        if (op->access & ~access)
+                return refuse(c, SVMD_STATUS_DENIED, "this session may only read memory %" PRIu64, op->memory);
+        if (node_desc(c->svc, m->node)->kind != NODE_HOST)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "the CPU cannot map memory of %s; copy it to a host node with its device",
+                              node_desc(c->svc, m->node)->name);
+        fd = op->access == RIGHT_READ ? memfile_open_read(m->file->memfile) : dup(memfile_fd(m->file->memfile));
+        if (fd < 0)
+                return op->access == RIGHT_READ ? fd : -errno;
+        if (fdlist_add(&c->request->out, fd) < 0) {
+                close(fd);
+                return refuse(c, SVMD_STATUS_SHAPE, "a reply carries %d descriptors at most", SVMD_FDS_MAX);
+        }
+        c->result->value = m->extent.start - FILE_BASE;
+        c->result->size = m->size;
+        return 0;
+}

@@ -1,0 +1,369 @@
+#include "service/internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/memfile.h"
+#include "base/clock.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "service/lookup.h"
+
+/* Questions. Lists come in pages: `more` says that the caller asks again, after the last row it saw. */
+
+#define ROWS_OF_NODES 32 /* rows that carry a list of their own, a packet must hold them */
+
+/* Takes a result message of the type and sets it as the detail. */
+#define DETAIL(c, type, TYPE, member, var)                                                                             \
+        Svmd__V1__##type *var = call_take(c, sizeof(*var));                                                            \
+        if (!var)                                                                                                      \
+                return -ENOMEM;                                                                                        \
+        svmd__v1__##member##_result__init(var);                                                                        \
+        c->result->detail_case = SVMD__V1__RESULT__DETAIL_##TYPE;                                                      \
+        c->result->member = var
+
+int op_status(struct call *c) {
+        struct service *svc = c->svc;
+        struct state *s = &svc->state;
+
+        DETAIL(c, StatusResult, STATUS, status, r);
+        r->version = call_string(c, SVMD_VERSION);
+        r->pid = (uint32_t)getpid();
+        r->uptime_ms = (clock_ns(CLOCK_MONOTONIC) - svc->started_ns) / 1000000;
+        r->epoch = svc->epoch;
+        r->nodes = s->machine->count;
+        r->partitions = s->partitions_count;
+        r->sessions = s->sessions_count;
+        r->reservations = s->reservations_count;
+        r->memories = s->memories_count;
+        r->mappings = s->mappings_count;
+        r->spaces = s->spaces_count;
+        r->requests = svc->requests;
+        r->refusals = svc->refusals;
+        r->journal_used = svc->journal ? journal_used(svc->journal) : 0;
+        r->journal_size = svc->journal ? journal_size(svc->journal) : 0;
+        r->keeper = svc->options.keeper;
+        r->findings = call_take(c, FINDINGS_MAX * sizeof(*r->findings));
+        if (!r->findings)
+                return -ENOMEM;
+        r->n_findings = findings_collect(c, r->findings);
+        return 0;
+}
+
+static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
+        const struct node_desc *d = node_desc(c->svc, i);
+        const struct node *n = &c->svc->state.nodes[i];
+        Svmd__V1__Node *row = call_take(c, sizeof(*row));
+
+        if (!row)
+                return NULL;
+        svmd__v1__node__init(row);
+        row->id = i;
+        row->name = (char *)d->name;
+        row->kind = (Svmd__V1__NodeKind)d->kind;
+        row->faults = d->faults;
+        row->capacity = d->capacity;
+        row->used = n->account.used;
+        row->limited = n->limited;
+        row->hive = d->hive;
+        row->model = (char *)d->model;
+        row->pool_bytes = n->pool ? memfile_bytes(n->pool->memfile) : 0;
+        row->spaces = n->spaces;
+        row->ops = n->device ? node_backend(c->svc, i)->ops_done(n->device) : 0;
+        row->va_start = d->va_start;
+        row->va_end = d->va_end;
+        row->online = true;
+        return row;
+}
+
+int op_nodes(struct call *c) {
+        uint32_t from = c->op->nodes->from, count = c->svc->options.machine->count;
+
+        DETAIL(c, NodesResult, NODES, nodes, r);
+        r->nodes = call_take(c, SVMD_ROWS_MAX * sizeof(*r->nodes));
+        if (!r->nodes)
+                return -ENOMEM;
+        for (; from < count && r->n_nodes < SVMD_ROWS_MAX; from++) {
+                r->nodes[r->n_nodes] = node_row(c, from);
+                if (!r->nodes[r->n_nodes++])
+                        return -ENOMEM;
+        }
+        c->result->more = from < count;
+        return 0;
+}
+
+int op_links(struct call *c) {
+        uint32_t node = c->op->links->node;
+        const struct node_desc *d;
+        int k = find_node(c, node);
+
+        if (k != 0)
+                return k;
+        d = node_desc(c->svc, node);
+        DETAIL(c, LinksResult, LINKS, links, r);
+        r->links = call_take(c, (d->links_count + 1) * sizeof(*r->links));
+        if (!r->links)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < d->links_count; i++) {
+                Svmd__V1__Link *l = call_take(c, sizeof(*l));
+
+                if (!l)
+                        return -ENOMEM;
+                svmd__v1__link__init(l);
+                l->to = d->links[i].to;
+                l->type = d->links[i].type;
+                l->weight = d->links[i].weight;
+                l->min_bandwidth = d->links[i].min_bandwidth;
+                l->max_bandwidth = d->links[i].max_bandwidth;
+                l->peer = d->links[i].peer;
+                r->links[r->n_links++] = l;
+        }
+        return 0;
+}
+
+/* ---- use
+ * ----------------------------------------------------------------------------------------------------------------- */
+
+/* A row a node that is used, was used, or is limited. */
+static int fill_use(struct call *c, const struct account *accounts, Svmd__V1__NodeUse ***ret, size_t *ret_count) {
+        uint32_t count = c->svc->options.machine->count;
+        Svmd__V1__NodeUse **rows = call_take(c, (count + 1) * sizeof(*rows));
+        size_t n = 0;
+
+        if (!rows)
+                return -ENOMEM;
+        for (uint32_t i = 0; accounts && i < count; i++) {
+                const struct account *a = &accounts[i];
+
+                if (a->used == 0 && a->peak == 0 && a->max == ACCOUNT_NO_LIMIT)
+                        continue;
+                rows[n] = call_take(c, sizeof(**rows));
+                if (!rows[n])
+                        return -ENOMEM;
+                svmd__v1__node_use__init(rows[n]);
+                rows[n]->node = i;
+                rows[n]->used = a->used;
+                rows[n]->peak = a->peak;
+                rows[n++]->max = a->max;
+        }
+        *ret = rows;
+        *ret_count = n;
+        return 0;
+}
+
+static Svmd__V1__UsageRow *usage_row(struct call *c, const struct partition *p, const struct session *s) {
+        Svmd__V1__UsageRow *row = call_take(c, sizeof(*row));
+
+        if (!row)
+                return NULL;
+        svmd__v1__usage_row__init(row);
+        row->partition = p->name->text;
+        if (s) {
+                row->session = s->object.id;
+                row->pid = s->pid;
+                row->uid = s->who.uid;
+                row->client = s->client;
+        }
+        if (fill_use(c, s ? s->accounts : p->accounts, &row->nodes, &row->n_nodes) < 0)
+                return NULL;
+        return row;
+}
+
+int op_limits(struct call *c) {
+        DETAIL(c, UsageResult, USAGE, usage, r);
+        r->rows = call_take(c, sizeof(*r->rows));
+        if (!r->rows || !(r->rows[0] = usage_row(c, c->session->partition, NULL)))
+                return -ENOMEM;
+        r->n_rows = 1;
+        return 0;
+}
+
+/* By session; what a whole partition uses is in its row of PartitionList. */
+int op_usage(struct call *c) {
+        const Svmd__V1__Usage *m = c->op->usage;
+        struct state *s = &c->svc->state;
+
+        DETAIL(c, UsageResult, USAGE, usage, r);
+        r->rows = call_take(c, ROWS_OF_NODES * sizeof(*r->rows));
+        if (!r->rows)
+                return -ENOMEM;
+        list_for_each (l, &s->sessions) {
+                const struct session *session = container_of(l, struct session, by_state);
+
+                if (session->object.id <= m->after || !session->partition || !session->accounts)
+                        continue;
+                if (m->partition[0] && strcmp(m->partition, session->partition->name->text) != 0)
+                        continue;
+                if (r->n_rows == ROWS_OF_NODES) {
+                        c->result->more = true;
+                        return 0;
+                }
+                r->rows[r->n_rows] = usage_row(c, session->partition, session);
+                if (!r->rows[r->n_rows++])
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* ---- partitions, sessions, reservations
+ * -------------------------------------------------------------------------------------- */
+
+static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partition *p) {
+        Svmd__V1__Partition *row = call_take(c, sizeof(*row));
+
+        if (!row)
+                return NULL;
+        svmd__v1__partition__init(row);
+        row->name = p->name->text;
+        row->start = p->slice.start;
+        row->size = p->slice.size;
+        row->window = (Svmd__V1__Window)p->window;
+        row->domain = p->domain->name;
+        row->uid = p->name->uid;
+        row->gid = p->name->gid;
+        row->mode = p->name->mode;
+        row->sessions = p->sessions_count;
+        row->reservations = p->reservations_count;
+        row->reserved_bytes = p->va.used;
+        if (fill_use(c, p->accounts, &row->nodes, &row->n_nodes) < 0)
+                return NULL;
+        return row;
+}
+
+int op_partition_list(struct call *c) {
+        const Svmd__V1__PartitionList *m = c->op->partition_list;
+        struct partition *p =
+                m->name[0] ? partition_find(&c->svc->state, m->name) : partition_after(&c->svc->state, m->after);
+
+        if (m->name[0] && (!p || !p->ready))
+                return refuse(c, SVMD_STATUS_NO_SUCH, "there is no partition %s; see svmd-ctl partition list", m->name);
+        DETAIL(c, PartitionsResult, PARTITIONS, partitions, r);
+        r->partitions = call_take(c, ROWS_OF_NODES * sizeof(*r->partitions));
+        if (!r->partitions)
+                return -ENOMEM;
+        for (; p && r->n_partitions < ROWS_OF_NODES;
+             p = m->name[0] ? NULL : partition_after(&c->svc->state, p->name->text)) {
+                if (!p->ready)
+                        continue;
+                r->partitions[r->n_partitions] = partition_row_of(c, p);
+                if (!r->partitions[r->n_partitions++])
+                        return -ENOMEM;
+        }
+        c->result->more = p != NULL;
+        return 0;
+}
+
+static Svmd__V1__Session *session_row(struct call *c, const struct session *s) {
+        Svmd__V1__Session *row = call_take(c, sizeof(*row));
+
+        if (!row)
+                return NULL;
+        svmd__v1__session__init(row);
+        row->id = s->object.id;
+        row->partition = s->partition ? s->partition->name->text : (char *)protobuf_c_empty_string;
+        row->pid = s->pid;
+        row->uid = s->who.uid;
+        row->gid = s->who.gid;
+        row->client = s->client ? s->client : (char *)protobuf_c_empty_string;
+        row->reservations = s->reservations_count;
+        row->memories = s->memories_count;
+        row->spaces = s->spaces_count;
+        row->requests = s->requests;
+        row->refusals = s->refusals;
+        row->dropped_events = s->dropped_total;
+        return row;
+}
+
+int op_session_list(struct call *c) {
+        const Svmd__V1__SessionList *m = c->op->session_list;
+
+        DETAIL(c, SessionsResult, SESSIONS, sessions, r);
+        r->sessions = call_take(c, SVMD_ROWS_MAX * sizeof(*r->sessions));
+        if (!r->sessions)
+                return -ENOMEM;
+        list_for_each (l, &c->svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                if (s->object.id <= m->after || s->ending)
+                        continue;
+                if (m->partition[0] && (!s->partition || strcmp(m->partition, s->partition->name->text) != 0))
+                        continue;
+                if (r->n_sessions == SVMD_ROWS_MAX) {
+                        c->result->more = true;
+                        return 0;
+                }
+                r->sessions[r->n_sessions] = session_row(c, s);
+                if (!r->sessions[r->n_sessions++])
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static uint64_t mapped_bytes(const struct reservation *r) {
+        uint64_t sum = 0;
+
+        for (const struct mapping *e = vmap_first_from(&r->cpu, 0); e; e = vmap_next(e))
+                sum += e->size;
+        return sum;
+}
+
+Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation *r) {
+        const struct name *n = r->shared ? r->shared->name : NULL;
+        Svmd__V1__Reservation *row = call_take(c, sizeof(*row));
+
+        if (!row)
+                return NULL;
+        svmd__v1__reservation__init(row);
+        row->id = r->object.id;
+        row->address = r->va.start;
+        row->size = r->va.size;
+        row->session = r->owner ? r->owner->object.id : 0;
+        row->mapped = mapped_bytes(r);
+        row->generation = r->generation;
+        row->partition = r->partition->name->text;
+        if (n) {
+                row->name = (char *)n->text;
+                row->uid = n->uid;
+                row->gid = n->gid;
+                row->mode = n->mode;
+                row->openers = r->shared->openings_count;
+        }
+        return row;
+}
+
+int op_reservation_list(struct call *c) {
+        const Svmd__V1__ReservationList *m = c->op->reservation_list;
+        struct partition *p = c->session->partition;
+        struct va_extent *e;
+
+        if (m->partition[0]) {
+                if (!c->session->admin)
+                        return refuse(c, SVMD_STATUS_DENIED,
+                                      "only an administrator asks for another partition's reservations");
+                p = partition_find(&c->svc->state, m->partition);
+                if (!p || !p->ready)
+                        return refuse(c, SVMD_STATUS_NO_SUCH, "there is no partition %s; see svmd-ctl partition list",
+                                      m->partition);
+        }
+        if (!p)
+                return refuse(c, SVMD_STATUS_NOT_ATTACHED, "name a partition, or attach to one first");
+        DETAIL(c, ReservationsResult, RESERVATIONS, reservations, r);
+        r->reservations = call_take(c, SVMD_ROWS_MAX * sizeof(*r->reservations));
+        if (!r->reservations)
+                return -ENOMEM;
+        for (e = va_first_from(&p->va, m->after ? m->after + 1 : 0); e && r->n_reservations < SVMD_ROWS_MAX;
+             e = va_next(e)) {
+                if (e->start <= m->after)
+                        continue;
+                r->reservations[r->n_reservations] = reservation_row(c, reservation_of(e));
+                if (!r->reservations[r->n_reservations++])
+                        return -ENOMEM;
+        }
+        c->result->more = e != NULL;
+        return 0;
+}

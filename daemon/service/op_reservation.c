@@ -1,0 +1,332 @@
+#include "service/internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/imap.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "service/effects.h"
+#include "service/lookup.h"
+
+/* Reservations: reserve, open, free, and what they show. */
+
+static void tx_effect_text(struct tx *tx, uint16_t type, const void *fixed, size_t size, const char *text) {
+        uint8_t bytes[sizeof(struct effect_reserve) + 64];
+        size_t length = strlen(text) + 1;
+
+        memcpy(bytes, fixed, size);
+        memcpy(bytes + size, text, length);
+        tx_effect(tx, type, bytes, size + length);
+}
+
+void effect_reserve(struct tx *tx, const struct reservation *r) {
+        const struct name *n = r->shared ? r->shared->name : NULL;
+        struct effect_reserve e = {
+                .id = r->object.id,
+                .session = r->owner ? r->owner->object.id : 0,
+                .address = r->va.start,
+                .size = r->va.size,
+                .generation = r->generation,
+                .uid = n ? n->uid : 0,
+                .gid = n ? n->gid : 0,
+                .mode = n ? n->mode : 0,
+        };
+
+        strcpy(e.partition, r->partition->name->text);
+        tx_effect_text(tx, EFFECT_RESERVE, &e, sizeof(e), n ? n->text : "");
+}
+
+/* ---- reserve ------------------------------------------------------------------------------------------------------
+ */
+
+static void reserve_undo(struct tx *tx, struct change *c) {
+        reservation_unlink(&tx->svc->state, c->a);
+        reservation_free(c->a);
+}
+
+static const struct change_kind reserve_change = { reserve_undo, NULL };
+
+static int check_reserve(struct call *c, const Svmd__V1__Reserve *m) {
+        const struct partition *p = c->session->partition;
+
+        if (m->size == 0 || m->size % SVMD_PAGE)
+                return refuse(c, SVMD_STATUS_SIZE, "size %" PRIu64 " is not a multiple of 4 KiB above 0", m->size);
+        if (m->align & (m->align - 1) || (m->align && m->align < SVMD_PAGE) || m->align > VA_ALIGN_MAX)
+                return refuse(c, SVMD_STATUS_ALIGN, "alignment %" PRIu64 " is not a power of two from 4 KiB to 1 GiB",
+                              m->align);
+        if (m->address % SVMD_PAGE || (m->align && m->address % m->align))
+                return refuse(c, SVMD_STATUS_ALIGN, "address 0x%" PRIx64 " is not aligned as asked", m->address);
+        if (m->size > p->slice.size ||
+            (m->address && (m->address < p->slice.start || m->address - p->slice.start > p->slice.size - m->size)))
+                return refuse(c, SVMD_STATUS_RANGE,
+                              "0x%" PRIx64 " bytes at 0x%" PRIx64 " do not lie in the partition's slice, 0x%" PRIx64
+                              " to 0x%" PRIx64,
+                              m->size, m->address, p->slice.start, p->slice.start + p->slice.size);
+        if (m->kind != SVMD__V1__RESERVATION_KIND__EXPLICIT)
+                return refuse(c, SVMD_STATUS_INVALID, "svmd knows no reservation of kind %d", (int)m->kind);
+        if (m->name[0] && !name_ok(m->name))
+                return refuse(c, SVMD_STATUS_NAME,
+                              "a name is 1 to 63 letters, digits and . _ : - and begins with a letter or digit");
+        if (m->mode > 0777)
+                return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", m->mode);
+        return check_quota(c, 1);
+}
+
+int op_reserve(struct call *c) {
+        const Svmd__V1__Reserve *m = c->op->reserve;
+        struct session *s = c->session;
+        struct reservation_args args = {
+                .id = state_take_id(&c->svc->state),
+                .address = m->address,
+                .size = m->size,
+                .align = m->align,
+                .generation = ++c->svc->generation,
+                .name = m->name,
+                .uid = s->who.uid,
+                .gid = s->who.gid,
+                .mode = m->mode ? m->mode : 0600,
+        };
+        struct reservation *r;
+        int k = check_reserve(c, m);
+
+        if (k != 0)
+                return k;
+        if (tx_room(c->tx, 1) < 0)
+                return -ENOMEM;
+        k = reservation_new(&r, &c->svc->state, s->partition, s, &args);
+        switch (k) {
+        case RESERVATION_E_NAME:
+                return refuse(c, SVMD_STATUS_TAKEN,
+                              "the partition has a reservation named %s already; open it, or take another name",
+                              m->name);
+        case RESERVATION_E_TAKEN:
+                return refuse(c, SVMD_STATUS_TAKEN, "something is reserved in 0x%" PRIx64 " to 0x%" PRIx64 " already",
+                              m->address, m->address + m->size);
+        case RESERVATION_E_FULL:
+                return refuse(c, SVMD_STATUS_NO_VA,
+                              "partition %s has no free run of 0x%" PRIx64
+                              " bytes (at that alignment) left; free something, or use "
+                              "a larger partition",
+                              s->partition->name->text, m->size);
+        }
+        if (k < 0)
+                return k;
+        tx_push(c->tx, &reserve_change, r, NULL);
+        effect_reserve(c->tx, r);
+        c->result->id = r->object.id;
+        c->result->address = r->va.start;
+        c->result->size = r->va.size;
+        c->result->generation = r->generation;
+        return 0;
+}
+
+/* ---- open ----------------------------------------------------------------------------------------------------------
+ */
+
+static void open_undo(struct tx *tx, struct change *c) {
+        opening_unlink(c->a);
+        alloc_free(c->a);
+}
+
+static const struct change_kind open_change = { open_undo, NULL };
+
+int op_open(struct call *c) {
+        const Svmd__V1__Open *m = c->op->open;
+        struct session *s = c->session;
+        struct reservation *r = reservation_by_name(s->partition, m->name);
+        struct effect_open e;
+        struct opening *o;
+        int k = check_quota(c, 1);
+
+        if (k != 0)
+                return k;
+        if (m->access != RIGHT_READ && m->access != (RIGHT_READ | RIGHT_WRITE))
+                return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", m->access);
+        if (!r)
+                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no reservation named %s",
+                              s->partition->name->text, m->name);
+        if (!mode_allows(r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, &s->who, m->access))
+                return refuse(c, SVMD_STATUS_DENIED,
+                              "%s belongs to uid %u, gid %u, mode %04o: uid %u may not open it to %s", m->name,
+                              r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, s->who.uid,
+                              m->access == RIGHT_READ ? "read" : "read and write");
+        if (reservation_access(r, s))
+                return refuse(c, SVMD_STATUS_TAKEN, "this session has %s open already", m->name);
+        if (tx_room(c->tx, 1) < 0)
+                return -ENOMEM;
+        o = opening_new(r, s, m->access);
+        if (!o)
+                return -ENOMEM;
+        opening_link(o);
+        tx_push(c->tx, &open_change, o, NULL);
+        e = (struct effect_open){ .reservation = r->object.id, .session = s->object.id, .access = m->access };
+        tx_effect(c->tx, EFFECT_OPEN, &e, sizeof(e));
+        c->result->id = r->object.id;
+        c->result->address = r->va.start;
+        c->result->size = r->va.size;
+        c->result->generation = r->generation;
+        return 0;
+}
+
+/* ---- free: takes effect at commit; until then nothing has changed
+ * ---------------------------------------------------- */
+
+static void free_undo(struct tx *tx, struct change *c) {
+        struct reservation *r = c->b;
+
+        r->freeing = false;
+}
+
+static void free_commit(struct tx *tx, struct change *c) {
+        struct reservation *r = c->b;
+
+        event_reservation(tx->svc, r, c->a, true);
+        reservation_end(tx->svc, r);
+}
+
+static void close_undo(struct tx *tx, struct change *c) {
+        struct opening *o = c->a;
+
+        o->closing = false;
+}
+
+static void close_commit(struct tx *tx, struct change *c) {
+        opening_end(tx->svc, c->a);
+}
+
+static const struct change_kind free_change = { free_undo, free_commit };
+static const struct change_kind close_change = { close_undo, close_commit };
+
+int op_free(struct call *c) {
+        struct session *s = c->session;
+        struct effect_open close;
+        struct reservation *r;
+        struct opening *o;
+        int k = find_reservation(c, c->op->free->reservation, &r);
+
+        if (k != 0)
+                return k;
+        if (tx_room(c->tx, 1) < 0)
+                return -ENOMEM;
+        if (r->owner == s) {
+                struct effect_id e = { .id = r->object.id };
+
+                r->freeing = true;
+                tx_push(c->tx, &free_change, s, r);
+                tx_effect(c->tx, EFFECT_RESERVE_END, &e, sizeof(e));
+                return 0;
+        }
+        o = opening_find(r, s);
+        if (o->closing)
+                return refuse(c, SVMD_STATUS_NO_SUCH, "this session has closed it already");
+        o->closing = true;
+        close = (struct effect_open){ .reservation = r->object.id, .session = s->object.id };
+        tx_push(c->tx, &close_change, o, NULL);
+        tx_effect(c->tx, EFFECT_CLOSE, &close, sizeof(close));
+        return 0;
+}
+
+/* A reservation ends for everyone. */
+void reservation_end(struct service *svc, struct reservation *r) {
+        struct mapping *e;
+
+        while ((e = vmap_first_from(&r->cpu, 0))) {
+                struct memory *m = memory_of(e->backing);
+
+                vmap_remove(&r->cpu, e);
+                svc->state.mappings_count--;
+                if (memory_unused(m))
+                        memory_destroy(svc, m);
+        }
+        if (r->shared)
+                list_for_each_safe (l, &r->shared->openings) {
+                        struct opening *o = container_of(l, struct opening, by_reservation);
+
+                        opening_unlink(o);
+                        alloc_free(o);
+                }
+        if (r->sparse)
+                imap_clear(r->sparse);
+        alloc_free(r->sparse);
+        reservation_unlink(&svc->state, r);
+        reservation_free(r);
+}
+
+void opening_end(struct service *svc, struct opening *o) {
+        struct reservation *r = o->reservation;
+
+        opening_unlink(o);
+        alloc_free(o);
+        if (!r->owner && r->shared->openings_count == 0)
+                reservation_end(svc, r);
+}
+
+/* ---- queries
+ * --------------------------------------------------------------------------------------------------------- */
+
+int op_reservation_query(struct call *c) {
+        uint64_t address = c->op->reservation_query->address;
+        struct reservation *r = reservation_at(c->session->partition, address);
+        Svmd__V1__ReservationsResult *list;
+
+        if (!r)
+                return refuse(c, SVMD_STATUS_NO_SUCH, "nothing is reserved at 0x%" PRIx64, address);
+        list = call_take(c, sizeof(*list));
+        if (!list || !(list->reservations = call_take(c, sizeof(*list->reservations))))
+                return -ENOMEM;
+        list->base.descriptor = &svmd__v1__reservations_result__descriptor;
+        list->reservations[0] = reservation_row(c, r);
+        if (!list->reservations[0])
+                return -ENOMEM;
+        list->n_reservations = 1;
+        c->result->detail_case = SVMD__V1__RESULT__DETAIL_RESERVATIONS;
+        c->result->reservations = list;
+        return 0;
+}
+
+static Svmd__V1__Mapping *mapping_row(struct call *c, const struct mapping *e) {
+        Svmd__V1__Mapping *row = call_take(c, sizeof(*row));
+
+        if (!row)
+                return NULL;
+        svmd__v1__mapping__init(row);
+        row->address = e->va;
+        row->size = e->size;
+        row->memory = memory_of(e->backing)->object.id;
+        row->offset = e->offset;
+        row->access = e->attrs.access;
+        return row;
+}
+
+int op_layout(struct call *c) {
+        const Svmd__V1__Layout *m = c->op->layout;
+        Svmd__V1__LayoutResult *list;
+        struct reservation *r;
+        struct mapping *e;
+        int k = find_reservation(c, m->reservation, &r);
+
+        if (k != 0)
+                return k;
+        list = call_take(c, sizeof(*list));
+        if (!list)
+                return -ENOMEM;
+        svmd__v1__layout_result__init(list);
+        list->mappings = call_take(c, SVMD_ROWS_MAX * sizeof(*list->mappings));
+        if (!list->mappings)
+                return -ENOMEM;
+        for (e = vmap_first_from(&r->cpu, m->from); e && list->n_mappings < SVMD_ROWS_MAX; e = vmap_next(e)) {
+                if (!(list->mappings[list->n_mappings++] = mapping_row(c, e)))
+                        return -ENOMEM;
+        }
+        c->result->more = e != NULL;
+        c->result->id = r->object.id;
+        c->result->generation = r->generation;
+        c->result->detail_case = SVMD__V1__RESULT__DETAIL_LAYOUT;
+        c->result->layout = list;
+        return 0;
+}

@@ -1,0 +1,116 @@
+#include "service/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+
+/* Partitions beside their requests: limits, the row that the store keeps, and their coming and going. */
+
+int partition_set_limit(struct service *svc, struct partition *p, uint32_t node, uint64_t max) {
+        struct account *a = &p->accounts[node];
+
+        if (a->max == ACCOUNT_NO_LIMIT && max != ACCOUNT_NO_LIMIT)
+                svc->state.nodes[node].limited++;
+        if (a->max != ACCOUNT_NO_LIMIT && max == ACCOUNT_NO_LIMIT)
+                svc->state.nodes[node].limited--;
+        a->max = max;
+        return 0;
+}
+
+void partition_default_limits(struct service *svc, struct partition *p) {
+        const struct machine *m = svc->options.machine;
+
+        for (uint32_t pass = 0; pass < 2; pass++) {
+                for (uint32_t i = 0; i < svc->options.default_limits_count; i++) {
+                        const struct service_default_limit *d = &svc->options.default_limits[i];
+                        bool all = strcmp(d->node, "*") == 0;
+
+                        for (uint32_t n = 0; n < m->count; n++)
+                                if (pass == 0 ? all : strcmp(d->node, m->nodes[n].name) == 0)
+                                        partition_set_limit(svc, p, n, d->max);
+                }
+        }
+}
+
+struct store_partition *partition_row(const struct service *svc, const struct partition *p) {
+        const struct machine *m = svc->options.machine;
+        struct store_partition *row = alloc_zero(sizeof(*row));
+
+        if (!row)
+                return NULL;
+        row->limits = alloc_array(m->count ? m->count : 1, sizeof(*row->limits));
+        if (!row->limits) {
+                alloc_free(row);
+                return NULL;
+        }
+        strcpy(row->name, p->name->text);
+        strcpy(row->domain, p->domain->name);
+        row->window = p->window;
+        row->base = p->slice.start;
+        row->size = p->slice.size;
+        row->uid = p->name->uid;
+        row->gid = p->name->gid;
+        row->mode = p->name->mode;
+        for (uint32_t i = 0; i < m->count; i++) {
+                if (p->accounts[i].max == ACCOUNT_NO_LIMIT)
+                        continue;
+                strcpy(row->limits[row->limits_count].node, m->nodes[i].name);
+                row->limits[row->limits_count++].max = p->accounts[i].max;
+        }
+        return row;
+}
+
+void partition_row_free(struct store_partition *row) {
+        if (row)
+                alloc_free(row->limits);
+        alloc_free(row);
+}
+
+int partition_bring_up(struct service *svc, struct partition *p) {
+        int r;
+
+        partition_link(&svc->state, p);
+        p->ready = true;
+        r = svc->hooks.partition_up(svc->hooks.userdata, p);
+        if (r < 0) {
+                p->ready = false;
+                partition_unlink(&svc->state, p);
+        }
+        return r;
+}
+
+void partition_take_down(struct service *svc, struct partition *p) {
+        svc->hooks.partition_down(svc->hooks.userdata, p);
+        partition_free(&svc->state, p);
+}
+
+const char *partition_name(const struct partition *p) {
+        return p->name->text;
+}
+
+void *partition_listener(const struct partition *p) {
+        return p->listener;
+}
+
+void partition_set_listener(struct partition *p, void *listener) {
+        p->listener = listener;
+}
+
+int service_each_partition(struct service *svc, int (*fn)(void *userdata, struct partition *p), void *userdata) {
+        for (struct partition *p = partition_after(&svc->state, ""); p;
+             p = partition_after(&svc->state, p->name->text)) {
+                int r = fn(userdata, p);
+
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+uint64_t service_partitions(const struct service *svc) {
+        return svc->state.partitions_count;
+}

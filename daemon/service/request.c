@@ -1,0 +1,473 @@
+#include "service/internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/partition.h"
+#include "core/session.h"
+#include "service/effects.h"
+
+/*
+ * From a packet to its reply.
+ *
+ *      decode -> shape (one table) -> stage slow work -> operations, each a transaction or all in one
+ *             -> journal -> commit -> reply
+ *                   ^
+ *      a job is done: decode again, and go on here
+ *
+ * Only staging waits: it takes pages for large memory, or writes the store. The operations themselves run to the end
+ * without a pause, so nobody sees a request half done.
+ */
+
+#define REPLY_ROOM (SVMD_PACKET_MAX - 1024)
+
+int refuse(struct call *c, unsigned code, const char *format, ...) {
+        char text[512];
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        c->result->code = code;
+        c->result->text = call_string(c, text);
+        return OP_REFUSED;
+}
+
+int refuse_errno(struct call *c, int r, const char *doing) {
+        switch (r) {
+        case -ENOMEM: return refuse(c, SVMD_STATUS_NO_MEMORY, "svmd has no memory left for %s", doing);
+        case -ENOSPC:
+                return refuse(c, SVMD_STATUS_JOURNAL,
+                              "svmd's journal is full: free something, or start svmd with a larger journal-size");
+        case -EMFILE:
+        case -ENFILE:
+                return refuse(c, SVMD_STATUS_QUOTA, "svmd has no file descriptor left for %s: raise its LimitNOFILE",
+                              doing);
+        default: return refuse(c, SVMD_STATUS_SYSTEM, "%s failed: %s", doing, strerror(-r));
+        }
+}
+
+void *call_take(struct call *c, size_t size) {
+        void *p = arena_take(&c->svc->arena, size);
+
+        if (p)
+                memset(p, 0, size);
+        return p;
+}
+
+char *call_string(struct call *c, const char *s) {
+        size_t size = strlen(s) + 1;
+        char *p = arena_take(&c->svc->arena, size);
+
+        /* An empty text is what protobuf-c takes for none; the code still stands. */
+        return p ? memcpy(p, s, size) : (char *)protobuf_c_empty_string;
+}
+
+void request_free(struct request *r) {
+        list_remove(&r->link);
+        alloc_free(r->bytes);
+        alloc_free(r->staged);
+        fdlist_close(&r->in);
+        fdlist_close(&r->out);
+        alloc_free(r);
+}
+
+/* ---- shape ------------------------------------------------------------------------------------------------------- */
+
+static int check_op(struct call *c, const struct op_row *row, const Svmd__V1__Request *m, unsigned all_flags) {
+        const struct session *s = c->session;
+
+        if (!row)
+                return refuse(c, SVMD_STATUS_UNKNOWN_OP,
+                              "svmd knows no such operation (field %d of Op); is svmd older than this client?",
+                              (int)c->op->op_case);
+        if (row->flags & OP_FIRST) {
+                if (s->client)
+                        return refuse(c, SVMD_STATUS_SHAPE, "hello comes once, as the first request of a connection");
+        } else if (!s->client) {
+                return refuse(c, SVMD_STATUS_SHAPE, "the first request of a connection must be hello, not %s",
+                              row->name);
+        }
+        if ((row->flags & OP_ADMIN) && !s->admin)
+                return refuse(c, SVMD_STATUS_DENIED, "%s is for administrators: connect to admin.sock", row->name);
+        if ((row->flags & OP_ATTACHED) && !s->partition)
+                return refuse(c, SVMD_STATUS_NOT_ATTACHED, "%s needs a partition: attach first", row->name);
+        if ((row->flags & OP_ALONE) && m->n_ops != 1)
+                return refuse(c, SVMD_STATUS_SHAPE, "%s must be the only operation of its request", row->name);
+        if ((row->flags & OP_FD_OUT) && (all_flags & OP_CHANGES))
+                return refuse(
+                        c, SVMD_STATUS_SHAPE,
+                        "%s hands out a file descriptor and cannot share a request with operations that change things",
+                        row->name);
+        return 0;
+}
+
+static unsigned gather_flags(const Svmd__V1__Request *m) {
+        unsigned flags = 0;
+
+        for (size_t i = 0; i < m->n_ops; i++) {
+                const struct op_row *row = op_row(m->ops[i]->op_case);
+
+                flags |= row ? row->flags : 0;
+        }
+        return flags;
+}
+
+static unsigned wanted_fds(const Svmd__V1__Request *m) {
+        unsigned n = 0;
+
+        for (size_t i = 0; i < m->n_ops; i++)
+                n += op_fds(m->ops[i]);
+        return n;
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+struct run {
+        struct service *svc;
+        struct request *request;
+        const Svmd__V1__Request *m;
+        Svmd__V1__Result *results, **list;
+        unsigned flags;
+        size_t encoded; /* about how long the reply has become */
+        bool effects;
+};
+
+static bool make_results(struct run *run) {
+        size_t n = run->m->n_ops;
+
+        run->results = arena_take(&run->svc->arena, n * sizeof(*run->results));
+        run->list = arena_take(&run->svc->arena, n * sizeof(*run->list));
+        if (!run->results || !run->list)
+                return false;
+        for (size_t i = 0; i < n; i++) {
+                svmd__v1__result__init(&run->results[i]);
+                run->list[i] = &run->results[i];
+        }
+        return true;
+}
+
+static void refuse_all(struct run *run, unsigned code, const char *text) {
+        for (size_t i = 0; i < run->m->n_ops; i++) {
+                svmd__v1__result__init(&run->results[i]);
+                run->results[i].code = code;
+                run->results[i].text = (char *)text;
+        }
+}
+
+static int run_op(struct run *run, size_t i) {
+        struct call c = {
+                .svc = run->svc,
+                .session = run->request->session,
+                .tx = run->svc->tx,
+                .op = run->m->ops[i],
+                .result = &run->results[i],
+                .request = run->request,
+                .index = (uint32_t)i,
+        };
+        const struct op_row *row = op_row(c.op->op_case);
+        int r = check_op(&c, row, run->m, run->flags);
+
+        if (r == 0) {
+                r = row->fn(&c);
+                if (r < 0)
+                        r = refuse_errno(&c, r, row->name);
+        }
+        if (r == OP_LATER)
+                return r;
+        run->encoded += svmd__v1__result__get_packed_size(c.result) + 4;
+        if (r == 0 && run->encoded > REPLY_ROOM)
+                r = refuse(&c, SVMD_STATUS_SHAPE, "the reply would be longer than a packet: ask in several requests");
+        if (r == OP_REFUSED) {
+                c.session->refusals++;
+                run->svc->refusals++;
+        }
+        return r;
+}
+
+static int run_each(struct run *run) {
+        for (size_t i = 0; i < run->m->n_ops; i++) {
+                struct tx *tx = run->svc->tx;
+                int r;
+
+                tx_begin(tx);
+                r = run_op(run, i);
+                if (r == OP_LATER)
+                        return r;
+                if (r != 0) {
+                        tx_rollback(tx, 0);
+                        continue;
+                }
+                run->effects |= tx->effects;
+                tx_commit(tx);
+        }
+        return 0;
+}
+
+static void abort_others(struct run *run, size_t failed) {
+        for (size_t i = 0; i < run->m->n_ops; i++) {
+                if (i == failed)
+                        continue;
+                svmd__v1__result__init(&run->results[i]);
+                run->results[i].code = SVMD_STATUS_ABORTED;
+        }
+}
+
+static int run_together(struct run *run) {
+        struct tx *tx = run->svc->tx;
+
+        tx_begin(tx);
+        for (size_t i = 0; i < run->m->n_ops; i++) {
+                int r = run_op(run, i);
+
+                if (r == OP_LATER)
+                        return r;
+                if (r != 0) {
+                        tx_rollback(tx, 0);
+                        abort_others(run, i);
+                        return 0;
+                }
+        }
+        if (run->m->mode == SVMD__V1__MODE__DRY_RUN) {
+                tx_rollback(tx, 0);
+                return 0;
+        }
+        run->effects = tx->effects;
+        tx_commit(tx);
+        return 0;
+}
+
+/* ---- the journal's room --------------------------------------------------------------------------------------------
+ */
+
+static int reserve_journal(struct service *svc, size_t ops) {
+        size_t bytes = ops * EFFECT_MAX + SVMD_PACKET_MAX;
+        int r;
+
+        if (!svc->journal)
+                return 0;
+        r = journal_reserve(svc->journal, ops * 4 + 1, bytes);
+        if (r != JOURNAL_E_FULL)
+                return r;
+        r = journal_snapshot(svc);
+        if (r == 0)
+                r = journal_reserve(svc->journal, ops * 4 + 1, bytes);
+        return r == JOURNAL_E_FULL ? -ENOSPC : r;
+}
+
+static void keep_reply(struct service *svc, struct request *r, const void *bytes, size_t size) {
+        struct effect_reply e = { .session = r->session->object.id, .request = r->id };
+        uint8_t *both;
+
+        if (!svc->journal || !r->session->partition)
+                return;
+        both = arena_take(&svc->arena, sizeof(e) + size);
+        if (!both)
+                return; /* the client would have to ask what became of it, after a crash, with the machine out of memory
+                         */
+        memcpy(both, &e, sizeof(e));
+        memcpy(both + sizeof(e), bytes, size);
+        journal_append(svc->journal, EFFECT_REPLY, both, sizeof(e) + size);
+}
+
+static void send_reply(struct run *run) {
+        Svmd__V1__Reply reply = SVMD__V1__REPLY__INIT;
+        Svmd__V1__Packet packet = SVMD__V1__PACKET__INIT;
+        struct service *svc = run->svc;
+        ssize_t n;
+
+        reply.id = run->request->id;
+        reply.n_results = run->m->n_ops;
+        reply.results = run->list;
+        packet.packet_case = SVMD__V1__PACKET__PACKET_REPLY;
+        packet.reply = &reply;
+        n = encode_packet(&packet, svc->reply, SVMD_PACKET_MAX);
+        if (n < 0) {
+                for (size_t i = 0; i < run->m->n_ops; i++)
+                        run->results[i].text = (char *)protobuf_c_empty_string;
+                n = encode_packet(&packet, svc->reply, SVMD_PACKET_MAX);
+        }
+        if (run->effects && run->request->out.count == 0)
+                keep_reply(svc, run->request, svc->reply, (size_t)n);
+        svc->hooks.reply(svc->hooks.userdata, run->request->session, svc->reply, (size_t)n, &run->request->out);
+}
+
+/* Runs a decoded request whose slow work is done; OP_LATER: an operation has started a job. */
+static int run_request(struct service *svc, struct request *request, const Svmd__V1__Request *m) {
+        struct run run = { .svc = svc, .request = request, .m = m, .flags = gather_flags(m) };
+        int r = 0;
+
+        if (!make_results(&run))
+                return -ENOMEM;
+        if (wanted_fds(m) != fdlist_left(&request->in)) {
+                char *text = arena_take(&svc->arena, 160);
+
+                if (text)
+                        snprintf(text, 160, "%u file descriptors came with the request and its operations take %u",
+                                 fdlist_left(&request->in), wanted_fds(m));
+                refuse_all(&run, SVMD_STATUS_FD_COUNT, text ? text : protobuf_c_empty_string);
+        } else if (m->mode > SVMD__V1__MODE__DRY_RUN) {
+                refuse_all(&run, SVMD_STATUS_INVALID, "the mode must be BEST_EFFORT, ALL_OR_NOTHING or DRY_RUN");
+        } else if ((run.flags & OP_CHANGES) && (r = reserve_journal(svc, m->n_ops)) < 0) {
+                refuse_all(&run, r == -ENOSPC ? SVMD_STATUS_JOURNAL : SVMD_STATUS_NO_MEMORY,
+                           "svmd's journal has no room: free something, or start svmd with a larger journal-size");
+                r = 0;
+        } else {
+                r = m->mode == SVMD__V1__MODE__BEST_EFFORT ? run_each(&run) : run_together(&run);
+        }
+        if (r != OP_LATER)
+                send_reply(&run);
+        request->session->requests++;
+        svc->requests++;
+        return r;
+}
+
+/* ---- waiting -------------------------------------------------------------------------------------------------------
+ */
+
+static struct request *request_keep(struct service *svc, const struct request *r, const void *bytes, size_t size) {
+        struct request *copy = alloc_zero(sizeof(*copy));
+
+        if (!copy)
+                return NULL;
+        *copy = *r;
+        list_init(&copy->link);
+        copy->bytes = alloc_zero(size);
+        if (!copy->bytes) {
+                alloc_free(copy);
+                return NULL;
+        }
+        memcpy(copy->bytes, bytes, size);
+        copy->size = size;
+        list_push_back(&svc->pending, &copy->link);
+        return copy;
+}
+
+static void request_end(struct service *svc, struct request *r, bool on_stack) {
+        if (!on_stack) {
+                staged_free(svc, r);
+                request_free(r);
+                return;
+        }
+        fdlist_close(&r->in);
+        fdlist_close(&r->out);
+}
+
+void request_continue(struct service *svc, struct request *r) {
+        struct session *s = r->session;
+        Svmd__V1__Request *m;
+
+        if (r->jobs > 0)
+                return;
+        request_settle(svc, r);
+        if (s->ending) {
+                request_end(svc, r, false);
+                session_release(svc, s);
+                return;
+        }
+        arena_reset(&svc->arena);
+        m = decode_request(&svc->arena, r->bytes, r->size);
+        if (m && run_request(svc, r, m) == OP_LATER)
+                return;
+        request_end(svc, r, false);
+        s->waiting = false;
+        if (!m)
+                service_session_kick(svc, s, SVMD_STATUS_NO_MEMORY, "svmd has no memory left to serve this session");
+}
+
+void requests_wake(struct service *svc) {
+        list_for_each_safe (l, &svc->pending) {
+                struct request *r = container_of(l, struct request, link);
+
+                if (!r->again)
+                        continue;
+                r->again = false;
+                request_continue(svc, r);
+        }
+}
+
+/* A request that was answered before, by this svmd or an earlier one, and is asked again. */
+static bool answer_again(struct service *svc, struct session *s, uint64_t id) {
+        size_t size;
+        const void *bytes = replies_find(s, id, &size);
+
+        if (!bytes)
+                return false;
+        svc->hooks.reply(svc->hooks.userdata, s, bytes, size, NULL);
+        return true;
+}
+
+static int malformed(struct service *svc, struct session *s, const char *why) {
+        service_session_kick(svc, s, SVMD_STATUS_MALFORMED, why);
+        return SERVICE_E_ENDED;
+}
+
+static void request_init(struct request *r, struct session *s, const Svmd__V1__Request *m, struct fdlist *fds) {
+        *r = (struct request){ .session = s, .id = m->id, .mode = m->mode, .ops = (uint32_t)m->n_ops };
+        list_init(&r->link);
+        fdlist_init(&r->in);
+        fdlist_init(&r->out);
+        while (fdlist_left(fds) > 0)
+                fdlist_add(&r->in, fdlist_steal(fds));
+}
+
+/* Whether it may have to wait for a job: then it needs a place and a copy of its packet from the start. */
+static bool may_wait(const Svmd__V1__Request *m) {
+        for (size_t i = 0; i < m->n_ops; i++) {
+                const Svmd__V1__Op *op = m->ops[i];
+
+                if (op->op_case == SVMD__V1__OP__OP_MEM_CREATE && op->mem_create->size > STAGE_ABOVE)
+                        return true;
+                if (op_row(op->op_case) && (op_row(op->op_case)->flags & OP_STORE))
+                        return true;
+        }
+        return false;
+}
+
+int service_receive(struct service *svc, struct session *s, const void *bytes, size_t size, struct fdlist *fds) {
+        struct request now, *r = &now;
+        const Svmd__V1__Request *m;
+        int k;
+
+        arena_reset(&svc->arena);
+        m = decode_request(&svc->arena, bytes, size);
+        if (!m)
+                return malformed(svc, s,
+                                 errno == ENOMEM ? "svmd has no memory left to read the packet"
+                                                 : "the packet is not a well-formed svmd.v1.Request");
+        if (m->n_ops == 0 || m->id == 0)
+                return malformed(svc, s, "a request needs an id that is not 0 and at least one operation");
+        if (answer_again(svc, s, m->id))
+                return 0;
+        if (m->id <= s->last_request && !s->resumed)
+                return malformed(svc, s, "request ids must grow from request to request");
+        if (m->id > s->last_request) {
+                s->last_request = m->id;
+                s->resumed = false;
+                replies_free(s);
+        }
+        request_init(&now, s, m, fds);
+        if (may_wait(m)) {
+                r = request_keep(svc, &now, bytes, size);
+                if (!r) {
+                        fdlist_close(&now.in);
+                        return malformed(svc, s, "svmd has no memory left to serve the request");
+                }
+                if (stage_memory(svc, r, m) > 0) {
+                        s->waiting = true;
+                        return SERVICE_E_LATER;
+                }
+        }
+        k = run_request(svc, r, m);
+        if (k == OP_LATER) {
+                s->waiting = true;
+                return SERVICE_E_LATER;
+        }
+        request_end(svc, r, r == &now);
+        if (k < 0)
+                return malformed(svc, s, "svmd has no memory left to serve the request");
+        return s->ending ? SERVICE_E_ENDED : 0;
+}

@@ -1,0 +1,486 @@
+#include "service/internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/memfile.h"
+#include "base/alloc.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "core/space.h"
+#include "service/effects.h"
+#include "service/lookup.h"
+
+/*
+ * From a journal to objects: each effect is done again, through the same functions that did it first, with what was
+ * decided then. Pages and files are there already (the keeper held them), so nothing is committed or punched on the
+ * way; what the dead svmd had begun and not journaled is punched at the end.
+ */
+struct restore {
+        struct service *svc;
+        char *why;
+        size_t why_size;
+};
+
+int kept_take(struct service *svc, uint64_t key) {
+        for (size_t i = 0; i < svc->kept_count; i++)
+                if (svc->kept[i].key == key && svc->kept[i].fd >= 0) {
+                        int fd = svc->kept[i].fd;
+
+                        svc->kept[i].fd = -1;
+                        return fd;
+                }
+        return -1;
+}
+
+__attribute__((format(printf, 2, 3))) static int say(struct restore *x, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(x->why, x->why_size, format, ap);
+        va_end(ap);
+        return -EBADMSG;
+}
+
+static void *object(struct restore *x, uint64_t id, enum object_type type) {
+        struct object *o = ids_find(&x->svc->state.ids, id);
+
+        return o && o->type == type ? o : NULL;
+}
+
+#define OBJECT(x, id, TYPE, type) ((struct type *)object(x, id, OBJECT_##TYPE)) /* the object is the first member */
+
+static int do_epoch(struct restore *x, const struct effect_epoch *e) {
+        x->svc->epoch = e->epoch;
+        x->svc->state.next_id = e->next_id;
+        x->svc->generation = e->generation;
+        return 0;
+}
+
+static int do_node(struct restore *x, const struct effect_node *e) {
+        const struct machine *m = x->svc->options.machine;
+
+        if (e->index < m->count && strcmp(m->nodes[e->index].name, e->name) == 0 &&
+            m->nodes[e->index].kind == e->kind && m->nodes[e->index].capacity == e->capacity)
+                return 0;
+        return say(
+                x,
+                "svmd-keeper holds memory of node %.32s (number %u, %" PRIu64
+                " bytes), which this configuration does not have: start "
+                "svmd with the nodes it had, or end the keeper to give that memory up (kill the process svmd-keeper)",
+                e->name, e->index, e->capacity);
+}
+
+static int do_session(struct restore *x, const struct effect_session *e) {
+        struct partition *p = partition_find(&x->svc->state, e->partition);
+        struct session_args args = {
+                .id = e->id,
+                .pid = e->pid,
+                .who = { .uid = e->uid,
+                         .gid = e->gid,
+                         .groups = (const uint32_t *)(e + 1),
+                         .groups_count = e->groups,
+                         .superuser = e->uid == 0 || e->uid == x->svc->own_uid },
+        };
+        struct session *s;
+
+        if (!p)
+                return say(x,
+                           "session %" PRIu64
+                           " is attached to partition %.64s, which state.db does not have: put the state.db back "
+                           "that svmd had, or end svmd-keeper to give the sessions up",
+                           e->id, e->partition);
+        if (session_new(&s, &x->svc->state, &args) < 0 ||
+            session_set_client(s, (const char *)(e + 1) + e->groups * 4ul) < 0)
+                return -ENOMEM;
+        s->resumed = true;
+        session_attach(s, p);
+        return 0;
+}
+
+static int do_session_end(struct restore *x, const struct effect_id *e) {
+        struct session *s = OBJECT(x, e->id, SESSION, session);
+
+        if (s)
+                session_release(x->svc, s);
+        return 0;
+}
+
+static int do_reserve(struct restore *x, const struct effect_reserve *e) {
+        struct partition *p = partition_find(&x->svc->state, e->partition);
+        struct reservation_args args = {
+                .id = e->id,
+                .address = e->address,
+                .size = e->size,
+                .generation = e->generation,
+                .name = (const char *)(e + 1),
+                .uid = e->uid,
+                .gid = e->gid,
+                .mode = e->mode,
+        };
+        struct reservation *r;
+        int k;
+
+        if (!p)
+                return say(x, "reservation %" PRIu64 " lies in partition %.64s, which state.db does not have", e->id,
+                           e->partition);
+        k = reservation_new(&r, &x->svc->state, p, e->session ? OBJECT(x, e->session, SESSION, session) : NULL, &args);
+        if (k > 0)
+                return say(x, "reservation %" PRIu64 " cannot be at 0x%" PRIx64 " again", e->id, e->address);
+        return k;
+}
+
+static int do_reserve_end(struct restore *x, const struct effect_id *e) {
+        struct reservation *r = OBJECT(x, e->id, RESERVATION, reservation);
+
+        if (r)
+                reservation_end(x->svc, r);
+        return 0;
+}
+
+static int do_open(struct restore *x, const struct effect_open *e) {
+        struct reservation *r = OBJECT(x, e->reservation, RESERVATION, reservation);
+        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct opening *o;
+
+        if (!r || !s || !r->shared)
+                return say(x, "session %" PRIu64 " opened reservation %" PRIu64 ", one of which is not there",
+                           e->session, e->reservation);
+        o = opening_new(r, s, e->access);
+        if (!o)
+                return -ENOMEM;
+        opening_link(o);
+        return 0;
+}
+
+static int do_close(struct restore *x, const struct effect_open *e) {
+        struct reservation *r = OBJECT(x, e->reservation, RESERVATION, reservation);
+        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct opening *o = r && s ? opening_find(r, s) : NULL;
+
+        if (o)
+                opening_end(x->svc, o);
+        return 0;
+}
+
+static int do_file(struct restore *x, const struct effect_file *e) {
+        struct session *s = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
+
+        return file_restore(x->svc, e->id, (enum file_kind)e->kind, e->node, e->size, s);
+}
+
+static int do_memory(struct restore *x, const struct effect_memory *e) {
+        struct session *s = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
+        struct partition *p = partition_find(&x->svc->state, e->partition);
+        struct file *f = e->file ? OBJECT(x, e->file, FILE, file) : x->svc->state.nodes[e->node].pool;
+
+        if (!p || !f)
+                return say(x, "memory %" PRIu64 " names a partition or file that is not there", e->id);
+        if (memory_restore(x->svc, e->id, p, s, e->node, e->size, e->shareable, f, (const uint64_t(*)[2])(e + 1),
+                           e->extents) < 0)
+                return say(x, "memory %" PRIu64 " cannot be where it was", e->id);
+        return 0;
+}
+
+static int do_hold(struct restore *x, const struct effect_hold *e) {
+        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct holding *h;
+
+        if (!m || !s)
+                return say(x, "session %" PRIu64 " imported memory %" PRIu64 ", one of which is not there", e->session,
+                           e->memory);
+        h = alloc_zero(sizeof(*h));
+        if (!h)
+                return -ENOMEM;
+        holding_init(h, m, s, e->access);
+        holding_link(h);
+        return 0;
+}
+
+static int do_release(struct restore *x, const struct effect_hold *e) {
+        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct holding *h = m && s ? holding_find(m, s) : NULL;
+
+        if (h)
+                holding_end(x->svc, h);
+        return 0;
+}
+
+static int do_export(struct restore *x, const struct effect_export *e) {
+        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+
+        if (!m)
+                return 0;
+        m->name = name_new((const char *)(e + 1), m, e->uid, e->gid, e->mode);
+        if (!m->name)
+                return -ENOMEM;
+        name_link(&m->partition->memory_names, m->name);
+        return 0;
+}
+
+static int do_token(struct restore *x, const struct effect_token *e) {
+        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+
+        if (!m)
+                return 0;
+        memcpy(m->token, e->token, sizeof(m->token));
+        m->has_token = true;
+        m->token_access = e->access;
+        return 0;
+}
+
+static int do_space(struct restore *x, const struct effect_space *e) {
+        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct space *space;
+
+        return s ? space_bring_up(x->svc, s, e->id, e->node, &space)
+                 : say(x, "space %" PRIu64 " belongs to no session", e->id);
+}
+
+static int do_space_end(struct restore *x, const struct effect_id *e) {
+        struct space *s = OBJECT(x, e->id, SPACE, space);
+
+        if (s)
+                space_end(x->svc, s);
+        return 0;
+}
+
+static int find_where(struct restore *x, uint64_t space, uint64_t reservation, struct target *ret) {
+        *ret = (struct target){
+                .space = space ? OBJECT(x, space, SPACE, space) : NULL,
+                .reservation = reservation ? OBJECT(x, reservation, RESERVATION, reservation) : NULL,
+        };
+        return ret->space || ret->reservation
+                       ? 0
+                       : say(x, "a mapping lies in space %" PRIu64 ", reservation %" PRIu64 ", which is not there",
+                             space, reservation);
+}
+
+static int do_mapping(struct restore *x, uint16_t type, const struct effect_map *e) {
+        struct map_attrs attrs = { .access = e->access, .pat = e->pat, .kind = e->kind };
+        struct memory *m = NULL;
+        struct target t;
+        int r = find_where(x, e->space, e->reservation, &t);
+
+        if (r < 0)
+                return r;
+        if (type == EFFECT_MAP && !(m = OBJECT(x, e->memory, MEMORY, memory)))
+                return say(x, "a mapping at 0x%" PRIx64 " shows memory %" PRIu64 ", which is not there", e->address,
+                           e->memory);
+        if (type == EFFECT_MAP)
+                r = do_map(x->svc->tx, &t, e->address, e->size, m, e->offset, attrs, true, NULL);
+        else if (type == EFFECT_UNMAP)
+                r = do_unmap(x->svc->tx, &t, e->address, e->size, false, NULL);
+        else
+                r = do_protect(x->svc->tx, &t, e->address, e->size, attrs, e->which, NULL);
+        if (r != 0)
+                return r < 0 ? r : say(x, "a mapping at 0x%" PRIx64 " cannot be changed as it was", e->address);
+        tx_commit(x->svc->tx);
+        if (t.reservation)
+                t.reservation->generation = e->generation;
+        return 0;
+}
+
+static int do_sparse_range(struct restore *x, const struct effect_sparse *e) {
+        struct target t;
+        int r = find_where(x, e->space, e->reservation, &t);
+
+        if (r == 0)
+                r = do_sparse(x->svc->tx, &t, e->address, e->size, e->from, e->to);
+        if (r == 0)
+                tx_commit(x->svc->tx);
+        return r;
+}
+
+static int do_reply(struct restore *x, const struct effect_reply *e, size_t size) {
+        struct session *s = OBJECT(x, e->session, SESSION, session);
+
+        if (!s)
+                return 0;
+        if (e->request > s->last_request)
+                s->last_request = e->request;
+        return replies_add(s, e->request, e + 1, size - sizeof(*e));
+}
+
+/* How long an effect is at least; text at its end must be ended. */
+static const struct {
+        size_t size;
+        bool text;
+} shapes[] = {
+        [EFFECT_EPOCH] = { sizeof(struct effect_epoch), false },
+        [EFFECT_NODE] = { sizeof(struct effect_node), false },
+        [EFFECT_SESSION] = { sizeof(struct effect_session) + 1, true },
+        [EFFECT_SESSION_END] = { sizeof(struct effect_id), false },
+        [EFFECT_RESERVE] = { sizeof(struct effect_reserve) + 1, true },
+        [EFFECT_RESERVE_END] = { sizeof(struct effect_id), false },
+        [EFFECT_OPEN] = { sizeof(struct effect_open), false },
+        [EFFECT_CLOSE] = { sizeof(struct effect_open), false },
+        [EFFECT_FILE] = { sizeof(struct effect_file), false },
+        [EFFECT_MEMORY] = { sizeof(struct effect_memory) + 16, false },
+        [EFFECT_HOLD] = { sizeof(struct effect_hold), false },
+        [EFFECT_RELEASE] = { sizeof(struct effect_hold), false },
+        [EFFECT_EXPORT] = { sizeof(struct effect_export) + 1, true },
+        [EFFECT_TOKEN] = { sizeof(struct effect_token), false },
+        [EFFECT_SPACE] = { sizeof(struct effect_space), false },
+        [EFFECT_SPACE_END] = { sizeof(struct effect_id), false },
+        [EFFECT_MAP] = { sizeof(struct effect_map), false },
+        [EFFECT_UNMAP] = { sizeof(struct effect_map), false },
+        [EFFECT_PROTECT] = { sizeof(struct effect_map), false },
+        [EFFECT_SPARSE] = { sizeof(struct effect_sparse), false },
+        [EFFECT_REPLY] = { sizeof(struct effect_reply), false },
+};
+
+static int check_shape(struct restore *x, uint16_t type, const uint8_t *bytes, size_t size) {
+        const struct effect_memory *m = (const void *)bytes;
+        const struct effect_session *s = (const void *)bytes;
+
+        if (type >= sizeof(shapes) / sizeof(shapes[0]) || shapes[type].size == 0)
+                return say(
+                        x,
+                        "the journal holds an effect of type %u, which this svmd does not know: start the svmd that wrote it",
+                        type);
+        if (size < shapes[type].size || (shapes[type].text && bytes[size - 1] != 0))
+                return say(x, "an effect of type %u in the journal is cut short", type);
+        if (type == EFFECT_MEMORY && size < sizeof(*m) + m->extents * 16ull)
+                return say(x, "memory %" PRIu64 " in the journal is cut short", m->id);
+        if (type == EFFECT_MEMORY && m->node >= x->svc->options.machine->count)
+                return say(x, "memory %" PRIu64 " lies on a node that is not there", m->id);
+        if (type == EFFECT_SESSION && size < sizeof(*s) + s->groups * 4ull + 1)
+                return say(x, "session %" PRIu64 " in the journal is cut short", s->id);
+        return 0;
+}
+
+static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t size) {
+        struct restore *x = userdata;
+        int r = check_shape(x, type, bytes, size);
+
+        if (r < 0)
+                return r;
+        switch ((enum effect_type)type) {
+        case EFFECT_EPOCH: return do_epoch(x, bytes);
+        case EFFECT_NODE: return do_node(x, bytes);
+        case EFFECT_SESSION: return do_session(x, bytes);
+        case EFFECT_SESSION_END: return do_session_end(x, bytes);
+        case EFFECT_RESERVE: return do_reserve(x, bytes);
+        case EFFECT_RESERVE_END: return do_reserve_end(x, bytes);
+        case EFFECT_OPEN: return do_open(x, bytes);
+        case EFFECT_CLOSE: return do_close(x, bytes);
+        case EFFECT_FILE: return do_file(x, bytes);
+        case EFFECT_MEMORY: return do_memory(x, bytes);
+        case EFFECT_HOLD: return do_hold(x, bytes);
+        case EFFECT_RELEASE: return do_release(x, bytes);
+        case EFFECT_EXPORT: return do_export(x, bytes);
+        case EFFECT_TOKEN: return do_token(x, bytes);
+        case EFFECT_SPACE: return do_space(x, bytes);
+        case EFFECT_SPACE_END: return do_space_end(x, bytes);
+        case EFFECT_MAP:
+        case EFFECT_UNMAP:
+        case EFFECT_PROTECT: return do_mapping(x, type, bytes);
+        case EFFECT_SPARSE: return do_sparse_range(x, bytes);
+        case EFFECT_REPLY: return do_reply(x, bytes, size);
+        }
+        return 0;
+}
+
+/* ---- afterwards
+ * --------------------------------------------------------------------------------------------------------- */
+
+static bool next_used(void *userdata, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end) {
+        const struct file *f = userdata;
+        struct va_extent *e = va_first_from(&f->slots, offset + FILE_BASE);
+
+        if (!e)
+                return false;
+        *ret_start = e->start - FILE_BASE;
+        *ret_end = e->start + e->size - FILE_BASE;
+        return true;
+}
+
+static void punch_leftovers(struct service *svc) {
+        for (uint32_t i = 0; i < svc->options.machine->count; i++)
+                if (svc->state.nodes[i].pool)
+                        memfile_punch_unused(svc->state.nodes[i].pool->memfile, next_used, svc->state.nodes[i].pool);
+        for (uint64_t i = 0; i < svc->state.ids.size; i++) {
+                struct object *o = svc->state.ids.slots[i];
+
+                if (o && o->type == OBJECT_FILE)
+                        memfile_punch_unused(container_of(o, struct file, object)->memfile, next_used,
+                                             container_of(o, struct file, object));
+        }
+}
+
+/* Only now, when it is known which files are still needed: the others are not in the keeper any more. */
+static int adopt_files(struct restore *x) {
+        const struct ids *ids = &x->svc->state.ids;
+
+        for (uint64_t i = 0; i < ids->size; i++) {
+                struct object *o = ids->slots[i];
+                int r;
+
+                if (!o || o->type != OBJECT_FILE)
+                        continue;
+                r = file_adopt(x->svc, container_of(o, struct file, object));
+                if (r < 0)
+                        return say(x, "the file of memory %" PRIu64 " cannot be taken over: %s", o->id, strerror(-r));
+        }
+        return 0;
+}
+
+/* Devices are told last, of what is there in the end. */
+static int fill_tables(struct restore *x) {
+        list_for_each (l, &x->svc->state.sessions) {
+                struct session *s = container_of(l, struct session, by_state);
+
+                list_for_each (k, &s->spaces) {
+                        if (space_fill(x->svc, container_of(k, struct space, by_session)) < 0)
+                                return -ENOMEM;
+                }
+        }
+        return 0;
+}
+
+/* Sessions whose socket the keeper does not have, and sockets of no session that is known. */
+static void match_sockets(struct service *svc) {
+        list_for_each_safe (l, &svc->state.sessions) {
+                struct session *s = container_of(l, struct session, by_state);
+                bool kept = false;
+
+                for (size_t i = 0; i < svc->kept_count && !kept; i++)
+                        kept = svc->kept[i].key == KEEP_KEY(KEEP_SESSION, s->object.id);
+                if (!kept)
+                        session_release(svc, s);
+        }
+}
+
+int journal_restore(struct service *svc, char *why, size_t why_size) {
+        struct restore x = { .svc = svc, .why = why, .why_size = why_size };
+        int r;
+
+        snprintf(why, why_size, "the machine is out of memory");
+        svc->replaying = true;
+        tx_begin(svc->tx);
+        r = journal_replay(svc->journal, do_effect, &x);
+        svc->replaying = false;
+        if (r != 0)
+                return r < 0 ? r : -EBADMSG;
+        r = adopt_files(&x);
+        if (r == 0)
+                r = fill_tables(&x);
+        if (r < 0)
+                return r;
+        /* Ids that were given and not journaled (fences, sessions that had not attached) are not given again. */
+        svc->state.next_id += 1ull << 32;
+        match_sockets(svc);
+        punch_leftovers(svc);
+        return 0;
+}

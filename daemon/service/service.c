@@ -1,0 +1,278 @@
+#include "service/internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/memfile.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/session.h"
+#include "service/effects.h"
+
+/* Coming up and going down. */
+
+#define WORKERS 2
+
+const struct node_desc *node_desc(const struct service *svc, uint32_t node) {
+        return &svc->options.machine->nodes[node];
+}
+
+const struct backend *node_backend(const struct service *svc, uint32_t node) {
+        return backend_for(node_desc(svc, node)->kind);
+}
+
+int service_new(struct service **ret, const struct service_options *options, const struct service_hooks *hooks) {
+        struct service *svc = alloc_zero(sizeof(*svc));
+        uint32_t count = options->machine->count;
+        int r;
+
+        if (!svc)
+                return -ENOMEM;
+        svc->options = *options;
+        svc->hooks = *hooks;
+        svc->own_uid = geteuid();
+        svc->started_ns = clock_ns(CLOCK_MONOTONIC);
+        svc->store_lane = count;
+        svc->starting = true;
+        list_init(&svc->pending);
+        list_init(&svc->plans);
+        arena_init(&svc->arena);
+        svc->tx = tx_new(svc);
+        svc->reply = alloc_zero(SVMD_PACKET_MAX);
+        r = svc->tx && svc->reply ? state_init(&svc->state, options->machine) : -ENOMEM;
+        if (r == 0)
+                r = fences_init(svc);
+        if (r == 0)
+                r = jobs_new(&svc->jobs, WORKERS, count + 1, hooks->wake, hooks->userdata);
+        if (r < 0) {
+                service_free(svc, true);
+                return r;
+        }
+        *ret = svc;
+        return 0;
+}
+
+/* ---- start
+ * -------------------------------------------------------------------------------------------------------------- */
+
+static int bring_up_node(struct service *svc, uint32_t i, char *why, size_t why_size) {
+        const struct node_desc *d = node_desc(svc, i);
+        struct node *n = &svc->state.nodes[i];
+        struct device *device;
+        int r;
+
+        if (!node_backend(svc, i)->has_spaces)
+                return 0;
+        n->pool = file_new(i, FILE_POOL, i, d->capacity);
+        r = n->pool ? file_adopt(svc, n->pool) : -ENOMEM;
+        if (r == 0)
+                r = node_backend(svc, i)->device_new(&device, d, fences_done_fn(), svc->fences);
+        if (r < 0) {
+                snprintf(why, why_size, "node %s cannot come up: %s", d->name, strerror(-r));
+                return r;
+        }
+        n->device = device;
+        return 0;
+}
+
+struct load {
+        struct service *svc;
+        char *why;
+        size_t why_size;
+};
+
+static int load_partition(void *userdata, const struct store_partition *row) {
+        struct load *load = userdata;
+        struct service *svc = load->svc;
+        struct partition_args args = {
+                .name = row->name,
+                .domain = row->domain,
+                .window = row->window,
+                .base = row->base,
+                .size = row->size,
+                .uid = row->uid,
+                .gid = row->gid,
+                .mode = row->mode,
+        };
+        struct partition *p;
+        int r = partition_new(&p, &svc->state, &args);
+
+        if (r != 0) {
+                snprintf(load->why, load->why_size,
+                         "partition %s in state.db cannot have 0x%" PRIx64 " to 0x%" PRIx64 ": %s", row->name,
+                         row->base, row->base + row->size, r < 0 ? strerror(-r) : "another one has it");
+                return r < 0 ? r : -EBADMSG;
+        }
+        for (uint32_t i = 0; i < row->limits_count; i++) {
+                const struct node_desc *d = machine_find(svc->options.machine, row->limits[i].node);
+
+                if (d)
+                        partition_set_limit(svc, p, (uint32_t)(d - svc->options.machine->nodes), row->limits[i].max);
+                else
+                        log_warning(
+                                "partition %s has a limit on node %s, which this machine does not have; the limit waits for it",
+                                row->name, row->limits[i].node);
+        }
+        r = partition_bring_up(svc, p);
+        if (r < 0) {
+                snprintf(load->why, load->why_size, "partition %s: its socket cannot be made: %s", row->name,
+                         strerror(-r));
+                partition_free(&svc->state, p);
+        }
+        return r;
+}
+
+static int open_journal(struct service *svc, char *why, size_t why_size, bool *ret_old) {
+        int fd = kept_take(svc, KEEP_KEY(KEEP_JOURNAL, 0)), r;
+
+        *ret_old = fd >= 0;
+        if (fd >= 0) {
+                r = journal_adopt(&svc->journal, fd, why, why_size);
+                if (r != 0)
+                        close(fd);
+                return r > 0 ? -EBADMSG : r;
+        }
+        snprintf(why, why_size, "the machine has no memory for a journal of %" PRIu64 " bytes",
+                 svc->options.journal_size);
+        r = journal_new(&svc->journal, svc->options.journal_size);
+        return r < 0 ? r : svc->hooks.keep(svc->hooks.userdata, KEEP_KEY(KEEP_JOURNAL, 0), journal_fd(svc->journal));
+}
+
+/* What the keeper holds and nothing names: the remains of what was given back when svmd died. */
+static void drop_leftovers(struct service *svc) {
+        for (size_t i = 0; i < svc->kept_count; i++) {
+                unsigned kind = KEEP_KIND(svc->kept[i].key);
+
+                if (svc->kept[i].fd < 0 || kind == KEEP_SESSION || kind == KEEP_LISTENER)
+                        continue;
+                close(svc->kept[i].fd);
+                svc->kept[i].fd = -1;
+                svc->hooks.unkeep(svc->hooks.userdata, svc->kept[i].key);
+        }
+}
+
+int service_start(struct service *svc, struct store *store, struct service_kept *kept, size_t kept_count, char *why,
+                  size_t why_size) {
+        struct load load = { svc, why, why_size };
+        bool old;
+        int r = 0;
+
+        svc->store = store;
+        svc->kept = kept;
+        svc->kept_count = kept_count;
+        for (uint32_t i = 0; r == 0 && i < svc->options.machine->count; i++)
+                r = bring_up_node(svc, i, why, why_size);
+        if (r == 0)
+                r = store_each(store, load_partition, &load, why, why_size);
+        if (r == 0)
+                r = open_journal(svc, why, why_size, &old);
+        if (r == 0 && old)
+                r = journal_restore(svc, why, why_size);
+        if (r < 0)
+                return r;
+        svc->epoch++;
+        svc->first_id = svc->state.next_id;
+        svc->starting = false;
+        drop_leftovers(svc);
+        r = journal_snapshot(svc);
+        if (r != 0)
+                snprintf(why, why_size,
+                         "the journal has no room for what is there; start svmd with a larger journal-size");
+        svc->kept = NULL;
+        svc->kept_count = 0;
+        return r > 0 ? -ENOSPC : r;
+}
+
+/* ---- running
+ * ------------------------------------------------------------------------------------------------------------- */
+
+void service_collect(struct service *svc) {
+        jobs_collect(svc->jobs);
+        fences_collect(svc);
+        requests_wake(svc);
+}
+
+void service_commit(struct service *svc) {
+        if (svc->journal)
+                journal_commit(svc->journal);
+}
+
+bool service_idle(struct service *svc) {
+        return jobs_idle(svc->jobs) && list_empty(&svc->pending);
+}
+
+uint64_t service_epoch(const struct service *svc) {
+        return svc->epoch;
+}
+
+void service_keeper_lost(struct service *svc) {
+        svc->options.keeper = false;
+}
+
+/* ---- end
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+static void end_partitions(struct service *svc) {
+        struct partition *p;
+
+        while ((p = partition_after(&svc->state, "")))
+                partition_take_down(svc, p);
+}
+
+static void end_nodes(struct service *svc) {
+        for (uint32_t i = 0; svc->state.nodes && i < svc->options.machine->count; i++) {
+                struct node *n = &svc->state.nodes[i];
+
+                if (n->device)
+                        node_backend(svc, i)->device_free(n->device);
+                if (n->pool)
+                        memfile_free(n->pool->memfile);
+                file_free(n->pool);
+        }
+}
+
+/* With the state kept, the journal is closed first: what is taken apart from here on is this process's copy only. */
+void service_free(struct service *svc, bool keep_state) {
+        if (!svc)
+                return;
+        if (svc->jobs) {
+                while (!service_idle(svc)) {
+                        for (uint32_t lane = 0; lane <= svc->options.machine->count; lane++)
+                                jobs_wait_lane(svc->jobs, lane);
+                        service_collect(svc);
+                }
+                service_commit(svc);
+                svc->hooks.flush(svc->hooks.userdata);
+        }
+        svc->replaying = keep_state;
+        journal_free(svc->journal);
+        svc->journal = NULL;
+        if (svc->state.nodes) {
+                list_for_each_safe (l, &svc->state.sessions) {
+                        struct session *s = container_of(l, struct session, by_state);
+
+                        svc->hooks.session_gone(svc->hooks.userdata, s);
+                        service_session_end(svc, s);
+                }
+                if (svc->jobs) {
+                        jobs_free(svc->jobs);
+                        svc->jobs = NULL;
+                }
+                end_partitions(svc);
+                end_nodes(svc);
+                state_fini(&svc->state);
+        }
+        if (svc->fences)
+                fences_fini(svc);
+        tx_free(svc->tx);
+        alloc_free(svc->reply);
+        arena_fini(&svc->arena);
+        alloc_free(svc);
+}

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The only way in: a session hands over a packet with its file descriptors, and gets a reply. Sockets, D-Bus, tests and
+ * fuzzers enter here. One thread calls everything; slow work runs in jobs and comes back by service_collect().
+ *
+ * A reply is handed to the transport when its effects are in the journal's memory, but must leave only after
+ * service_commit(): one commit for everything that a turn of the loop has brought.
+ */
+struct service;
+struct session;
+struct partition;
+struct fdlist;
+struct machine;
+struct store;
+
+struct service_hooks {
+        void *userdata;
+        /* A reply's bytes are valid during the call; descriptors are sent from `fds` (may be NULL) and stay the
+         * caller's. */
+        void (*reply)(void *userdata, struct session *s, const void *bytes, size_t size, struct fdlist *fds);
+        /* False: the session has no room for it now. */
+        bool (*event)(void *userdata, struct session *s, const void *bytes, size_t size);
+        /* The session is being freed: forget it and close its socket. */
+        void (*session_gone)(void *userdata, struct session *s);
+        /* A partition came up or goes: it has a socket of its own. */
+        int (*partition_up)(void *userdata, struct partition *p);
+        void (*partition_down)(void *userdata, struct partition *p);
+        /* Into the hands of svmd-keeper, and out of them. */
+        int (*keep)(void *userdata, uint64_t key, int fd);
+        void (*unkeep)(void *userdata, uint64_t key);
+        /* The session's socket likewise, under KEEP_SESSION and its id. */
+        int (*keep_session)(void *userdata, struct session *s);
+        /* What was handed over may leave now: the journal has it. */
+        void (*flush)(void *userdata);
+        /* From any thread: call service_collect() soon. */
+        void (*wake)(void *userdata);
+};
+
+struct service_default_limit {
+        const char *node; /* "*": every node without one of its own */
+        uint64_t max;
+};
+
+struct service_options {
+        const struct machine *machine;
+        uint64_t default_partition_size, journal_size;
+        uint64_t max_objects_per_session;
+        uint32_t max_sessions, max_sessions_per_uid;
+        const struct service_default_limit *default_limits;
+        uint32_t default_limits_count;
+        bool keeper; /* sessions survive this process */
+        const char *sys_root, *proc_root, *dev_root;
+};
+
+/* What svmd-keeper held. */
+struct service_kept {
+        uint64_t key;
+        int fd; /* -1 once taken */
+};
+
+enum {
+        KEEP_JOURNAL = 1,
+        KEEP_POOL,
+        KEEP_FILE,
+        KEEP_SESSION,
+        KEEP_LISTENER,
+};
+#define KEEP_KEY(kind, id) ((uint64_t)(kind) << 56 | (id))
+#define KEEP_KIND(key)     ((unsigned)((key) >> 56))
+#define KEEP_ID(key)       ((key) & ((1ull << 56) - 1))
+
+int service_new(struct service **ret, const struct service_options *options, const struct service_hooks *hooks);
+/* Brings up nodes and partitions, and what an earlier svmd left: takes the descriptors it needs out of `kept`, session
+ * sockets excepted. `why` gets a sentence. The store may be NULL (partitions are not durable then). */
+int service_start(struct service *svc, struct store *store, struct service_kept *kept, size_t kept_count, char *why,
+                  size_t why_size);
+/* Ends every session without telling (`keep_state`: leaves journal and files as they are for the next svmd). */
+void service_free(struct service *svc, bool keep_state);
+
+struct service_peer {
+        uint32_t pid, uid, gid;
+        const uint32_t *groups;
+        uint32_t groups_count;
+        bool admin;                        /* came over admin.sock and may */
+        const struct partition *partition; /* came over that partition's own socket */
+};
+
+enum {
+        _SERVICE_E_OK,
+        SERVICE_E_LATER,   /* the reply comes later; no further packet of this session until then */
+        SERVICE_E_ENDED,   /* the packet was malformed: the session is gone */
+        SERVICE_E_REFUSED, /* too many sessions */
+};
+
+int service_session_new(struct service *svc, struct session **ret, const struct service_peer *peer, void *connection);
+/* The connection has ended. Everything the session held is released. */
+void service_session_end(struct service *svc, struct session *s);
+/* Ends it from this side, with an End event. */
+void service_session_kick(struct service *svc, struct session *s, unsigned code, const char *text);
+/* Sessions of an earlier svmd, after service_start(); a non-zero return ends the walk. */
+int service_each_session(struct service *svc, int (*fn)(void *userdata, struct session *s), void *userdata);
+/* Tells a resumed session that another svmd answers now. */
+void service_session_resumed(struct service *svc, struct session *s, void *connection);
+
+/* One packet. Descriptors that are needed are stolen from `fds`. */
+int service_receive(struct service *svc, struct session *s, const void *bytes, size_t size, struct fdlist *fds);
+/* The reply that the transport was given last could not leave yet; and then it did. */
+void service_reply_stuck(struct service *svc, struct session *s, const void *bytes, size_t size);
+void service_reply_left(struct service *svc, struct session *s);
+/* Room for events again. */
+void service_session_writable(struct service *svc, struct session *s);
+void service_collect(struct service *svc);
+void service_commit(struct service *svc);
+/* Nothing runs or waits in jobs. */
+bool service_idle(struct service *svc);
+
+uint64_t session_id(const struct session *s);
+void *session_connection(const struct session *s);
+const char *partition_name(const struct partition *p);
+void *partition_listener(const struct partition *p);
+void partition_set_listener(struct partition *p, void *listener);
+int service_each_partition(struct service *svc, int (*fn)(void *userdata, struct partition *p), void *userdata);
+uint64_t service_sessions(const struct service *svc);
+uint64_t service_partitions(const struct service *svc);
+uint64_t service_epoch(const struct service *svc);
+void service_keeper_lost(struct service *svc);

@@ -1,0 +1,299 @@
+#include "service/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/imap.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "core/space.h"
+#include "service/effects.h"
+#include "service/lookup.h"
+
+/*
+ * Everything there is, as the effects that would make it, in an order in which each names only what came before:
+ * epoch, nodes, sessions, files, memory, handles, reservations, openings, spaces, mappings, replies that may not have
+ * left.
+ */
+
+static int put(struct service *svc, uint16_t type, const void *bytes, size_t size) {
+        return journal_snapshot_put(svc->journal, type, bytes, size);
+}
+
+/* A fixed part and up to two tails. */
+static int put_tailed(struct service *svc, uint16_t type, const void *fixed, size_t size, const void *a, size_t a_size,
+                      const void *b, size_t b_size) {
+        uint8_t *bytes = alloc_zero(size + a_size + b_size);
+        int r;
+
+        if (!bytes)
+                return -ENOMEM;
+        memcpy(bytes, fixed, size);
+        if (a_size)
+                memcpy(bytes + size, a, a_size);
+        if (b_size)
+                memcpy(bytes + size + a_size, b, b_size);
+        r = put(svc, type, bytes, size + a_size + b_size);
+        alloc_free(bytes);
+        return r;
+}
+
+static int put_machine(struct service *svc) {
+        struct effect_epoch e = { .epoch = svc->epoch, .next_id = svc->state.next_id, .generation = svc->generation };
+        int r = put(svc, EFFECT_EPOCH, &e, sizeof(e));
+
+        for (uint32_t i = 0; r == 0 && i < svc->options.machine->count; i++) {
+                const struct node_desc *d = node_desc(svc, i);
+                struct effect_node n = { .index = i, .kind = d->kind, .capacity = d->capacity };
+
+                memcpy(n.name, d->name, sizeof(d->name));
+                r = put(svc, EFFECT_NODE, &n, sizeof(n));
+        }
+        return r;
+}
+
+static int put_session(struct service *svc, const struct session *s) {
+        struct effect_session e = {
+                .id = s->object.id,
+                .pid = s->pid,
+                .uid = s->who.uid,
+                .gid = s->who.gid,
+                .groups = s->who.groups_count,
+        };
+
+        strcpy(e.partition, s->partition->name->text);
+        return put_tailed(svc, EFFECT_SESSION, &e, sizeof(e), s->who.groups, s->who.groups_count * sizeof(uint32_t),
+                          s->client, strlen(s->client) + 1);
+}
+
+static int put_file(struct service *svc, const struct file *f) {
+        struct effect_file e = {
+                .id = f->object.id,
+                .session = f->kind == FILE_ARENA ? f->session->object.id : 0,
+                .size = f->slots.end - f->slots.start,
+                .kind = f->kind,
+                .node = f->node,
+        };
+
+        return put(svc, EFFECT_FILE, &e, sizeof(e));
+}
+
+static int put_memory(struct service *svc, const struct memory *m) {
+        size_t size = effect_memory_size(m);
+        void *bytes;
+        int r = 0;
+
+        if (m->file->kind == FILE_OWN)
+                r = put_file(svc, m->file);
+        bytes = alloc_zero(size);
+        if (!bytes || r != 0) {
+                alloc_free(bytes);
+                return r ? r : -ENOMEM;
+        }
+        effect_memory_fill(m, bytes);
+        r = put(svc, EFFECT_MEMORY, bytes, size);
+        alloc_free(bytes);
+        if (r == 0 && m->name) {
+                struct effect_export e = {
+                        .memory = m->object.id, .uid = m->name->uid, .gid = m->name->gid, .mode = m->name->mode
+                };
+
+                r = put_tailed(svc, EFFECT_EXPORT, &e, sizeof(e), m->name->text, strlen(m->name->text) + 1, NULL, 0);
+        }
+        if (r == 0 && m->has_token) {
+                struct effect_token e = { .memory = m->object.id, .access = m->token_access };
+
+                memcpy(e.token, m->token, sizeof(e.token));
+                r = put(svc, EFFECT_TOKEN, &e, sizeof(e));
+        }
+        return r;
+}
+
+static int put_holding(struct service *svc, const struct holding *h) {
+        struct effect_hold e = { .memory = h->memory->object.id,
+                                 .session = h->session->object.id,
+                                 .access = h->access };
+
+        if (h == &h->memory->creator)
+                return 0;
+        return put(svc, EFFECT_HOLD, &e, sizeof(e));
+}
+
+static int put_reservation(struct service *svc, const struct reservation *r) {
+        const struct name *n = r->shared ? r->shared->name : NULL;
+        const char *name = n ? n->text : "";
+        struct effect_reserve e = {
+                .id = r->object.id,
+                .session = r->owner ? r->owner->object.id : 0,
+                .address = r->va.start,
+                .size = r->va.size,
+                .generation = r->generation,
+                .uid = n ? n->uid : 0,
+                .gid = n ? n->gid : 0,
+                .mode = n ? n->mode : 0,
+        };
+        uint8_t bytes[sizeof(e) + SVMD_NAME_MAX + 1];
+
+        strcpy(e.partition, r->partition->name->text);
+        memcpy(bytes, &e, sizeof(e));
+        memcpy(bytes + sizeof(e), name, strlen(name) + 1);
+        return put(svc, EFFECT_RESERVE, bytes, sizeof(e) + strlen(name) + 1);
+}
+
+static int put_opening(struct service *svc, const struct opening *o) {
+        struct effect_open e = { .reservation = o->reservation->object.id,
+                                 .session = o->session->object.id,
+                                 .access = o->access };
+
+        return put(svc, EFFECT_OPEN, &e, sizeof(e));
+}
+
+static int put_mappings(struct service *svc, const struct vmap *m, const struct imap *sparse, uint64_t space,
+                        const struct reservation *r) {
+        int k = 0;
+
+        for (struct mapping *x = vmap_first_from(m, 0); x && k == 0; x = vmap_next(x)) {
+                struct effect_map e = {
+                        .space = space,
+                        .reservation = r ? r->object.id : 0,
+                        .address = x->va,
+                        .size = x->size,
+                        .memory = memory_of(x->backing)->object.id,
+                        .offset = x->offset,
+                        .generation = r ? r->generation : 0,
+                        .access = x->attrs.access,
+                        .pat = x->attrs.pat,
+                        .kind = x->attrs.kind,
+                };
+
+                k = put(svc, EFFECT_MAP, &e, sizeof(e));
+        }
+        for (struct imap_entry *x = sparse ? imap_first_from(sparse, 0) : NULL; x && k == 0; x = imap_next(x)) {
+                struct effect_sparse e = {
+                        .space = space,
+                        .reservation = r ? r->object.id : 0,
+                        .address = x->start,
+                        .size = x->end - x->start,
+                        .to = x->value,
+                };
+
+                k = put(svc, EFFECT_SPARSE, &e, sizeof(e));
+        }
+        return k;
+}
+
+/* What a walk over all objects of a type puts. */
+static int put_objects(struct service *svc, enum object_type type) {
+        const struct ids *ids = &svc->state.ids;
+        int r = 0;
+
+        for (uint64_t i = 0; r == 0 && i < ids->size; i++) {
+                struct object *o = ids->slots[i];
+
+                if (!o || o->type != type)
+                        continue;
+                if (type == OBJECT_MEMORY) {
+                        r = put_memory(svc, container_of(o, struct memory, object));
+                } else if (type == OBJECT_FILE) {
+                        struct file *f = container_of(o, struct file, object);
+
+                        if (f->kind == FILE_ARENA && f->journaled)
+                                r = put_file(svc, f);
+                } else if (type == OBJECT_RESERVATION) {
+                        r = put_reservation(svc, container_of(o, struct reservation, object));
+                }
+        }
+        return r;
+}
+
+static int put_session_holds(struct service *svc, const struct session *s) {
+        int r = 0;
+
+        list_for_each (l, &s->holdings) {
+                if (r == 0)
+                        r = put_holding(svc, container_of(l, struct holding, by_session));
+        }
+        list_for_each (l, &s->openings) {
+                if (r == 0)
+                        r = put_opening(svc, container_of(l, struct opening, by_session));
+        }
+        list_for_each (l, &s->spaces) {
+                struct space *space = container_of(l, struct space, by_session);
+                struct effect_space e = { .id = space->object.id, .session = s->object.id, .node = space->node };
+
+                if (r == 0)
+                        r = put(svc, EFFECT_SPACE, &e, sizeof(e));
+                if (r == 0)
+                        r = put_mappings(svc, &space->mappings, &space->sparse, space->object.id, NULL);
+        }
+        return r;
+}
+
+static int put_cpu_mappings(struct service *svc) {
+        const struct ids *ids = &svc->state.ids;
+        int r = 0;
+
+        for (uint64_t i = 0; r == 0 && i < ids->size; i++) {
+                const struct reservation *x;
+
+                if (!ids->slots[i] || ids->slots[i]->type != OBJECT_RESERVATION)
+                        continue;
+                x = container_of(ids->slots[i], struct reservation, object);
+                r = put_mappings(svc, &x->cpu, x->sparse, 0, x);
+        }
+        return r;
+}
+
+static int put_reply(void *userdata, const struct session *s, uint64_t id, const void *bytes, size_t size) {
+        struct effect_reply e = { .session = s->object.id, .request = id };
+
+        return put_tailed(userdata, EFFECT_REPLY, &e, sizeof(e), bytes, size, NULL, 0);
+}
+
+static int put_all(struct service *svc) {
+        int r = put_machine(svc);
+
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                if (r == 0 && s->partition)
+                        r = put_session(svc, s);
+        }
+        if (r == 0)
+                r = put_objects(svc, OBJECT_FILE);
+        if (r == 0)
+                r = put_objects(svc, OBJECT_MEMORY);
+        if (r == 0)
+                r = put_objects(svc, OBJECT_RESERVATION);
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                if (r == 0 && s->partition)
+                        r = put_session_holds(svc, s);
+                if (r == 0 && s->partition)
+                        r = replies_each(s, put_reply, svc);
+        }
+        return r == 0 ? put_cpu_mappings(svc) : r;
+}
+
+/* What was appended and not committed belongs to requests that are complete: they are committed first, and their
+ * replies leave. Those that cannot are in their sessions' lists. */
+int journal_snapshot(struct service *svc) {
+        int r;
+
+        service_commit(svc);
+        svc->hooks.flush(svc->hooks.userdata);
+        r = journal_snapshot_begin(svc->journal);
+        if (r == 0)
+                r = put_all(svc);
+        if (r == 0)
+                journal_snapshot_end(svc->journal);
+        else
+                journal_snapshot_cancel(svc->journal);
+        return r;
+}

@@ -1,0 +1,60 @@
+#include "service/internal.h"
+
+/*
+ * Every operation there is: what it is called, what it needs, who may, and what does it. What has no row here nobody
+ * may.
+ */
+static const struct op_row rows[] = {
+#define ROW(case_, name, flags, fn) [SVMD__V1__OP__OP_##case_] = { name, flags, fn }
+        ROW(HELLO, "hello", OP_FIRST | OP_ALONE, op_hello),
+        ROW(ATTACH, "attach", OP_ALONE | OP_CHANGES | OP_STORE, op_attach),
+        ROW(RESERVE, "reserve", OP_ATTACHED | OP_CHANGES, op_reserve),
+        ROW(OPEN, "open", OP_ATTACHED | OP_CHANGES, op_open),
+        ROW(FREE, "free", OP_ATTACHED | OP_CHANGES, op_free),
+        ROW(MEM_CREATE, "mem_create", OP_ATTACHED | OP_CHANGES, op_mem_create),
+        ROW(MEM_RELEASE, "mem_release", OP_ATTACHED | OP_CHANGES, op_mem_release),
+        ROW(MEM_EXPORT, "mem_export", OP_ATTACHED | OP_CHANGES, op_mem_export),
+        ROW(MEM_IMPORT, "mem_import", OP_ATTACHED | OP_CHANGES, op_mem_import),
+        ROW(MEM_FD, "mem_fd", OP_ATTACHED | OP_FD_OUT, op_mem_fd),
+        ROW(MAP, "map", OP_ATTACHED | OP_CHANGES, op_map),
+        ROW(UNMAP, "unmap", OP_ATTACHED | OP_CHANGES, op_unmap),
+        ROW(SET_ACCESS, "set_access", OP_ATTACHED | OP_CHANGES, op_set_access),
+        ROW(SET_ATTRIBUTES, "set_attributes", OP_ATTACHED | OP_CHANGES, op_set_attributes),
+        ROW(SPARSE_MAP, "sparse_map", OP_ATTACHED | OP_CHANGES, op_sparse_map),
+        ROW(SPARSE_UNMAP, "sparse_unmap", OP_ATTACHED | OP_CHANGES, op_sparse_unmap),
+        ROW(SPACE_CREATE, "space_create", OP_ATTACHED | OP_CHANGES, op_space_create),
+        ROW(SPACE_DESTROY, "space_destroy", OP_ATTACHED | OP_CHANGES, op_space_destroy),
+        ROW(SUBMIT, "submit", OP_ATTACHED, op_submit),
+        ROW(FENCE_QUERY, "fence_query", OP_ATTACHED, op_fence_query),
+        ROW(LAYOUT, "layout", OP_ATTACHED, op_layout),
+        ROW(TRANSLATE, "translate", OP_ATTACHED, op_translate),
+        ROW(NODES, "nodes", 0, op_nodes),
+        ROW(LINKS, "links", 0, op_links),
+        ROW(STATUS, "status", 0, op_status),
+        ROW(LIMITS, "limits", OP_ATTACHED, op_limits),
+        ROW(MONITOR, "monitor", OP_ADMIN, op_monitor),
+        ROW(RESERVATION_QUERY, "reservation_query", OP_ATTACHED, op_reservation_query),
+        ROW(PARTITION_CREATE, "partition_create", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_create),
+        ROW(PARTITION_SET, "partition_set", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_set),
+        ROW(PARTITION_DELETE, "partition_delete", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_delete),
+        ROW(PARTITION_LIST, "partition_list", OP_ADMIN, op_partition_list),
+        ROW(SESSION_LIST, "session_list", OP_ADMIN, op_session_list),
+        ROW(SESSION_KILL, "session_kill", OP_ADMIN | OP_ALONE, op_session_kill),
+        ROW(RESERVATION_LIST, "reservation_list", 0, op_reservation_list),
+        ROW(USAGE, "usage", OP_ADMIN, op_usage),
+#undef ROW
+};
+
+const struct op_row *op_row(unsigned op_case) {
+        if (op_case >= sizeof(rows) / sizeof(rows[0]) || !rows[op_case].fn)
+                return NULL;
+        return &rows[op_case];
+}
+
+unsigned op_fds(const Svmd__V1__Op *op) {
+        if (op->op_case == SVMD__V1__OP__OP_SUBMIT)
+                return op->submit->notify;
+        if (op->op_case == SVMD__V1__OP__OP_MEM_IMPORT)
+                return op->mem_import->name[0] == 0;
+        return 0;
+}

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <ev.h>
+
+#include "base/list.h"
+#include "proto/fdlist.h"
+#include "proto/limits.h"
+#include "service/service.h"
+#include "transport/transport.h"
+
+struct listener {
+        ev_io io;
+        struct list link;
+        struct transport *transport;
+        struct partition *partition; /* NULL: svmd.sock or admin.sock */
+        bool admin;
+        uint64_t key;
+        char path[108];
+};
+
+struct transport {
+        struct transport_options options;
+        struct ev_loop *loop;
+        ev_async wake;
+        ev_prepare flush;
+        ev_signal term, interrupt;
+        ev_io watch;
+        ev_timer retry; /* listeners rest while there are no descriptors */
+        struct service *svc;
+        struct list conns, dirty, listeners;
+        struct service_kept *kept;
+        size_t kept_count;
+        void (*watch_fn)(void *userdata);
+        void *watch_userdata;
+        bool interrupted, keep_sockets;
+        uint8_t *buffer; /* SVMD_PACKET_MAX bytes */
+};
+
+/* A packet that has not left. */
+struct outgoing {
+        struct list link;
+        size_t size;
+        bool event, stuck;
+        struct fdlist fds;
+        uint8_t bytes[];
+};
+
+struct conn {
+        ev_io io;
+        struct list link;
+        struct list dirty; /* has something to send this turn */
+        struct list queue;
+        struct transport *transport;
+        struct session *session;
+        unsigned events; /* in the queue */
+        bool later;      /* a reply is to come before the next packet is taken */
+};
+
+/* Takes `fd` over. NULL: it was refused and closed. */
+struct conn *conn_new(struct transport *t, int fd, const struct listener *from);
+struct conn *conn_resume(struct transport *t, int fd, struct session *s);
+void conn_reply(struct conn *c, const void *bytes, size_t size, struct fdlist *fds);
+bool conn_event(struct conn *c, const void *bytes, size_t size);
+/* Sends what can be sent. */
+void conn_flush(struct conn *c);
+/* Sends what can be sent at once, closes and frees; the session is not told. */
+void conn_free(struct conn *c);
+int conn_fd(const struct conn *c);
+
+/* Negative errno. */
+int listener_new(struct transport *t, const char *path, mode_t mode, bool admin, struct partition *p,
+                 struct listener **ret);
+void listener_free(struct listener *l, bool keep_file);
+void listeners_rest(struct transport *t);
+
+/* Who is at the other end: 0, or negative errno. Groups are the caller's to free. */
+int peer_read(int fd, struct service_peer *ret, uint32_t **ret_groups);
+/* May this peer administer? The one place that says so. */
+bool peer_may_administer(const struct service_peer *peer, gid_t admin_gid);

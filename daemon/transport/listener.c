@@ -1,0 +1,137 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "transport/internal.h"
+
+/* Listening sockets: kept over a restart, so that whoever connects while no svmd runs waits instead of being refused.
+ */
+
+#define ACCEPTS_A_TURN 64
+#define REST_S         0.1
+
+static uint64_t key_of(const char *path) {
+        uint64_t h = 0xcbf29ce484222325ull;
+
+        for (; *path; path++)
+                h = (h ^ (uint8_t)*path) * 0x100000001b3ull;
+        return KEEP_KEY(KEEP_LISTENER, h & ((1ull << 56) - 1));
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *timer, int events) {
+        struct transport *t = container_of(timer, struct transport, retry);
+
+        list_for_each (l, &t->listeners)
+                ev_io_start(loop, &container_of(l, struct listener, link)->io);
+}
+
+void listeners_rest(struct transport *t) {
+        list_for_each (l, &t->listeners)
+                ev_io_stop(t->loop, &container_of(l, struct listener, link)->io);
+        ev_timer_stop(t->loop, &t->retry);
+        ev_timer_init(&t->retry, on_retry, REST_S, 0);
+        ev_timer_start(t->loop, &t->retry);
+}
+
+static void on_accept(struct ev_loop *loop, ev_io *io, int events) {
+        struct listener *l = container_of(io, struct listener, io);
+
+        for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+                int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+                if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+                        log_warning("no descriptor left for another connection; it waits (raise LimitNOFILE)");
+                        listeners_rest(l->transport);
+                }
+                if (fd < 0)
+                        return;
+                conn_new(l->transport, fd, l);
+        }
+}
+
+static int kept_listener(struct transport *t, const char *path, uint64_t key) {
+        struct stat st;
+
+        for (size_t i = 0; i < t->kept_count; i++)
+                if (t->kept[i].key == key && t->kept[i].fd >= 0 && stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+                        int fd = t->kept[i].fd;
+
+                        t->kept[i].fd = -1;
+                        return fd;
+                }
+        return -1;
+}
+
+static int open_listener(const char *path, mode_t mode) {
+        struct sockaddr_un a = { .sun_family = AF_UNIX };
+        mode_t mask;
+        int fd, r;
+
+        if (strlen(path) >= sizeof(a.sun_path))
+                return -ENAMETOOLONG;
+        strcpy(a.sun_path, path);
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        unlink(path);
+        mask = umask(0177 & ~mode);
+        r = bind(fd, (struct sockaddr *)&a, sizeof(a));
+        umask(mask);
+        if (r < 0 || chmod(path, mode) < 0 || listen(fd, 4096) < 0) {
+                r = -errno;
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+int listener_new(struct transport *t, const char *path, mode_t mode, bool admin, struct partition *p,
+                 struct listener **ret) {
+        struct listener *l = alloc_zero(sizeof(*l));
+        int fd;
+
+        if (!l)
+                return -ENOMEM;
+        l->key = key_of(path);
+        fd = kept_listener(t, path, l->key);
+        if (fd < 0) {
+                fd = open_listener(path, mode);
+                if (fd >= 0 && t->options.keep(t->options.userdata, l->key, fd) < 0) {
+                        close(fd);
+                        fd = -EMFILE;
+                }
+        }
+        if (fd < 0) {
+                alloc_free(l);
+                return fd;
+        }
+        snprintf(l->path, sizeof(l->path), "%s", path);
+        l->transport = t;
+        l->partition = p;
+        l->admin = admin;
+        ev_io_init(&l->io, on_accept, fd, EV_READ);
+        list_push_back(&t->listeners, &l->link);
+        if (t->svc)
+                ev_io_start(t->loop, &l->io);
+        *ret = l;
+        return 0;
+}
+
+void listener_free(struct listener *l, bool keep_file) {
+        struct transport *t = l->transport;
+
+        ev_io_stop(t->loop, &l->io);
+        close(l->io.fd);
+        if (!keep_file) {
+                unlink(l->path);
+                t->options.unkeep(t->options.userdata, l->key);
+        }
+        list_remove(&l->link);
+        alloc_free(l);
+}

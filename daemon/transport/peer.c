@@ -1,0 +1,65 @@
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "transport/internal.h"
+
+/* Identity is what the kernel says of the process that connected, never what it says of itself. */
+
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
+
+static int read_groups(int fd, uint32_t **ret, uint32_t *ret_count) {
+        socklen_t size = 0;
+        uint32_t *groups;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) == 0)
+                return 0;
+        if (errno != ERANGE)
+                return -errno;
+        groups = alloc_zero(size);
+        if (!groups)
+                return -ENOMEM;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0) {
+                int r = -errno;
+
+                alloc_free(groups);
+                return r;
+        }
+        *ret = groups;
+        *ret_count = size / sizeof(*groups);
+        return 0;
+}
+
+int peer_read(int fd, struct service_peer *ret, uint32_t **ret_groups) {
+        struct ucred cred = { 0 };
+        socklen_t size = sizeof(cred);
+        uint32_t *groups = NULL, count = 0;
+        int r;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+                return -errno;
+        r = read_groups(fd, &groups, &count);
+        if (r < 0)
+                return r;
+        *ret = (struct service_peer){
+                .pid = (uint32_t)cred.pid, .uid = cred.uid, .gid = cred.gid, .groups = groups, .groups_count = count
+        };
+        *ret_groups = groups;
+        return 0;
+}
+
+bool peer_may_administer(const struct service_peer *peer, gid_t admin_gid) {
+        if (peer->uid == 0 || peer->uid == geteuid())
+                return true;
+        if (admin_gid == (gid_t)-1)
+                return false;
+        if (peer->gid == admin_gid)
+                return true;
+        for (uint32_t i = 0; i < peer->groups_count; i++)
+                if (peer->groups[i] == admin_gid)
+                        return true;
+        return false;
+}

@@ -1,0 +1,290 @@
+#include "transport/transport.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "transport/internal.h"
+
+/* The loop itself, and what the service asks of it. */
+
+/* ---- hooks
+ * -------------------------------------------------------------------------------------------------------------- */
+
+static void on_reply(void *userdata, struct session *s, const void *bytes, size_t size, struct fdlist *fds) {
+        struct conn *c = session_connection(s);
+
+        if (c)
+                conn_reply(c, bytes, size, fds);
+}
+
+static bool on_event(void *userdata, struct session *s, const void *bytes, size_t size) {
+        struct conn *c = session_connection(s);
+
+        return c && conn_event(c, bytes, size);
+}
+
+static void on_session_gone(void *userdata, struct session *s) {
+        struct transport *t = userdata;
+        struct conn *c = session_connection(s);
+
+        if (!c)
+                return;
+        service_commit(t->svc);
+        conn_free(c);
+}
+
+static void partition_path(const struct transport *t, const struct partition *p, char *path, size_t size, bool socket) {
+        snprintf(path, size, "%s/p/%s%s", t->options.runtime_dir, partition_name(p), socket ? "/svmd.sock" : "");
+}
+
+static int on_partition_up(void *userdata, struct partition *p) {
+        struct transport *t = userdata;
+        struct listener *l;
+        char path[512];
+        int r;
+
+        partition_path(t, p, path, sizeof(path), false);
+        if (mkdir(path, 0755) < 0 && errno != EEXIST)
+                return -errno;
+        partition_path(t, p, path, sizeof(path), true);
+        r = listener_new(t, path, 0666, false, p, &l);
+        if (r == 0)
+                partition_set_listener(p, l);
+        return r;
+}
+
+static void on_partition_down(void *userdata, struct partition *p) {
+        struct transport *t = userdata;
+        struct listener *l = partition_listener(p);
+        char path[512];
+
+        if (!l)
+                return;
+        listener_free(l, t->keep_sockets);
+        partition_set_listener(p, NULL);
+        if (t->keep_sockets)
+                return;
+        partition_path(t, p, path, sizeof(path), false);
+        rmdir(path);
+}
+
+static int on_keep(void *userdata, uint64_t key, int fd) {
+        struct transport *t = userdata;
+
+        return t->options.keep(t->options.userdata, key, fd);
+}
+
+static void on_unkeep(void *userdata, uint64_t key) {
+        struct transport *t = userdata;
+
+        t->options.unkeep(t->options.userdata, key);
+}
+
+static int on_keep_session(void *userdata, struct session *s) {
+        struct transport *t = userdata;
+        struct conn *c = session_connection(s);
+
+        return t->options.keep(t->options.userdata, KEEP_KEY(KEEP_SESSION, session_id(s)), conn_fd(c));
+}
+
+static void on_flush(void *userdata) {
+        struct transport *t = userdata;
+
+        while (!list_empty(&t->dirty))
+                conn_flush(container_of(t->dirty.next, struct conn, dirty));
+}
+
+static void on_wake(void *userdata) {
+        struct transport *t = userdata;
+
+        ev_async_send(t->loop, &t->wake);
+}
+
+void transport_hooks(struct transport *t, struct service_hooks *hooks) {
+        *hooks = (struct service_hooks){
+                .userdata = t,
+                .reply = on_reply,
+                .event = on_event,
+                .session_gone = on_session_gone,
+                .partition_up = on_partition_up,
+                .partition_down = on_partition_down,
+                .keep = on_keep,
+                .unkeep = on_unkeep,
+                .keep_session = on_keep_session,
+                .flush = on_flush,
+                .wake = on_wake,
+        };
+}
+
+/* ---- the loop
+ * -------------------------------------------------------------------------------------------------------------- */
+
+static void on_async(struct ev_loop *loop, ev_async *async, int events) {
+        struct transport *t = container_of(async, struct transport, wake);
+
+        service_collect(t->svc);
+}
+
+/* Before the loop sleeps: the turn's effects become part of the journal, then its replies leave. */
+static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events) {
+        struct transport *t = container_of(prepare, struct transport, flush);
+
+        service_commit(t->svc);
+        t->options.before_sleep(t->options.userdata);
+        on_flush(t);
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *signal, int events) {
+        struct transport *t = ev_userdata(loop);
+
+        t->interrupted = signal->signum == SIGINT;
+        ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_watch(struct ev_loop *loop, ev_io *io, int events) {
+        struct transport *t = container_of(io, struct transport, watch);
+
+        t->watch_fn(t->watch_userdata);
+}
+
+int transport_new(struct transport **ret, const struct transport_options *options) {
+        struct transport *t = alloc_zero(sizeof(*t));
+        char path[512];
+
+        if (!t)
+                return -ENOMEM;
+        t->options = *options;
+        list_init(&t->conns);
+        list_init(&t->dirty);
+        list_init(&t->listeners);
+        t->buffer = alloc_zero(SVMD_PACKET_MAX);
+        t->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+        if (!t->buffer || !t->loop) {
+                transport_free(t, true);
+                return -ENOMEM;
+        }
+        ev_set_userdata(t->loop, t);
+        snprintf(path, sizeof(path), "%s/p", options->runtime_dir);
+        if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+                int r = -errno;
+
+                transport_free(t, true);
+                return r;
+        }
+        ev_async_init(&t->wake, on_async);
+        ev_prepare_init(&t->flush, on_prepare);
+        ev_async_start(t->loop, &t->wake);
+        *ret = t;
+        return 0;
+}
+
+void transport_set_kept(struct transport *t, struct service_kept *kept, size_t count) {
+        t->kept = kept;
+        t->kept_count = count;
+}
+
+static int resume_session(void *userdata, struct session *s) {
+        struct transport *t = userdata;
+
+        for (size_t i = 0; i < t->kept_count; i++) {
+                struct conn *c;
+
+                if (t->kept[i].key != KEEP_KEY(KEEP_SESSION, session_id(s)) || t->kept[i].fd < 0)
+                        continue;
+                c = conn_resume(t, t->kept[i].fd, s);
+                if (!c)
+                        return -ENOMEM;
+                t->kept[i].fd = -1;
+                service_session_resumed(t->svc, s, c);
+                return 0;
+        }
+        return 0;
+}
+
+static void close_leftovers(struct transport *t) {
+        for (size_t i = 0; i < t->kept_count; i++) {
+                if (t->kept[i].fd < 0)
+                        continue;
+                close(t->kept[i].fd);
+                t->kept[i].fd = -1;
+                t->options.unkeep(t->options.userdata, t->kept[i].key);
+        }
+        t->kept = NULL;
+        t->kept_count = 0;
+}
+
+static int open_sockets(struct transport *t, char *why, size_t why_size) {
+        struct listener *l;
+        char path[512];
+        int r;
+
+        snprintf(path, sizeof(path), "%s/svmd.sock", t->options.runtime_dir);
+        r = listener_new(t, path, 0666, false, NULL, &l);
+        if (r == 0) {
+                snprintf(path, sizeof(path), "%s/admin.sock", t->options.runtime_dir);
+                r = listener_new(t, path, 0660, true, NULL, &l);
+        }
+        if (r == 0 && t->options.admin_gid != (gid_t)-1 && chown(path, (uid_t)-1, t->options.admin_gid) < 0)
+                log_warning("%s cannot be given to its group: %s; only root and svmd's own user administer", path,
+                            strerror(errno));
+        if (r < 0)
+                snprintf(why, why_size, "%s cannot be opened: %s", path, strerror(-r));
+        return r;
+}
+
+int transport_start(struct transport *t, struct service *svc, char *why, size_t why_size) {
+        int r;
+
+        t->svc = svc;
+        r = open_sockets(t, why, why_size);
+        if (r < 0)
+                return r;
+        r = service_each_session(svc, resume_session, t);
+        if (r < 0) {
+                snprintf(why, why_size, "sessions cannot be resumed: %s", strerror(-r));
+                return r;
+        }
+        close_leftovers(t);
+        list_for_each (l, &t->listeners)
+                ev_io_start(t->loop, &container_of(l, struct listener, link)->io);
+        ev_prepare_start(t->loop, &t->flush);
+        ev_signal_init(&t->term, on_signal, SIGTERM);
+        ev_signal_init(&t->interrupt, on_signal, SIGINT);
+        ev_signal_start(t->loop, &t->term);
+        ev_signal_start(t->loop, &t->interrupt);
+        return 0;
+}
+
+int transport_run(struct transport *t) {
+        ev_run(t->loop, 0);
+        t->keep_sockets = !t->interrupted;
+        return t->interrupted;
+}
+
+void transport_watch(struct transport *t, int fd, void (*fn)(void *userdata), void *userdata) {
+        t->watch_fn = fn;
+        t->watch_userdata = userdata;
+        ev_io_init(&t->watch, on_watch, fd, EV_READ);
+        ev_io_start(t->loop, &t->watch);
+}
+
+void transport_unwatch(struct transport *t) {
+        ev_io_stop(t->loop, &t->watch);
+}
+
+void transport_free(struct transport *t, bool keep_sockets) {
+        if (!t)
+                return;
+        list_for_each_safe (l, &t->listeners)
+                listener_free(container_of(l, struct listener, link), keep_sockets);
+        if (t->loop)
+                ev_loop_destroy(t->loop);
+        alloc_free(t->buffer);
+        alloc_free(t);
+}

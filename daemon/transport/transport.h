@@ -1,0 +1,42 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct service;
+struct service_hooks;
+struct service_kept;
+struct transport;
+
+/*
+ * Sockets around the service, on libev. One turn of the loop takes what is readable from every session, a bounded
+ * number of packets each; before it sleeps again it has the service commit, and sends the replies.
+ *
+ * What keeps descriptors over a restart is the caller's.
+ */
+struct transport_options {
+        const char *runtime_dir;
+        gid_t admin_gid; /* may administer, beside root and svmd's own user; (gid_t)-1: nobody else */
+        void *userdata;
+        int (*keep)(void *userdata, uint64_t key, int fd);
+        void (*unkeep)(void *userdata, uint64_t key);
+        /* Once a turn, before replies leave. */
+        void (*before_sleep)(void *userdata);
+};
+
+int transport_new(struct transport **ret, const struct transport_options *options);
+/* What the service needs to be given. */
+void transport_hooks(struct transport *t, struct service_hooks *hooks);
+/* Descriptors of an earlier svmd, for the listeners that the service asks for while it starts. */
+void transport_set_kept(struct transport *t, struct service_kept *kept, size_t count);
+/* The service has started: opens svmd.sock and admin.sock, resumes kept sessions. `why` gets a sentence. */
+int transport_start(struct transport *t, struct service *svc, char *why, size_t why_size);
+/* Until SIGTERM (returns 0: what is there is kept for the next svmd) or SIGINT (1: it ends). */
+int transport_run(struct transport *t);
+/* Calls `fn` when `fd` is readable. One at a time. */
+void transport_watch(struct transport *t, int fd, void (*fn)(void *userdata), void *userdata);
+void transport_unwatch(struct transport *t);
+/* After the service is gone. `keep_sockets`: socket files stay for the next svmd. */
+void transport_free(struct transport *t, bool keep_sockets);
