@@ -158,11 +158,12 @@ static uint64_t writer_end(const struct writer *w) {
         return w->tail + sizeof(struct frame) + w->pending;
 }
 
-static int writer_reserve(struct journal *j, unsigned which, struct writer *w, uint64_t bytes) {
-        uint64_t end = writer_end(w) + bytes;
+/* Room for `bytes` from `start` on, which is the present end or what was reserved. */
+static int writer_reserve(struct journal *j, unsigned which, struct writer *w, uint64_t start, uint64_t bytes) {
+        uint64_t end = start + bytes;
         int r;
 
-        if (bytes > j->half || end > j->half || w->pending + bytes > UINT32_MAX)
+        if (bytes > j->half || end > j->half || end - w->tail > UINT32_MAX)
                 return JOURNAL_E_FULL;
         r = back(j, which, w, end);
         if (r < 0)
@@ -433,13 +434,23 @@ int journal_replay(struct journal *j, journal_fn fn, void *userdata) {
         return 0;
 }
 
-int journal_reserve(struct journal *j, size_t count, size_t bytes) {
+static int reserve_from(struct journal *j, uint64_t start, size_t count, size_t bytes) {
         uint64_t each = sizeof(struct effect) + 7;
 
         assert(!j->in_snapshot);
         if (count > j->half / each || bytes > j->half)
                 return JOURNAL_E_FULL;
-        return writer_reserve(j, j->active, &j->log, align(count * each + bytes, 8));
+        return writer_reserve(j, j->active, &j->log, start, align(count * each + bytes, 8));
+}
+
+int journal_reserve(struct journal *j, size_t count, size_t bytes) {
+        return reserve_from(j, writer_end(&j->log), count, bytes);
+}
+
+int journal_reserve_more(struct journal *j, size_t count, size_t bytes) {
+        uint64_t end = writer_end(&j->log);
+
+        return reserve_from(j, end > j->log.allowed ? end : j->log.allowed, count, bytes);
 }
 
 void journal_append(struct journal *j, uint16_t type, const void *bytes, size_t size) {
@@ -480,7 +491,7 @@ int journal_snapshot_put(struct journal *j, uint16_t type, const void *bytes, si
         assert(j->in_snapshot);
         if (w->pending >= SNAPSHOT_FRAME)
                 writer_close_frame(j, !j->active, w);
-        r = writer_reserve(j, !j->active, w, sizeof(struct effect) + align(size, 8));
+        r = writer_reserve(j, !j->active, w, writer_end(w), sizeof(struct effect) + align(size, 8));
         if (r)
                 return r;
         writer_append(j, !j->active, w, type, bytes, size);

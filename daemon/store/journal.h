@@ -39,6 +39,8 @@ int journal_replay(struct journal *j, journal_fn fn, void *userdata);
 /* Makes sure that `count` effects of `bytes` in all can be appended: space in the half and pages of the machine. 0,
  * JOURNAL_E_FULL, or -ENOMEM. Counted from the present end on, and good until the next commit. */
 int journal_reserve(struct journal *j, size_t count, size_t bytes);
+/* The same on top of what is reserved and not used yet, for one who reserves within another's reservation. */
+int journal_reserve_more(struct journal *j, size_t count, size_t bytes);
 /* Within what was reserved. At most 1 MiB. */
 void journal_append(struct journal *j, uint16_t type, const void *bytes, size_t size);
 /* Forgets what was appended since the last mark (an operation that was undone). */

@@ -161,7 +161,7 @@ static int set_up(struct store *s, const struct reason *c, unsigned version) {
 }
 
 static int open_database(struct store *s, const struct reason *c) {
-        unsigned version;
+        unsigned version = 0;
         int fd, r;
 
         /* SQLite gives its other files the mode of this one. */

@@ -308,6 +308,25 @@ static void test_no_memory(void **state) {
         journal_free(j);
 }
 
+/* One who needs more in the middle leaves what was reserved around it. */
+static void test_reserve_within(void **state) {
+        static char big[3000];
+        struct journal *j;
+
+        assert_int_equal(journal_new(&j, 16 << 10), 0);
+        assert_int_equal(journal_reserve(j, 1, 4000), 0);
+        assert_int_equal(journal_reserve_more(j, 1, 3000), 0);
+        assert_int_equal(journal_reserve_more(j, 1, 1500), JOURNAL_E_FULL);
+        journal_append(j, 1, big, 3000);
+        journal_append(j, 1, big, 3000);
+        journal_append(j, 1, big, 900);
+        journal_commit(j);
+        assert_int_equal(journal_reserve_more(j, 1, 1500), JOURNAL_E_FULL);
+        assert_int_equal(journal_reserve_more(j, 1, 900), 0);
+        journal_append(j, 1, big, 900);
+        journal_free(j);
+}
+
 /* The machine's fallocate, which the linker leads here: it fails from the Nth call on, for more than `fail_above`
  * bytes.
  */
@@ -651,9 +670,11 @@ static void test_killed(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_basics),     cmocka_unit_test(test_is_sparse), cmocka_unit_test(test_full),
-                cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_no_pages),  cmocka_unit_test(test_damage),
-                cmocka_unit_test(test_truncation), cmocka_unit_test(test_random),    cmocka_unit_test(test_killed),
+                cmocka_unit_test(test_basics),    cmocka_unit_test(test_is_sparse),
+                cmocka_unit_test(test_full),      cmocka_unit_test(test_reserve_within),
+                cmocka_unit_test(test_no_memory), cmocka_unit_test(test_no_pages),
+                cmocka_unit_test(test_damage),    cmocka_unit_test(test_truncation),
+                cmocka_unit_test(test_random),    cmocka_unit_test(test_killed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
