@@ -209,7 +209,7 @@ static int connect_patiently(const struct sockaddr_un *address) {
 
 static int start_keeper(const struct sockaddr_un *address, const char *runtime_dir, const char *program, char *why,
                         size_t why_size) {
-        int failed, r = spawn(program, runtime_dir, &failed);
+        int failed = 0, r = spawn(program, runtime_dir, &failed);
 
         if (r < 0)
                 return complain(why, why_size, r, "cannot start another process: %s", strerror(-r));
