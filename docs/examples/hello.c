@@ -1,10 +1,10 @@
 /*
  * The four steps of libsvmd: reserve an address, create memory, map it there, set access.
  *
- *      svmd-hello MIB [stay]
+ *      svmd-hello MIB [NAME]
  *
- * takes MIB MiB of host memory, shows it at a named address, and writes to it. With `stay` it keeps it until it is
- * ended. SVMD_SOCKET and SVMD_PARTITION say where.
+ * takes MIB MiB of host memory, shows it at an address, and writes to it. Under a NAME others of the partition can open
+ * it; it stays until the program is ended then. SVMD_SOCKET and SVMD_PARTITION say where.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ static void must(int code, const char *step) {
 }
 
 int main(int argc, char **argv) {
-        struct svmd_reserve_options named = { .size = sizeof(named), .name = "hello", .mode = 0600 };
+        struct svmd_reserve_options opts = { .size = sizeof(opts), .name = argc > 2 ? argv[2] : NULL, .mode = 0600 };
         size_t size = argc > 1 ? strtoul(argv[1], NULL, 10) << 20 : 0;
         struct host host = { 0 };
         svmd_session *s;
@@ -45,13 +45,13 @@ int main(int argc, char **argv) {
         svmd_mem mem;
 
         if (size == 0) {
-                fprintf(stderr, "Usage: svmd-hello MIB [stay]\n");
+                fprintf(stderr, "Usage: svmd-hello MIB [NAME]\n");
                 return 2;
         }
         must(svmd_connect(&s, NULL), "connect");
         must(svmd_query_nodes(s, find_host, &host), "find a host node");
 
-        must(svmd_address_reserve(s, &address, size, 0, NULL, &named), "reserve");
+        must(svmd_address_reserve(s, &address, size, 0, NULL, &opts), "reserve");
         printf("reserved %zu MiB at %p\n", size >> 20, address);
         fflush(stdout);
         must(svmd_mem_create(s, &mem, size, host.node, SVMD_MEM_SHAREABLE), "create");
@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
         memcpy(address, "hello", 6);
         printf("it says %s\n", (const char *)address);
         fflush(stdout);
-        if (argc > 2)
+        if (opts.name)
                 pause();
         svmd_disconnect(s);
         return 0;

@@ -50,7 +50,7 @@ static void doctor_text(struct ctl *c, const struct finding_rows *findings) {
                         table_cell(l, findings->rows[i].text);
                 }
         }
-        table_print(t);
+        table_print(t, NULL);
 }
 
 int doctor_run(struct ctl *c, const struct args *a) {

@@ -97,7 +97,7 @@ static void draw_legend(struct ctl *c, const struct map_partition *p) {
                 table_cell(l, r->name);
         }
         fputc('\n', c->out);
-        table_print(t);
+        table_print(t, NULL);
         if (count > LEGEND_LINES)
                 fprintf(c->out, "and %zu more in 'reservation list'\n", count - LEGEND_LINES);
 }

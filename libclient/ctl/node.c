@@ -71,7 +71,7 @@ static void node_list_text(struct ctl *c, const struct node_rows *nodes) {
                 table_cell_count(l, n->id);
                 table_cell(l, node_kind(n));
                 table_cell_color(l, n->online ? "online" : "offline", n->online ? NULL : "red");
-                table_cell(l, n->faults ? "yes" : "no");
+                table_cell(l, n->kind == SVMD_NODE_HOST ? "-" : n->faults ? "yes" : "no");
                 table_cell(l, ctl_size(c, n->capacity));
                 table_cell(l, ctl_size(c, n->used));
                 table_cell(l, percent(c, n->used, n->capacity));
@@ -79,7 +79,7 @@ static void node_list_text(struct ctl *c, const struct node_rows *nodes) {
                 table_cell(l, hive_name(nodes, n));
                 table_cell(l, n->model);
         }
-        table_print(t);
+        table_print(t, NULL);
 }
 
 int node_list_run(struct ctl *c, const struct args *a) {
@@ -125,8 +125,10 @@ static void node_show_fields(struct ctl *c, const struct node_view *v) {
 
         fprintf(c->out, "%s: %s node %u%s%s\n", n->name, node_kind(n), n->id, *n->model ? ", " : "", n->model);
         fields_add(f, "state", "%s", n->online ? "online" : "offline");
-        fields_add(f, "faults", "%s",
-                   n->faults ? "yes: waits for what is not there" : "no: an access to what is not mapped is an error");
+        if (n->kind != SVMD_NODE_HOST)
+                fields_add(f, "faults", "%s",
+                           n->faults ? "yes: waits for what is not there"
+                                     : "no: an access to what is not mapped is an error");
         fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
         fields_add(f, "used", "%s (%s)", ctl_size(c, n->used), percent(c, n->used, n->capacity));
         if (n->kind == SVMD_NODE_SOFT)
@@ -176,7 +178,7 @@ static void node_show_links(struct ctl *c, const struct node_view *v) {
                 table_cell(l, link->peer ? "yes" : "no");
         }
         fputc('\n', c->out);
-        table_print(t);
+        table_print(t, NULL);
 }
 
 static void node_show_use(struct ctl *c, const struct node_view *v) {
@@ -201,7 +203,7 @@ static void node_show_use(struct ctl *c, const struct node_view *v) {
                 table_cell(l, ctl_size(c, u->peak));
                 table_cell(l, ctl_limit(c, u->max));
         }
-        table_print(t);
+        table_print(t, NULL);
 }
 
 static void node_show_json(struct ctl *c, const struct node_view *v) {

@@ -78,7 +78,7 @@ static void partition_list_text(struct ctl *c, const struct partition_rows *part
                 table_cell(l, partition_window(p->window));
                 table_cell(l, p->domain);
         }
-        table_print(t);
+        table_print(t, "There is no partition");
 }
 
 int partition_list_run(struct ctl *c, const struct args *a) {
@@ -166,7 +166,7 @@ static void partition_show_nodes(struct ctl *c, const struct partition_view *v) 
                 table_cell(l, ctl_limit(c, u->max));
         }
         fputc('\n', c->out);
-        table_print(t);
+        table_print(t, NULL);
 }
 
 static void partition_show_text(struct ctl *c, const struct partition_view *v) {

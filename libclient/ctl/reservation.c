@@ -34,7 +34,7 @@ void show_reservations(struct ctl *c, const struct reservation_rows *reservation
                         table_cell(l, reservations->rows[i].partition);
                 reservation_line(c, l, &reservations->rows[i]);
         }
-        table_print(t);
+        table_print(t, "There is no reservation");
 }
 
 struct json_object *show_reservations_json(struct ctl *c, const struct reservation_rows *reservations) {

@@ -136,10 +136,29 @@ static int add_reservation(const struct svmd_reservation_row *row, void *userdat
         return 0;
 }
 
+/* svmd answers for one partition at a time. One that is deleted meanwhile has none. */
+static int all_reservations(struct ctl *c, struct collect *l) {
+        struct partition_rows partitions = { 0 };
+        int r = rows_partitions(c, NULL, &partitions);
+
+        for (size_t i = 0; r == SVMD_OK && i < partitions.count; i++) {
+                if (partitions.rows[i].reservations == 0)
+                        continue;
+                r = svmd_query_reservations(c->session, partitions.rows[i].name, add_reservation, l);
+                if (r == SVMD_E_NO_SUCH)
+                        r = SVMD_OK;
+        }
+        return r;
+}
+
 int rows_reservations(struct ctl *c, const char *partition, struct reservation_rows *ret) {
         struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
-        int r = svmd_query_reservations(c->session, c->info.admin ? partition : NULL, add_reservation, &l);
+        int r;
 
+        if (c->info.admin && !partition)
+                r = all_reservations(c, &l);
+        else
+                r = svmd_query_reservations(c->session, c->info.admin ? partition : NULL, add_reservation, &l);
         if (r == SVMD_OK)
                 *ret = (struct reservation_rows){ (const void *)l.rows, l.count };
         return r;
@@ -152,14 +171,31 @@ static int add_use(const struct svmd_use_row *row, void *userdata) {
         return 0;
 }
 
+static int add_session_use(const struct svmd_use_row *row, void *userdata) {
+        return row->session ? add_use(row, userdata) : 0;
+}
+
+/* What a whole partition uses stands in the partition's own row. */
+static int all_use(struct ctl *c, const char *partition, struct collect *l) {
+        struct partition_rows partitions = { 0 };
+        int r = rows_partitions(c, partition, &partitions);
+
+        for (size_t i = 0; r == SVMD_OK && i < partitions.count; i++) {
+                for (size_t k = 0; k < partitions.rows[i].nodes_count; k++) {
+                        struct svmd_use_row row = partitions.rows[i].nodes[k];
+
+                        row.partition = partitions.rows[i].name;
+                        row.session = 0;
+                        add_use(&row, l);
+                }
+        }
+        return r == SVMD_OK ? svmd_query_usage(c->session, partition, add_session_use, l) : r;
+}
+
 int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret) {
         struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
-        int r;
+        int r = c->info.admin ? all_use(c, partition, &l) : svmd_query_limits(c->session, add_use, &l);
 
-        if (c->info.admin)
-                r = svmd_query_usage(c->session, partition, add_use, &l);
-        else
-                r = svmd_query_limits(c->session, add_use, &l);
         if (r == SVMD_OK)
                 *ret = (struct use_rows){ (const void *)l.rows, l.count };
         return r;

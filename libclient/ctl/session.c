@@ -25,8 +25,11 @@ void show_sessions(struct ctl *c, const struct session_rows *sessions, bool one)
 
         for (size_t i = 0; i < sessions->count; i++) {
                 const struct svmd_session_row *s = &sessions->rows[i];
-                struct table_line *l = table_line(t, NULL);
+                struct table_line *l;
 
+                if (s->id == c->info.id)
+                        continue;
+                l = table_line(t, NULL);
                 if (!one)
                         table_cell(l, s->partition);
                 table_cell_count(l, s->id);
@@ -39,7 +42,7 @@ void show_sessions(struct ctl *c, const struct session_rows *sessions, bool one)
                 table_cell_count(l, s->requests);
                 table_cell_count(l, s->refusals);
         }
-        table_print(t);
+        table_print(t, one ? "There is no session of this partition" : "There is no session");
 }
 
 struct json_object *show_sessions_json(struct ctl *c, const struct session_rows *sessions) {
@@ -47,8 +50,11 @@ struct json_object *show_sessions_json(struct ctl *c, const struct session_rows 
 
         for (size_t i = 0; i < sessions->count; i++) {
                 const struct svmd_session_row *s = &sessions->rows[i];
-                struct json_object *o = json_object_new_object();
+                struct json_object *o;
 
+                if (s->id == c->info.id)
+                        continue;
+                o = json_object_new_object();
                 json_add_count(o, "id", s->id);
                 json_add_text(o, "partition", s->partition);
                 json_add_text(o, "client", s->client);

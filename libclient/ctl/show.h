@@ -6,7 +6,8 @@
 
 struct json_object;
 
-/* Tables that more than one verb shows. `one`: all rows are of one partition, which has no column then. */
+/* Tables that more than one verb shows. `one`: all rows are of one partition, which has no column then. svmd-ctl's
+ * own session is left out. */
 void show_sessions(struct ctl *c, const struct session_rows *sessions, bool one);
 struct json_object *show_sessions_json(struct ctl *c, const struct session_rows *sessions);
 void show_reservations(struct ctl *c, const struct reservation_rows *reservations, bool one);

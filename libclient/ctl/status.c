@@ -62,7 +62,7 @@ static void status_text(struct ctl *c, const struct svmd_status *s, const struct
                              : "absent: sessions and memory end with svmd");
         fields_add(f, "nodes", "%s", count(c, s->nodes));
         fields_add(f, "partitions", "%s", count(c, s->partitions));
-        fields_add(f, "sessions", "%s", count(c, s->sessions));
+        fields_add(f, "sessions", "%s and this one", count(c, s->sessions - (s->sessions > 0)));
         fields_add(f, "reservations", "%s", count(c, s->reservations));
         fields_add(f, "memory objects", "%s", count(c, s->memories));
         fields_add(f, "mappings", "%s in %s device spaces and on the CPU", count(c, s->mappings), count(c, s->spaces));

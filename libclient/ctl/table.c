@@ -127,9 +127,11 @@ static void wrap_lines(struct table *t) {
                 must(scols_line_set_data(l->scols, t->columns - 1, broken(t->ctl, l->text, t->ctl->width - taken)));
 }
 
-void table_print(struct table *t) {
+void table_print(struct table *t, const char *none) {
         if (t->wraps && t->ctl->terminal)
                 wrap_lines(t);
+        if (!t->last && none)
+                fprintf(t->ctl->out, "%s\n", none);
         must(scols_print_table(t->scols));
         scols_unref_table(t->scols);
 }
@@ -163,5 +165,5 @@ void fields_add(struct fields *f, const char *name, const char *format, ...) {
 }
 
 void fields_print(struct fields *f) {
-        table_print(f->table);
+        table_print(f->table, NULL);
 }

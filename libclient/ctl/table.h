@@ -28,8 +28,8 @@ void table_cell(struct table_line *l, const char *text);
 void table_cell_count(struct table_line *l, unsigned long long n);
 /* The next cell, in an ANSI colour name of libsmartcols ("red"), where colours are on. */
 void table_cell_color(struct table_line *l, const char *text, const char *color);
-/* Writes and frees. */
-void table_print(struct table *t);
+/* Writes and frees. Instead of a table without lines, `none` is written (NULL: nothing). */
+void table_print(struct table *t, const char *none);
 
 /* "  name      text" lines, for what has one value each. */
 struct fields;

@@ -50,7 +50,7 @@ static void usage_text(struct ctl *c, const struct node_rows *nodes, const struc
                 usage_line(c, l, nodes, u->partition, u);
                 usage_sessions(c, t, l, nodes, use, u);
         }
-        table_print(t);
+        table_print(t, "Nothing is used");
 }
 
 static struct json_object *usage_json(struct ctl *c, const struct node_rows *nodes, const struct use_rows *use) {

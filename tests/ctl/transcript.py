@@ -93,22 +93,24 @@ class Shell:
         return text[:-1] if text.endswith("\n") else text
 
     def end(self):
-        """Bash goes first; what it left running goes with it."""
-        self.signal(signal.SIGTERM)
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            pass
+        """Interrupted, svmd ends for good and its keeper with it; what is left after a moment is killed."""
+        self.signal(signal.SIGINT)
+        self.process.stdin.close()
+        deadline = time.monotonic() + 2
+        while self.signal(0) and time.monotonic() < deadline:
+            self.process.poll()
+            time.sleep(0.02)
         self.signal(signal.SIGKILL)
         self.process.wait()
-        self.process.stdin.close()
         self.process.stdout.close()
 
     def signal(self, number):
+        """False when no process of the transcript is left."""
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
-            pass
+            return False
+        return True
 
 
 def check(shell, number, command, expected, limit):
