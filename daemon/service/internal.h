@@ -43,6 +43,7 @@ struct service {
         uint32_t own_uid;
         uint32_t store_lane;
         bool replaying, starting;
+        bool journal_behind; /* something ended for which the journal had no room: only a snapshot will do */
         struct service_kept *kept;
         size_t kept_count;
 };

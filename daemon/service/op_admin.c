@@ -251,7 +251,7 @@ static void apply_to_partition(struct call *c, struct partition *p) {
 int op_partition_set(struct call *c) {
         const Svmd__V1__PartitionSet *m = c->op->partition_set;
         struct store_partition *row;
-        struct partition *p;
+        struct partition *p = NULL;
         int r = find_partition(c, m->name, &p);
 
         if (r != 0)

@@ -457,7 +457,7 @@ int op_mem_import(struct call *c) {
         const Svmd__V1__MemImport *op = c->op->mem_import;
         struct effect_hold e;
         struct holding *h;
-        struct memory *m;
+        struct memory *m = NULL;
         int r = check_quota(c, 1);
 
         if (r == 0)

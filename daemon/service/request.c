@@ -249,7 +249,7 @@ static int reserve_journal(struct service *svc, size_t ops) {
 
         if (!svc->journal)
                 return 0;
-        r = journal_reserve(svc->journal, ops * 4 + 1, bytes);
+        r = svc->journal_behind ? JOURNAL_E_FULL : journal_reserve(svc->journal, ops * 4 + 1, bytes);
         if (r != JOURNAL_E_FULL)
                 return r;
         r = journal_snapshot(svc);

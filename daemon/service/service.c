@@ -200,8 +200,11 @@ void service_collect(struct service *svc) {
 }
 
 void service_commit(struct service *svc) {
-        if (svc->journal)
-                journal_commit(svc->journal);
+        if (!svc->journal)
+                return;
+        journal_commit(svc->journal);
+        if (svc->journal_behind)
+                journal_snapshot(svc);
 }
 
 bool service_idle(struct service *svc) {

@@ -74,15 +74,17 @@ static void release_reservations(struct service *svc, struct session *s) {
         }
 }
 
-/* The journal's entry is one effect; what follows from it follows again at a replay. */
+/* The journal's entry is one effect; what follows from it follows again at a replay. Where even that has no room, the
+ * journal is behind until the next snapshot, which comes before anything else is appended. */
 static void note_end(struct service *svc, const struct session *s) {
         struct effect_id e = { .id = s->object.id };
 
-        if (!svc->journal || svc->replaying || !s->partition)
+        if (!svc->journal || svc->replaying || svc->journal_behind || !s->partition)
                 return;
-        if (journal_reserve(svc->journal, 1, sizeof(e)) != 0 &&
-            (journal_snapshot(svc) != 0 || journal_reserve(svc->journal, 1, sizeof(e)) != 0))
-                return; /* the next svmd finds no socket for it and ends it then */
+        if (journal_reserve_more(svc->journal, 1, sizeof(e)) != 0) {
+                svc->journal_behind = true;
+                return;
+        }
         journal_append(svc->journal, EFFECT_SESSION_END, &e, sizeof(e));
 }
 

@@ -286,14 +286,16 @@ static int put_all(struct service *svc) {
 int journal_snapshot(struct service *svc) {
         int r;
 
-        service_commit(svc);
+        journal_commit(svc->journal);
         svc->hooks.flush(svc->hooks.userdata);
         r = journal_snapshot_begin(svc->journal);
         if (r == 0)
                 r = put_all(svc);
-        if (r == 0)
+        if (r == 0) {
                 journal_snapshot_end(svc->journal);
-        else
+                svc->journal_behind = false;
+        } else {
                 journal_snapshot_cancel(svc->journal);
+        }
         return r;
 }

@@ -86,7 +86,7 @@ int tx_reserve(struct tx *tx, size_t bytes) {
 
         if (tx->svc->replaying || !tx->svc->journal)
                 return 0;
-        r = journal_reserve(tx->svc->journal, 1, bytes);
+        r = journal_reserve_more(tx->svc->journal, 1, bytes);
         return r == JOURNAL_E_FULL ? -ENOSPC : r;
 }
 

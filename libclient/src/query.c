@@ -164,17 +164,34 @@ int svmd_query_limits(svmd_session *s, svmd_use_fn fn, void *userdata) {
         return query_walk(s, &op, &key, usage_page, &q);
 }
 
+struct usage_sums {
+        svmd_use_fn fn;
+        void *userdata;
+};
+
+static int partition_sums(const struct svmd_partition_row *row, void *userdata) {
+        const struct usage_sums *sums = userdata;
+        int r = 0;
+
+        for (size_t i = 0; !r && i < row->nodes_count; i++)
+                r = sums->fn(&row->nodes[i], sums->userdata);
+        return r;
+}
+
 int svmd_query_usage(svmd_session *s, const char *partition, svmd_use_fn fn, void *userdata) {
+        struct usage_sums sums = { fn, userdata };
         Svmd__V1__Usage body = SVMD__V1__USAGE__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         const struct query q = { .fn.use = fn, .userdata = userdata, .usage = &body };
         uint64_t key = 0;
+        int r;
 
         if (partition)
                 body.partition = (char *)partition;
         op.op_case = SVMD__V1__OP__OP_USAGE;
         op.usage = &body;
-        return query_walk(s, &op, &key, usage_page, &q);
+        r = query_walk(s, &op, &key, usage_page, &q);
+        return r ? r : svmd_query_partitions(s, partition, partition_sums, &sums);
 }
 
 /* ---- status ---- */
