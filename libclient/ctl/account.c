@@ -44,7 +44,7 @@ int account_parse_owner(struct ctl *c, const char *text, uint32_t *ret_uid, uint
         const char *colon = strchr(text, ':');
         char *user = ctl_copy(c, text);
         const struct passwd *pw;
-        uint32_t uid, gid;
+        uint32_t uid, gid = 0;
 
         if (colon)
                 user[colon - text] = '\0';

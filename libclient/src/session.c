@@ -198,8 +198,8 @@ static int check_options(const struct svmd_connect_options *opts) {
 
 int svmd_connect(svmd_session **ret, const struct svmd_connect_options *given) {
         struct svmd_connect_options opts;
-        svmd_session *s;
-        int socket, r;
+        svmd_session *s = NULL;
+        int socket = -1, r;
 
         r = options_take(&opts, sizeof(opts), given, "svmd_connect_options");
         if (!r)
