@@ -49,7 +49,7 @@ static void look_at_count(struct ctl *c, struct look *l, const char *what, uint6
         l->was = ctl_text(c, "%s %llu", what, (unsigned long long)value);
 }
 
-/* Connections that have no partition, as this one, are not counted. */
+/* Connections that have no partition, as this one, are not counted; without rights only this one is known of. */
 static int look_at_sessions(struct ctl *c, struct look *l) {
         struct svmd_status status = { .size = sizeof(status) };
         struct session_rows sessions;
@@ -59,7 +59,7 @@ static int look_at_sessions(struct ctl *c, struct look *l) {
         if (!c->info.admin) {
                 r = svmd_query_status(c->session, &status);
                 if (r == SVMD_OK)
-                        look_at_count(c, l, "sessions were", status.sessions);
+                        look_at_count(c, l, "sessions were", status.sessions - (status.sessions > 0));
                 return r;
         }
         r = rows_sessions(c, NULL, &sessions);
