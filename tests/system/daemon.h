@@ -1,0 +1,40 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * A real svmd with its keeper, in a folder of its own below /tmp. A test's process is the parent of both (a keeper
+ * whose svmd is gone comes back to it), so it knows their ends and leaves none behind.
+ */
+struct daemon {
+        char dir[64], socket[96], admin[96];
+        pid_t pid, keeper; /* 0: none runs */
+        const char *options[24];
+        size_t options_count;
+};
+
+/* Starts it with these options (ended by NULL, beside the folders) and waits until it says that it is ready. */
+void daemon_new(struct daemon *d, const char *const *options);
+/* The same folder and options again. */
+void daemon_start(struct daemon *d);
+/* Starts it with one option more, expects that it ends by itself with a failure, and gives what it said. */
+void daemon_start_wrong(struct daemon *d, const char *option, char *said, size_t size);
+/* SIGKILL; the keeper stays. */
+void daemon_kill(struct daemon *d);
+/* SIGTERM, and its end as it should be; the keeper stays. */
+void daemon_stop(struct daemon *d);
+void daemon_kill_keeper(struct daemon *d);
+/* SIGINT: sessions and keeper end too; then the folder goes. */
+void daemon_end(struct daemon *d);
+/* For exits on a failure: everything is killed. */
+void daemon_abandon_all(void);
+
+/* ---- the oracle outside ---- */
+
+unsigned process_fds(pid_t pid);
+/* Bytes that the memfds whose names begin so have taken from the machine, each file once. */
+uint64_t process_blocks(pid_t pid, const char *name);
+uint64_t process_rss(pid_t pid);
