@@ -1,0 +1,182 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client.h"
+
+/*
+ * What a request costs. The client and svmd share one CPU, so a round trip is two switches of processes, the system
+ * calls and the work; with a CPU each it would mostly be how long a CPU takes to wake up, which on a virtual machine
+ * is ten times as much and differs from run to run.
+ *
+ * The request of two operations frees a reservation and makes another: both change what svmd knows, and both are
+ * written to its journal before the reply leaves. The limit is a packet of as many bytes to a process on that CPU that
+ * does nothing but answer with as many bytes as svmd's reply has.
+ *
+ * Operations per second are counted with client and svmd on a CPU each where there are two.
+ */
+enum {
+        ROUNDS = 9,
+        TRIPS = 10000,    /* per round and side */
+        MESSAGES = 1000,  /* of 64 operations, per round */
+        VECTORS = 300,    /* of 256 binds, per round */
+        BINDS = 256,
+        BIND_SIZE = 64 * 1024,
+        RESERVATION = 64 * 1024,
+};
+
+/* ---- the limit: a process that answers ---- */
+
+static void answer_for_ever(int socket, size_t size) {
+        static char bytes[SVMD_PACKET_MAX];
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (recv(socket, bytes, sizeof(bytes), 0) > 0)
+                if (send(socket, bytes, size, MSG_NOSIGNAL) < 0)
+                        break;
+        _exit(0);
+}
+
+static int start_peer(size_t size) {
+        int pair[2];
+        pid_t pid;
+
+        must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0, "no sockets could be made");
+        pid = fork();
+        must(pid >= 0, "no process could be made");
+        if (pid == 0) {
+                close(pair[0]);
+                answer_for_ever(pair[1], size);
+        }
+        close(pair[1]);
+        return pair[0];
+}
+
+static double raw_ns(int peer, size_t sent, size_t received) {
+        static char bytes[SVMD_PACKET_MAX];
+        uint64_t start = now_ns();
+
+        for (int i = 0; i < TRIPS; i++) {
+                must(send(peer, bytes, sent, MSG_NOSIGNAL) == (ssize_t)sent, "the peer takes nothing");
+                must(recv(peer, bytes, sizeof(bytes), 0) == (ssize_t)received, "the peer does not answer");
+        }
+        return (double)(now_ns() - start) / TRIPS;
+}
+
+/* ---- svmd ---- */
+
+/* Reservations that the next message frees, as many as it makes. */
+struct churn {
+        struct client client;
+        struct vector vector;
+        uint64_t id[SVMD_OPS_MAX / 2];
+};
+
+static void churn_start(struct churn *c, const char *runtime_dir) {
+        const Svmd__V1__Reply *reply;
+
+        client_open(&c->client, runtime_dir);
+        for (int i = 0; i < SVMD_OPS_MAX / 2; i++)
+                vector_reserve(&c->vector, RESERVATION);
+        reply = client_call(&c->client, &c->vector);
+        for (int i = 0; i < SVMD_OPS_MAX / 2; i++)
+                c->id[i] = reply->results[i]->id;
+}
+
+static void churn(struct churn *c, int operations) {
+        const Svmd__V1__Reply *reply;
+
+        for (int i = 0; i < operations / 2; i++) {
+                vector_free(&c->vector, c->id[i]);
+                vector_reserve(&c->vector, RESERVATION);
+        }
+        reply = client_call(&c->client, &c->vector);
+        for (int i = 0; i < operations / 2; i++)
+                c->id[i] = reply->results[2 * i + 1]->id;
+}
+
+static double churn_ns(struct churn *c, int operations, int messages) {
+        uint64_t start = now_ns();
+
+        for (int i = 0; i < messages; i++)
+                churn(c, operations);
+        return (double)(now_ns() - start) / messages;
+}
+
+/* The reply that two operations get has the same length each time but for a step when ids grow by a digit of theirs:
+ * the peer answers with what it is now. */
+static void measure_messages(const char *runtime_dir) {
+        struct row rtt = { .name = "rtt", .unit = "ns" }, batch = { .name = "batch", .unit = "operations/s" };
+        static struct churn c;
+
+        churn_start(&c, runtime_dir);
+        churn_ns(&c, 64, MESSAGES);
+        churn_ns(&c, 2, MESSAGES);
+        for (int round = 0; round < ROUNDS; round++) {
+                size_t sent = c.client.sent, received = c.client.received;
+                int peer = start_peer(received);
+                double two, many;
+
+                raw_ns(peer, sent, received);
+                two = churn_ns(&c, 2, TRIPS);
+                row_add(&rtt, two, raw_ns(peer, sent, received));
+                many = churn_ns(&c, 64, MESSAGES);
+                row_add(&batch, 64e9 / many, 2e9 / two);
+                churn(&c, 2);
+                close(peer);
+        }
+        row_print(&rtt);
+        row_print(&batch);
+        client_close(&c.client);
+}
+
+/* Each vector moves 256 binds that lie side by side: what is bound there gives way. */
+static void measure_binds(const char *runtime_dir) {
+        struct row row = { .name = "ops_per_second", .unit = "operations/s" };
+        Svmd__V1__Map map = SVMD__V1__MAP__INIT;
+        static struct client c;
+        static struct vector v;
+        uint32_t node;
+
+        client_open(&c, runtime_dir);
+        node = client_find_node(&c, SVMD__V1__NODE_KIND__SOFT);
+        vector_space_create(&v, node);
+        map.space = client_call(&c, &v)->results[0]->id;
+        vector_mem_create(&v, node, 2 * BINDS * BIND_SIZE);
+        map.memory = client_call(&c, &v)->results[0]->id;
+        map.size = BIND_SIZE;
+        map.access = 3;
+        map.flags = SVMD__V1__MAP_FLAG__MAP_REPLACE;
+        for (int round = -1; round < ROUNDS; round++) {
+                uint64_t start = now_ns();
+
+                for (int k = 0; k < VECTORS; k++) {
+                        for (uint64_t i = 0; i < BINDS; i++) {
+                                map.address = SVMD_PRIMARY_START + i * BIND_SIZE;
+                                map.offset = (i + (uint64_t)k % BINDS) * BIND_SIZE;
+                                vector_map(&v, &map);
+                        }
+                        client_call(&c, &v);
+                }
+                if (round >= 0)
+                        row_add(&row, (double)VECTORS * BINDS * 1e9 / (double)(now_ns() - start), 0);
+        }
+        row_print(&row);
+        client_close(&c);
+}
+
+int main(int argc, char **argv) {
+        must(argc == 3, "usage: bench_wire RUNTIME-DIR PID");
+        signal(SIGCHLD, SIG_IGN);
+        pin_to(1);
+        measure_messages(argv[1]);
+        pin_to(0);
+        measure_binds(argv[1]);
+        return 0;
+}

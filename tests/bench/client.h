@@ -1,0 +1,52 @@
+#pragma once
+
+#include "bench.h"
+#include "proto/codec.h"
+#include "proto/limits.h"
+
+/* A lean client: one thread that sends a request and waits for its reply, with the codec and the socket calls that
+ * libsvmd uses. Whatever svmd refuses ends the program. */
+struct client {
+        int socket;
+        uint64_t id; /* of the last request */
+        struct arena arena;
+        size_t sent, received; /* bytes of the last request and its reply */
+        uint8_t *buffer;       /* SVMD_PACKET_MAX bytes */
+};
+
+/* Greeted, and attached to the caller's default partition. */
+void client_open(struct client *c, const char *runtime_dir);
+/* Greeted over the admin socket, attached to nothing. */
+void client_open_admin(struct client *c, const char *runtime_dir);
+void client_close(struct client *c);
+
+/* A request in the making. */
+struct vector {
+        size_t count;
+        Svmd__V1__Op op[SVMD_OPS_MAX], *ops[SVMD_OPS_MAX];
+        union {
+                Svmd__V1__Reserve reserve;
+                Svmd__V1__Free free;
+                Svmd__V1__MemCreate mem_create;
+                Svmd__V1__SpaceCreate space_create;
+                Svmd__V1__Map map;
+                Svmd__V1__Status status;
+                Svmd__V1__Nodes nodes;
+        } body[SVMD_OPS_MAX];
+};
+
+void vector_reserve(struct vector *v, uint64_t size);
+void vector_free(struct vector *v, uint64_t reservation);
+void vector_mem_create(struct vector *v, uint32_t node, uint64_t size);
+void vector_space_create(struct vector *v, uint32_t node);
+void vector_map(struct vector *v, const Svmd__V1__Map *map);
+void vector_status(struct vector *v);
+void vector_nodes(struct vector *v);
+
+/* Sends the vector, empties it, and waits. The reply is valid until the next call. */
+const Svmd__V1__Reply *client_call(struct client *c, struct vector *v);
+/* The id that the first node of that kind has, and what is used of all nodes. */
+uint32_t client_find_node(struct client *c, Svmd__V1__NodeKind kind);
+uint64_t client_used_bytes(struct client *c);
+/* Valid until the next call. */
+const Svmd__V1__StatusResult *client_status(struct client *c);

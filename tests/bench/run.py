@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Measures svmd against the limits of the machine that it runs on.
+
+Each row is what svmd takes, and what the machine takes for the same without svmd, measured in turns in one run on the
+same CPUs. A hold is a promise: beyond it the exit status is 1. A reach is what the design can do; whether it is met is
+printed. Everything is a median; min and max are those of the ratio, or of the value where there is no limit.
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+PATIENCE = 30  # seconds for svmd to come up or end
+PATIENCE_ROWS = 600  # seconds for a program that measures
+
+# A row: the program that measures it, what it holds, what it reaches. None: for information.
+ROWS = {
+    "rtt": ("wire", "<=1.5", "<=1.35"),
+    "batch": ("wire", None, ">=8"),
+    "ops_per_second": ("wire", ">=100000", ">=500000"),
+    "va_alloc_100k": ("va", "<=0.5", "<=0.3"),
+    "va_alloc_1m": ("va", "<=2.0", "<=1.6"),
+    "sessions_10k": ("sessions", "<=1.3", "<=1.15"),
+    "bytes_per_session": ("sessions", None, "<=4096"),
+    "bytes_per_reservation": ("reservations", None, "<=256"),
+    "journal_bytes_per_reservation": ("reservations", None, None),
+    "reap": ("reap", "<=3", "<=2"),
+}
+# A program: how many daemons it is given.
+PROGRAMS = {"wire": 1, "va": 0, "sessions": 2, "reservations": 1, "reap": 1}
+
+
+class BenchError(Exception):
+    """A sentence for the person who runs the benchmark."""
+
+
+class Svmd:
+    """svmd and its keeper in folders of their own, on the last CPU that this process may use."""
+
+    def __init__(self, build, folder):
+        self.runtime, self.log = os.path.join(folder, "run"), os.path.join(folder, "svmd.log")
+        os.makedirs(folder)
+        config = os.path.join(folder, "svmd.conf")
+        with open(config, "w", encoding="ascii"):
+            pass
+        cpu = max(os.sched_getaffinity(0))
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [os.path.join(build, "svmd"), "--config", config, "--runtime-dir", self.runtime,
+                 "--state-dir", os.path.join(folder, "state"), "--soft-node", "soft0:size=256M",
+                 "--log-level", "warning"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
+        self._wait_ready()
+
+    def _wait_ready(self):
+        end = time.monotonic() + PATIENCE
+        while not os.path.exists(os.path.join(self.runtime, "admin.sock")):
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.stop()
+                raise BenchError(f"svmd does not come up:\n{self.complaints()}")
+            time.sleep(0.02)
+
+    def complaints(self):
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            return log.read()[-2000:]
+
+    def stop(self):
+        """SIGINT ends the keeper too."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def run_program(build, folder, name):
+    """The rows that a program prints."""
+    daemons = []
+    try:
+        for i in range(PROGRAMS[name]):
+            daemons.append(Svmd(build, os.path.join(folder, f"{name}-{i}")))
+        arguments = [word for svmd in daemons for word in (svmd.runtime, str(svmd.process.pid))]
+        done = subprocess.run([os.path.join(build, f"bench_{name}"), *arguments], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_ROWS,
+                              check=False)
+        if done.returncode != 0:
+            said = done.stderr.strip() or f"it ended with {done.returncode}"
+            raise BenchError("\n".join([f"bench_{name}: {said}"] + [s.complaints() for s in daemons]).strip())
+        return [json.loads(line) for line in done.stdout.splitlines()]
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"bench_{name} has not ended after {PATIENCE_ROWS} s") from None
+    finally:
+        for svmd in daemons:
+            svmd.stop()
+
+
+def measured(row):
+    """What a goal is about."""
+    return row["value"] if row["ratio"] is None or row["unit"] == "bytes" else row["ratio"]
+
+
+def met(row, goal):
+    bound = float(goal[2:])
+    return measured(row) <= bound if goal.startswith("<=") else measured(row) >= bound
+
+
+def describe(row):
+    def number(value):
+        return "-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+    _, hold, reach = ROWS[row["name"]]
+    return [row["name"], number(row["value"]), row["unit"], number(row["limit"]),
+            "-" if row["ratio"] is None else f"{row['ratio']:.3f}", f"{number(row['min'])} to {number(row['max'])}",
+            "-" if hold is None else f"{hold} {'held' if met(row, hold) else 'BEYOND'}",
+            "-" if reach is None else f"{reach} {'met' if met(row, reach) else 'missed'}"]
+
+
+def print_table(rows):
+    table = [["row", "value", "unit", "limit", "ratio", "range", "hold", "reach"], *map(describe, rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    for line in table:
+        print("  ".join(word.ljust(width) for word, width in zip(line, widths)).rstrip())
+
+
+def measure(build, wanted):
+    rows, failures = {}, []
+    with tempfile.TemporaryDirectory(prefix="svmd-bench-") as folder:
+        os.chmod(folder, 0o755)
+        for program in dict.fromkeys(ROWS[name][0] for name in wanted):
+            print(f"bench_{program} ...", file=sys.stderr, flush=True)
+            try:
+                for row in run_program(build, folder, program):
+                    rows[row["name"]] = row
+            except BenchError as error:
+                failures.append(str(error))
+    for name in wanted:
+        if name not in rows:
+            failures.append(f"row {name} is missing")
+    return [rows[name] for name in wanted if name in rows], failures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", required=True, metavar="DIR", help="where the programs are")
+    parser.add_argument("--json", metavar="FILE", help="write the rows there as JSON")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which rows (default: all of {', '.join(ROWS)})")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.rows if name not in ROWS]
+    if unknown:
+        parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    if shutil.disk_usage(tempfile.gettempdir()).free < 64 << 20:
+        parser.error(f"{tempfile.gettempdir()} has less than 64 MiB free; name another folder in TMPDIR")
+
+    rows, failures = measure(os.path.abspath(arguments.build), arguments.rows or list(ROWS))
+    for row in rows:
+        _, hold, reach = ROWS[row["name"]]
+        row["goal"] = hold or reach
+        if hold and not met(row, hold):
+            failures.append(f"row {row['name']} is beyond its hold: {measured(row):g}, asked was {hold}")
+    print_table(rows)
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump([{key: row[key] for key in ("name", "value", "unit", "limit", "ratio", "goal", "min", "max",
+                                                  "runs")} for row in rows], file, indent=1)
+            file.write("\n")
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
