@@ -155,7 +155,7 @@ static int submit(svmd_session *s, struct svmd_fence *f, const struct svmd_devic
 
 int svmd_submit(svmd_session *s, svmd_fence **ret, const struct svmd_device_op *given) {
         struct svmd_device_op op;
-        struct svmd_fence *f;
+        struct svmd_fence *f = NULL;
         int r = session_check(s);
 
         if (!r && !given)

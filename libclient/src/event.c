@@ -339,8 +339,8 @@ int svmd_dispatch(svmd_session *s) {
 
         if (r)
                 return r;
-        clear_wake(s);
         wire_read(s);
+        clear_wake(s); /* what set it is there to be seen, or handled next */
         session_leave(s, 0);
         pthread_mutex_lock(&s->lock);
         r = s->ended ? fail(SVMD_E_GONE, "%s", s->end_text) : 0;

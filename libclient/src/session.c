@@ -161,7 +161,8 @@ void session_free(svmd_session *s) {
         event_fini(s);
         wire_fini(s);
         pthread_mutex_destroy(&s->lock);
-        pthread_mutex_destroy(&s->va_lock);
+        if (!s->forked) /* a thread that is not in the child may have held it */
+                pthread_mutex_destroy(&s->va_lock);
         free(s);
 }
 

@@ -272,6 +272,7 @@ static void take_back(svmd_session *s, uint64_t start, uint64_t end) {
 
         error_save(text);
         item_unmap(&item, SVMD_CPU, start, end - start);
+        item.op.unmap = &item.body.unmap;
         call_simple(s, &item.op, SVMD__V1__MODE__BEST_EFFORT);
         error_restore(text);
 }

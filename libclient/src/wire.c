@@ -65,10 +65,12 @@ static void inbox_free(struct inbox *in) {
         free(in);
 }
 
-static void call_free(struct call *c) {
+/* In the child of a fork, threads that are not there may seem to wait, and would be waited for. */
+static void call_free(struct call *c, bool forked) {
         if (!c)
                 return;
-        pthread_cond_destroy(&c->waiter.wake);
+        if (!forked)
+                pthread_cond_destroy(&c->waiter.wake);
         fdlist_close(&c->fds);
         inbox_free(c->in);
         free(c->asked);
@@ -90,7 +92,7 @@ static struct call *call_new(void) {
         c->in = inbox_new();
         if (c->bytes && c->in)
                 return c;
-        call_free(c);
+        call_free(c, false);
         return NULL;
 }
 
@@ -660,13 +662,13 @@ void wire_fini(svmd_session *s) {
                 struct call *c = s->calls;
 
                 call_unlink(s, c);
-                call_free(c);
+                call_free(c, s->forked);
         }
         while (s->spare_calls) {
                 struct call *c = s->spare_calls;
 
                 s->spare_calls = c->next;
-                call_free(c);
+                call_free(c, s->forked);
         }
         inbox_free(s->in);
         free(s->buffer);
