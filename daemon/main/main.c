@@ -28,6 +28,7 @@ struct program {
         struct store *store;
         struct transport *transport;
         struct service *service;
+        struct service_default_limit *default_limits;
         struct service_kept *kept;
         size_t kept_count, kept_room;
         char why[512];
@@ -231,10 +232,11 @@ static int start_service(struct program *p) {
 
         if (!limits)
                 return -ENOMEM;
+        p->default_limits = limits;
         for (uint32_t i = 0; i < c->default_limits_count; i++)
                 limits[i] = (struct service_default_limit){ .node = c->default_limits[i].node,
                                                             .max = c->default_limits[i].max };
-        options.default_limits = limits; /* lives as long as the program */
+        options.default_limits = limits;
         options.default_limits_count = c->default_limits_count;
         transport_hooks(p->transport, &hooks);
         r = service_new(&p->service, &options, &hooks);
@@ -281,6 +283,7 @@ static void tear_down(struct program *p, bool keep) {
         store_close(p->store);
         machine_fini(&p->machine);
         alloc_free(p->kept);
+        alloc_free(p->default_limits);
         config_fini(&p->config);
 }
 

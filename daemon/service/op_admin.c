@@ -338,9 +338,9 @@ int op_partition_delete(struct call *c) {
         c->result->value = p->sessions_count;
         if (p->sessions_count > 0 && !m->end_sessions)
                 return refuse(c, SVMD_STATUS_BUSY,
-                              "partition %s has %" PRIu64 " sessions; end them, or delete with end_sessions "
+                              "partition %s has %" PRIu64 " session%s; end them, or delete with end_sessions "
                               "(svmd-ctl partition delete %s --end-sessions)",
-                              m->name, p->sessions_count, m->name);
+                              m->name, p->sessions_count, p->sessions_count == 1 ? "" : "s", m->name);
         if (memories_held_elsewhere(c->svc, p))
                 return refuse(c, SVMD_STATUS_BUSY,
                               "memory of partition %s was imported by another partition and is still held there; "

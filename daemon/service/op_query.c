@@ -120,7 +120,7 @@ int op_links(struct call *c) {
                 l->weight = d->links[i].weight;
                 l->min_bandwidth = d->links[i].min_bandwidth;
                 l->max_bandwidth = d->links[i].max_bandwidth;
-                l->peer = d->links[i].peer;
+                l->peer = d->kind == NODE_SOFT && node_desc(c->svc, d->links[i].to)->kind == NODE_SOFT;
                 r->links[r->n_links++] = l;
         }
         return 0;

@@ -16,7 +16,7 @@
 
 static char *read_page(void) {
         FILE *in = fopen(PAGE, "re");
-        char *text = NULL;
+        static char *text; /* gcc 12 takes what getdelim() was given the address of for what it returned */
         size_t size = 0;
 
         if (!in || getdelim(&text, &size, '\0', in) < 0) {
@@ -29,7 +29,7 @@ static char *read_page(void) {
 
 static char *table_text(void) {
         size_t size;
-        char *text;
+        static char *text;
         FILE *out = open_memstream(&text, &size);
 
         verbs_print_mdoc(out);
