@@ -255,6 +255,8 @@ int journal_restore(struct service *svc, char *why, size_t why_size);
 void replies_free(struct session *s);
 const void *replies_find(const struct session *s, uint64_t id, size_t *ret_size);
 int replies_add(struct session *s, uint64_t id, const void *bytes, size_t size);
+/* A request with this id is about to be served: 0 or -ENOMEM. */
+int replies_served(struct session *s, uint64_t id);
 int replies_each(const struct session *s,
                  int (*fn)(void *userdata, const struct session *s, uint64_t id, const void *bytes, size_t size),
                  void *userdata);

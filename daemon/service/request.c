@@ -389,14 +389,16 @@ void requests_wake(struct service *svc) {
         }
 }
 
-/* A request that was answered before, by this svmd or an earlier one, and is asked again. */
+/* A request that was answered before, by this svmd or an earlier one, and is asked again. What this svmd answered is
+ * on its way already. */
 static bool answer_again(struct service *svc, struct session *s, uint64_t id) {
         size_t size;
         const void *bytes = replies_find(s, id, &size);
 
         if (!bytes)
                 return false;
-        svc->hooks.reply(svc->hooks.userdata, s, bytes, size, NULL);
+        if (size > 0)
+                svc->hooks.reply(svc->hooks.userdata, s, bytes, size, NULL);
         return true;
 }
 
@@ -440,15 +442,14 @@ int service_receive(struct service *svc, struct session *s, const void *bytes, s
                                                  : "the packet is not a well-formed svmd.v1.Request");
         if (m->n_ops == 0 || m->id == 0)
                 return malformed(svc, s, "a request needs an id that is not 0 and at least one operation");
-        if (answer_again(svc, s, m->id))
+        if (m->id <= s->last_request && answer_again(svc, s, m->id))
                 return 0;
         if (m->id <= s->last_request && !s->resumed)
                 return malformed(svc, s, "request ids must grow from request to request");
-        if (m->id > s->last_request) {
+        if (m->id > s->last_request)
                 s->last_request = m->id;
-                s->resumed = false;
-                replies_free(s);
-        }
+        if (replies_served(s, m->id) < 0)
+                return malformed(svc, s, "svmd has no memory left to serve the request");
         request_init(&now, s, m, fds);
         if (may_wait(m)) {
                 r = request_keep(svc, &now, bytes, size);

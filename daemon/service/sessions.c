@@ -169,7 +169,11 @@ uint64_t service_sessions(const struct service *svc) {
  * ----------------------------------------------------------------------------- */
 
 /* After a crash nobody knows which replies had left. A client asks again for what it did not get, so only the last ones
- * can be wanted: as many as a connection's buffer could have held. */
+ * can be wanted: as many as a connection's buffer could have held.
+ *
+ * A request that the dead svmd had not read lies in the socket still, is served by the next one, and comes a second
+ * time when the client hears of that; behind it may come older ones. So a resumed session also remembers what was
+ * served since, as replies of no bytes, until so much was served that nothing from before can be under way. */
 #define REPLIES_MAX 512
 
 struct kept_reply {
@@ -181,7 +185,7 @@ struct kept_reply {
 
 struct replies {
         struct list list;
-        unsigned count;
+        unsigned count, served;
 };
 
 void replies_free(struct session *s) {
@@ -227,7 +231,8 @@ int replies_add(struct session *s, uint64_t id, const void *bytes, size_t size) 
         }
         r->id = id;
         r->size = size;
-        memcpy(r->bytes, bytes, size);
+        if (size > 0)
+                memcpy(r->bytes, bytes, size);
         list_push_back(&all->list, &r->link);
         if (++all->count > REPLIES_MAX) {
                 struct kept_reply *oldest = container_of(all->list.next, struct kept_reply, link);
@@ -235,6 +240,25 @@ int replies_add(struct session *s, uint64_t id, const void *bytes, size_t size) 
                 list_remove(&oldest->link);
                 alloc_free(oldest);
                 all->count--;
+        }
+        return 0;
+}
+
+int replies_served(struct session *s, uint64_t id) {
+        struct replies *all;
+        int r;
+
+        if (!s->resumed) {
+                replies_free(s);
+                return 0;
+        }
+        r = replies_add(s, id, NULL, 0);
+        if (r < 0)
+                return r;
+        all = s->replies;
+        if (++all->served >= REPLIES_MAX) {
+                s->resumed = false;
+                replies_free(s);
         }
         return 0;
 }
@@ -250,7 +274,7 @@ int replies_each(const struct session *s,
         list_for_each (l, &all->list) {
                 struct kept_reply *k = container_of(l, struct kept_reply, link);
 
-                if (r == 0)
+                if (r == 0 && k->size > 0)
                         r = fn(userdata, s, k->id, k->bytes, k->size);
         }
         return r;
