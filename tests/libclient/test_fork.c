@@ -181,8 +181,9 @@ static void exec_closes_everything(void **state) {
 
         assert_true(svmd_event_fd(w->s) >= 0);
         with_memory(w);
-        assert_int_equal(system("ls -l /proc/self/fd </dev/null 2>/dev/null | grep -q -e socket: -e memfd: -e anon_inode:"),
-                         1 << 8); /* grep found none */
+        assert_int_equal(
+                system("ls -l /proc/self/fd </dev/null 2>/dev/null | grep -q -e socket: -e memfd: -e anon_inode:"),
+                1 << 8); /* grep found none */
 }
 
 int main(void) {
