@@ -25,8 +25,9 @@ struct session {
         struct credentials who;
         uint32_t pid;
         bool admin, monitor, resumed;
-        bool waiting; /* a request of it waits for a job */
-        bool ending;  /* it is released as soon as that job is done */
+        bool waiting;   /* a request of it waits for a job */
+        bool ending;    /* it is released as soon as that job is done */
+        bool end_noted; /* the journal has its end */
         char *client;
         uint64_t objects; /* counted against its quota */
         uint64_t reservations_count, memories_count, spaces_count, fences_count;

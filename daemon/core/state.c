@@ -3,7 +3,14 @@
 #include <errno.h>
 
 #include "base/alloc.h"
+#include "core/imap.h"
+#include "core/memory.h"
+#include "core/name.h"
 #include "core/node.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "core/space.h"
 
 int state_init(struct state *s, const struct machine *machine) {
         *s = (struct state){ .machine = machine, .next_id = 1 };
@@ -24,4 +31,214 @@ void state_fini(struct state *s) {
 
 uint64_t state_take_id(struct state *s) {
         return s->next_id++;
+}
+
+/* ---- invariants: everything is counted anew, from the objects themselves ---- */
+
+struct totals {
+        uint64_t sessions, reservations, memories, spaces, mappings;
+};
+
+static uint64_t list_length(const struct list *head) {
+        uint64_t n = 0;
+
+        list_for_each (l, head)
+                n++;
+        return n;
+}
+
+/* Bytes that memory objects charge to exactly this account. */
+static uint64_t charged(const struct state *s, const struct account *a) {
+        uint64_t sum = 0;
+
+        for (uint64_t i = 0; i < s->ids.size; i++) {
+                struct object *o = s->ids.slots[i];
+
+                if (o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->charge.account == a)
+                        sum += container_of(o, struct memory, object)->charge.bytes;
+        }
+        return sum;
+}
+
+/* Mappings of a memory, counted where they stand. */
+static uint64_t shown(const struct vmap *m, const struct backing *b) {
+        uint64_t n = 0;
+
+        for (struct mapping *e = vmap_first_from(m, 0); e; e = vmap_next(e))
+                n += e->backing == b;
+        return n;
+}
+
+static uint64_t shown_anywhere(const struct state *s, const struct backing *b) {
+        uint64_t n = 0;
+
+        for (uint64_t i = 0; i < s->ids.size; i++) {
+                struct object *o = s->ids.slots[i];
+
+                if (o && o->type == OBJECT_RESERVATION)
+                        n += shown(&container_of(o, struct reservation, object)->cpu, b);
+                else if (o && o->type == OBJECT_SPACE)
+                        n += shown(&container_of(o, struct space, object)->mappings, b);
+        }
+        return n;
+}
+
+static bool vmap_ok(const struct vmap *m, const struct imap *sparse, uint64_t start, uint64_t end) {
+        struct mapping *first = vmap_first_from(m, 0);
+
+        if (vmap_check(m) < 0 || (sparse && imap_check(sparse) < 0))
+                return false;
+        if (first && first->va < start)
+                return false;
+        for (struct mapping *e = first; e; e = vmap_next(e))
+                if (e->va + e->size > end || e->offset + e->size > memory_of(e->backing)->size)
+                        return false;
+        return true;
+}
+
+static bool session_ok(const struct session *session) {
+        uint64_t reservations = list_length(&session->reservations), holdings = list_length(&session->holdings);
+        uint64_t spaces = list_length(&session->spaces), openings = list_length(&session->openings);
+
+        return session->reservations_count == reservations && session->memories_count == holdings &&
+               session->spaces_count == spaces && session->fences_count == list_length(&session->fences) &&
+               session->objects == reservations + holdings + spaces + openings;
+}
+
+static bool reservation_ok(const struct reservation *r) {
+        uint64_t end = r->va.start + r->va.size;
+
+        if (r->freeing || reservation_at(r->partition, r->va.start) != r || reservation_of((struct va_extent *)&r->va) != r)
+                return false;
+        if (r->owner && r->owner->partition != r->partition)
+                return false;
+        if (!r->shared)
+                return r->owner && vmap_ok(&r->cpu, r->sparse, r->va.start, end);
+        if (reservation_by_name(r->partition, r->shared->name->text) != r ||
+            list_length(&r->shared->openings) != r->shared->openings_count)
+                return false;
+        return (r->owner || r->shared->openings_count > 0) && vmap_ok(&r->cpu, r->sparse, r->va.start, end);
+}
+
+static bool memory_ok(const struct state *s, const struct memory *m) {
+        const struct va_extent *e;
+        uint64_t size = 0;
+
+        if (m->doomed || memory_unused(m) || m->backing.count != shown_anywhere(s, &m->backing))
+                return false;
+        if (m->charge.bytes != m->size || !m->charge.account || m->file->node != m->node)
+                return false;
+        for (uint32_t i = 0; (e = memory_extent(m, i)); i++) {
+                if (va_find(&m->file->slots, e->start) != e)
+                        return false;
+                size += e->size;
+        }
+        if (size != m->size || (m->name && name_find(&m->partition->memory_names, m->name->text) != m->name))
+                return false;
+        return !m->creator.session || m->creator.session->partition == m->partition;
+}
+
+static bool object_ok(const struct state *s, struct object *o, struct totals *t) {
+        struct space *space;
+
+        if (ids_find(&s->ids, o->id) != o || o->id >= s->next_id)
+                return false;
+        switch ((enum object_type)o->type) {
+        case OBJECT_SESSION: t->sessions++; return session_ok(container_of(o, struct session, object));
+        case OBJECT_RESERVATION:
+                t->reservations++;
+                t->mappings += container_of(o, struct reservation, object)->cpu.count;
+                return reservation_ok(container_of(o, struct reservation, object));
+        case OBJECT_MEMORY: t->memories++; return memory_ok(s, container_of(o, struct memory, object));
+        case OBJECT_SPACE:
+                space = container_of(o, struct space, object);
+                t->spaces++;
+                t->mappings += space->mappings.count;
+                return !space->destroying && vmap_ok(&space->mappings, &space->sparse, 0, UINT64_MAX);
+        case OBJECT_FILE: return va_check(&container_of(o, struct file, object)->slots) == 0;
+        case OBJECT_FENCE: return true;
+        }
+        return false;
+}
+
+/* An account is what its children and its own charges add up to. */
+static bool accounts_ok(const struct state *s, const struct partition *p) {
+        for (uint32_t i = 0; i < s->machine->count; i++) {
+                const struct account *a = &p->accounts[i];
+                uint64_t sum = charged(s, a), children = 0;
+
+                list_for_each (l, &p->sessions) {
+                        const struct session *session = container_of(l, struct session, by_partition);
+
+                        if (!session->accounts)
+                                continue;
+                        if (session->accounts[i].used != charged(s, &session->accounts[i]))
+                                return false;
+                        sum += session->accounts[i].used;
+                        children++;
+                }
+                if (a->used != sum || a->children != children || a->parent != &s->nodes[i].account)
+                        return false;
+        }
+        return true;
+}
+
+static bool partition_ok(const struct state *s, const struct partition *p) {
+        uint64_t reservations = 0, memories = 0, used = 0;
+
+        for (uint64_t i = 0; i < s->ids.size; i++) {
+                struct object *o = s->ids.slots[i];
+
+                if (o && o->type == OBJECT_RESERVATION && container_of(o, struct reservation, object)->partition == p) {
+                        reservations++;
+                        used += container_of(o, struct reservation, object)->va.size;
+                }
+                memories += o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->partition == p;
+        }
+        return va_check(&p->va) == 0 && p->va.used == used && p->reservations_count == reservations &&
+               p->memories_count == memories && p->sessions_count == list_length(&p->sessions) && accounts_ok(s, p);
+}
+
+static bool nodes_ok(const struct state *s) {
+        for (uint32_t i = 0; i < s->machine->count; i++) {
+                uint64_t used = 0, limited = 0, spaces = 0;
+
+                for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text)) {
+                        used += p->accounts[i].used;
+                        limited += p->accounts[i].max != ACCOUNT_NO_LIMIT;
+                }
+                for (uint64_t k = 0; k < s->ids.size; k++) {
+                        struct object *o = s->ids.slots[k];
+
+                        spaces += o && o->type == OBJECT_SPACE && container_of(o, struct space, object)->node == i;
+                }
+                if (s->nodes[i].account.used != used || s->nodes[i].limited != limited || s->nodes[i].spaces != spaces)
+                        return false;
+                if (s->nodes[i].pool && (va_check(&s->nodes[i].pool->slots) < 0 || s->nodes[i].pool->slots.used != used))
+                        return false;
+        }
+        return true;
+}
+
+int state_check(struct state *s) {
+        struct totals t = { 0 };
+        uint64_t objects = 0, partitions = 0;
+
+        for (uint64_t i = 0; i < s->ids.size; i++) {
+                if (!s->ids.slots[i])
+                        continue;
+                objects++;
+                if (!object_ok(s, s->ids.slots[i], &t))
+                        return -EUCLEAN;
+        }
+        for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text)) {
+                partitions++;
+                if (!partition_ok(s, p))
+                        return -EUCLEAN;
+        }
+        if (objects != s->ids.count || partitions != s->partitions_count || t.sessions != s->sessions_count ||
+            t.sessions != list_length(&s->sessions) || t.reservations != s->reservations_count ||
+            t.memories != s->memories_count || t.spaces != s->spaces_count || t.mappings != s->mappings_count)
+                return -EUCLEAN;
+        return nodes_ok(s) ? 0 : -EUCLEAN;
 }

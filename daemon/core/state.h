@@ -51,5 +51,5 @@ int state_init(struct state *s, const struct machine *machine);
 /* No partitions may be left. */
 void state_fini(struct state *s);
 uint64_t state_take_id(struct state *s);
-/* Invariants of ids, sums and links over all objects: 0 or -EUCLEAN. For tests. */
+/* Invariants of ids, sums and links over all objects, while no operation is under way: 0 or -EUCLEAN. For tests. */
 int state_check(struct state *s);

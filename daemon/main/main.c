@@ -42,8 +42,7 @@ static int fail(struct program *p, const char *doing, int r) {
         return 1;
 }
 
-/* ---- machine
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- machine ---- */
 
 static int add_soft_nodes(struct program *p) {
         for (uint32_t i = 0; i < p->config.soft.count; i++) {
@@ -95,8 +94,7 @@ static int make_machine(struct program *p) {
         return r;
 }
 
-/* ---- keeper
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- keeper ---- */
 
 static int on_kept(void *userdata, uint64_t key, int fd) {
         struct program *p = userdata;
@@ -172,8 +170,7 @@ static void on_keeper_gone(void *userdata) {
         service_keeper_lost(p->service);
 }
 
-/* ---- rights and folders
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- rights and folders ---- */
 
 static void raise_nofile(void) {
         struct rlimit r;
@@ -209,8 +206,7 @@ static void say_rights(const struct config *c) {
                 geteuid());
 }
 
-/* ---- up and down
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- up and down ---- */
 
 static int start_service(struct program *p) {
         const struct config *c = &p->config;

@@ -42,13 +42,14 @@ struct service {
         uint64_t monitors; /* sessions that want to see everything */
         uint32_t own_uid;
         uint32_t store_lane;
+        uint32_t removed; /* partitions that wait for their last session */
         bool replaying, starting;
         bool journal_behind; /* something ended for which the journal had no room: only a snapshot will do */
         struct service_kept *kept;
         size_t kept_count;
 };
 
-/* ---- one operation ---------------------------------------------------------------------------------------- */
+/* ---- one operation ---- */
 
 struct call {
         struct service *svc;
@@ -114,7 +115,7 @@ const struct op_row *op_row(unsigned op_case);
 /* How many descriptors the operation consumes. */
 unsigned op_fds(const Svmd__V1__Op *op);
 
-/* ---- transactions ------------------------------------------------------------------------------------------ */
+/* ---- transactions ---- */
 
 /*
  * What an operation did and how to take it back. Every change enters one; undo runs latest first, commit first to last.
@@ -159,7 +160,7 @@ void tx_commit(struct tx *tx);
 struct plan *tx_plan(struct tx *tx, const struct vmap *m);
 void tx_doom(struct tx *tx, struct memory *m);
 
-/* ---- pieces that several operations, the end of a session, and a replay share -------------------------------- */
+/* ---- pieces that several operations, the end of a session, and a replay share ---- */
 
 const struct node_desc *node_desc(const struct service *svc, uint32_t node);
 const struct backend *node_backend(const struct service *svc, uint32_t node);
@@ -217,10 +218,12 @@ int partition_bring_up(struct service *svc, struct partition *p);
 void partition_take_down(struct service *svc, struct partition *p);
 int partition_set_limit(struct service *svc, struct partition *p, uint32_t node, uint64_t max);
 void partition_default_limits(struct service *svc, struct partition *p);
+/* Partitions that the store has forgotten and that nothing is left in. */
+void partitions_reap(struct service *svc);
 struct store_partition *partition_row(const struct service *svc, const struct partition *p);
 void partition_row_free(struct store_partition *row);
 
-/* ---- fences ------------------------------------------------------------------------------------------------ */
+/* ---- fences ---- */
 
 struct fence {
         struct object object;
@@ -239,7 +242,7 @@ void fence_free(struct service *svc, struct fence *f);
 void fence_fill(const struct fence *f, Svmd__V1__FenceResult *r);
 device_done_fn fences_done_fn(void);
 
-/* ---- events ------------------------------------------------------------------------------------------------ */
+/* ---- events ---- */
 
 /* False: the session was too slow for it. */
 bool event_send(struct service *svc, struct session *s, Svmd__V1__Event *event);
@@ -247,7 +250,7 @@ void event_reservation(struct service *svc, const struct reservation *r, const s
 void event_monitor(struct service *svc, const char *what, const struct session *about, const char *partition,
                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* ---- journal ----------------------------------------------------------------------------------------------- */
+/* ---- journal ---- */
 
 int journal_snapshot(struct service *svc);
 int journal_restore(struct service *svc, char *why, size_t why_size);
@@ -262,7 +265,7 @@ int replies_each(const struct session *s,
                  void *userdata);
 int kept_take(struct service *svc, uint64_t key);
 
-/* ---- requests ---------------------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 void request_free(struct request *r);
 /* A job of this request is done. */

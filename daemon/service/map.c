@@ -215,7 +215,7 @@ int do_protect(struct tx *tx, const struct target *t, uint64_t address, uint64_t
         return r == 0 ? run_steps(tx, t, plan) : r;
 }
 
-/* ---- sparse: a = space, b = reservation, n = address, size, value before ------------------------------------- */
+/* ---- sparse: a = space, b = reservation, n = address, size, value before ---- */
 
 struct sparse_spare {
         struct imap_spare undo;

@@ -66,7 +66,7 @@ static struct release *release_new(struct service *svc, uint32_t node) {
         return r;
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------- */
+/* ---- files ---- */
 
 static void memfile_name(char *name, size_t size, enum file_kind kind, uint64_t id) {
         snprintf(name, size, "svmd-%s-%" PRIu64,
@@ -172,7 +172,7 @@ int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct
         return 0;
 }
 
-/* ---- giving back ----------------------------------------------------------------------------------------------- */
+/* ---- giving back ---- */
 
 static void punch_extents(const struct memory *m, struct memfile *memfile) {
         const struct va_extent *e;
@@ -263,13 +263,15 @@ void holding_end(struct service *svc, struct holding *h) {
         holding_unlink(h);
         if (m->charge.account == (h->session->accounts ? &h->session->accounts[m->node] : NULL) && h == &m->creator)
                 charge_lift(&m->charge, &m->partition->accounts[m->node]);
-        if (h != &m->creator)
+        if (h == &m->creator)
+                h->session = NULL;
+        else
                 alloc_free(h);
         if (memory_unused(m))
                 memory_destroy(svc, m);
 }
 
-/* ---- making ----------------------------------------------------------------------------------------------------- */
+/* ---- making ---- */
 
 static struct file *arena_with_room(struct session *s, uint32_t node, uint64_t size) {
         list_for_each (l, &s->files) {

@@ -10,14 +10,15 @@
 #include "core/name.h"
 #include "core/node.h"
 #include "core/partition.h"
+#include "core/reservation.h"
 #include "core/session.h"
+#include "core/space.h"
 #include "service/lookup.h"
 #include "service/store_job.h"
 
 /* Administration that changes things: partitions and their limits, and ending sessions. */
 
-/* ---- jobs of the store
- * -------------------------------------------------------------------------------------------------- */
+/* ---- jobs of the store ---- */
 
 struct store_job {
         struct job job;
@@ -38,10 +39,47 @@ static void store_run(struct job *job) {
                 j->result = store_remove(j->svc->store, j->remove, j->why, sizeof(j->why));
 }
 
+/* What is on disk is in force, whether or not the session that asked for it is still there. */
+static void apply_row(struct service *svc, const struct store_partition *row, int result) {
+        struct partition *p = partition_find(&svc->state, row->name);
+
+        if (!p || !p->writing)
+                return;
+        p->writing = false;
+        if (result < 0)
+                return;
+        p->name->uid = row->uid;
+        p->name->gid = row->gid;
+        p->name->mode = row->mode;
+        for (uint32_t n = 0; n < svc->options.machine->count; n++) {
+                uint64_t max = ACCOUNT_NO_LIMIT;
+
+                for (uint32_t i = 0; i < row->limits_count; i++)
+                        if (strcmp(row->limits[i].node, node_desc(svc, n)->name) == 0)
+                                max = row->limits[i].max;
+                partition_set_limit(svc, p, n, max);
+        }
+}
+
+static void apply_removal(struct service *svc, const char *name, int result) {
+        struct partition *p = partition_find(&svc->state, name);
+
+        if (!p)
+                return;
+        p->ending = p->removed = result == 0;
+        svc->removed += p->removed;
+        partitions_reap(svc);
+}
+
 static void store_done(struct job *job) {
         struct store_job *j = container_of(job, struct store_job, job);
         struct request *r = j->request;
         struct service *svc = j->svc;
+
+        if (j->row)
+                apply_row(svc, j->row, j->result);
+        else
+                apply_removal(svc, j->remove, j->result);
 
         r->jobs--;
         r->store_done = true;
@@ -72,8 +110,7 @@ int store_write(struct call *c, struct store_partition *row, const char *remove)
         return OP_LATER;
 }
 
-/* ---- partition create
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- partition create ---- */
 
 static int refuse_partition(struct call *c, int r, const struct partition_args *args) {
         switch (r) {
@@ -194,8 +231,7 @@ int op_partition_create(struct call *c) {
         return r ? r : make_partition(c, &args, false);
 }
 
-/* ---- partition set
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- partition set ---- */
 
 static int find_partition(struct call *c, const char *name, struct partition **ret) {
         struct partition *p = partition_find(&c->svc->state, name);
@@ -232,20 +268,14 @@ static void apply_to_row(struct call *c, struct store_partition *row) {
         }
 }
 
-static void apply_to_partition(struct call *c, struct partition *p) {
-        const Svmd__V1__PartitionSet *m = c->op->partition_set;
-
-        if (m->set_owner) {
-                p->name->uid = m->uid;
-                p->name->gid = m->gid;
-        }
-        if (m->set_mode)
-                p->name->mode = m->mode;
-        for (size_t i = 0; i < m->n_limits; i++)
-                partition_set_limit(c->svc, p, m->limits[i]->node, m->limits[i]->max);
+static int set_finish(struct call *c, const struct partition *p) {
+        if (c->request->store_result < 0)
+                return refuse(c, SVMD_STATUS_STORE, "partition %s was not changed: %s", p->name->text,
+                              c->request->store_why);
         log_info("partition %s: changed by pid %u (uid %u)", p->name->text, c->session->pid, c->session->who.uid);
         event_monitor(c->svc, "partition-set", c->session, p->name->text, "limits or rights changed by uid %u",
                       c->session->who.uid);
+        return 0;
 }
 
 int op_partition_set(struct call *c) {
@@ -256,27 +286,28 @@ int op_partition_set(struct call *c) {
 
         if (r != 0)
                 return r;
-        if (c->request->store_done) {
-                if (c->request->store_result < 0)
-                        return refuse(c, SVMD_STATUS_STORE, "partition %s was not changed: %s", m->name,
-                                      c->request->store_why);
-                apply_to_partition(c, p);
-                return 0;
-        }
+        if (c->request->store_done)
+                return set_finish(c, p);
         if (m->set_mode && m->mode > 0777)
                 return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", m->mode);
         r = check_limits(c, m->limits, m->n_limits);
         if (r != 0 || c->request->mode == SVMD__V1__MODE__DRY_RUN)
                 return r;
+        /* A row is written whole, so changes wait for one another. */
+        if (p->writing) {
+                c->request->again = true;
+                return OP_LATER;
+        }
         row = partition_row(c->svc, p);
         if (!row)
                 return -ENOMEM;
         apply_to_row(c, row);
-        return store_write(c, row, NULL);
+        r = store_write(c, row, NULL);
+        p->writing = r == OP_LATER;
+        return r;
 }
 
-/* ---- partition delete
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- partition delete ---- */
 
 /* Those attached to it, and those that came through its socket and have not attached. */
 static void kick_sessions(struct service *svc, struct partition *p, const char *why) {
@@ -288,39 +319,91 @@ static void kick_sessions(struct service *svc, struct partition *p, const char *
         }
 }
 
-/* Memory of this partition that a session of another one imported. */
-static bool memories_held_elsewhere(struct service *svc, const struct partition *p) {
-        list_for_each (l, &svc->state.sessions) {
-                struct session *s = container_of(l, struct session, by_state);
+/* ---- memory that crossed over to another partition, by a token */
 
-                if (s->partition == p)
-                        continue;
-                list_for_each (k, &s->holdings) {
-                        if (container_of(k, struct holding, by_session)->memory->partition == p)
-                                return true;
-                }
+static bool has_tokens(const struct service *svc, const struct partition *p) {
+        const struct ids *ids = &svc->state.ids;
+
+        for (uint64_t i = 0; i < ids->size; i++) {
+                const struct object *o = ids->slots[i];
+                const struct memory *m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
+
+                if (m && m->partition == p && m->has_token)
+                        return true;
         }
         return false;
 }
 
-static int delete_finish(struct call *c, struct partition *p) {
-        char name[64];
+static bool shows_memory_of(const struct vmap *map, const struct partition *p) {
+        for (struct mapping *e = vmap_first_from(map, 0); e; e = vmap_next(e))
+                if (memory_of(e->backing)->partition == p)
+                        return true;
+        return false;
+}
 
-        if (c->request->store_result < 0) {
-                p->ending = false;
-                return refuse(c, SVMD_STATUS_STORE, "partition %s was not deleted: %s", p->name->text,
+static bool session_has_memory_of(const struct session *s, const struct partition *p) {
+        list_for_each (l, &s->holdings) {
+                if (container_of(l, struct holding, by_session)->memory->partition == p)
+                        return true;
+        }
+        list_for_each (l, &s->spaces) {
+                if (shows_memory_of(&container_of(l, struct space, by_session)->mappings, p))
+                        return true;
+        }
+        return false;
+}
+
+static bool partition_shows_memory_of(const struct partition *other, const struct partition *p) {
+        for (struct va_extent *e = va_first_from(&other->va, 0); e; e = va_next(e))
+                if (shows_memory_of(&reservation_of(e)->cpu, p))
+                        return true;
+        return false;
+}
+
+/* Held or shown by a session of another partition. Looks at everything, so only where a token was ever given. */
+static bool memory_is_elsewhere(struct service *svc, const struct partition *p) {
+        if (!has_tokens(svc, p))
+                return false;
+        list_for_each (l, &svc->state.sessions) {
+                struct session *s = container_of(l, struct session, by_state);
+
+                if (s->partition != p && session_has_memory_of(s, p))
+                        return true;
+        }
+        for (struct partition *q = partition_after(&svc->state, ""); q; q = partition_after(&svc->state, q->name->text))
+                if (q != p && q->domain == p->domain && partition_shows_memory_of(q, p))
+                        return true;
+        return false;
+}
+
+/* It goes when the last of its sessions has, which may wait for a job. */
+void partitions_reap(struct service *svc) {
+        struct partition *p, *next;
+
+        if (svc->removed == 0)
+                return;
+        for (p = partition_after(&svc->state, ""); p; p = next) {
+                char name[64];
+
+                next = partition_after(&svc->state, p->name->text);
+                if (!p->removed || p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0)
+                        continue;
+                strcpy(name, p->name->text);
+                partition_take_down(svc, p);
+                svc->removed--;
+                log_info("partition %s: deleted", name);
+                event_monitor(svc, "partition-gone", NULL, name, "deleted");
+        }
+}
+
+static int delete_finish(struct call *c, const struct partition *p) {
+        if (c->request->store_result < 0)
+                return refuse(c, SVMD_STATUS_STORE, "partition %s was not deleted: %s", c->op->partition_delete->name,
                               c->request->store_why);
-        }
-        if (p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0) {
-                /* A session of it waits for a job and goes with it; memory that others imported goes with them. */
-                c->request->again = true;
-                return OP_LATER;
-        }
-        strcpy(name, p->name->text);
-        log_info("partition %s: deleted by pid %u (uid %u)", name, c->session->pid, c->session->who.uid);
-        partition_take_down(c->svc, p);
-        event_monitor(c->svc, "partition-gone", c->session, name, "deleted by uid %u", c->session->who.uid);
-        return 0;
+        if (!p || !p->removed)
+                return 0;
+        c->request->again = true;
+        return OP_LATER;
 }
 
 int op_partition_delete(struct call *c) {
@@ -328,7 +411,7 @@ int op_partition_delete(struct call *c) {
         struct partition *p = partition_find(&c->svc->state, m->name);
         int r;
 
-        if (c->request->store_done && p)
+        if (c->request->store_done)
                 return delete_finish(c, p);
         r = find_partition(c, m->name, &p);
         if (r != 0)
@@ -341,15 +424,21 @@ int op_partition_delete(struct call *c) {
                               "partition %s has %" PRIu64 " session%s; end them, or delete with end_sessions "
                               "(svmd-ctl partition delete %s --end-sessions)",
                               m->name, p->sessions_count, p->sessions_count == 1 ? "" : "s", m->name);
-        if (memories_held_elsewhere(c->svc, p))
+        if (memory_is_elsewhere(c->svc, p))
                 return refuse(c, SVMD_STATUS_BUSY,
                               "memory of partition %s was imported by another partition and is still held there; "
                               "end that session first (svmd-ctl session list)",
                               m->name);
         if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
                 return 0;
+        if (p->writing) {
+                c->request->again = true;
+                return OP_LATER;
+        }
         p->ending = true;
         kick_sessions(c->svc, p, "an administrator deleted the partition");
+        /* A journal that still knew these sessions would name a partition that the store does not have. */
+        service_commit(c->svc);
         return store_write(c, NULL, m->name);
 }
 

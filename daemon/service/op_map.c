@@ -196,8 +196,7 @@ int op_set_attributes(struct call *c) {
         return protect(c, &t, op->address, op->size, attrs, ATTR_PAT | ATTR_KIND);
 }
 
-/* ---- sparse
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- sparse ---- */
 
 /* What is set over the whole range; refused where it is not one value. */
 static int sparse_now(struct call *c, const struct target *t, uint64_t address, uint64_t size, uint64_t *ret) {

@@ -28,8 +28,7 @@
  * same way.
  */
 
-/* ---- staging: pages of large memory are taken by a job, before the request runs -------------------------------------
- */
+/* ---- staging: pages of large memory are taken by a job, before the request runs ---- */
 
 struct staged {
         struct job job;
@@ -93,8 +92,7 @@ void staged_free(struct service *svc, struct request *r) {
         r->staged = NULL;
 }
 
-/* ---- create
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- create ---- */
 
 static void create_undo(struct tx *tx, struct change *c) {
         struct memory *m = c->a;
@@ -242,8 +240,7 @@ int op_mem_create(struct call *c) {
         return 0;
 }
 
-/* ---- release
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- release ---- */
 
 static void release_undo(struct tx *tx, struct change *c) {
         struct holding *h = c->a;
@@ -274,8 +271,7 @@ int op_mem_release(struct call *c) {
         return 0;
 }
 
-/* ---- export
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- export ---- */
 
 static void export_undo(struct tx *tx, struct change *c) {
         struct memory *m = c->a;
@@ -402,8 +398,7 @@ int op_mem_export(struct call *c) {
         return export_token(c, m, op->access);
 }
 
-/* ---- import
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- import ---- */
 
 static void import_undo(struct tx *tx, struct change *c) {
         holding_unlink(c->a);
@@ -480,8 +475,7 @@ int op_mem_import(struct call *c) {
         return 0;
 }
 
-/* ---- the file behind it
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the file behind it ---- */
 
 /* What a session may do with memory that it holds, or that a reservation which it has open shows. */
 static unsigned memory_access(struct session *s, struct memory *m) {

@@ -126,8 +126,7 @@ int op_links(struct call *c) {
         return 0;
 }
 
-/* ---- use
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- use ---- */
 
 /* A row a node that is used, was used, or is limited. */
 static int fill_use(struct call *c, const struct account *accounts, Svmd__V1__NodeUse ***ret, size_t *ret_count) {
@@ -210,8 +209,7 @@ int op_usage(struct call *c) {
         return 0;
 }
 
-/* ---- partitions, sessions, reservations
- * -------------------------------------------------------------------------------------- */
+/* ---- partitions, sessions, reservations ---- */
 
 static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partition *p) {
         Svmd__V1__Partition *row = call_take(c, sizeof(*row));

@@ -41,8 +41,7 @@ void effect_reserve(struct tx *tx, const struct reservation *r) {
         tx_effect_text(tx, EFFECT_RESERVE, &e, sizeof(e), n ? n->text : "");
 }
 
-/* ---- reserve ------------------------------------------------------------------------------------------------------
- */
+/* ---- reserve ---- */
 
 static void reserve_undo(struct tx *tx, struct change *c) {
         reservation_unlink(&tx->svc->state, c->a);
@@ -125,8 +124,7 @@ int op_reserve(struct call *c) {
         return 0;
 }
 
-/* ---- open ----------------------------------------------------------------------------------------------------------
- */
+/* ---- open ---- */
 
 static void open_undo(struct tx *tx, struct change *c) {
         opening_unlink(c->a);
@@ -173,8 +171,7 @@ int op_open(struct call *c) {
         return 0;
 }
 
-/* ---- free: takes effect at commit; until then nothing has changed
- * ---------------------------------------------------- */
+/* ---- free: takes effect at commit; until then nothing has changed ---- */
 
 static void free_undo(struct tx *tx, struct change *c) {
         struct reservation *r = c->b;
@@ -266,8 +263,7 @@ void opening_end(struct service *svc, struct opening *o) {
                 reservation_end(svc, r);
 }
 
-/* ---- queries
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- queries ---- */
 
 int op_reservation_query(struct call *c) {
         uint64_t address = c->op->reservation_query->address;

@@ -43,8 +43,7 @@ int op_monitor(struct call *c) {
         return 0;
 }
 
-/* ---- attach
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- attach ---- */
 
 static const char *const window_names[] = { "primary", "low" };
 

@@ -40,8 +40,7 @@ struct done_queue {
         struct service *svc;
 };
 
-/* ---- spaces
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- spaces ---- */
 
 int space_bring_up(struct service *svc, struct session *session, uint64_t id, uint32_t node, struct space **ret) {
         struct space *s = space_new(&svc->state, id, session, node);
@@ -169,8 +168,7 @@ int op_translate(struct call *c) {
         return 0;
 }
 
-/* ---- fences
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- fences ---- */
 
 static void fence_done(void *userdata, const struct device_result *result) {
         struct done_queue *q = userdata;
@@ -292,8 +290,7 @@ void fences_collect(struct service *svc) {
         }
 }
 
-/* ---- submit
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- submit ---- */
 
 static bool is_eventfd(int fd) {
         char path[48], link[64];

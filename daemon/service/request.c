@@ -75,7 +75,7 @@ void request_free(struct request *r) {
         alloc_free(r);
 }
 
-/* ---- shape ------------------------------------------------------------------------------------------------------- */
+/* ---- shape ---- */
 
 static int check_op(struct call *c, const struct op_row *row, const Svmd__V1__Request *m, unsigned all_flags) {
         const struct session *s = c->session;
@@ -124,7 +124,7 @@ static unsigned wanted_fds(const Svmd__V1__Request *m) {
         return n;
 }
 
-/* ---- running ----------------------------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 struct run {
         struct service *svc;
@@ -240,8 +240,7 @@ static int run_together(struct run *run) {
         return 0;
 }
 
-/* ---- the journal's room --------------------------------------------------------------------------------------------
- */
+/* ---- the journal's room ---- */
 
 static int reserve_journal(struct service *svc, size_t ops) {
         size_t bytes = ops * EFFECT_MAX + SVMD_PACKET_MAX;
@@ -325,8 +324,7 @@ static int run_request(struct service *svc, struct request *request, const Svmd_
         return r;
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------------------------
- */
+/* ---- waiting ---- */
 
 static struct request *request_keep(struct service *svc, const struct request *r, const void *bytes, size_t size) {
         struct request *copy = alloc_zero(sizeof(*copy));

@@ -392,8 +392,7 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         return 0;
 }
 
-/* ---- afterwards
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- afterwards ---- */
 
 static bool next_used(void *userdata, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end) {
         const struct file *f = userdata;

@@ -59,8 +59,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         return 0;
 }
 
-/* ---- start
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- start ---- */
 
 static int bring_up_node(struct service *svc, uint32_t i, char *why, size_t why_size) {
         const struct node_desc *d = node_desc(svc, i);
@@ -117,7 +116,7 @@ static int load_partition(void *userdata, const struct store_partition *row) {
                         partition_set_limit(svc, p, (uint32_t)(d - svc->options.machine->nodes), row->limits[i].max);
                 else
                         log_warning(
-                                "partition %s has a limit on node %s, which this machine does not have; the limit waits for it",
+                                "partition %s has a limit on node %s, which this machine does not have; the limit has no effect",
                                 row->name, row->limits[i].node);
         }
         r = partition_bring_up(svc, p);
@@ -190,12 +189,12 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         return r > 0 ? -ENOSPC : r;
 }
 
-/* ---- running
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- running ---- */
 
 void service_collect(struct service *svc) {
         jobs_collect(svc->jobs);
         fences_collect(svc);
+        partitions_reap(svc);
         requests_wake(svc);
 }
 
@@ -219,8 +218,7 @@ void service_keeper_lost(struct service *svc) {
         svc->options.keeper = false;
 }
 
-/* ---- end
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- end ---- */
 
 static void end_partitions(struct service *svc) {
         struct partition *p;

@@ -76,11 +76,12 @@ static void release_reservations(struct service *svc, struct session *s) {
 
 /* The journal's entry is one effect; what follows from it follows again at a replay. Where even that has no room, the
  * journal is behind until the next snapshot, which comes before anything else is appended. */
-static void note_end(struct service *svc, const struct session *s) {
+static void note_end(struct service *svc, struct session *s) {
         struct effect_id e = { .id = s->object.id };
 
-        if (!svc->journal || svc->replaying || svc->journal_behind || !s->partition)
+        if (!svc->journal || svc->replaying || svc->journal_behind || !s->partition || s->end_noted)
                 return;
+        s->end_noted = true;
         if (journal_reserve_more(svc->journal, 1, sizeof(e)) != 0) {
                 svc->journal_behind = true;
                 return;
@@ -115,7 +116,9 @@ void session_release(struct service *svc, struct session *s) {
 void service_session_end(struct service *svc, struct session *s) {
         s->connection = NULL;
         s->ending = true;
-        if (!s->waiting)
+        if (s->waiting)
+                note_end(svc, s);
+        else
                 session_release(svc, s);
 }
 
@@ -165,8 +168,7 @@ uint64_t service_sessions(const struct service *svc) {
         return svc->state.sessions_count;
 }
 
-/* ---- answers that may be asked for again
- * ----------------------------------------------------------------------------- */
+/* ---- answers that may be asked for again ---- */
 
 /* After a crash nobody knows which replies had left. A client asks again for what it did not get, so only the last ones
  * can be wanted: as many as a connection's buffer could have held.

@@ -13,8 +13,7 @@
 
 /* The loop itself, and what the service asks of it. */
 
-/* ---- hooks
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- hooks ---- */
 
 static void on_reply(void *userdata, struct session *s, const void *bytes, size_t size, struct fdlist *fds) {
         struct conn *c = session_connection(s);
@@ -122,8 +121,7 @@ void transport_hooks(struct transport *t, struct service_hooks *hooks) {
         };
 }
 
-/* ---- the loop
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---- */
 
 static void on_async(struct ev_loop *loop, ev_async *async, int events) {
         struct transport *t = container_of(async, struct transport, wake);
