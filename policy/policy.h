@@ -12,12 +12,12 @@
 #define POLICY_NOWHERE UINT32_MAX
 
 struct policy_node {
-        bool host;           /* the CPU maps its memory */
-        bool faults;         /* an access to what is elsewhere can be served */
-        bool online;         /* takes new pages */
-        uint64_t capacity;   /* bytes */
-        uint64_t used;       /* bytes, of everyone */
-        uint64_t hive;       /* devices of one hive have fast links among themselves; 0: none */
+        bool host;                 /* the CPU maps its memory */
+        bool faults;               /* an access to what is elsewhere can be served */
+        bool online;               /* takes new pages */
+        uint64_t capacity;         /* bytes */
+        uint64_t used;             /* bytes, of everyone */
+        uint64_t hive;             /* devices of one hive have fast links among themselves; 0: none */
         const uint32_t *bandwidth; /* to each node, MB/s; 0: no direct link */
 };
 
@@ -46,10 +46,10 @@ struct policy_granule {
 
 enum policy_access { POLICY_READ = 1, POLICY_WRITE = 2, POLICY_PREFETCH = 3 };
 
-/* Which node a page that exists nowhere goes to when `accessor` touches it first. `room[i]` is what the caller may still
- * charge to node i. POLICY_NOWHERE: no node has room for `bytes`. */
-uint32_t policy_place(const struct policy_machine *m, const struct policy_advice *advice, uint32_t accessor, uint64_t bytes,
-                      const uint64_t *room);
+/* Which node a page that exists nowhere goes to when `accessor` touches it first. `room[i]` is what the caller may
+ * still charge to node i. POLICY_NOWHERE: no node has room for `bytes`. */
+uint32_t policy_place(const struct policy_machine *m, const struct policy_advice *advice, uint32_t accessor,
+                      uint64_t bytes, const uint64_t *room);
 
 enum policy_answer {
         POLICY_MIGRATE,   /* move it to the accessor */
@@ -58,7 +58,8 @@ enum policy_answer {
 };
 /* What a fault of `accessor` on a page that lives elsewhere gets. */
 enum policy_answer policy_promote(const struct policy_machine *m, const struct policy_advice *advice,
-                                  const struct policy_granule *g, uint32_t accessor, enum policy_access access, uint64_t now_ns);
+                                  const struct policy_granule *g, uint32_t accessor, enum policy_access access,
+                                  uint64_t now_ns);
 
 /* Whether the clock's hand passes this granule by (false) or takes it (true), and where it goes: *ret_to. */
 bool policy_evict(const struct policy_machine *m, const struct policy_advice *advice, const struct policy_granule *g,

@@ -115,8 +115,8 @@ struct vmap *target_vmap(const struct target *t) {
         return t->space ? &t->space->mappings : &t->reservation->cpu;
 }
 
-/* ---- the change that a run of steps is: a = space or NULL, b = reservation or NULL, n[0] = steps, n[1] = generation
- * before */
+/* What a run of steps is to a transaction: a is the space or NULL, b the reservation or NULL, n[0] the number of steps,
+ * n[1] the generation before. */
 
 static void steps_undo(struct tx *tx, struct change *c) {
         struct target t = { c->a, c->b };
