@@ -62,11 +62,14 @@ class Program:
             raise DemoError(f"{self.name} has ended too early: {self._why()}") from None
 
     def raw(self):
-        """The next line, None at the end."""
+        """The next line, None at the end, however often it is asked."""
         try:
-            return self.lines.get(timeout=PATIENCE_WORK)
+            line = self.lines.get(timeout=PATIENCE_WORK)
         except queue.Empty:
             raise DemoError(f"{self.name} has said nothing for {PATIENCE_WORK} s") from None
+        if line is None:
+            self.lines.put(None)
+        return line
 
     def next(self):
         line = self.raw()
