@@ -468,10 +468,11 @@ void journal_rewind(struct journal *j, uint64_t mark) {
 }
 
 void journal_commit(struct journal *j) {
-        if (j->log.pending == 0)
-                return;
-        writer_close_frame(j, j->active, &j->log);
-        publish(&j->header->tail[j->active], seal((uint32_t)(j->log.tail / 8), PLACE_TAIL + j->active));
+        if (j->log.pending) {
+                writer_close_frame(j, j->active, &j->log);
+                publish(&j->header->tail[j->active], seal((uint32_t)(j->log.tail / 8), PLACE_TAIL + j->active));
+        }
+        j->log.allowed = j->log.tail;
 }
 
 int journal_snapshot_begin(struct journal *j) {

@@ -327,6 +327,21 @@ static void test_reserve_within(void **state) {
         journal_free(j);
 }
 
+/* A commit ends what was reserved, used or not: nothing adds up from one turn to the next. */
+static void test_reserve_ends(void **state) {
+        struct journal *j;
+
+        assert_int_equal(journal_new(&j, 16 << 10), 0);
+        for (int i = 0; i < 100; i++) {
+                assert_int_equal(journal_reserve_more(j, 1, 3000), 0);
+                assert_int_equal(journal_reserve_more(j, 1, 3000), 0);
+                if (i % 2 == 0)
+                        journal_append(j, 1, "effect", 6);
+                journal_commit(j);
+        }
+        journal_free(j);
+}
+
 /* The machine's fallocate, which the linker leads here: it fails from the Nth call on, for more than `fail_above`
  * bytes.
  */
@@ -670,11 +685,12 @@ static void test_killed(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_basics),    cmocka_unit_test(test_is_sparse),
-                cmocka_unit_test(test_full),      cmocka_unit_test(test_reserve_within),
-                cmocka_unit_test(test_no_memory), cmocka_unit_test(test_no_pages),
-                cmocka_unit_test(test_damage),    cmocka_unit_test(test_truncation),
-                cmocka_unit_test(test_random),    cmocka_unit_test(test_killed),
+                cmocka_unit_test(test_basics),       cmocka_unit_test(test_is_sparse),
+                cmocka_unit_test(test_full),         cmocka_unit_test(test_reserve_within),
+                cmocka_unit_test(test_reserve_ends), cmocka_unit_test(test_no_memory),
+                cmocka_unit_test(test_no_pages),     cmocka_unit_test(test_damage),
+                cmocka_unit_test(test_truncation),   cmocka_unit_test(test_random),
+                cmocka_unit_test(test_killed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
