@@ -76,13 +76,15 @@ static int scatter_extents(struct memory *m, uint64_t left) {
                         return MEMORY_E_FULL;
                 if (!first) {
                         if (m->more_count == room)
-                                return -EOVERFLOW;
+                                return MEMORY_E_FULL;
                         e = &m->more[m->more_count++];
                 } else {
                         /* Extents are linked where they lie, so the array cannot grow: room for the worst case is taken
                          * at once, and the worst case is bounded by the number of gaps. */
                         uint64_t most = slots->count + 1 < left / VA_PAGE ? slots->count + 1 : left / VA_PAGE;
 
+                        if (most > MEMORY_EXTENTS_MAX)
+                                most = MEMORY_EXTENTS_MAX;
                         m->more = alloc_array(most, sizeof(*m->more));
                         if (!m->more)
                                 return -ENOMEM;

@@ -25,7 +25,7 @@ struct file {
         struct session *session; /* arenas */
         struct list by_session;
         struct va_space slots; /* offsets in the file, shifted by FILE_BASE so that 0 is no offset */
-        bool journaled;
+        bool journaled; /* the journal knows it */
         void *memfile, *release; /* the service's */
 };
 #define FILE_BASE VA_PAGE
@@ -70,8 +70,11 @@ void file_free(struct file *f);
 
 enum {
         _MEMORY_E_OK,
-        MEMORY_E_FULL, /* the file has not that many free bytes */
+        MEMORY_E_FULL, /* the file has not that many free bytes, or only in more pieces than memory may have */
 };
+
+/* Its pieces stand in one effect of the journal. */
+#define MEMORY_EXTENTS_MAX 32768
 
 /* Not linked, not charged, no extents. NULL: out of memory. */
 struct memory *memory_new(uint64_t id, struct partition *p, uint32_t node, uint64_t size);

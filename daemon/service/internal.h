@@ -36,7 +36,7 @@ struct service {
         struct list changed; /* sessions whose effects are not committed yet: see snapshot.c */
         struct tx *tx;
         struct done_queue *fences;            /* filled by device threads */
-        uint8_t *reply;                       /* SVMD_PACKET_MAX bytes */
+        uint8_t *reply, *reply_buffer;        /* SVMD_PACKET_MAX bytes, behind room for the head of their effect */
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t monitors; /* sessions that want to see everything */
@@ -90,7 +90,9 @@ struct request {
         int store_result;      /* of its own store job */
         bool store_done;
         char store_why[256];
-        struct partition *made; /* by its own store job */
+        struct partition *made;     /* by its own store job */
+        struct partition *removing; /* it waits for this one's sessions to end */
+        uint64_t ended;             /* how many those were */
 };
 
 typedef int (*op_fn)(struct call *c);
@@ -103,6 +105,8 @@ enum {
         OP_CHANGES = 16, /* changes something that a restart must keep */
         OP_FD_OUT = 32,  /* its result may carry a descriptor: not together with changes */
         OP_STORE = 64,   /* may wait for the store */
+        OP_FINAL = 128,  /* takes effect at once: only where nothing is taken back */
+        OP_GIVES = 256,  /* gives something back: even when the journal is nearly full */
 };
 
 struct op_row {

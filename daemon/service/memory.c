@@ -150,7 +150,7 @@ int file_restore(struct service *svc, uint64_t id, enum file_kind kind, uint32_t
 
 int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct session *s, uint32_t node,
                    uint64_t size, bool shareable, struct file *f, const uint64_t (*extents)[2], uint32_t count) {
-        struct account *account = s ? session_account(&svc->state, s, node) : &p->accounts[node]; /* */
+        struct account *account = s ? session_account(&svc->state, s, node) : &p->accounts[node];
         struct memory *m = account && ids_reserve(&svc->state.ids, 1) == 0 ? memory_new(id, p, node, size) : NULL;
 
         if (!m)

@@ -166,6 +166,9 @@ void request_settle(struct service *svc, struct request *r) {
         struct partition *p = r->made;
         int up;
 
+        if (r->removing && r->session->ending)
+                r->removing->ending = false;
+
         if (!p || r->jobs > 0)
                 return;
         r->made = NULL;
@@ -400,10 +403,32 @@ static int delete_finish(struct call *c, const struct partition *p) {
         if (c->request->store_result < 0)
                 return refuse(c, SVMD_STATUS_STORE, "partition %s was not deleted: %s", c->op->partition_delete->name,
                               c->request->store_why);
+        c->result->value = c->request->ended;
         if (!p || !p->removed)
                 return 0;
         c->request->again = true;
         return OP_LATER;
+}
+
+/* The journal may not name a partition that the store has forgotten: so first its sessions end, those that wait for a
+ * job too, and the journal has that; then the store forgets it. */
+static int delete_begin(struct call *c, struct partition *p) {
+        int r;
+
+        if (!p->ending) {
+                p->ending = true;
+                kick_sessions(c->svc, p, "an administrator deleted the partition");
+        }
+        if (p->sessions_count > 0) {
+                c->request->removing = p;
+                c->request->again = true;
+                return OP_LATER;
+        }
+        c->request->removing = NULL;
+        service_commit(c->svc);
+        r = store_write(c, NULL, p->name->text);
+        p->ending = r == OP_LATER;
+        return r;
 }
 
 int op_partition_delete(struct call *c) {
@@ -413,6 +438,8 @@ int op_partition_delete(struct call *c) {
 
         if (c->request->store_done)
                 return delete_finish(c, p);
+        if (c->request->removing)
+                return delete_begin(c, c->request->removing);
         r = find_partition(c, m->name, &p);
         if (r != 0)
                 return r;
@@ -435,11 +462,8 @@ int op_partition_delete(struct call *c) {
                 c->request->again = true;
                 return OP_LATER;
         }
-        p->ending = true;
-        kick_sessions(c->svc, p, "an administrator deleted the partition");
-        /* A journal that still knew these sessions would name a partition that the store does not have. */
-        service_commit(c->svc);
-        return store_write(c, NULL, m->name);
+        c->request->ended = p->sessions_count;
+        return delete_begin(c, p);
 }
 
 /* ---- sessions

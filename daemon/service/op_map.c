@@ -1,6 +1,7 @@
 #include "service/internal.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "core/imap.h"
 #include "core/memory.h"
@@ -22,6 +23,15 @@ static struct effect_map effect_of(const struct target *t, uint64_t address, uin
                 .size = size,
                 .generation = t->reservation ? t->reservation->generation : 0,
         };
+}
+
+/* A snapshot must fit where the log did. So an effect that splits what was one mapping is as long as the mappings that
+ * it makes more. */
+static void tx_effect_map(struct tx *tx, uint16_t type, const struct effect_map *e, uint64_t more) {
+        uint8_t bytes[2 * sizeof(*e) + 8] = { 0 };
+
+        memcpy(bytes, e, sizeof(*e));
+        tx_effect(tx, type, bytes, more > 1 ? sizeof(bytes) : sizeof(*e));
 }
 
 static int refuse_plan(struct call *c, int r, uint64_t at) {
@@ -99,7 +109,7 @@ int op_map(struct call *c) {
         struct holding *h;
         struct memory *m;
         struct target t;
-        uint64_t at = 0;
+        uint64_t at = 0, count;
         int r;
 
         if ((r = find_target(c, op->space, op->address, op->size, &t)) != 0 ||
@@ -107,6 +117,7 @@ int op_map(struct call *c) {
             (r = check_map(c, op, h, m)) != 0 || (r = check_reach(c, &t, m)) != 0 ||
             (r = check_attrs(c, &t, &attrs, op->pat, op->kind)) != 0 || (r = check_mapping_quota(c, &t)) != 0)
                 return r;
+        count = target_vmap(&t)->count;
         r = do_map(c->tx, &t, op->address, op->size, m, op->offset, attrs, op->flags & SVMD__V1__MAP_FLAG__MAP_REPLACE,
                    &at);
         if (r != 0)
@@ -117,7 +128,8 @@ int op_map(struct call *c) {
         e.access = attrs.access;
         e.pat = attrs.pat;
         e.kind = attrs.kind;
-        tx_effect(c->tx, EFFECT_MAP, &e, sizeof(e));
+        count = target_vmap(&t)->count > count ? target_vmap(&t)->count - count : 0;
+        tx_effect_map(c->tx, EFFECT_MAP, &e, count);
         return 0;
 }
 
@@ -140,7 +152,7 @@ int op_unmap(struct call *c) {
 static int protect(struct call *c, const struct target *t, uint64_t address, uint64_t size, struct map_attrs attrs,
                    unsigned which) {
         struct effect_map e;
-        uint64_t at = 0;
+        uint64_t at = 0, count = target_vmap(t)->count;
         int r = check_mapping_quota(c, t);
 
         if (r != 0)
@@ -153,7 +165,7 @@ static int protect(struct call *c, const struct target *t, uint64_t address, uin
         e.pat = attrs.pat;
         e.kind = attrs.kind;
         e.which = which;
-        tx_effect(c->tx, EFFECT_PROTECT, &e, sizeof(e));
+        tx_effect_map(c->tx, EFFECT_PROTECT, &e, target_vmap(t)->count - count);
         return 0;
 }
 

@@ -97,6 +97,7 @@ void staged_free(struct service *svc, struct request *r) {
 static void create_undo(struct tx *tx, struct change *c) {
         struct memory *m = c->a;
 
+        list_remove(&m->by_doomed);
         holding_unlink(&m->creator);
         memory_unlink(&tx->svc->state, m);
         memory_discard(tx->svc, m, c->n[0]);
@@ -208,7 +209,7 @@ int op_mem_create(struct call *c) {
         void *effect;
         int r = check_create(c, m);
 
-        if (r == 0 && (tx_room(c->tx, 2) < 0 || ids_reserve(&c->svc->state.ids, 1) < 0))
+        if (r == 0 && (tx_room(c->tx, 2) < 0 || ids_reserve(&c->svc->state.ids, 2) < 0)) /* its file, itself */
                 r = -ENOMEM;
         if (r == 0)
                 r = get_memory(c, m, &memory, &committed);
@@ -324,11 +325,11 @@ static int export_token(struct call *c, struct memory *m, uint32_t access) {
 
         if (c->request->ops != 1)
                 return refuse(c, SVMD_STATUS_SHAPE, "mem_export of a token must be the only operation of its request");
-        if (tx_room(c->tx, 1) < 0)
-                return -ENOMEM;
         if (m->has_token && m->token_access != access)
                 return refuse(c, SVMD_STATUS_TAKEN,
                               "this memory has a token for access %u already, and has one at most", m->token_access);
+        if (tx_room(c->tx, 1) < 0)
+                return -ENOMEM;
         change = tx_push(c->tx, &token_change, m, NULL);
         change->n[0] = m->has_token;
         change->n[1] = m->token_access;
@@ -336,6 +337,8 @@ static int export_token(struct call *c, struct memory *m, uint32_t access) {
                 return -EIO;
         m->has_token = true;
         m->token_access = access;
+        if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
+                return 0;
         memcpy(e.token, m->token, sizeof(e.token));
         fd = token_file(m);
         if (fd < 0)
@@ -415,14 +418,15 @@ static int find_by_token(struct call *c, struct memory **ret) {
         int seals = fd >= 0 ? fcntl(fd, F_GET_SEALS) : -1;
         ssize_t n = seals >= 0 ? pread(fd, &t, sizeof(t), 0) : -1;
 
-        close(fd);
+        if (fd >= 0)
+                close(fd);
         if (seals < 0 || !(seals & F_SEAL_WRITE) || n != sizeof(t) ||
             memcmp(t.magic, TOKEN_MAGIC, sizeof(t.magic)) != 0)
                 return refuse(c, SVMD_STATUS_FD_KIND,
                               "the descriptor is no token of svmd; pass on what svmd_mem_export_fd() gave");
         o = ids_find(&c->svc->state.ids, t.memory);
         m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
-        if (!m || !m->has_token || memcmp(t.key, m->token, sizeof(t.key)) != 0)
+        if (!m || !m->has_token || m->partition->ending || memcmp(t.key, m->token, sizeof(t.key)) != 0)
                 return refuse(c, SVMD_STATUS_NO_SUCH, "the memory of this token is gone");
         if (m->partition->domain != c->session->partition->domain)
                 return refuse(c, SVMD_STATUS_DENIED, "the memory belongs to a partition of another sharing domain");
@@ -455,12 +459,13 @@ int op_mem_import(struct call *c) {
         struct memory *m = NULL;
         int r = check_quota(c, 1);
 
-        if (r == 0)
-                r = op->name[0] ? find_by_name(c, &m) : find_by_token(c, &m);
         if (r != 0)
                 return r;
         if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
                 return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", op->access);
+        r = op->name[0] ? find_by_name(c, &m) : find_by_token(c, &m);
+        if (r != 0)
+                return r;
         if (holding_find(m, c->session))
                 return refuse(c, SVMD_STATUS_TAKEN, "this session has that memory already, as %" PRIu64, m->object.id);
         if (tx_room(c->tx, 1) < 0 || !(h = alloc_zero(sizeof(*h))))
@@ -514,7 +519,7 @@ int op_mem_fd(struct call *c) {
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "the CPU cannot map memory of %s; copy it to a host node with its device",
                               node_desc(c->svc, m->node)->name);
-        fd = op->access == RIGHT_READ ? memfile_open_read(m->file->memfile) : dup(memfile_fd(m->file->memfile));
+        fd = op->access == RIGHT_READ ? memfile_open_read(m->file->memfile) : fcntl(memfile_fd(m->file->memfile), F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
                 return op->access == RIGHT_READ ? fd : -errno;
         if (fdlist_add(&c->request->out, fd) < 0) {

@@ -73,6 +73,28 @@ static int check_attach(struct call *c, const struct partition *p) {
         return 0;
 }
 
+static int effect_session(struct tx *tx, const struct session *s, const struct partition *p) {
+        struct effect_session e = {
+                .id = s->object.id,
+                .pid = s->pid,
+                .uid = s->who.uid,
+                .gid = s->who.gid,
+                .groups = s->who.groups_count,
+        };
+        size_t groups = s->who.groups_count * sizeof(uint32_t), client = strlen(s->client) + 1;
+        uint8_t *bytes = arena_take(&tx->svc->arena, sizeof(e) + groups + client);
+
+        if (!bytes)
+                return -ENOMEM;
+        strcpy(e.partition, p->name->text);
+        memcpy(bytes, &e, sizeof(e));
+        if (groups)
+                memcpy(bytes + sizeof(e), s->who.groups, groups);
+        memcpy(bytes + sizeof(e) + groups, s->client, client);
+        tx_effect(tx, EFFECT_SESSION, bytes, sizeof(e) + groups + client);
+        return 0;
+}
+
 static int attach_to(struct call *c, struct partition *p) {
         Svmd__V1__AttachResult *result = call_take(c, sizeof(*result));
         struct session *s = c->session;
@@ -90,8 +112,12 @@ static int attach_to(struct call *c, struct partition *p) {
                 return r == -EMFILE ? refuse(c, SVMD_STATUS_QUOTA,
                                              "svmd-keeper can hold no more sessions: raise its LimitNOFILE")
                                     : r;
+        r = effect_session(c->tx, s, p);
+        if (r < 0) {
+                c->svc->hooks.unkeep(c->svc->hooks.userdata, KEEP_KEY(KEEP_SESSION, s->object.id));
+                return r;
+        }
         session_attach(s, p);
-        effect_session(c->tx, s);
         event_monitor(c->svc, "session-new", s, p->name->text, "%s (uid %u) attached", s->client, s->who.uid);
         svmd__v1__attach_result__init(result);
         result->partition = call_string(c, p->name->text);
@@ -102,27 +128,6 @@ static int attach_to(struct call *c, struct partition *p) {
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_ATTACH;
         c->result->attach = result;
         return 0;
-}
-
-void effect_session(struct tx *tx, const struct session *s) {
-        struct effect_session e = {
-                .id = s->object.id,
-                .pid = s->pid,
-                .uid = s->who.uid,
-                .gid = s->who.gid,
-                .groups = s->who.groups_count,
-        };
-        size_t groups = s->who.groups_count * sizeof(uint32_t), client = strlen(s->client) + 1;
-        uint8_t *bytes = arena_take(&tx->svc->arena, sizeof(e) + groups + client);
-
-        if (!bytes)
-                return; /* not in the journal: the next svmd will not know the session, and closes it */
-        strcpy(e.partition, s->partition->name->text);
-        memcpy(bytes, &e, sizeof(e));
-        if (groups)
-                memcpy(bytes + sizeof(e), s->who.groups, groups);
-        memcpy(bytes + sizeof(e) + groups, s->client, client);
-        tx_effect(tx, EFFECT_SESSION, bytes, sizeof(e) + groups + client);
 }
 
 /* Everyone has a partition of his own by default: it is made when he first asks. */
@@ -140,13 +145,15 @@ static int attach_default(struct call *c, uint32_t window) {
 
         snprintf(name, sizeof(name), "uid-%u%s", args.uid, window == WINDOW_LOW ? "-low" : "");
         p = partition_find(&c->svc->state, name);
+        if (p && p->ending)
+                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s is being deleted; attach again", name);
         if (p && p->ready)
                 return attach_to(c, p);
         if (p) {
                 c->request->again = true;
                 return OP_LATER;
         }
-        if (c->request->store_done)
+        if (c->request->store_done && c->request->store_result < 0)
                 return refuse(c, SVMD_STATUS_STORE, "the default partition could not be written: %s",
                               c->request->store_why);
         args.name = name;
@@ -164,10 +171,10 @@ int op_attach(struct call *c) {
                               s->partition->name->text);
         if (m->window > SVMD__V1__WINDOW__LOW)
                 return refuse(c, SVMD_STATUS_INVALID, "the window is PRIMARY or LOW, not %d", (int)m->window);
-        if (c->request->mode != SVMD__V1__MODE__BEST_EFFORT)
-                return refuse(c, SVMD_STATUS_SHAPE, "attach comes in a BEST_EFFORT request");
         if (s->door) {
                 p = (struct partition *)s->door;
+                if (p->ending)
+                        return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s is being deleted", p->name->text);
                 if (m->partition[0] && strcmp(m->partition, p->name->text) != 0)
                         return refuse(c, SVMD_STATUS_NO_SUCH, "this socket is partition %s's and leads to no other",
                                       p->name->text);

@@ -60,12 +60,18 @@ int space_bring_up(struct service *svc, struct session *session, uint64_t id, ui
         return 0;
 }
 
-/* The device lets go first: nothing may name memory that is freed. */
+/* The device lets go first: nothing may name memory that is freed. What it had not done ends as GONE; the fences hear of
+ * it with the next collection, behind the reply to whoever ends the space. */
 void space_end(struct service *svc, struct space *s) {
         struct mapping *e;
 
         node_backend(svc, s->node)->space_free(s->device_space);
-        fences_collect(svc);
+        list_for_each (l, &s->session->fences) {
+                struct fence *f = container_of(l, struct fence, by_session);
+
+                if (f->space == s)
+                        f->space = NULL;
+        }
         while ((e = vmap_first_from(&s->mappings, 0))) {
                 struct memory *m = memory_of(e->backing);
 
@@ -338,9 +344,6 @@ static struct fence *fence_new(struct call *c, struct space *s, int notify) {
 }
 
 static int check_submit(struct call *c, const Svmd__V1__Submit *op) {
-        if (c->request->mode != SVMD__V1__MODE__BEST_EFFORT)
-                return refuse(c, SVMD_STATUS_SHAPE,
-                              "a device operation cannot be taken back: submit in a BEST_EFFORT request");
         if (op->op < SVMD__V1__DEVICE_OP__DEVICE_FILL || op->op > SVMD__V1__DEVICE_OP__DEVICE_ATOMIC_ADD)
                 return refuse(c, SVMD_STATUS_INVALID, "there is no device operation %d", (int)op->op);
         if (c->session->fences_count >= FENCES_MAX)

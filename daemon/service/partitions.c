@@ -7,6 +7,7 @@
 #include "core/name.h"
 #include "core/node.h"
 #include "core/partition.h"
+#include "core/session.h"
 
 /* Partitions beside their requests: limits, the row that the store keeps, and their coming and going. */
 
@@ -83,7 +84,14 @@ int partition_bring_up(struct service *svc, struct partition *p) {
         return r;
 }
 
+/* Who came through its socket since and has not attached goes with it. */
 void partition_take_down(struct service *svc, struct partition *p) {
+        list_for_each_safe (l, &svc->state.sessions) {
+                struct session *s = container_of(l, struct session, by_state);
+
+                if (s->door == p)
+                        service_session_kick(svc, s, SVMD_STATUS_GONE, "an administrator deleted the partition");
+        }
         svc->hooks.partition_down(svc->hooks.userdata, p);
         partition_free(&svc->state, p);
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "core/partition.h"
@@ -22,7 +23,9 @@
  * without a pause, so nobody sees a request half done.
  */
 
+/* What a reply may grow to, and what each operation that is still to come can count on: a code and a short text. */
 #define REPLY_ROOM (SVMD_PACKET_MAX - 1024)
+#define REPLY_EACH 100
 
 int refuse(struct call *c, unsigned code, const char *format, ...) {
         char text[512];
@@ -31,6 +34,7 @@ int refuse(struct call *c, unsigned code, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
+        c->result->detail_case = SVMD__V1__RESULT__DETAIL__NOT_SET; /* it may be half filled */
         c->result->code = code;
         c->result->text = call_string(c, text);
         return OP_REFUSED;
@@ -97,6 +101,9 @@ static int check_op(struct call *c, const struct op_row *row, const Svmd__V1__Re
                 return refuse(c, SVMD_STATUS_NOT_ATTACHED, "%s needs a partition: attach first", row->name);
         if ((row->flags & OP_ALONE) && m->n_ops != 1)
                 return refuse(c, SVMD_STATUS_SHAPE, "%s must be the only operation of its request", row->name);
+        if ((row->flags & OP_FINAL) && m->mode != SVMD__V1__MODE__BEST_EFFORT)
+                return refuse(c, SVMD_STATUS_SHAPE, "%s cannot be taken back: send it in a BEST_EFFORT request",
+                              row->name);
         if ((row->flags & OP_FD_OUT) && (all_flags & OP_CHANGES))
                 return refuse(
                         c, SVMD_STATUS_SHAPE,
@@ -133,6 +140,7 @@ struct run {
         Svmd__V1__Result *results, **list;
         unsigned flags;
         size_t encoded; /* about how long the reply has become */
+        unsigned fds;   /* that the operations to come will take */
         bool effects;
 };
 
@@ -158,6 +166,24 @@ static void refuse_all(struct run *run, unsigned code, const char *text) {
         }
 }
 
+/* Descriptors are taken in the order of the operations; what a refused one did not take is not for the next. */
+static void drop_fds(struct run *run, const Svmd__V1__Op *op) {
+        struct fdlist *in = &run->request->in;
+
+        run->fds -= op_fds(op);
+        while (fdlist_left(in) > run->fds)
+                close(fdlist_steal(in));
+}
+
+/* What the i-th result may be, so that those behind it still fit. */
+static size_t room_for(const struct run *run, size_t i) {
+        return REPLY_ROOM - run->encoded - (run->m->n_ops - 1 - i) * REPLY_EACH;
+}
+
+static size_t encoded_size(const Svmd__V1__Result *r) {
+        return svmd__v1__result__get_packed_size(r) + 4;
+}
+
 static int run_op(struct run *run, size_t i) {
         struct call c = {
                 .svc = run->svc,
@@ -178,9 +204,14 @@ static int run_op(struct run *run, size_t i) {
         }
         if (r == OP_LATER)
                 return r;
-        run->encoded += svmd__v1__result__get_packed_size(c.result) + 4;
-        if (r == 0 && run->encoded > REPLY_ROOM)
+        drop_fds(run, c.op);
+        if (r == 0 && encoded_size(c.result) > room_for(run, i)) {
+                svmd__v1__result__init(c.result);
                 r = refuse(&c, SVMD_STATUS_SHAPE, "the reply would be longer than a packet: ask in several requests");
+        }
+        if (r != 0 && encoded_size(c.result) > room_for(run, i))
+                c.result->text = (char *)status_text(c.result->code);
+        run->encoded += encoded_size(c.result);
         if (r == OP_REFUSED) {
                 c.session->refusals++;
                 run->svc->refusals++;
@@ -213,6 +244,7 @@ static void abort_others(struct run *run, size_t failed) {
                         continue;
                 svmd__v1__result__init(&run->results[i]);
                 run->results[i].code = SVMD_STATUS_ABORTED;
+                run->results[i].text = (char *)status_text(SVMD_STATUS_ABORTED);
         }
 }
 
@@ -242,12 +274,36 @@ static int run_together(struct run *run) {
 
 /* ---- the journal's room ---- */
 
-static int reserve_journal(struct service *svc, size_t ops) {
-        size_t bytes = ops * EFFECT_MAX + SVMD_PACKET_MAX;
+/* Room that only requests which give back may use: without it a full journal could not be told of anything that makes
+ * it less full. A fourth of a small journal. */
+static size_t journal_spare(const struct service *svc) {
+        size_t fourth = journal_size(svc->journal) / 4, most = SVMD_OPS_MAX * EFFECT_MAX + SVMD_PACKET_MAX;
+
+        return fourth < most ? fourth : most;
+}
+
+/* The reply to an operation that gives back is a code and a text at most. */
+static size_t journal_need(const struct service *svc, const Svmd__V1__Request *m) {
+        size_t effects = m->n_ops * EFFECT_MAX;
+
+        for (size_t i = 0; i < m->n_ops; i++) {
+                const struct op_row *row = op_row(m->ops[i]->op_case);
+
+                if (row && (row->flags & OP_CHANGES) && !(row->flags & OP_GIVES))
+                        return effects + SVMD_PACKET_MAX + journal_spare(svc);
+                if (row && !(row->flags & OP_CHANGES))
+                        return effects + SVMD_PACKET_MAX;
+        }
+        return effects + m->n_ops * EFFECT_MAX;
+}
+
+static int reserve_journal(struct service *svc, const Svmd__V1__Request *m) {
+        size_t ops = m->n_ops, bytes;
         int r;
 
         if (!svc->journal)
                 return 0;
+        bytes = journal_need(svc, m);
         r = svc->journal_behind ? JOURNAL_E_FULL : journal_reserve(svc->journal, ops * 4 + 1, bytes);
         if (r != JOURNAL_E_FULL)
                 return r;
@@ -257,19 +313,14 @@ static int reserve_journal(struct service *svc, size_t ops) {
         return r == JOURNAL_E_FULL ? -ENOSPC : r;
 }
 
-static void keep_reply(struct service *svc, struct request *r, const void *bytes, size_t size) {
-        struct effect_reply e = { .session = r->session->object.id, .request = r->id };
-        uint8_t *both;
+/* The buffer has the effect's head in front of the packet. */
+static void keep_reply(struct service *svc, const struct request *r, size_t size) {
+        struct effect_reply *e = (struct effect_reply *)svc->reply - 1;
 
         if (!svc->journal || !r->session->partition)
                 return;
-        both = arena_take(&svc->arena, sizeof(e) + size);
-        if (!both)
-                return; /* the client would have to ask what became of it, after a crash, with the machine out of memory
-                         */
-        memcpy(both, &e, sizeof(e));
-        memcpy(both + sizeof(e), bytes, size);
-        journal_append(svc->journal, EFFECT_REPLY, both, sizeof(e) + size);
+        *e = (struct effect_reply){ .session = r->session->object.id, .request = r->id };
+        journal_append(svc->journal, EFFECT_REPLY, e, sizeof(*e) + size);
 }
 
 static void send_reply(struct run *run) {
@@ -283,36 +334,32 @@ static void send_reply(struct run *run) {
         reply.results = run->list;
         packet.packet_case = SVMD__V1__PACKET__PACKET_REPLY;
         packet.reply = &reply;
-        n = encode_packet(&packet, svc->reply, SVMD_PACKET_MAX);
-        if (n < 0) {
-                for (size_t i = 0; i < run->m->n_ops; i++)
-                        run->results[i].text = (char *)protobuf_c_empty_string;
-                n = encode_packet(&packet, svc->reply, SVMD_PACKET_MAX);
-        }
+        n = encode_packet(&packet, svc->reply, SVMD_PACKET_MAX); /* it fits: see room_for() */
         if (run->effects && run->request->out.count == 0)
-                keep_reply(svc, run->request, svc->reply, (size_t)n);
+                keep_reply(svc, run->request, (size_t)n);
         svc->hooks.reply(svc->hooks.userdata, run->request->session, svc->reply, (size_t)n, &run->request->out);
 }
 
 /* Runs a decoded request whose slow work is done; OP_LATER: an operation has started a job. */
 static int run_request(struct service *svc, struct request *request, const Svmd__V1__Request *m) {
-        struct run run = { .svc = svc, .request = request, .m = m, .flags = gather_flags(m) };
+        struct run run = { .svc = svc, .request = request, .m = m, .flags = gather_flags(m), .fds = wanted_fds(m) };
         int r = 0;
 
         if (!make_results(&run))
                 return -ENOMEM;
-        if (wanted_fds(m) != fdlist_left(&request->in)) {
-                char *text = arena_take(&svc->arena, 160);
+        if (run.fds != fdlist_left(&request->in)) {
+                char *text = arena_take(&svc->arena, 96);
 
                 if (text)
-                        snprintf(text, 160, "%u file descriptors came with the request and its operations take %u",
-                                 fdlist_left(&request->in), wanted_fds(m));
-                refuse_all(&run, SVMD_STATUS_FD_COUNT, text ? text : protobuf_c_empty_string);
+                        snprintf(text, 96, "%u file descriptors came with the request and its operations take %u",
+                                 fdlist_left(&request->in), run.fds);
+                refuse_all(&run, SVMD_STATUS_FD_COUNT, text ? text : status_text(SVMD_STATUS_FD_COUNT));
         } else if (m->mode > SVMD__V1__MODE__DRY_RUN) {
                 refuse_all(&run, SVMD_STATUS_INVALID, "the mode must be BEST_EFFORT, ALL_OR_NOTHING or DRY_RUN");
-        } else if ((run.flags & OP_CHANGES) && (r = reserve_journal(svc, m->n_ops)) < 0) {
+        } else if ((run.flags & OP_CHANGES) && (r = reserve_journal(svc, m)) < 0) {
                 refuse_all(&run, r == -ENOSPC ? SVMD_STATUS_JOURNAL : SVMD_STATUS_NO_MEMORY,
-                           "svmd's journal has no room: free something, or start svmd with a larger journal-size");
+                           r == -ENOSPC ? "svmd's journal is full: free something, or give it a larger journal-size"
+                                        : status_text(SVMD_STATUS_NO_MEMORY));
                 r = 0;
         } else {
                 r = m->mode == SVMD__V1__MODE__BEST_EFFORT ? run_each(&run) : run_together(&run);
@@ -357,6 +404,7 @@ static void request_end(struct service *svc, struct request *r, bool on_stack) {
 void request_continue(struct service *svc, struct request *r) {
         struct session *s = r->session;
         Svmd__V1__Request *m;
+        int k = -ENOMEM;
 
         if (r->jobs > 0)
                 return;
@@ -368,11 +416,13 @@ void request_continue(struct service *svc, struct request *r) {
         }
         arena_reset(&svc->arena);
         m = decode_request(&svc->arena, r->bytes, r->size);
-        if (m && run_request(svc, r, m) == OP_LATER)
+        if (m)
+                k = run_request(svc, r, m);
+        if (k == OP_LATER)
                 return;
         request_end(svc, r, false);
         s->waiting = false;
-        if (!m)
+        if (k < 0)
                 service_session_kick(svc, s, SVMD_STATUS_NO_MEMORY, "svmd has no memory left to serve this session");
 }
 

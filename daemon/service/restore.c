@@ -50,6 +50,28 @@ __attribute__((format(printf, 2, 3))) static int say(struct restore *x, const ch
         return -EBADMSG;
 }
 
+/* An id that an effect gives out: not given before, and of the size that ids have. */
+static int new_id(struct restore *x, uint64_t id) {
+        if (id == 0 || id > KEEP_ID(UINT64_MAX) || ids_find(&x->svc->state.ids, id))
+                return say(x, "the journal gives the number %" PRIu64 " twice, or one that is none", id);
+        if (id >= x->svc->state.next_id)
+                x->svc->state.next_id = id + 1;
+        return 0;
+}
+
+static bool pages(uint64_t n) {
+        return n > 0 && n % SVMD_PAGE == 0;
+}
+
+static bool access_ok(uint32_t access) {
+        return access == RIGHT_READ || access == (RIGHT_READ | RIGHT_WRITE);
+}
+
+static void note_generation(struct restore *x, uint64_t generation) {
+        if (generation > x->svc->generation)
+                x->svc->generation = generation;
+}
+
 static void *object(struct restore *x, uint64_t id, enum object_type type) {
         struct object *o = ids_find(&x->svc->state.ids, id);
 
@@ -59,9 +81,12 @@ static void *object(struct restore *x, uint64_t id, enum object_type type) {
 #define OBJECT(x, id, TYPE, type) ((struct type *)object(x, id, OBJECT_##TYPE)) /* the object is the first member */
 
 static int do_epoch(struct restore *x, const struct effect_epoch *e) {
+        if (e->next_id > KEEP_ID(UINT64_MAX))
+                return say(x, "the journal begins with a number that is none");
         x->svc->epoch = e->epoch;
-        x->svc->state.next_id = e->next_id;
-        x->svc->generation = e->generation;
+        if (e->next_id > x->svc->state.next_id)
+                x->svc->state.next_id = e->next_id;
+        note_generation(x, e->generation);
         return 0;
 }
 
@@ -92,6 +117,8 @@ static int do_session(struct restore *x, const struct effect_session *e) {
         };
         struct session *s;
 
+        if (new_id(x, e->id) < 0)
+                return -EBADMSG;
         if (!p)
                 return say(x,
                            "session %" PRIu64
@@ -127,13 +154,20 @@ static int do_reserve(struct restore *x, const struct effect_reserve *e) {
                 .mode = e->mode,
         };
         struct reservation *r;
+        struct session *owner = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
         int k;
 
+        if (new_id(x, e->id) < 0)
+                return -EBADMSG;
+        note_generation(x, e->generation);
         if (!p)
                 return say(x, "reservation %" PRIu64 " lies in partition %.64s, which state.db does not have", e->id,
                            e->partition);
-        k = reservation_new(&r, &x->svc->state, p, e->session ? OBJECT(x, e->session, SESSION, session) : NULL, &args);
-        if (k > 0)
+        if (e->session ? !owner || owner->partition != p : !args.name[0])
+                return say(x, "reservation %" PRIu64 " has no owner", e->id);
+        k = e->address == 0 || (args.name[0] && !name_ok(args.name)) ? -EINVAL
+                                                                      : reservation_new(&r, &x->svc->state, p, owner, &args);
+        if (k > 0 || k == -EINVAL)
                 return say(x, "reservation %" PRIu64 " cannot be at 0x%" PRIx64 " again", e->id, e->address);
         return k;
 }
@@ -151,7 +185,7 @@ static int do_open(struct restore *x, const struct effect_open *e) {
         struct session *s = OBJECT(x, e->session, SESSION, session);
         struct opening *o;
 
-        if (!r || !s || !r->shared)
+        if (!r || !s || !r->shared || r->partition != s->partition || reservation_access(r, s) || !access_ok(e->access))
                 return say(x, "session %" PRIu64 " opened reservation %" PRIu64 ", one of which is not there",
                            e->session, e->reservation);
         o = opening_new(r, s, e->access);
@@ -173,8 +207,26 @@ static int do_close(struct restore *x, const struct effect_open *e) {
 
 static int do_file(struct restore *x, const struct effect_file *e) {
         struct session *s = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
+        const struct machine *m = x->svc->options.machine;
 
+        if (new_id(x, e->id) < 0)
+                return -EBADMSG;
+        if (e->node >= m->count || m->nodes[e->node].kind != NODE_HOST || !pages(e->size) || e->size > INT64_MAX ||
+            (e->kind != FILE_ARENA && e->kind != FILE_OWN) || (e->kind == FILE_ARENA) != (s != NULL))
+                return say(x, "file %" PRIu64 " in the journal is none that svmd makes", e->id);
         return file_restore(x->svc, e->id, (enum file_kind)e->kind, e->node, e->size, s);
+}
+
+static bool extents_ok(const struct effect_memory *e) {
+        const uint64_t(*extents)[2] = (const void *)(e + 1);
+        uint64_t sum = 0;
+
+        for (uint32_t i = 0; i < e->extents; i++) {
+                if (!pages(extents[i][1]) || extents[i][1] > e->size - sum)
+                        return false;
+                sum += extents[i][1];
+        }
+        return sum > 0 && sum == e->size;
 }
 
 static int do_memory(struct restore *x, const struct effect_memory *e) {
@@ -182,8 +234,13 @@ static int do_memory(struct restore *x, const struct effect_memory *e) {
         struct partition *p = partition_find(&x->svc->state, e->partition);
         struct file *f = e->file ? OBJECT(x, e->file, FILE, file) : x->svc->state.nodes[e->node].pool;
 
-        if (!p || !f)
-                return say(x, "memory %" PRIu64 " names a partition or file that is not there", e->id);
+        if (new_id(x, e->id) < 0)
+                return -EBADMSG;
+        if (!p || !f || f->node != e->node || (e->session && (!s || s->partition != p)) ||
+            (f->kind == FILE_ARENA && s && s != f->session))
+                return say(x, "memory %" PRIu64 " names a partition, session or file that is not there", e->id);
+        if (!extents_ok(e))
+                return say(x, "memory %" PRIu64 " has not the size of its parts", e->id);
         if (memory_restore(x->svc, e->id, p, s, e->node, e->size, e->shareable, f, (const uint64_t(*)[2])(e + 1),
                            e->extents) < 0)
                 return say(x, "memory %" PRIu64 " cannot be where it was", e->id);
@@ -195,7 +252,7 @@ static int do_hold(struct restore *x, const struct effect_hold *e) {
         struct session *s = OBJECT(x, e->session, SESSION, session);
         struct holding *h;
 
-        if (!m || !s)
+        if (!m || !s || !access_ok(e->access) || m->partition->domain != s->partition->domain || holding_find(m, s))
                 return say(x, "session %" PRIu64 " imported memory %" PRIu64 ", one of which is not there", e->session,
                            e->memory);
         h = alloc_zero(sizeof(*h));
@@ -221,6 +278,9 @@ static int do_export(struct restore *x, const struct effect_export *e) {
 
         if (!m)
                 return 0;
+        if (m->name || !name_ok((const char *)(e + 1)) ||
+            name_find(&m->partition->memory_names, (const char *)(e + 1)))
+                return say(x, "memory %" PRIu64 " has a name that it cannot have", e->memory);
         m->name = name_new((const char *)(e + 1), m, e->uid, e->gid, e->mode);
         if (!m->name)
                 return -ENOMEM;
@@ -243,8 +303,11 @@ static int do_space(struct restore *x, const struct effect_space *e) {
         struct session *s = OBJECT(x, e->session, SESSION, session);
         struct space *space;
 
-        return s ? space_bring_up(x->svc, s, e->id, e->node, &space)
-                 : say(x, "space %" PRIu64 " belongs to no session", e->id);
+        if (new_id(x, e->id) < 0)
+                return -EBADMSG;
+        if (!s || e->node >= x->svc->options.machine->count || !node_backend(x->svc, e->node)->has_spaces)
+                return say(x, "space %" PRIu64 " belongs to no session or node", e->id);
+        return space_bring_up(x->svc, s, e->id, e->node, &space);
 }
 
 static int do_space_end(struct restore *x, const struct effect_id *e) {
@@ -260,10 +323,41 @@ static int find_where(struct restore *x, uint64_t space, uint64_t reservation, s
                 .space = space ? OBJECT(x, space, SPACE, space) : NULL,
                 .reservation = reservation ? OBJECT(x, reservation, RESERVATION, reservation) : NULL,
         };
-        return ret->space || ret->reservation
+        return !ret->space != !ret->reservation
                        ? 0
                        : say(x, "a mapping lies in space %" PRIu64 ", reservation %" PRIu64 ", which is not there",
                              space, reservation);
+}
+
+static bool lies_in(struct restore *x, const struct target *t, uint64_t address, uint64_t size) {
+        uint64_t start = 0, end = 0;
+
+        if (t->reservation) {
+                start = t->reservation->va.start;
+                end = start + t->reservation->va.size;
+        } else {
+                start = node_desc(x->svc, t->space->node)->va_start;
+                end = node_desc(x->svc, t->space->node)->va_end;
+        }
+        return address % SVMD_PAGE == 0 && pages(size) && address >= start && address < end && size <= end - address;
+}
+
+/* What was shown could be shown. */
+static bool may_show(struct restore *x, const struct target *t, const struct memory *m, const struct effect_map *e) {
+        if (e->offset % SVMD_PAGE || e->size > m->size || e->offset > m->size - e->size)
+                return false;
+        if (t->reservation)
+                return m->partition->domain == t->reservation->partition->domain &&
+                       node_desc(x->svc, m->node)->kind == NODE_HOST;
+        return m->partition->domain == t->space->session->partition->domain;
+}
+
+static bool attrs_ok(struct restore *x, const struct target *t, const struct map_attrs *attrs) {
+        char why[160];
+
+        if (attrs->access != 0 && !access_ok(attrs->access))
+                return false;
+        return t->reservation || node_backend(x->svc, t->space->node)->attrs_ok(attrs, why, sizeof(why));
 }
 
 static int do_mapping(struct restore *x, uint16_t type, const struct effect_map *e) {
@@ -274,7 +368,9 @@ static int do_mapping(struct restore *x, uint16_t type, const struct effect_map 
 
         if (r < 0)
                 return r;
-        if (type == EFFECT_MAP && !(m = OBJECT(x, e->memory, MEMORY, memory)))
+        if (!lies_in(x, &t, e->address, e->size) || !attrs_ok(x, &t, &attrs))
+                return say(x, "a mapping at 0x%" PRIx64 " is none that svmd makes", e->address);
+        if (type == EFFECT_MAP && (!(m = OBJECT(x, e->memory, MEMORY, memory)) || !may_show(x, &t, m, e)))
                 return say(x, "a mapping at 0x%" PRIx64 " shows memory %" PRIu64 ", which is not there", e->address,
                            e->memory);
         if (type == EFFECT_MAP)
@@ -288,6 +384,7 @@ static int do_mapping(struct restore *x, uint16_t type, const struct effect_map 
         tx_commit(x->svc->tx);
         if (t.reservation)
                 t.reservation->generation = e->generation;
+        note_generation(x, e->generation);
         return 0;
 }
 
@@ -295,6 +392,8 @@ static int do_sparse_range(struct restore *x, const struct effect_sparse *e) {
         struct target t;
         int r = find_where(x, e->space, e->reservation, &t);
 
+        if (r == 0 && (!lies_in(x, &t, e->address, e->size) || e->from > SPARSE_WRITES_REFUSED || e->to > SPARSE_WRITES_REFUSED))
+                r = say(x, "a sparse range at 0x%" PRIx64 " is none that svmd makes", e->address);
         if (r == 0)
                 r = do_sparse(x->svc->tx, &t, e->address, e->size, e->from, e->to);
         if (r == 0)
@@ -340,6 +439,16 @@ static const struct {
         [EFFECT_REPLY] = { sizeof(struct effect_reply), false },
 };
 
+/* The name of a partition in an effect ends inside of it. */
+static bool partition_ends(uint16_t type, const void *bytes) {
+        const char *name = type == EFFECT_SESSION   ? ((const struct effect_session *)bytes)->partition
+                           : type == EFFECT_RESERVE ? ((const struct effect_reserve *)bytes)->partition
+                           : type == EFFECT_MEMORY  ? ((const struct effect_memory *)bytes)->partition
+                                                    : NULL;
+
+        return !name || memchr(name, 0, sizeof(((struct effect_session *)0)->partition));
+}
+
 static int check_shape(struct restore *x, uint16_t type, const uint8_t *bytes, size_t size) {
         const struct effect_memory *m = (const void *)bytes;
         const struct effect_session *s = (const void *)bytes;
@@ -349,13 +458,13 @@ static int check_shape(struct restore *x, uint16_t type, const uint8_t *bytes, s
                         x,
                         "the journal holds an effect of type %u, which this svmd does not know: start the svmd that wrote it",
                         type);
-        if (size < shapes[type].size || (shapes[type].text && bytes[size - 1] != 0))
+        if (size < shapes[type].size || (shapes[type].text && bytes[size - 1] != 0) || !partition_ends(type, bytes))
                 return say(x, "an effect of type %u in the journal is cut short", type);
         if (type == EFFECT_MEMORY && size < sizeof(*m) + m->extents * 16ull)
                 return say(x, "memory %" PRIu64 " in the journal is cut short", m->id);
         if (type == EFFECT_MEMORY && m->node >= x->svc->options.machine->count)
                 return say(x, "memory %" PRIu64 " lies on a node that is not there", m->id);
-        if (type == EFFECT_SESSION && size < sizeof(*s) + s->groups * 4ull + 1)
+        if (type == EFFECT_SESSION && (s->groups > UINT16_MAX + 1 || size < sizeof(*s) + s->groups * 4ull + 1))
                 return say(x, "session %" PRIu64 " in the journal is cut short", s->id);
         return 0;
 }

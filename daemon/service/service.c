@@ -45,7 +45,9 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->plans);
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);
-        svc->reply = alloc_zero(SVMD_PACKET_MAX);
+        svc->reply_buffer = alloc_zero(sizeof(struct effect_reply) + SVMD_PACKET_MAX);
+        if (svc->reply_buffer)
+                svc->reply = svc->reply_buffer + sizeof(struct effect_reply);
         r = svc->tx && svc->reply ? state_init(&svc->state, options->machine) : -ENOMEM;
         if (r == 0)
                 r = fences_init(svc);
@@ -252,7 +254,7 @@ void service_free(struct service *svc, bool keep_state) {
                 service_commit(svc);
                 svc->hooks.flush(svc->hooks.userdata);
         }
-        svc->replaying = keep_state;
+        svc->replaying = keep_state || svc->starting;
         journal_free(svc->journal);
         svc->journal = NULL;
         if (svc->state.nodes) {
@@ -273,7 +275,7 @@ void service_free(struct service *svc, bool keep_state) {
         if (svc->fences)
                 fences_fini(svc);
         tx_free(svc->tx);
-        alloc_free(svc->reply);
+        alloc_free(svc->reply_buffer);
         arena_fini(&svc->arena);
         alloc_free(svc);
 }

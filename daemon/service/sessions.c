@@ -102,7 +102,7 @@ void session_release(struct service *svc, struct session *s) {
         list_for_each_safe (l, &s->files)
                 file_end(svc, container_of(l, struct file, by_session));
         note_end(svc, s);
-        if (p) {
+        if (p && !svc->replaying) {
                 svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_SESSION, s->object.id));
                 event_monitor(svc, "session-end", s, p->name->text, "%s (uid %u) left", s->client, s->who.uid);
         }
@@ -126,6 +126,8 @@ void service_session_kick(struct service *svc, struct session *s, unsigned code,
         Svmd__V1__EndEvent body = SVMD__V1__END_EVENT__INIT;
         Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
 
+        if (s->ending)
+                return;
         body.code = code;
         body.text = (char *)text;
         event.event_case = SVMD__V1__EVENT__EVENT_END;
@@ -203,18 +205,20 @@ void replies_free(struct session *s) {
 
 const void *replies_find(const struct session *s, uint64_t id, size_t *ret_size) {
         struct replies *all = s->replies;
+        struct kept_reply *found = NULL;
 
         if (!all)
                 return NULL;
         list_for_each (l, &all->list) {
                 struct kept_reply *r = container_of(l, struct kept_reply, link);
 
-                if (r->id == id) {
-                        *ret_size = r->size;
-                        return r->bytes;
-                }
+                if (r->id == id && (!found || r->size > 0))
+                        found = r;
         }
-        return NULL;
+        if (!found)
+                return NULL;
+        *ret_size = found->size;
+        return found->bytes;
 }
 
 int replies_add(struct session *s, uint64_t id, const void *bytes, size_t size) {
@@ -282,9 +286,25 @@ int replies_each(const struct session *s,
         return r;
 }
 
+/* The number of the request that a packed reply answers: field 1 of what is in field 1 of the packet. */
+static uint64_t reply_number(const uint8_t *bytes, size_t size) {
+        uint64_t id = 0;
+        size_t i = 1;
+
+        while (i < size && bytes[i] & 0x80)
+                i++;
+        i += 2;
+        for (unsigned shift = 0; i < size && shift < 64; i++, shift += 7) {
+                id |= (uint64_t)(bytes[i] & 0x7f) << shift;
+                if (!(bytes[i] & 0x80))
+                        break;
+        }
+        return id;
+}
+
 /* A reply that has left is not in the journal's way; one that is stuck must outlive a snapshot. */
 void service_reply_stuck(struct service *svc, struct session *s, const void *bytes, size_t size) {
-        replies_add(s, s->last_request, bytes, size);
+        replies_add(s, reply_number(bytes, size), bytes, size);
 }
 
 void service_reply_left(struct service *svc, struct session *s) {

@@ -14,5 +14,3 @@ struct partition_args;
 int make_partition(struct call *c, const struct partition_args *args, bool defaults);
 /* Writes a row (owned from here on), or removes the name. OP_LATER, or -ENOMEM. */
 int store_write(struct call *c, struct store_partition *row, const char *remove);
-
-void effect_session(struct tx *tx, const struct session *s);

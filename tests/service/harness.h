@@ -1,0 +1,127 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/node.h"
+#include "proto/codec.h"
+#include "proto/fdlist.h"
+#include "service/internal.h"
+
+/*
+ * A whole service in the process of the test: a real store in a folder of its own, soft devices with their threads, and
+ * hooks that collect what would have left by sockets. What would be in svmd-keeper's hands is in a table, so another
+ * service can take over from it.
+ */
+struct world {
+        char dir[64];
+        struct machine machine;
+        struct service_options options;
+        struct store *store;
+        struct service *svc;
+        int wake; /* eventfd */
+        struct kept_row {
+                uint64_t key;
+                int fd;
+        } * kept;
+        size_t kept_count;
+        bool fail_keep_session;
+        uint64_t events;
+};
+
+enum { HOST0, GPU0, GPU1, GPU2, NODES };
+
+/* What one connection has got. */
+struct client {
+        struct world *world;
+        struct session *session; /* NULL: gone */
+        uint64_t id, request;
+        uint32_t pid, uid, gid;
+        uint32_t groups[4], groups_count;
+        bool admin, kicked;
+        uint8_t *packet; /* the last reply */
+        size_t packet_size;
+        bool answered;
+        struct fdlist fds; /* that came with it */
+        struct arena arena;
+        Svmd__V1__Reply *reply;
+        struct client_event {
+                unsigned kind; /* Svmd__V1__Event__EventCase */
+                uint64_t id, generation, dropped;
+                unsigned code;
+                bool gone;
+        } events[64];
+        unsigned events_count;
+        bool deaf; /* takes no events */
+};
+
+/* `journal`: bytes, 0 for 64 MiB. */
+void world_open(struct world *w, uint64_t journal);
+void world_close(struct world *w);
+/* A svmd that was killed and its successor: a second service over what is in the table. Clients' sessions move to it
+ * by their ids; those that it does not know are gone. Returns the old one, whose hooks are dead: world_bury() it. */
+struct service *world_restart(struct world *w, struct client **clients, size_t count);
+void world_bury(struct service *old);
+/* Until all jobs are done and nothing waits. */
+void world_settle(struct world *w);
+
+void client_open(struct world *w, struct client *c, uint32_t uid, uint32_t gid, bool admin);
+/* With groups, a pid, or through a partition's own socket. 0 or SERVICE_E_REFUSED. */
+int client_open_as(struct world *w, struct client *c, const struct service_peer *peer);
+void client_close(struct client *c);
+/* Hello, and attach to `partition` ("" default, NULL not at all). */
+void client_greet(struct client *c, const char *partition);
+
+/* Sends one request; NULL when the session ended instead of answering. Ids are filled in. `fds` are taken. */
+Svmd__V1__Reply *client_send(struct client *c, Svmd__V1__Mode mode, Svmd__V1__Op **ops, size_t count, const int *fds,
+                             size_t fds_count);
+/* Only hands it over, without waiting for jobs. */
+int client_post(struct client *c, Svmd__V1__Mode mode, Svmd__V1__Op **ops, size_t count);
+void client_await(struct client *c);
+int client_raw(struct client *c, const void *bytes, size_t size, const int *fds, size_t fds_count);
+/* One operation, BEST_EFFORT. */
+Svmd__V1__Result *client_call(struct client *c, Svmd__V1__Op *op);
+
+#define OP(CASE, member, message)                                                                                      \
+        (&(Svmd__V1__Op){                                                                                              \
+                .base = { .descriptor = &svmd__v1__op__descriptor },                                                   \
+                .op_case = SVMD__V1__OP__OP_##CASE,                                                                    \
+                .member = (message),                                                                                   \
+        })
+
+/* Short forms; each returns the operation, which lives until ops_reset(). Texts must live as long. */
+void ops_reset(void);
+Svmd__V1__Op *op_make(unsigned op_case);
+Svmd__V1__Op *mk_reserve(uint64_t size, uint64_t align, uint64_t address, const char *name, uint32_t mode);
+Svmd__V1__Op *mk_open(const char *name, uint32_t access);
+Svmd__V1__Op *mk_free(uint64_t reservation);
+Svmd__V1__Op *mk_create(uint32_t node, uint64_t size, uint32_t flags);
+Svmd__V1__Op *mk_release(uint64_t memory);
+Svmd__V1__Op *mk_export(uint64_t memory, const char *name, uint32_t mode, uint32_t access);
+Svmd__V1__Op *mk_import(const char *name, uint32_t access);
+Svmd__V1__Op *mk_mem_fd(uint64_t memory, uint32_t access);
+Svmd__V1__Op *mk_map(uint64_t space, uint64_t address, uint64_t size, uint64_t memory, uint64_t offset, uint32_t access,
+                     uint32_t flags);
+Svmd__V1__Op *mk_unmap(uint64_t space, uint64_t address, uint64_t size);
+Svmd__V1__Op *mk_access(uint64_t space, uint64_t address, uint64_t size, uint32_t access);
+Svmd__V1__Op *mk_attributes(uint64_t space, uint64_t address, uint64_t size, uint32_t pat, uint32_t kind);
+Svmd__V1__Op *mk_sparse(uint64_t space, uint64_t address, uint64_t size, uint32_t writes);
+Svmd__V1__Op *mk_unsparse(uint64_t space, uint64_t address, uint64_t size);
+Svmd__V1__Op *mk_space(uint32_t node);
+Svmd__V1__Op *mk_destroy(uint64_t space);
+Svmd__V1__Op *mk_submit(uint64_t space, uint32_t op, uint64_t dst, uint64_t src, uint64_t size, uint64_t value,
+                        bool notify);
+Svmd__V1__Op *mk_partition(const char *name, uint64_t size, const char *domain, uint32_t uid, uint32_t mode);
+Svmd__V1__Op *mk_limit(const char *partition, uint32_t node, uint64_t max);
+Svmd__V1__Op *mk_delete(const char *partition, bool end_sessions);
+
+/* All that a restart must keep, as text; the caller frees it. `all`: also what it need not (sessions that have not
+ * attached, fences). */
+char *digest(struct world *w, bool all);
+/* state_check(), and each device's page table against its space. */
+void check_world(struct world *w);
+/* Bytes that the ledger says are used on the node, and those that its files have taken. After world_settle(). */
+uint64_t ledger_bytes(struct world *w, uint32_t node);
+uint64_t file_bytes(struct world *w, uint32_t node);
