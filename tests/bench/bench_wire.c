@@ -23,9 +23,9 @@
  */
 enum {
         ROUNDS = 9,
-        TRIPS = 10000,    /* per round and side */
-        MESSAGES = 1000,  /* of 64 operations, per round */
-        VECTORS = 300,    /* of 256 binds, per round */
+        TRIPS = 10000,   /* per round and side */
+        MESSAGES = 1000, /* of 64 operations, per round */
+        VECTORS = 300,   /* of 256 binds, per round */
         BINDS = 256,
         BIND_SIZE = 64 * 1024,
         RESERVATION = 64 * 1024,

@@ -71,7 +71,7 @@ class Svmd:
             return log.read()[-2000:]
 
     def stop(self):
-        """SIGINT ends the keeper too."""
+        """SIGINT ends the keeper too; a svmd that crashed leaves it behind."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         try:
@@ -79,6 +79,21 @@ class Svmd:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.process.returncode != 0:
+            for pid in self._keepers():
+                os.kill(pid, signal.SIGKILL)
+
+    def _keepers(self):
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+            except OSError:
+                continue
+            if os.path.basename(words[0]) == b"svmd-keeper" and self.runtime.encode() in words:
+                found.append(int(pid))
+        return found
 
 
 def run_program(build, folder, name):
