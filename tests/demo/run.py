@@ -17,13 +17,14 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from board import Board  # noqa: E402
-from machine import PATIENCE, DemoError, Svmd, make_machine  # noqa: E402
+from machine import PATIENCE, PATIENCE_WORK, DemoError, Svmd, make_machine  # noqa: E402
 from oracle import Grep, available_memory, choose_words, file_bytes, text_size  # noqa: E402
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GIB = 1 << 30
 GPUS = 8
 WORDS = 1000
+WIRE_WORDS = 50
 GROUP = 61000  # of the builder and the readers; the partition is open to all, the index to its group
 BUILDER, READER_A, READER_B, STRANGER = 61001, 61002, 61003, 61004
 PARTITION, INDEX, NEXT = "demo", "index", "index-next"
@@ -50,6 +51,7 @@ PLAN = [
     ("stranger", "a user with no right opens the index"),
     ("answers-a", "words right, of the first reader (lines and files)"),
     ("answers-b", "words right, of the second reader (lines and files)"),
+    ("answers-wire", "words right, of a client written from docs/protocol.md"),
     ("absent", "words that the text does not have"),
     ("killed", "memory of a writer killed in its build"),
     ("killed-name", "its reservation and session"),
@@ -141,6 +143,7 @@ class Demo:
         self.ask_devices()
         self.compare_books()
         self.ask_readers()
+        self.ask_wire()
         self.refuse_stranger()
         self.kill_writer()
         self.compare_words()
@@ -275,6 +278,19 @@ class Demo:
                 self.board.progress(f"readers: {i + 1} words answered")
         self.readers = readers
 
+    def ask_wire(self):
+        """The same index through a client in Python that knows the protocol's page and no library."""
+        words = self.words[:WIRE_WORDS]
+        client = [sys.executable, os.path.join(SOURCE, "tests/system/protocol_client.py"), "--socket",
+                  self.svmd.socket(), "--partition", PARTITION, "--uid", str(READER_A), "--gid", str(GROUP),
+                  "query", INDEX, *words]
+        done = subprocess.run(client, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=PATIENCE_WORK, check=False)
+        if done.returncode:
+            raise DemoError(f"the client in Python failed: {done.stderr.strip()[-2000:]}")
+        rows = [line.split(" ") for line in done.stdout.splitlines()]
+        self.wire_answers = {word: (int(lines), int(files)) for word, lines, files in rows}
+
     def refuse_stranger(self):
         stranger = self.start("reader", STRANGER, STRANGER, title="the stranger")
         lines = stranger.rest()
@@ -316,6 +332,8 @@ class Demo:
                              f"{sum(lines for lines, _ in answers.values())} lines")
             for word in wrong[:10]:
                 self.board.error(f"'{word}': the reader says {answers[word]}, grep says {truth[word][:2]}")
+        right = sum(self.wire_answers.get(word) == truth[word][:2] for word in self.words[:WIRE_WORDS])
+        self.board.check("answers-wire", f"{WIRE_WORDS} of {WIRE_WORDS}", f"{right} of {len(self.wire_answers)}")
         self.board.check("absent", self.absent, sum(lines == 0 for lines, *_ in truth.values()))
         both = {**self.answers[0], **self.answers[1]}
         for word in sorted(both, key=lambda word: -both[word][0])[:3]:
