@@ -55,7 +55,7 @@ static int check_attach(struct call *c, const struct partition *p) {
                 return refuse(c, SVMD_STATUS_DENIED,
                               "partition %s belongs to uid %u, gid %u, mode %04o: uid %u may not attach", p->name->text,
                               p->name->uid, p->name->gid, p->name->mode, s->who.uid);
-        if (p->window != m->window)
+        if (p->window != m->window && !m->any_window)
                 return refuse(
                         c, SVMD_STATUS_COLLISION,
                         "partition %s lies in the %s window, which this process cannot have; create one that it can: "

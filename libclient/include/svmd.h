@@ -106,7 +106,8 @@ struct svmd_connect_options {
         const char *socket;    /* NULL: $SVMD_SOCKET, else /run/svmd/svmd.sock */
         const char *partition; /* NULL: $SVMD_PARTITION, else the caller's default partition */
         const char *name;      /* what to call this client in lists; NULL: the program's name */
-        unsigned window;       /* SVMD_WINDOW_AUTO: low under ThreadSanitizer and MemorySanitizer, else primary */
+        unsigned window; /* SVMD_WINDOW_AUTO: what this process can have: low under ThreadSanitizer and MemorySanitizer,
+                            primary under AddressSanitizer, else either (its default partition is a primary one) */
         unsigned flags;
 };
 

@@ -79,6 +79,7 @@ static const char *or_environment(const char *given, const char *variable, const
 /* ---- hello and attach ---- */
 
 /* Present in a process that a sanitizer of this name watches. */
+extern void __asan_init(void) __attribute__((weak));
 extern void __tsan_init(void) __attribute__((weak));
 extern void __msan_init(void) __attribute__((weak));
 
@@ -134,6 +135,7 @@ static int attach(svmd_session *s, const char *partition, unsigned window) {
 
         body.partition = (char *)partition;
         body.window = pick_window(window);
+        body.any_window = window == SVMD_WINDOW_AUTO && !__tsan_init && !__msan_init && !__asan_init;
         op.op_case = SVMD__V1__OP__OP_ATTACH;
         op.attach = &body;
         r = call_one(s, &op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
