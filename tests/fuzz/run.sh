@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# run.sh SECONDS BUILD_DIR: shares the seconds out over the fuzz targets of a build with SVMD_FUZZ, as many at a time as
+# there are processors. Inputs that reach new code are kept in BUILD_DIR/fuzz/NAME and tried first the next time; an input
+# that fails lands in BUILD_DIR/fuzz/found.
+set -euo pipefail
+[[ $# -eq 2 && $1 =~ ^[0-9]+$ && -d $2 ]] || { echo "usage: $0 SECONDS BUILD_DIR" >&2; exit 2; }
+seconds=$1
+build=$(readlink -f "$2")
+here=$(dirname "$(readlink -f "$0")")
+
+targets=()
+for source in "$here"/fuzz_*.c; do
+        name=$(basename "$source" .c)
+        [ -x "$build/$name" ] || { echo "$build/$name is missing: build it first, with ./dev build fuzz" >&2; exit 2; }
+        targets+=("${name#fuzz_}")
+done
+lanes=$(nproc)
+share=$((seconds * lanes / ${#targets[@]}))
+[ "$share" -gt 0 ] || share=1
+mkdir -p "$build/fuzz/found"
+
+# Temporary files of the targets lie in memory.
+export TMPDIR=/dev/shm
+export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:${ASAN_OPTIONS:-}
+export UBSAN_OPTIONS=print_stacktrace=1:${UBSAN_OPTIONS:-}
+
+fuzz_one() {
+        local name=$1 own=$build/fuzz/$1 log=$build/fuzz/$1.log args=()
+        mkdir -p "$own"
+        [ -e "$here/$name.dict" ] && args+=("-dict=$here/$name.dict")
+        "$build/fuzz_$name" -max_total_time="$share" -timeout=25 -rss_limit_mb=4096 -max_len=4096 -print_final_stats=1 \
+                -artifact_prefix="$build/fuzz/found/$name-" "${args[@]}" "$own" "$here/corpus/$name" >"$log" 2>&1
+}
+
+# What libFuzzer said of a run: executions, coverage, and inputs that reached new code.
+report() {
+        local name=$1 log=$build/fuzz/$1.log runs cov new
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
+        cov=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
+        new=$(sed -n 's/^stat::new_units_added: *//p' "$log" | tail -n 1)
+        printf '%-12s %12s executions  cov: %-6s %6s new inputs  %s\n' "$name" "${runs:-?}" "${cov:-?}" "${new:-?}" "$2"
+}
+
+failed=0
+running=()
+finish_one() {
+        local name=${running[0]%:*} pid=${running[0]#*:} input
+        running=("${running[@]:1}")
+        if wait "$pid"; then
+                report "$name" ok
+                return
+        fi
+        failed=1
+        report "$name" FAILED
+        tail -n 60 "$build/fuzz/$name.log"
+        input=$(sed -n 's/.*Test unit written to //p' "$build/fuzz/$name.log" | tail -n 1)
+        echo "$name failed${input:+ on $input: run $build/fuzz_$name $input to see it again}" >&2
+}
+
+stop() {
+        local r
+        for r in "${running[@]}"; do
+                kill "${r#*:}" 2>/dev/null || true
+        done
+        exit 130
+}
+trap stop INT TERM
+
+for name in "${targets[@]}"; do
+        fuzz_one "$name" &
+        running+=("$name:$!")
+        [ ${#running[@]} -lt "$lanes" ] || finish_one
+done
+while [ ${#running[@]} -gt 0 ]; do
+        finish_one
+done
+exit $failed
