@@ -177,6 +177,82 @@ ssize_t encode_request(const Svmd__V1__Request *m, void *bytes, size_t room) {
         return encode(&m->base, bytes, room);
 }
 
+/* ---- replies ----
+ *
+ * Most results are a few numbers. The general encoder walks through a description of each, twice; these are written
+ * straight from the fields, with the same bytes.
+ */
+enum { NUMBERS_MAX = 2 + 6 + 5 * 11 + 2, HEAD_MAX = 1 + 4, ID_MAX = 11 };
+
+#define TAG_VARINT(field) ((field) << 3)
+#define TAG_BYTES(field)  ((field) << 3 | 2)
+
+static uint8_t *put_varint(uint8_t *p, uint64_t n) {
+        for (; n >= 0x80; n >>= 7)
+                *p++ = (uint8_t)(n | 0x80);
+        *p++ = (uint8_t)n;
+        return p;
+}
+
+static uint8_t *put_number(uint8_t *p, uint8_t field, uint64_t n) {
+        if (!n)
+                return p;
+        *p++ = TAG_VARINT(field);
+        return put_varint(p, n);
+}
+
+/* Fewer than 128 bytes, so their length takes one. */
+static uint8_t *put_numbers(uint8_t *p, const Svmd__V1__Result *r) {
+        uint8_t *start = p;
+
+        *p++ = TAG_BYTES(2);
+        p++;
+        p = put_number(p, 1, r->code);
+        p = put_number(p, 3, r->id);
+        p = put_number(p, 4, r->address);
+        p = put_number(p, 5, r->size);
+        p = put_number(p, 6, r->value);
+        p = put_number(p, 7, r->generation);
+        p = put_number(p, 8, r->more);
+        start[1] = (uint8_t)(p - start - 2);
+        return p;
+}
+
+static uint8_t *put_result(uint8_t *p, const uint8_t *end, const Svmd__V1__Result *r) {
+        size_t size;
+
+        if (!r->text[0] && r->detail_case == SVMD__V1__RESULT__DETAIL__NOT_SET)
+                return end - p < NUMBERS_MAX ? NULL : put_numbers(p, r);
+        size = svmd__v1__result__get_packed_size(r);
+        if ((size_t)(end - p) < size + HEAD_MAX)
+                return NULL;
+        *p++ = TAG_BYTES(2);
+        p = put_varint(p, size);
+        return p + svmd__v1__result__pack(r, p);
+}
+
+/* The head holds the length of what follows it, and is written last: the body moves up to it. Where the room is so
+ * small that a bound is not enough, the general encoder says exactly whether it fits. */
+static ssize_t encode_reply(const Svmd__V1__Packet *whole, void *bytes, size_t room) {
+        const Svmd__V1__Reply *m = whole->reply;
+        uint8_t *start = bytes, *body = start + HEAD_MAX, *p = body, *end = start + room;
+        size_t size;
+
+        if (room < HEAD_MAX + ID_MAX)
+                return encode(&whole->base, bytes, room);
+        p = put_number(p, 1, m->id);
+        for (size_t i = 0; i < m->n_results; i++) {
+                p = put_result(p, end, m->results[i]);
+                if (!p)
+                        return encode(&whole->base, bytes, room);
+        }
+        size = (size_t)(p - body);
+        start[0] = TAG_BYTES(1);
+        p = put_varint(start + 1, size);
+        memmove(p, body, size);
+        return p - start + (ssize_t)size;
+}
+
 ssize_t encode_packet(const Svmd__V1__Packet *m, void *bytes, size_t room) {
-        return encode(&m->base, bytes, room);
+        return is_reply(m) ? encode_reply(m, bytes, room) : encode(&m->base, bytes, room);
 }

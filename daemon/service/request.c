@@ -26,6 +26,8 @@
 /* What a reply may grow to, and what each operation that is still to come can count on: a code and a short text. */
 #define REPLY_ROOM (SVMD_PACKET_MAX - 1024)
 #define REPLY_EACH 100
+/* A result without text and detail: its head, code, flag, and five numbers with their tags. */
+#define RESULT_NUMBERS (2 + 6 + 2 + 5 * 11)
 
 int refuse(struct call *c, unsigned code, const char *format, ...) {
         char text[512];
@@ -180,7 +182,10 @@ static size_t room_for(const struct run *run, size_t i) {
         return REPLY_ROOM - run->encoded - (run->m->n_ops - 1 - i) * REPLY_EACH;
 }
 
+/* At most, and exactly where it may be long: numbers alone, which is the rule, need no walk through the message. */
 static size_t encoded_size(const Svmd__V1__Result *r) {
+        if (!r->text[0] && r->detail_case == SVMD__V1__RESULT__DETAIL__NOT_SET)
+                return RESULT_NUMBERS;
         return svmd__v1__result__get_packed_size(r) + 4;
 }
 
