@@ -15,8 +15,7 @@
  * so a client that does not take its replies is not served further, and what is queued for it is bounded: one turn's
  * replies and EVENTS_MAX events.
  */
-#define PACKETS_A_TURN 16
-#define EVENTS_MAX     64
+#define EVENTS_MAX 64
 
 static void set_interest(struct conn *c) {
         int events = (list_empty(&c->queue) ? 0 : EV_WRITE) | (list_empty(&c->queue) && !c->later ? EV_READ : 0);
@@ -99,8 +98,8 @@ void conn_flush(struct conn *c) {
         set_interest(c);
 }
 
-/* False: the connection is gone. */
-static bool take_packet(struct conn *c) {
+/* One a turn: most clients wait for the reply, so that to look for another packet would be a system call in vain. */
+static void take_packet(struct conn *c) {
         struct transport *t = c->transport;
         struct fdlist fds;
         ssize_t n;
@@ -109,29 +108,26 @@ static bool take_packet(struct conn *c) {
         fdlist_init(&fds);
         n = packet_recv(c->io.fd, t->buffer, SVMD_PACKET_MAX, &fds, MSG_DONTWAIT);
         if (n == -EAGAIN || n == -EINTR)
-                return false;
+                return;
         if (n == -EMSGSIZE || n == -EBADMSG) {
                 service_session_kick(t->svc, c->session, SVMD_STATUS_MALFORMED,
                                      n == -EMSGSIZE ? "a packet is at most 128 KiB"
                                                     : "at most 64 file descriptors come with a packet");
-                return false;
+                return;
         }
         if (n <= 0) {
                 struct session *s = c->session;
 
                 conn_free(c);
                 service_session_end(t->svc, s);
-                return false;
+                return;
         }
         r = service_receive(t->svc, c->session, t->buffer, (size_t)n, &fds);
         fdlist_close(&fds);
-        if (r == SERVICE_E_ENDED)
-                return false;
         if (r == SERVICE_E_LATER) {
                 c->later = true;
                 set_interest(c);
         }
-        return !c->later;
 }
 
 static void on_io(struct ev_loop *loop, ev_io *io, int events) {
@@ -143,8 +139,7 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events) {
                         service_session_writable(c->transport->svc, c->session);
                 return;
         }
-        for (int i = 0; i < PACKETS_A_TURN && take_packet(c); i++)
-                ;
+        take_packet(c);
 }
 
 static struct conn *conn_make(struct transport *t, int fd) {
