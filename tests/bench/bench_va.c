@@ -1,12 +1,7 @@
-#include <errno.h>
-#include <inttypes.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "bench.h"
 #include "core/va.h"
 
 /*
@@ -55,60 +50,30 @@ struct work {
         uint64_t size[PAIRS];
 };
 
-struct row {
-        const char *name, *goal;
-        double value[ROUNDS], limit[ROUNDS], ratio[ROUNDS];
-};
-
-static uint64_t random_state = 0x9e3779b97f4a7c15ull;
-
-static uint64_t rnd(uint64_t bound) {
-        random_state ^= random_state << 13;
-        random_state ^= random_state >> 7;
-        random_state ^= random_state << 17;
-        return random_state % bound;
-}
-
 /* 4 KiB to 2 MiB: small ones as often as large ones, and every number of pages possible. */
 static uint64_t random_size(void) {
-        uint64_t top = 1ull << rnd(10);
+        uint64_t top = 1ull << random_below(10);
 
-        return (top == 512 ? top : top + rnd(top)) * VA_PAGE;
-}
-
-static uint64_t now_ns(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
-
-static void must(int ok, const char *what) {
-        if (ok)
-                return;
-        fprintf(stderr,
-                "bench_va: %s failed (%s): the machine has too little memory or address space for this "
-                "measurement.\n",
-                what, strerror(errno));
-        exit(1);
+        return (top == 512 ? top : top + random_below(top)) * VA_PAGE;
 }
 
 static void replace(struct va_space *va, struct reservation *r, uint64_t size) {
         va_free(va, &r->extent);
-        must(va_alloc(va, &r->extent, size, VA_PAGE) == 0, "va_alloc");
+        must(va_alloc(va, &r->extent, size, VA_PAGE) == 0, "the space of addresses has no room");
 }
 
 static void crowd_init(struct crowd *c, uint32_t count) {
         c->count = count;
         c->member = calloc(count, sizeof(*c->member));
-        must(c->member && va_init(&c->va, 1ull << 32, 1ull << 44) == 0, "calloc");
+        must(c->member && va_init(&c->va, 1ull << 32, 1ull << 44) == 0, "no memory for the extents");
         for (uint32_t i = 0; i < count; i++) {
                 c->member[i] = calloc(1, sizeof(*c->member[i]));
-                must(c->member[i] != NULL, "calloc");
-                must(va_alloc(&c->va, &c->member[i]->extent, random_size(), VA_PAGE) == 0, "va_alloc");
+                must(c->member[i] != NULL, "no memory for the extents");
+                must(va_alloc(&c->va, &c->member[i]->extent, random_size(), VA_PAGE) == 0,
+                     "the space of addresses has no room");
         }
         for (uint64_t i = 0; i < (uint64_t)WEAR * count; i++)
-                replace(&c->va, c->member[rnd(count)], random_size());
+                replace(&c->va, c->member[random_below(count)], random_size());
 }
 
 static void crowd_fini(struct crowd *c) {
@@ -120,12 +85,12 @@ static void crowd_fini(struct crowd *c) {
 static void *map(uint64_t size) {
         void *p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-        must(p != MAP_FAILED, "mmap");
+        must(p != MAP_FAILED, "no more mappings (vm.max_map_count)");
         return p;
 }
 
 static void remap(struct mapping *m, uint64_t size) {
-        must(munmap(m->address, m->size) == 0, "munmap");
+        must(munmap(m->address, m->size) == 0, "a mapping cannot be removed");
         m->address = map(size);
         m->size = size;
 }
@@ -133,13 +98,13 @@ static void remap(struct mapping *m, uint64_t size) {
 static void mappings_init(struct mappings *m, uint32_t count) {
         m->count = count;
         m->member = calloc(count, sizeof(*m->member));
-        must(m->member != NULL, "calloc");
+        must(m->member != NULL, "no memory for the extents");
         for (uint32_t i = 0; i < count; i++) {
                 m->member[i].size = random_size();
                 m->member[i].address = map(m->member[i].size);
         }
         for (uint64_t i = 0; i < (uint64_t)WEAR * count; i++)
-                remap(&m->member[rnd(count)], random_size());
+                remap(&m->member[random_below(count)], random_size());
 }
 
 static void mappings_fini(struct mappings *m) {
@@ -173,44 +138,14 @@ static double kernel_ns(struct mappings *m, const struct work *w) {
         return (double)(now_ns() - start) / PAIRS;
 }
 
-static int compare(const void *a, const void *b) {
-        double x = *(const double *)a, y = *(const double *)b;
-
-        return (x > y) - (x < y);
-}
-
-static void set(struct row *r, int round, double value, double limit) {
-        r->value[round] = value;
-        r->limit[round] = limit;
-        r->ratio[round] = value / limit;
-}
-
-static void print(struct row *r) {
-        qsort(r->value, ROUNDS, sizeof(double), compare);
-        qsort(r->limit, ROUNDS, sizeof(double), compare);
-        qsort(r->ratio, ROUNDS, sizeof(double), compare);
-        printf("{\"name\": \"%s\", \"value\": %.1f, \"unit\": \"ns\", \"limit\": %.1f, \"ratio\": %.3f, "
-               "\"goal\": \"%s\", \"min\": %.3f, \"max\": %.3f, \"runs\": %d}\n",
-               r->name, r->value[ROUNDS / 2], r->limit[ROUNDS / 2], r->ratio[ROUNDS / 2], r->goal, r->ratio[0],
-               r->ratio[ROUNDS - 1], ROUNDS);
-}
-
-static void pin(void) {
-        cpu_set_t set;
-
-        CPU_ZERO(&set);
-        CPU_SET(sched_getcpu(), &set);
-        sched_setaffinity(0, sizeof(set), &set);
-}
-
 int main(void) {
         static struct work work;
-        struct row small = { .name = "va_alloc_100k", .goal = "<=0.5" };
-        struct row large = { .name = "va_alloc_1m", .goal = "<=2.0" };
+        struct row small = { .name = "va_alloc_100k", .unit = "ns" };
+        struct row large = { .name = "va_alloc_1m", .unit = "ns" };
         struct crowd few, many;
         struct mappings kernel;
 
-        pin();
+        pin_to(1);
         crowd_init(&few, SMALL);
         crowd_init(&many, LARGE);
         mappings_init(&kernel, SMALL);
@@ -218,15 +153,15 @@ int main(void) {
                 double ours;
 
                 for (uint32_t i = 0; i < PAIRS; i++) {
-                        work.victim[i] = rnd(1ull << 32);
+                        work.victim[i] = random_below(1ull << 32);
                         work.size[i] = random_size();
                 }
                 ours = pair_ns(&few, &work);
-                set(&small, round, ours, kernel_ns(&kernel, &work));
-                set(&large, round, pair_ns(&many, &work), ours);
+                row_add(&small, ours, kernel_ns(&kernel, &work));
+                row_add(&large, pair_ns(&many, &work), ours);
         }
-        print(&small);
-        print(&large);
+        row_print(&small);
+        row_print(&large);
         mappings_fini(&kernel);
         crowd_fini(&few);
         crowd_fini(&many);
