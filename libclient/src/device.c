@@ -50,6 +50,15 @@ static void finish(svmd_session *s, struct svmd_fence *f, int code, const char *
         }
 }
 
+/* Where svmd cannot: it knows nothing of the fence, or is gone. */
+static void signal_here(const struct svmd_fence *f) {
+        uint64_t one = 1;
+
+        /* A failure means that it is readable already. */
+        if (f->eventfd >= 0)
+                (void)!write(f->eventfd, &one, sizeof(one));
+}
+
 static struct svmd_fence *find_pending(svmd_session *s, uint64_t id) {
         struct svmd_fence *f = s->pending;
 
@@ -65,23 +74,26 @@ void fence_done(svmd_session *s, uint64_t id, const Svmd__V1__FenceResult *resul
                 return;
         f->value = result->value;
         f->address = result->address;
+        if (result->code == SVMD_E_INTERRUPTED)
+                signal_here(f);
         finish(s, f, (int)result->code, result->text);
 }
 
 void fence_failed(svmd_session *s, uint64_t id, int code, const char *text) {
         struct svmd_fence *f = find_pending(s, id);
 
-        if (f)
-                finish(s, f, code, text);
+        if (!f)
+                return;
+        signal_here(f);
+        finish(s, f, code, text);
 }
 
 void fence_end_all(svmd_session *s, int code, const char *text) {
         while (s->pending) {
                 struct svmd_fence *f = s->pending;
 
+                signal_here(f);
                 finish(s, f, code, text);
-                if (f->eventfd >= 0 && eventfd_write(f->eventfd, 1) < 0)
-                        f->value = 0; /* it is readable already */
         }
 }
 

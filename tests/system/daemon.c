@@ -63,7 +63,7 @@ static int notify_socket(const struct daemon *d) {
         return fd;
 }
 
-static void become_svmd(const struct daemon *d, const char *more) {
+static void become_svmd(const struct daemon *d) {
         char run[96], state[96], notify[96], log[96];
         const char *argv[40];
         size_t n = 0;
@@ -80,24 +80,24 @@ static void become_svmd(const struct daemon *d, const char *more) {
         argv[n++] = state;
         for (size_t i = 0; i < d->options_count; i++)
                 argv[n++] = d->options[i];
-        if (more)
-                argv[n++] = more;
         argv[n] = NULL;
         fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         setenv("NOTIFY_SOCKET", notify, 1);
+        dup2(fd, STDOUT_FILENO);
         dup2(fd, STDERR_FILENO);
+        prctl(PR_SET_PDEATHSIG, SIGINT); /* however the test ends, svmd and its keeper do too */
         /* Descriptors of the test are not svmd's to hold, and would be counted as its. */
         close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
         execv(SVMD_PROGRAM, (char **)argv);
         _exit(127);
 }
 
-static pid_t spawn(const struct daemon *d, const char *more) {
+static pid_t spawn(const struct daemon *d) {
         pid_t pid = fork();
 
         must(pid >= 0);
         if (pid == 0)
-                become_svmd(d, more);
+                become_svmd(d);
         return pid;
 }
 
@@ -149,7 +149,7 @@ void daemon_start(struct daemon *d) {
         bool ready = false;
 
         must(!d->pid);
-        d->pid = spawn(d, NULL);
+        d->pid = spawn(d);
         while (!ready) {
                 int status;
 
@@ -167,17 +167,20 @@ void daemon_start(struct daemon *d) {
         must(d->keeper);
 }
 
+static void set_options(struct daemon *d, const char *const *options) {
+        for (d->options_count = 0; options[d->options_count]; d->options_count++) {
+                must(d->options_count < sizeof(d->options) / sizeof(d->options[0]));
+                d->options[d->options_count] = options[d->options_count];
+        }
+}
+
 void daemon_new(struct daemon *d, const char *const *options) {
         memset(d, 0, sizeof(*d));
         strcpy(d->dir, "/tmp/svmd-system-XXXXXX");
         must(mkdtemp(d->dir) && chmod(d->dir, 0755) == 0);
         snprintf(d->socket, sizeof(d->socket), "%s/run/svmd.sock", d->dir);
         snprintf(d->admin, sizeof(d->admin), "%s/run/admin.sock", d->dir);
-        while (options[d->options_count]) {
-                must(d->options_count < sizeof(d->options) / sizeof(d->options[0]));
-                d->options[d->options_count] = options[d->options_count];
-                d->options_count++;
-        }
+        set_options(d, options);
         must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
         remember(d);
         daemon_start(d);
@@ -190,15 +193,16 @@ static size_t log_size(const struct daemon *d, char *path, size_t size) {
         return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
 }
 
-void daemon_start_wrong(struct daemon *d, const char *option, char *said, size_t size) {
+void daemon_start_wrong(struct daemon *d, const char *const *options, char *said, size_t size) {
+        struct daemon wrong = *d;
         char path[96];
         size_t before = log_size(d, path, sizeof(path));
         int status, fd;
         ssize_t n;
         pid_t pid;
 
-        must(!d->pid);
-        pid = spawn(d, option);
+        set_options(&wrong, options);
+        pid = spawn(&wrong);
         must(wait_end(pid, &status));
         must(WIFEXITED(status) && WEXITSTATUS(status) != 0);
         fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -20,8 +20,9 @@ struct daemon {
 void daemon_new(struct daemon *d, const char *const *options);
 /* The same folder and options again. */
 void daemon_start(struct daemon *d);
-/* Starts it with one option more, expects that it ends by itself with a failure, and gives what it said. */
-void daemon_start_wrong(struct daemon *d, const char *option, char *said, size_t size);
+/* Starts another svmd on the same folder with these options instead, expects that it ends by itself with a failure, and
+ * gives what it said. */
+void daemon_start_wrong(struct daemon *d, const char *const *options, char *said, size_t size);
 /* SIGKILL; the keeper stays. */
 void daemon_kill(struct daemon *d);
 /* SIGTERM, and its end as it should be; the keeper stays. */
