@@ -153,7 +153,7 @@ unsigned reservation_access(const struct reservation *r, const struct session *s
         if (r->owner == session)
                 return RIGHT_READ | RIGHT_WRITE;
         o = opening_find(r, session);
-        return o ? o->access : 0;
+        return o && !o->closing ? o->access : 0;
 }
 
 struct reservation *reservation_of(struct va_extent *e) {

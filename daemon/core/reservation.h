@@ -79,7 +79,7 @@ struct opening *opening_new(struct reservation *r, struct session *session, unsi
 void opening_link(struct opening *o);
 void opening_unlink(struct opening *o);
 struct opening *opening_find(const struct reservation *r, const struct session *session);
-/* What the session may do with it: SVMD's access numbers; 0 when it has not opened it. */
+/* What the session may do with it: SVMD's access numbers; 0 when it has not opened it, or is closing it. */
 unsigned reservation_access(const struct reservation *r, const struct session *session);
 
 struct reservation *reservation_by_name(const struct partition *p, const char *name);

@@ -59,7 +59,7 @@ int find_reservation(struct call *c, uint64_t id, struct reservation **ret) {
         if (r->partition != c->session->partition || r->freeing)
                 return no_such(c, "reservation", id);
         if (!reservation_access(r, c->session))
-                return foreign(c, "reservation", id);
+                return opening_find(r, c->session) ? no_such(c, "reservation", id) : foreign(c, "reservation", id);
         *ret = r;
         return 0;
 }
@@ -114,6 +114,8 @@ static int find_cpu(struct call *c, uint64_t address, uint64_t size, struct targ
         if (!r || r->freeing)
                 return refuse(c, SVMD_STATUS_RANGE, "0x%" PRIx64 " lies in no reservation; reserve the addresses first",
                               address);
+        if (!access && opening_find(r, c->session))
+                return refuse(c, SVMD_STATUS_RANGE, "the reservation at 0x%" PRIx64 " is being closed", r->va.start);
         if (!access)
                 return refuse(c, SVMD_STATUS_FOREIGN, "0x%" PRIx64 " is reserved by another session", address);
         if (!(access & RIGHT_WRITE))

@@ -153,7 +153,7 @@ int op_open(struct call *c) {
                               "%s belongs to uid %u, gid %u, mode %04o: uid %u may not open it to %s", m->name,
                               r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, s->who.uid,
                               m->access == RIGHT_READ ? "read" : "read and write");
-        if (reservation_access(r, s))
+        if (r->owner == s || opening_find(r, s))
                 return refuse(c, SVMD_STATUS_TAKEN, "this session has %s open already", m->name);
         if (tx_room(c->tx, 1) < 0)
                 return -ENOMEM;
@@ -219,8 +219,6 @@ int op_free(struct call *c) {
                 return 0;
         }
         o = opening_find(r, s);
-        if (o->closing)
-                return refuse(c, SVMD_STATUS_NO_SUCH, "this session has closed it already");
         o->closing = true;
         close = (struct effect_open){ .reservation = r->object.id, .session = s->object.id };
         tx_push(c->tx, &close_change, o, NULL);

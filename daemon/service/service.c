@@ -73,6 +73,15 @@ static int bring_up_node(struct service *svc, uint32_t i, char *why, size_t why_
                 return 0;
         n->pool = file_new(i, FILE_POOL, i, d->capacity);
         r = n->pool ? file_adopt(svc, n->pool) : -ENOMEM;
+        if (r == -EINVAL) {
+                snprintf(why, why_size,
+                         "svmd-keeper holds memory of node number %u that does not fit %s, which is number %u of this "
+                         "configuration, with %" PRIu64
+                         " bytes: start svmd with the nodes it had, or end the keeper to "
+                         "give that memory up (kill the process svmd-keeper)",
+                         i, d->name, i, d->capacity);
+                return r;
+        }
         if (r == 0)
                 r = node_backend(svc, i)->device_new(&device, d, fences_done_fn(), svc->fences);
         if (r < 0) {

@@ -1,0 +1,932 @@
+/*
+ * Every operation against every way to be wrong that it knows: its own code, a text, a session that goes on, and
+ * nothing changed. The table at the end says which ways each operation has; the test fails where one was not tried.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/session.h"
+#include "harness.h"
+
+/* Ways to be wrong. */
+enum way {
+        W_ZERO,     /* size 0 */
+        W_PAGE,     /* size not a multiple of a page */
+        W_OVERFLOW, /* passes the end of all addresses */
+        W_OUTSIDE,  /* outside of the slice, reservation, memory or aperture */
+        W_ALIGN,    /* misaligned */
+        W_FOREIGN,  /* another session's of the partition */
+        W_OTHER,    /* another partition's */
+        W_STALE,    /* was there once */
+        W_KIND,     /* the number of another kind of object */
+        W_FDS,      /* too many or too few descriptors */
+        W_FD_KIND,  /* of the wrong kind */
+        W_NODE,     /* no such node */
+        W_NODE_KIND,
+        W_LINK,
+        W_RIGHT,    /* no right to it */
+        W_ATTACHED, /* not attached */
+        W_ADMIN,    /* not an administrator */
+        W_FIRST,    /* before hello, or hello again */
+        W_ALONE,    /* not alone */
+        W_FINAL,    /* cannot be taken back */
+        W_MIX,      /* hands out a descriptor beside changes */
+        W_ENUM,     /* a flag, mode or number that means nothing */
+        W_NAME,     /* no name */
+        W_TAKEN,
+        W_NONE, /* no such name */
+        W_LIMIT,
+        W_ROOM,
+        W_QUOTA,
+        W_MAPPED, /* nothing is mapped there */
+        W_BUSY,
+        WAYS,
+};
+
+static const char *const way_names[WAYS] = {
+        "size 0",
+        "not whole pages",
+        "overflow",
+        "outside",
+        "misaligned",
+        "foreign",
+        "other partition",
+        "stale",
+        "other kind",
+        "descriptors",
+        "kind of descriptor",
+        "no such node",
+        "kind of node",
+        "no link",
+        "no right",
+        "not attached",
+        "no administrator",
+        "hello",
+        "not alone",
+        "taken back",
+        "mixed",
+        "no meaning",
+        "name",
+        "taken",
+        "no such name",
+        "limit",
+        "room",
+        "quota",
+        "not mapped",
+        "busy",
+};
+
+enum { OPS_END = SVMD__V1__OP__OP_USAGE + 1 };
+static bool tried[OPS_END][WAYS];
+static unsigned long rows;
+
+#define page SVMD_PAGE
+
+static struct world w;
+static struct client a, b, c, admin, fresh, greeted;
+static uint64_t ra, rn, rb, rc, ra_at, rn_at, rb_at, rc_at, ma, ms, mg, mg1, mb, mc, sp, sg1, sb, sc, stale_memory,
+        stale_space, stale_range, slice_start, slice_size;
+
+static Svmd__V1__Result *must(struct client *x, Svmd__V1__Op *op) {
+        Svmd__V1__Result *r = client_call(x, op);
+
+        if (r->code != 0)
+                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
+        return r;
+}
+
+static void goes_on(struct client *x) {
+        Svmd__V1__Op *op;
+
+        if (x == &fresh)
+                return; /* it has said nothing yet, and may still say hello */
+        op = op_make(SVMD__V1__OP__OP_NODES);
+        must(x, op);
+}
+
+static void expect_same(const char *before, const char *what) {
+        char *after = digest(&w, true);
+
+        if (strcmp(before, after) != 0)
+                fail_msg("%s changed something:\n%s\n%s", what, before, after);
+        free(after);
+        check_world(&w);
+}
+
+static void expect(struct client *x, unsigned op_case, enum way way, unsigned code, Svmd__V1__Mode mode,
+                   Svmd__V1__Op **ops, size_t count, size_t which, const int *fds, size_t fds_count) {
+        const char *name = op_row(op_case)->name;
+        Svmd__V1__Reply *reply;
+        char *before;
+
+        world_settle(&w);
+        before = digest(&w, true);
+        reply = client_send(x, mode, ops, count, fds, fds_count);
+        if (!reply)
+                fail_msg("%s, %s: the session ended", name, way_names[way]);
+        if (reply->results[which]->code != code)
+                fail_msg("%s, %s: %u %s, expected %s", name, way_names[way], reply->results[which]->code,
+                         reply->results[which]->text, status_name(code));
+        if (!reply->results[which]->text[0])
+                fail_msg("%s, %s: no text", name, way_names[way]);
+        world_settle(&w);
+        expect_same(before, name);
+        free(before);
+        goes_on(x);
+        tried[op_case][way] = true;
+        rows++;
+}
+
+/* One operation, in each mode that it may come in. */
+static void no(struct client *x, enum way way, unsigned code, Svmd__V1__Op *op) {
+        bool final = op_row(op->op_case)->flags & OP_FINAL;
+
+        expect(x, op->op_case, way, code, SVMD__V1__MODE__BEST_EFFORT, &op, 1, 0, NULL, 0);
+        if (final || way == W_FIRST || way == W_ATTACHED || way == W_ADMIN)
+                return;
+        expect(x, op->op_case, way, code, SVMD__V1__MODE__ALL_OR_NOTHING, &op, 1, 0, NULL, 0);
+        expect(x, op->op_case, way, code, SVMD__V1__MODE__DRY_RUN, &op, 1, 0, NULL, 0);
+        /* Behind changes that are taken back. */
+        if (way != W_QUOTA && !(op_row(op->op_case)->flags & (OP_ALONE | OP_FD_OUT)) && x->session->partition) {
+                Svmd__V1__Op *three[] = { mk_reserve(page, 0, 0, "", 0), mk_create(GPU0, page, 0), op };
+
+                expect(x, op->op_case, way, code, SVMD__V1__MODE__ALL_OR_NOTHING, three, 3, 2, NULL, 0);
+        }
+}
+
+static void no_fds(struct client *x, enum way way, unsigned code, Svmd__V1__Op *op, const int *fds, size_t count) {
+        expect(x, op->op_case, way, code, SVMD__V1__MODE__BEST_EFFORT, &op, 1, 0, fds, count);
+}
+
+/* ---- the world ----------------------------------------------------------------------------------------------------
+ */
+
+static void set_up(void) {
+        Svmd__V1__Result *r;
+        uint64_t id;
+
+        world_open(&w, 0);
+        w.options.max_objects_per_session = 64;
+        w.svc->options.max_objects_per_session = 64;
+        client_open(&w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        r = must(&admin, mk_partition("one", 4ull << 30, "", 100, 0666));
+        slice_start = r->address;
+        slice_size = r->size;
+        must(&admin, mk_partition("two", 4ull << 30, "", 100, 0666));
+        must(&admin, mk_partition("far", 4ull << 30, "elsewhere", 100, 0666));
+        must(&admin, mk_partition("shut", 4ull << 30, "", 100, 0600));
+        must(&admin, mk_limit("one", GPU1, 8 * page));
+        client_open(&w, &a, 100, 100, false);
+        client_greet(&a, "one");
+        client_open(&w, &b, 101, 101, false);
+        client_greet(&b, "one");
+        client_open(&w, &c, 102, 102, false);
+        client_greet(&c, "two");
+        client_open(&w, &fresh, 103, 103, false);
+        client_open(&w, &greeted, 104, 104, false);
+        client_greet(&greeted, NULL);
+
+        r = must(&a, mk_reserve(16 * page, 0, 0, "", 0)), ra = r->id, ra_at = r->address;
+        r = must(&a, mk_reserve(16 * page, 0, 0, "named", 0644)), rn = r->id, rn_at = r->address;
+        r = must(&b, mk_reserve(16 * page, 0, 0, "", 0)), rb = r->id, rb_at = r->address;
+        r = must(&c, mk_reserve(16 * page, 0, 0, "", 0)), rc = r->id, rc_at = r->address;
+        must(&b, mk_open("named", 1));
+        ma = must(&a, mk_create(HOST0, 16 * page, 0))->id;
+        ms = must(&a, mk_create(HOST0, 16 * page, 1))->id;
+        mg = must(&a, mk_create(GPU0, 16 * page, 1))->id;
+        mg1 = must(&a, mk_create(GPU2, 16 * page, 0))->id;
+        mb = must(&b, mk_create(HOST0, 16 * page, 0))->id;
+        mc = must(&c, mk_create(HOST0, 16 * page, 0))->id;
+        sp = must(&a, mk_space(GPU0))->id;
+        sg1 = must(&a, mk_space(GPU2))->id;
+        sb = must(&b, mk_space(GPU0))->id;
+        sc = must(&c, mk_space(GPU0))->id;
+        must(&a, mk_export(ms, "exported", 0644, 0));
+        must(&a, mk_map(0, ra_at, 4 * page, ma, 0, 3, 0));
+        must(&a, mk_map(sp, 1u << 20, 4 * page, mg, 0, 3, 0));
+        must(&a, mk_sparse(sp, 2u << 20, 4 * page, 1));
+        must(&a, mk_sparse(0, ra_at + 8 * page, 4 * page, 2));
+        id = must(&a, mk_create(HOST0, page, 0))->id;
+        must(&a, mk_release(id)), stale_memory = id;
+        id = must(&a, mk_space(GPU0))->id;
+        must(&a, mk_destroy(id)), stale_space = id;
+        id = must(&a, mk_reserve(page, 0, 0, "", 0))->id;
+        must(&a, mk_free(id)), stale_range = id;
+}
+
+static void tear_down(void) {
+        struct client *all[] = { &a, &b, &c, &admin, &fresh, &greeted };
+
+        for (unsigned i = 0; i < 6; i++)
+                client_close(all[i]);
+        world_close(&w);
+}
+
+/* ---- ways that many operations share ------------------------------------------------------------------------------
+ */
+
+/* An operation as a client might send it; only its shape matters. */
+static Svmd__V1__Op *sample(unsigned op_case) {
+        switch (op_case) {
+        case SVMD__V1__OP__OP_RESERVE: return mk_reserve(page, 0, 0, "", 0);
+        case SVMD__V1__OP__OP_MEM_IMPORT: return mk_import("exported", 1);
+        case SVMD__V1__OP__OP_PARTITION_CREATE: return mk_partition("new", 4ull << 30, "", 1, 0600);
+        case SVMD__V1__OP__OP_PARTITION_DELETE: return mk_delete("two", false);
+        default: return op_make(op_case);
+        }
+}
+
+static void shapes(void) {
+        Svmd__V1__Op *two[2];
+
+        for (unsigned i = 0; i < OPS_END; i++) {
+                const struct op_row *row = op_row(i);
+
+                if (!row)
+                        continue;
+                ops_reset();
+                if (row->flags & OP_FIRST)
+                        no(&a, W_FIRST, SVMD_STATUS_SHAPE, sample(i));
+                else
+                        no(&fresh, W_FIRST, SVMD_STATUS_SHAPE, sample(i));
+                if (row->flags & OP_ATTACHED)
+                        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, sample(i));
+                if (row->flags & OP_ADMIN)
+                        no(&a, W_ADMIN, SVMD_STATUS_DENIED, sample(i));
+                if (row->flags & OP_ALONE) {
+                        struct client *x = row->flags & OP_ADMIN ? &admin : row->flags & OP_FIRST ? &fresh : &greeted;
+
+                        two[0] = sample(i);
+                        two[1] = sample(SVMD__V1__OP__OP_STATUS);
+                        expect(x, i, W_ALONE, SVMD_STATUS_SHAPE, SVMD__V1__MODE__BEST_EFFORT, two, 2, 0, NULL, 0);
+                        two[1] = two[0];
+                        two[0] = sample(SVMD__V1__OP__OP_STATUS);
+                        expect(x, i, W_ALONE, SVMD_STATUS_SHAPE, SVMD__V1__MODE__BEST_EFFORT, two, 2, 1, NULL, 0);
+                }
+                if (row->flags & OP_FINAL) {
+                        struct client *x = row->flags & OP_ADMIN      ? &admin
+                                           : row->flags & OP_FIRST    ? &fresh
+                                           : row->flags & OP_ATTACHED ? &a
+                                                                      : &greeted;
+
+                        two[0] = sample(i);
+                        expect(x, i, W_FINAL, SVMD_STATUS_SHAPE, SVMD__V1__MODE__DRY_RUN, two, 1, 0, NULL, 0);
+                        expect(x, i, W_FINAL, SVMD_STATUS_SHAPE, SVMD__V1__MODE__ALL_OR_NOTHING, two, 1, 0, NULL, 0);
+                }
+                if (row->flags & OP_FD_OUT) {
+                        two[0] = mk_mem_fd(ma, 1);
+                        two[1] = mk_unmap(0, ra_at, page);
+                        expect(&a, i, W_MIX, SVMD_STATUS_SHAPE, SVMD__V1__MODE__ALL_OR_NOTHING, two, 2, 0, NULL, 0);
+                }
+                {
+                        /* A descriptor more than it takes, whatever it is. */
+                        int fds[] = { eventfd(0, 0), eventfd(0, 0) };
+                        struct client *x = row->flags & OP_ADMIN ? &admin : row->flags & OP_FIRST ? &fresh : &a;
+
+                        no_fds(x, W_FDS, SVMD_STATUS_FD_COUNT, sample(i), fds, 2);
+                }
+        }
+}
+
+/* Wrong ranges of operations on mappings; `make` builds one. */
+typedef Svmd__V1__Op *(*make_fn)(uint64_t space, uint64_t address, uint64_t size);
+
+static Svmd__V1__Op *make_map(uint64_t space, uint64_t address, uint64_t size) {
+        return mk_map(space, address, size, ma, 0, 1, 0);
+}
+
+static Svmd__V1__Op *make_access(uint64_t space, uint64_t address, uint64_t size) {
+        return mk_access(space, address, size, 1);
+}
+
+static Svmd__V1__Op *make_attributes(uint64_t space, uint64_t address, uint64_t size) {
+        return mk_attributes(space, address, size, 0, 0);
+}
+
+static Svmd__V1__Op *make_sparse(uint64_t space, uint64_t address, uint64_t size) {
+        return mk_sparse(space, address, size, 2);
+}
+
+static void ranges(void) {
+        static const make_fn makes[] = { make_map, mk_unmap, make_access, make_attributes, make_sparse, mk_unsparse };
+
+        for (unsigned i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
+                make_fn make = makes[i];
+
+                ops_reset();
+                for (unsigned k = 0; k < 2; k++) {
+                        uint64_t space = k ? sp : 0, at = k ? 4u << 20 : ra_at;
+
+                        no(&a, W_ZERO, SVMD_STATUS_SIZE, make(space, at, 0));
+                        no(&a, W_PAGE, SVMD_STATUS_SIZE, make(space, at, page + 1));
+                        no(&a, W_PAGE, SVMD_STATUS_SIZE, make(space, at, page - 1));
+                        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, make(space, at + 8, page));
+                        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, make(space, at, -page));
+                        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, make(space, -page, 2 * page));
+                        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, make(space, -page, page));
+                }
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, make(0, ra_at + 15 * page, 2 * page));
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, make(0, slice_start + slice_size - page, page));
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, make(0, page, page));
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, make(sp, 1ull << 47, page));
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, make(sp, (1ull << 47) - page, 2 * page));
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, make(sg1, 1ull << 46, page));
+                no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, make(0, rb_at, page));
+                no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, make(sb, 1u << 20, page));
+                no(&a, W_OTHER, SVMD_STATUS_RANGE, make(0, rc_at, page));
+                no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, make(sc, 1u << 20, page));
+                no(&a, W_STALE, SVMD_STATUS_NO_SUCH, make(stale_space, 1u << 20, page));
+                no(&a, W_KIND, SVMD_STATUS_NO_SUCH, make(ma, 1u << 20, page));
+                no(&a, W_KIND, SVMD_STATUS_NO_SUCH, make(UINT64_MAX, 1u << 20, page));
+                no(&b, W_RIGHT, SVMD_STATUS_DENIED, make(0, rn_at, page));
+        }
+}
+
+/* ---- operation by operation ---------------------------------------------------------------------------------------
+ */
+
+static Svmd__V1__Op *hello(uint32_t min, uint32_t max) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_HELLO);
+
+        op->hello->min_version = min;
+        op->hello->max_version = max;
+        return op;
+}
+
+static Svmd__V1__Op *attach(const char *partition, uint32_t window) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_ATTACH);
+
+        op->attach->partition = (char *)partition;
+        op->attach->window = (Svmd__V1__Window)window;
+        return op;
+}
+
+static void sessions(void) {
+        struct service_peer peer = { .pid = a.pid, .uid = 100, .gid = 100 };
+        struct client same;
+
+        ops_reset();
+        no(&fresh, W_ENUM, SVMD_STATUS_VERSION, hello(2, 9));
+        no(&fresh, W_ENUM, SVMD_STATUS_VERSION, hello(0, 0));
+        no(&greeted, W_NONE, SVMD_STATUS_NO_SUCH, attach("nowhere", 0));
+        no(&greeted, W_RIGHT, SVMD_STATUS_DENIED, attach("shut", 0));
+        no(&greeted, W_TAKEN, SVMD_STATUS_COLLISION, attach("one", 1));
+        no(&greeted, W_ENUM, SVMD_STATUS_INVALID, attach("one", 7));
+        no(&a, W_TAKEN, SVMD_STATUS_SHAPE, attach("one", 0));
+        /* A process is of one domain. */
+        assert_int_equal(client_open_as(&w, &same, &peer), 0);
+        client_greet(&same, NULL);
+        no(&same, W_RIGHT, SVMD_STATUS_DENIED, attach("far", 0));
+        client_close(&same);
+        w.fail_keep_session = true;
+        no(&greeted, W_QUOTA, SVMD_STATUS_QUOTA, attach("one", 0));
+        w.fail_keep_session = false;
+}
+
+static void reservations(void) {
+        Svmd__V1__Op *op;
+
+        ops_reset();
+        no(&a, W_ZERO, SVMD_STATUS_SIZE, mk_reserve(0, 0, 0, "", 0));
+        no(&a, W_PAGE, SVMD_STATUS_SIZE, mk_reserve(page + 1, 0, 0, "", 0));
+        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_reserve(page, 3 * page, 0, "", 0));
+        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_reserve(page, 512, 0, "", 0));
+        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_reserve(page, 2ull << 30, 0, "", 0));
+        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_reserve(page, 0, slice_start + 1, "", 0));
+        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_reserve(page, 2 * page, slice_start + page, "", 0));
+        no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, mk_reserve(slice_size + page, 0, 0, "", 0));
+        no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, mk_reserve(page, 0, slice_start - page, "", 0));
+        no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, mk_reserve(2 * page, 0, slice_start + slice_size - page, "", 0));
+        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, mk_reserve(-page, 0, slice_start, "", 0));
+        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, mk_reserve(page, 0, -page, "", 0));
+        no(&a, W_ROOM, SVMD_STATUS_NO_VA, mk_reserve(slice_size, 0, 0, "", 0));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_reserve(page, 0, rb_at, "", 0));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_reserve(page, 0, 0, "named", 0));
+        no(&a, W_NAME, SVMD_STATUS_NAME, mk_reserve(page, 0, 0, "-x", 0));
+        no(&a, W_NAME, SVMD_STATUS_NAME, mk_reserve(page, 0, 0, "a/b", 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_reserve(page, 0, 0, "m", 01777));
+        op = mk_reserve(page, 0, 0, "", 0);
+        op->reserve->kind = (Svmd__V1__ReservationKind)2;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+
+        no(&a, W_NONE, SVMD_STATUS_NO_SUCH, mk_open("nothing", 1));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_open("named", 1));
+        no(&b, W_TAKEN, SVMD_STATUS_TAKEN, mk_open("named", 1));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_open("named", 3));
+        no(&c, W_OTHER, SVMD_STATUS_NO_SUCH, mk_open("named", 1));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_open("named", 2));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_open("named", 0));
+
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_free(rb));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_free(rc));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_free(stale_range));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_free(ma));
+
+        op = op_make(SVMD__V1__OP__OP_LAYOUT);
+        op->layout->reservation = rb;
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, op);
+        op->layout->reservation = rc;
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, op);
+        op->layout->reservation = stale_range;
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, op);
+        op->layout->reservation = sp;
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, op);
+        op = op_make(SVMD__V1__OP__OP_RESERVATION_QUERY);
+        op->reservation_query->address = slice_start + slice_size - page;
+        no(&a, W_OUTSIDE, SVMD_STATUS_NO_SUCH, op);
+        op->reservation_query->address = rc_at;
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, op);
+        op = op_make(SVMD__V1__OP__OP_RESERVATION_LIST);
+        op->reservation_list->partition = (char *)"two";
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, op);
+        op->reservation_list->partition = (char *)"";
+        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, op);
+        op->reservation_list->partition = (char *)"nowhere";
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op);
+}
+
+static void memories(void) {
+        int fds[2];
+
+        ops_reset();
+        no(&a, W_ZERO, SVMD_STATUS_SIZE, mk_create(HOST0, 0, 0));
+        no(&a, W_PAGE, SVMD_STATUS_SIZE, mk_create(HOST0, 5, 0));
+        no(&a, W_PAGE, SVMD_STATUS_SIZE, mk_create(GPU0, (2u << 20) + 1, 0));
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_create(NODES, page, 0));
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_create(UINT32_MAX, 4u << 20, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_create(HOST0, page, 2));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_create(HOST0, 4u << 20, 0x80000000));
+        no(&a, W_ROOM, SVMD_STATUS_NO_ROOM, mk_create(GPU2, 2u << 20, 0));
+        no(&a, W_ROOM, SVMD_STATUS_NO_ROOM, mk_create(GPU2, 250 * page, 0));
+        no(&a, W_ROOM, SVMD_STATUS_NO_ROOM, mk_create(GPU0, 2ull << 30, 0));
+        no(&a, W_OVERFLOW, SVMD_STATUS_NO_ROOM, mk_create(HOST0, -page, 0));
+        no(&a, W_OVERFLOW, SVMD_STATUS_NO_ROOM, mk_create(GPU0, 1ull << 63, 0));
+        no(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_create(GPU1, 9 * page, 0));
+        no(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_create(GPU1, 2u << 20, 0));
+
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_release(mb));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_release(mc));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_release(stale_memory));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_release(ra));
+
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_export(mb, "x", 0, 0));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_export(mc, "x", 0, 0));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_export(stale_memory, "x", 0, 0));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_export(sp, "x", 0, 0));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_export(ma, "x", 0, 0));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_export(ms, "again", 0, 0));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_export(mg, "exported", 0, 0));
+        no(&a, W_NAME, SVMD_STATUS_NAME, mk_export(mg, ".x", 0, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_export(mg, "x", 01000, 0));
+        no_fds(&a, W_ENUM, SVMD_STATUS_INVALID, mk_export(mg, "", 0, 2), NULL, 0);
+        {
+                Svmd__V1__Op *two[] = { mk_export(mg, "", 0, 1), mk_unmap(0, ra_at + 15 * page, page) };
+
+                expect(&a, SVMD__V1__OP__OP_MEM_EXPORT, W_MIX, SVMD_STATUS_SHAPE, SVMD__V1__MODE__ALL_OR_NOTHING, two,
+                       2, 0, NULL, 0);
+        }
+
+        no(&b, W_NONE, SVMD_STATUS_NO_SUCH, mk_import("nothing", 1));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_import("exported", 3));
+        no(&c, W_OTHER, SVMD_STATUS_NO_SUCH, mk_import("exported", 1));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_import("exported", 1));
+        no(&b, W_ENUM, SVMD_STATUS_INVALID, mk_import("exported", 4));
+        no_fds(&b, W_FDS, SVMD_STATUS_FD_COUNT, mk_import("", 1), NULL, 0);
+        fds[0] = eventfd(0, 0);
+        no_fds(&b, W_FD_KIND, SVMD_STATUS_FD_KIND, mk_import("", 1), fds, 1);
+        fds[0] = memfd_create("no-token", MFD_ALLOW_SEALING);
+        assert_int_equal(ftruncate(fds[0], 4096), 0);
+        no_fds(&b, W_FD_KIND, SVMD_STATUS_FD_KIND, mk_import("", 1), fds, 1);
+        fds[0] = open("/dev/null", O_RDONLY);
+        no_fds(&b, W_FD_KIND, SVMD_STATUS_FD_KIND, mk_import("", 1), fds, 1);
+        /* A token that was made by hand. */
+        {
+                uint64_t forged[6] = { 0, mg };
+
+                memcpy(forged, "svmdtok1", 8);
+                fds[0] = memfd_create("forged", MFD_ALLOW_SEALING);
+                assert_int_equal(write(fds[0], forged, sizeof(forged)), sizeof(forged));
+                assert_int_equal(fcntl(fds[0], F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK), 0);
+                no_fds(&b, W_STALE, SVMD_STATUS_NO_SUCH, mk_import("", 1), fds, 1);
+        }
+
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_mem_fd(mb, 1));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_mem_fd(mc, 1));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_mem_fd(stale_memory, 1));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_mem_fd(ra, 1));
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_mem_fd(mg, 1));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_mem_fd(ma, 2));
+}
+
+static void tokens(void) {
+        Svmd__V1__Op *op, *two[2];
+        struct client far;
+        int fds[2];
+
+        ops_reset();
+        op = mk_export(mg, "", 0, 1);
+        assert_int_equal(client_send(&a, SVMD__V1__MODE__BEST_EFFORT, &op, 1, NULL, 0)->results[0]->code, 0);
+        assert_int_equal(fdlist_left(&a.fds), 1);
+        fds[0] = fdlist_steal(&a.fds);
+        no_fds(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_import("", 3), (int[]){ dup(fds[0]) }, 1);
+        no_fds(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_import("", 1), (int[]){ dup(fds[0]) }, 1);
+        no_fds(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_export(mg, "", 0, 3), NULL, 0);
+        client_open(&w, &far, 100, 100, false);
+        client_greet(&far, "far");
+        no_fds(&far, W_OTHER, SVMD_STATUS_DENIED, mk_import("", 1), (int[]){ dup(fds[0]) }, 1);
+        client_close(&far);
+        /* A refused operation's descriptor is not the next one's. */
+        two[0] = mk_import("", 7);
+        two[1] = mk_submit(sb, SVMD__V1__DEVICE_OP__DEVICE_FILL, 1u << 20, 0, 8, 0, true);
+        fds[1] = eventfd(0, EFD_NONBLOCK);
+        client_send(&b, SVMD__V1__MODE__BEST_EFFORT, two, 2, (int[]){ fds[0], dup(fds[1]) }, 2);
+        assert_int_equal(b.reply->results[0]->code, SVMD_STATUS_INVALID);
+        assert_int_equal(b.reply->results[1]->code, 0);
+        close(fds[1]);
+        while (w.svc->fences && b.session->fences_count > 0)
+                service_collect(w.svc);
+}
+
+static void mappings(void) {
+        ops_reset();
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_map(0, ra_at, page, mb, 0, 1, 1));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_map(0, ra_at, page, mc, 0, 1, 1));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_map(0, ra_at, page, stale_memory, 0, 1, 1));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_map(0, ra_at, page, rb, 0, 1, 1));
+        no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, mk_map(0, ra_at, 16 * page, ma, page, 1, 1));
+        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, mk_map(0, ra_at, page, ma, -page, 1, 1));
+        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_map(0, ra_at, page, ma, 12, 1, 1));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_map(0, ra_at + 3 * page, 2 * page, ma, 0, 1, 0));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_map(sp, 1u << 20, page, mg, 0, 1, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_map(0, ra_at, page, ma, 0, 2, 1));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_map(0, ra_at, page, ma, 0, 259, 1));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_map(0, ra_at, page, ma, 0, 1, 2));
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_map(0, ra_at, page, mg, 0, 1, 1));
+        no(&a, W_LINK, SVMD_STATUS_NO_LINK, mk_map(sp, 4u << 20, page, mg1, 0, 1, 0));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_map(0, rn_at, page, ma, 0, 1, 0));
+
+        no(&a, W_MAPPED, SVMD_STATUS_NOT_MAPPED, mk_access(0, ra_at + 3 * page, 2 * page, 1));
+        no(&a, W_MAPPED, SVMD_STATUS_NOT_MAPPED, mk_access(sp, 8u << 20, page, 1));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_access(0, ra_at, page, 2));
+        no(&a, W_MAPPED, SVMD_STATUS_NOT_MAPPED, mk_attributes(sp, 8u << 20, page, 1, 1));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_attributes(sp, 1u << 20, page, 16, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_attributes(sp, 1u << 20, page, 0, 256));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_attributes(sp, 1u << 20, page, 1u << 31, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_attributes(0, ra_at, page, 1, 0));
+
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_sparse(sp, 8u << 20, page, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_sparse(sp, 8u << 20, page, 3));
+        no(&a, W_ENUM, SVMD_STATUS_UNSUPPORTED, mk_sparse(0, ra_at, page, 1));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_sparse(sp, 2u << 20, page, 1));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_sparse(sp, (2u << 20) + 2 * page, 4 * page, 1));
+        no(&a, W_MAPPED, SVMD_STATUS_NOT_MAPPED, mk_unsparse(sp, 8u << 20, page));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_unsparse(sp, (2u << 20) + 2 * page, 4 * page));
+        no(&a, W_MAPPED, SVMD_STATUS_NOT_MAPPED, mk_unsparse(0, ra_at, page));
+
+        /* A reader stays one, also of what it holds itself. */
+        must(&b, mk_import("exported", 1));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_map(0, rb_at, page, ms, 0, 3, 0));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_mem_fd(ms, 3));
+        must(&b, mk_map(0, rb_at, page, ms, 0, 1, 0));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_access(0, rb_at, page, 3));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_export(ms, "mine", 0, 0));
+        must(&b, mk_unmap(0, rb_at, page));
+        must(&b, mk_release(ms));
+}
+
+static void devices(void) {
+        Svmd__V1__Op *op;
+        int fd;
+
+        ops_reset();
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_space(99));
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_space(HOST0));
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_destroy(sb));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_destroy(sc));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_destroy(stale_space));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_destroy(ma));
+
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_submit(sb, 1, 0, 0, 8, 0, false));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_submit(sc, 1, 0, 0, 8, 0, false));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_submit(stale_space, 1, 0, 0, 8, 0, false));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_submit(ra, 1, 0, 0, 8, 0, false));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_submit(sp, 0, 0, 0, 8, 0, false));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_submit(sp, 7, 0, 0, 8, 0, false));
+        no_fds(&a, W_FDS, SVMD_STATUS_FD_COUNT, mk_submit(sp, 1, 0, 0, 8, 0, true), NULL, 0);
+        fd = open("/dev/null", O_WRONLY);
+        no_fds(&a, W_FD_KIND, SVMD_STATUS_FD_KIND, mk_submit(sp, 1, 0, 0, 8, 0, true), &fd, 1);
+
+        op = op_make(SVMD__V1__OP__OP_FENCE_QUERY);
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, op);
+        op->fence_query->fence = ma;
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, op);
+        op = op_make(SVMD__V1__OP__OP_TRANSLATE);
+        op->translate->space = sb;
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, op);
+        op->translate->space = sc;
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, op);
+        op->translate->space = stale_space;
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, op);
+        op->translate->space = ma;
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, op);
+        op = op_make(SVMD__V1__OP__OP_LINKS);
+        op->links->node = NODES;
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, op);
+}
+
+static void administration(void) {
+        Svmd__V1__Op *op;
+
+        ops_reset();
+        no(&admin, W_TAKEN, SVMD_STATUS_TAKEN, mk_partition("one", 4ull << 30, "", 1, 0));
+        no(&admin, W_NAME, SVMD_STATUS_NAME, mk_partition("", 4ull << 30, "", 1, 0));
+        no(&admin, W_NAME, SVMD_STATUS_NAME, mk_partition("a b", 4ull << 30, "", 1, 0));
+        no(&admin, W_NAME, SVMD_STATUS_NAME, mk_partition("x", 4ull << 30, "/", 1, 0));
+        no(&admin, W_PAGE, SVMD_STATUS_SIZE, mk_partition("x", 1ull << 30, "", 1, 0));
+        no(&admin, W_ROOM, SVMD_STATUS_NO_VA, mk_partition("x", 1ull << 46, "", 1, 0));
+        no(&admin, W_OVERFLOW, SVMD_STATUS_NO_VA, mk_partition("x", -(4ull << 30), "", 1, 0));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_partition("x", 4ull << 30, "", 1, 01000));
+        op = mk_partition("x", 4ull << 30, "", 1, 0);
+        op->partition_create->window = (Svmd__V1__Window)2;
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, op);
+        op = mk_partition("x", 4ull << 30, "", 1, 0);
+        op->partition_create->limits = mk_limit("x", 99, 5)->partition_set->limits;
+        op->partition_create->n_limits = 1;
+        no(&admin, W_NODE, SVMD_STATUS_NO_NODE, op);
+
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_limit("nowhere", 0, 5));
+        no(&admin, W_NODE, SVMD_STATUS_NO_NODE, mk_limit("one", 99, 5));
+        op = mk_limit("one", 0, 5);
+        op->partition_set->set_mode = true;
+        op->partition_set->mode = 07777;
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, op);
+
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_delete("nowhere", true));
+        no(&admin, W_BUSY, SVMD_STATUS_BUSY, mk_delete("one", false));
+
+        op = op_make(SVMD__V1__OP__OP_PARTITION_LIST);
+        op->partition_list->name = (char *)"nowhere";
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op);
+        op = op_make(SVMD__V1__OP__OP_SESSION_KILL);
+        op->session_kill->session = UINT64_MAX;
+        no(&admin, W_STALE, SVMD_STATUS_NO_SUCH, op);
+        op->session_kill->session = ma;
+        no(&admin, W_KIND, SVMD_STATUS_NO_SUCH, op);
+        op->session_kill->session = admin.id;
+        no(&admin, W_BUSY, SVMD_STATUS_INVALID, op);
+}
+
+static void quotas(void) {
+        uint64_t objects = a.session->objects;
+
+        ops_reset();
+        w.svc->options.max_objects_per_session = objects;
+        no(&a, W_QUOTA, SVMD_STATUS_QUOTA, mk_reserve(page, 0, 0, "", 0));
+        no(&a, W_QUOTA, SVMD_STATUS_QUOTA, mk_create(HOST0, page, 0));
+        no(&a, W_QUOTA, SVMD_STATUS_QUOTA, mk_create(GPU0, 4u << 20, 0));
+        no(&a, W_QUOTA, SVMD_STATUS_QUOTA, mk_space(GPU0));
+        w.svc->options.max_objects_per_session = b.session->objects;
+        no(&b, W_QUOTA, SVMD_STATUS_QUOTA, mk_import("exported", 1));
+        no(&b, W_QUOTA, SVMD_STATUS_QUOTA, mk_open("named", 1));
+        w.svc->options.max_objects_per_session = 1;
+        no(&a, W_QUOTA, SVMD_STATUS_QUOTA, mk_map(0, ra_at + 12 * page, page, ma, 0, 1, 0));
+        no(&a, W_QUOTA, SVMD_STATUS_QUOTA, mk_access(0, ra_at, page, 1));
+        w.svc->options.max_objects_per_session = 64;
+}
+
+/* ---- whole requests ------------------------------------------------------------------------------------------------
+ */
+
+static void whole_requests(void) {
+        static Svmd__V1__Op *many[SVMD_OPS_MAX];
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_STATUS);
+        Svmd__V1__Reply *r;
+        char *before;
+
+        ops_reset();
+        before = digest(&w, true);
+        r = client_send(&a, (Svmd__V1__Mode)9, &op, 1, NULL, 0);
+        assert_int_equal(r->results[0]->code, SVMD_STATUS_INVALID);
+        op = op_make(SVMD__V1__OP__OP_STATUS);
+        op->op_case = 0;
+        r = client_send(&a, SVMD__V1__MODE__BEST_EFFORT, &op, 1, NULL, 0);
+        assert_int_equal(r->results[0]->code, SVMD_STATUS_UNKNOWN_OP);
+        /* Long answers and long refusals in one packet: each has a code and a text, and those that fit their rows. */
+        for (unsigned i = 0; i < SVMD_OPS_MAX; i++)
+                many[i] = i % 3 == 0 ? op_make(SVMD__V1__OP__OP_NODES) : mk_reserve(page, 0, slice_start - page, "", 0);
+        for (unsigned mode = 0; mode < 3; mode++) {
+                r = client_send(&a, (Svmd__V1__Mode)mode, many, SVMD_OPS_MAX, NULL, 0);
+                assert_non_null(r);
+                assert_true(a.packet_size <= SVMD_PACKET_MAX);
+                for (unsigned i = 0; i < SVMD_OPS_MAX; i++) {
+                        assert_int_equal(r->results[i]->code == 0, r->results[i]->nodes != NULL && i % 3 == 0);
+                        if (r->results[i]->code)
+                                assert_true(r->results[i]->text[0] != 0);
+                }
+        }
+        for (unsigned i = 0; i < SVMD_OPS_MAX; i++)
+                many[i] = mk_import("", 1);
+        r = client_send(&a, SVMD__V1__MODE__BEST_EFFORT, many, SVMD_OPS_MAX, NULL, 0);
+        for (unsigned i = 0; i < SVMD_OPS_MAX; i++) {
+                assert_int_equal(r->results[i]->code, SVMD_STATUS_FD_COUNT);
+                assert_true(r->results[i]->text[0] != 0);
+        }
+        expect_same(before, "a whole request");
+        free(before);
+        goes_on(&a);
+}
+
+/* ---- packets that are none: the session ends, and what it held is released ------------------------------------------
+ */
+
+static void end_by(const char *what, const void *bytes, size_t size) {
+        struct client x;
+        char *before;
+
+        world_settle(&w);
+        client_open(&w, &x, 105, 105, false);
+        client_greet(&x, "one");
+        before = digest(&w, false);
+        ops_reset();
+        must(&x, mk_reserve(page, 0, 0, "", 0));
+        must(&x, mk_create(GPU0, 4u << 20, 0));
+        must(&x, mk_space(GPU1));
+        must(&x, mk_open("named", 1));
+        x.events_count = 0;
+        assert_int_equal(client_raw(&x, bytes, size, NULL, 0), SERVICE_E_ENDED);
+        if (!x.kicked || x.events_count == 0 || x.events[x.events_count - 1].code != SVMD_STATUS_MALFORMED)
+                fail_msg("%s: no end", what);
+        client_close(&x);
+        world_settle(&w);
+        check_world(&w);
+        free(before);
+        goes_on(&a);
+}
+
+static void malformed(void) {
+        uint8_t noise[300], packet[256];
+        Svmd__V1__Request m = SVMD__V1__REQUEST__INIT;
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_STATUS);
+        uint64_t used = ledger_bytes(&w, GPU0);
+        size_t n;
+
+        for (unsigned i = 0; i < sizeof(noise); i++)
+                noise[i] = (uint8_t)(i * 37 + 255);
+        end_by("noise", noise, sizeof(noise));
+        end_by("nothing", noise, 0);
+        m.id = 1000;
+        n = (size_t)encode_request(&m, packet, sizeof(packet));
+        end_by("no operation", packet, n);
+        m.ops = &op;
+        m.n_ops = 1;
+        n = (size_t)encode_request(&m, packet, sizeof(packet));
+        end_by("cut", packet, n - 1);
+        m.id = 0;
+        n = (size_t)encode_request(&m, packet, sizeof(packet));
+        end_by("id 0", packet, n);
+        m.id = 1;
+        n = (size_t)encode_request(&m, packet, sizeof(packet));
+        end_by("an old id", packet, n);
+        m.id = 1000;
+        op = mk_open("0123456789012345678901234567890123456789012345678901234567890123", 1);
+        n = (size_t)encode_request(&m, packet, sizeof(packet));
+        end_by("a long name", packet, n);
+        assert_int_equal(ledger_bytes(&w, GPU0), used);
+}
+
+/* ---- who may come ---------------------------------------------------------------------------------------------------
+ */
+
+static void sessions_are_bounded(void) {
+        struct service_peer peer = { .pid = 5, .uid = 777, .gid = 1 };
+        struct client many[4];
+
+        w.svc->options.max_sessions_per_uid = 3;
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(client_open_as(&w, &many[i], &peer), 0);
+        assert_int_equal(client_open_as(&w, &many[3], &peer), SERVICE_E_REFUSED);
+        client_close(&many[3]);
+        client_close(&many[0]);
+        assert_int_equal(client_open_as(&w, &many[0], &peer), 0);
+        w.svc->options.max_sessions = (uint32_t)w.svc->state.sessions_count;
+        peer.uid = 0;
+        assert_int_equal(client_open_as(&w, &many[3], &peer), SERVICE_E_REFUSED);
+        for (unsigned i = 0; i < 4; i++)
+                client_close(&many[i]);
+        w.svc->options.max_sessions = 64;
+        w.svc->options.max_sessions_per_uid = 48;
+}
+
+/* ---- what each operation can be wrong in ----------------------------------------------------------------------------
+ */
+
+#define B(way) (1u << (way))
+#define RANGE_WAYS                                                                                                     \
+        (B(W_ZERO) | B(W_PAGE) | B(W_OVERFLOW) | B(W_OUTSIDE) | B(W_ALIGN) | B(W_FOREIGN) | B(W_OTHER) | B(W_STALE) |  \
+         B(W_KIND) | B(W_RIGHT))
+#define ID_WAYS (B(W_FOREIGN) | B(W_OTHER) | B(W_STALE) | B(W_KIND))
+
+static const struct {
+        unsigned op, ways;
+} ways_of[] = {
+        { SVMD__V1__OP__OP_HELLO, B(W_ENUM) },
+        { SVMD__V1__OP__OP_ATTACH, B(W_NONE) | B(W_RIGHT) | B(W_TAKEN) | B(W_ENUM) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_RESERVE, B(W_ZERO) | B(W_PAGE) | B(W_ALIGN) | B(W_OUTSIDE) | B(W_OVERFLOW) | B(W_ROOM) |
+                                            B(W_TAKEN) | B(W_NAME) | B(W_ENUM) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_OPEN, B(W_NONE) | B(W_TAKEN) | B(W_RIGHT) | B(W_OTHER) | B(W_ENUM) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_FREE, ID_WAYS },
+        { SVMD__V1__OP__OP_MEM_CREATE,
+          B(W_ZERO) | B(W_PAGE) | B(W_NODE) | B(W_ENUM) | B(W_ROOM) | B(W_OVERFLOW) | B(W_LIMIT) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_MEM_RELEASE, ID_WAYS },
+        { SVMD__V1__OP__OP_MEM_EXPORT, ID_WAYS | B(W_RIGHT) | B(W_TAKEN) | B(W_NAME) | B(W_ENUM) | B(W_MIX) },
+        { SVMD__V1__OP__OP_MEM_IMPORT,
+          B(W_NONE) | B(W_RIGHT) | B(W_OTHER) | B(W_TAKEN) | B(W_ENUM) | B(W_FD_KIND) | B(W_STALE) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_MEM_FD, ID_WAYS | B(W_NODE_KIND) | B(W_ENUM) | B(W_RIGHT) },
+        { SVMD__V1__OP__OP_MAP, RANGE_WAYS | B(W_TAKEN) | B(W_ENUM) | B(W_NODE_KIND) | B(W_LINK) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_UNMAP, RANGE_WAYS },
+        { SVMD__V1__OP__OP_SET_ACCESS, RANGE_WAYS | B(W_MAPPED) | B(W_ENUM) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_SET_ATTRIBUTES, RANGE_WAYS | B(W_MAPPED) | B(W_ENUM) },
+        { SVMD__V1__OP__OP_SPARSE_MAP, RANGE_WAYS | B(W_ENUM) | B(W_TAKEN) },
+        { SVMD__V1__OP__OP_SPARSE_UNMAP, RANGE_WAYS | B(W_MAPPED) | B(W_TAKEN) },
+        { SVMD__V1__OP__OP_SPACE_CREATE, B(W_NODE) | B(W_NODE_KIND) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_SPACE_DESTROY, ID_WAYS },
+        { SVMD__V1__OP__OP_SUBMIT, ID_WAYS | B(W_ENUM) | B(W_FD_KIND) },
+        { SVMD__V1__OP__OP_FENCE_QUERY, B(W_STALE) | B(W_KIND) },
+        { SVMD__V1__OP__OP_LAYOUT, ID_WAYS },
+        { SVMD__V1__OP__OP_TRANSLATE, ID_WAYS },
+        { SVMD__V1__OP__OP_NODES, 0 },
+        { SVMD__V1__OP__OP_LINKS, B(W_NODE) },
+        { SVMD__V1__OP__OP_STATUS, 0 },
+        { SVMD__V1__OP__OP_LIMITS, 0 },
+        { SVMD__V1__OP__OP_MONITOR, 0 },
+        { SVMD__V1__OP__OP_RESERVATION_QUERY, B(W_OUTSIDE) | B(W_OTHER) },
+        { SVMD__V1__OP__OP_PARTITION_CREATE,
+          B(W_TAKEN) | B(W_NAME) | B(W_PAGE) | B(W_ROOM) | B(W_OVERFLOW) | B(W_ENUM) | B(W_NODE) },
+        { SVMD__V1__OP__OP_PARTITION_SET, B(W_NONE) | B(W_NODE) | B(W_ENUM) },
+        { SVMD__V1__OP__OP_PARTITION_DELETE, B(W_NONE) | B(W_BUSY) },
+        { SVMD__V1__OP__OP_PARTITION_LIST, B(W_NONE) },
+        { SVMD__V1__OP__OP_SESSION_LIST, 0 },
+        { SVMD__V1__OP__OP_SESSION_KILL, B(W_STALE) | B(W_KIND) | B(W_BUSY) },
+        { SVMD__V1__OP__OP_RESERVATION_LIST, B(W_RIGHT) | B(W_ATTACHED) | B(W_NONE) },
+        { SVMD__V1__OP__OP_USAGE, 0 },
+};
+
+/* What the row of an operation makes it be wrong in besides. */
+static unsigned ways_of_row(const struct op_row *row) {
+        return B(W_FIRST) | B(W_FDS) | (row->flags & OP_ATTACHED ? B(W_ATTACHED) : 0) |
+               (row->flags & OP_ADMIN ? B(W_ADMIN) : 0) | (row->flags & OP_ALONE ? B(W_ALONE) : 0) |
+               (row->flags & OP_FINAL ? B(W_FINAL) : 0) | (row->flags & OP_FD_OUT ? B(W_MIX) : 0);
+}
+
+static void everything_was_tried(void) {
+        unsigned operations = 0, known = 0;
+
+        for (unsigned i = 0; i < OPS_END + 16; i++)
+                operations += op_row(i) != NULL;
+        for (unsigned i = 0; i < sizeof(ways_of) / sizeof(ways_of[0]); i++) {
+                const struct op_row *row = op_row(ways_of[i].op);
+                unsigned ways = ways_of[i].ways | ways_of_row(row);
+
+                known++;
+                for (unsigned k = 0; k < WAYS; k++)
+                        if (ways & B(k) && !tried[ways_of[i].op][k])
+                                fail_msg("%s was not tried with: %s", row->name, way_names[k]);
+        }
+        assert_int_equal(known, operations);
+}
+
+static void test_refusals(void **state) {
+        set_up();
+        shapes();
+        sessions();
+        reservations();
+        memories();
+        ranges();
+        mappings();
+        devices();
+        administration();
+        quotas();
+        tokens();
+        whole_requests();
+        malformed();
+        sessions_are_bounded();
+        everything_was_tried();
+        printf("%lu refusals\n", rows);
+        tear_down();
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = { cmocka_unit_test(test_refusals) };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
