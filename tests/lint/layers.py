@@ -25,7 +25,7 @@ RULES = {
     "daemon/store": (("daemon/base", "daemon/core"), ()),
     "daemon/service": (
         ("daemon/base", "daemon/core", "daemon/engine", "proto"),
-        ("daemon/backend/backend.h", "daemon/store/store.h", "daemon/store/journal.h"),
+        ("daemon/backend/backend.h", "daemon/backend/memfile.h", "daemon/store/store.h", "daemon/store/journal.h"),
     ),
     "daemon/keeper": (("daemon/base",), ("proto/limits.h",)),
     "daemon/transport": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
