@@ -302,10 +302,14 @@ int main(int argc, char **argv) {
                 return r == CONFIG_E_DONE ? 0 : 2;
         log_set_level(p.config.log_level);
         r = make_machine(&p);
-        if (r < 0)
-                return fail(&p, "the machine", r);
+        if (r < 0) {
+                fail(&p, "the machine", r);
+                tear_down(&p, true);
+                return 1;
+        }
         if (p.config.check_only) {
                 printf("the configuration is good: %u nodes\n", p.machine.count);
+                tear_down(&p, true);
                 return 0;
         }
         signal(SIGPIPE, SIG_IGN);

@@ -80,6 +80,7 @@ static int effect_session(struct tx *tx, const struct session *s, const struct p
                 .uid = s->who.uid,
                 .gid = s->who.gid,
                 .groups = s->who.groups_count,
+                .admin = s->admin,
         };
         size_t groups = s->who.groups_count * sizeof(uint32_t), client = strlen(s->client) + 1;
         uint8_t *bytes = arena_take(&tx->svc->arena, sizeof(e) + groups + client);

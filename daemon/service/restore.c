@@ -109,6 +109,7 @@ static int do_session(struct restore *x, const struct effect_session *e) {
         struct session_args args = {
                 .id = e->id,
                 .pid = e->pid,
+                .admin = e->admin,
                 .who = { .uid = e->uid,
                          .gid = e->gid,
                          .groups = (const uint32_t *)(e + 1),
@@ -537,6 +538,9 @@ static int adopt_files(struct restore *x) {
 
                 if (!o || o->type != OBJECT_FILE)
                         continue;
+                if (container_of(o, struct file, object)->kind == FILE_OWN &&
+                    container_of(o, struct file, object)->slots.count == 0)
+                        return say(x, "the journal has a file, %" PRIu64 ", without memory in it", o->id);
                 r = file_adopt(x->svc, container_of(o, struct file, object));
                 if (r < 0)
                         return say(x, "the file of memory %" PRIu64 " cannot be taken over: %s", o->id, strerror(-r));

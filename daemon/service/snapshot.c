@@ -64,6 +64,7 @@ static int put_session(struct service *svc, const struct session *s) {
                 .uid = s->who.uid,
                 .gid = s->who.gid,
                 .groups = s->who.groups_count,
+                .admin = s->admin,
         };
 
         strcpy(e.partition, s->partition->name->text);
