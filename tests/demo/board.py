@@ -67,8 +67,10 @@ class Board:
 
     def _record(self, row, expected, got, ok):
         self.rows[row] = (expected, got, ok)
-        what = f"{self.plan[row]}: {brief(got)}"
-        self._line(self.right if ok else self.wrong, 32 if ok else 31, what if ok else f"{what}, not {brief(expected)}")
+        if ok:
+            self._line(self.right, 32, f"{self.plan[row]}: {clipped(brief(got), 2 * WIDTH)}")
+        else:
+            self._line(self.wrong, 31, f"{self.plan[row]}: {brief(got)}, not {brief(expected)}")
 
     @property
     def ok(self):
@@ -80,7 +82,7 @@ class Board:
             expected, got, ok = self.rows.get(row, ("", "not compared", False))
             texts = (brief(expected), brief(got))
             cells.append((self.right if ok else self.wrong, title,
-                          *(text[:WIDTH - 3] + "..." if ok and len(text) > WIDTH else text for text in texts)))
+                          *(clipped(text, WIDTH) if ok else text for text in texts)))
         widths = [max(len(row[column]) for row in cells) for column in range(4)]
         for row in cells:
             self.out.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() + "\n")
@@ -91,6 +93,10 @@ class Board:
                                                        self.rows.get(row, (None, None, False))))}
                 for row, title in self.plan.items()]
         return json.dumps({**more, "ok": self.ok, "rows": rows}, indent=2, default=list) + "\n"
+
+
+def clipped(text, width):
+    return text if len(text) <= width else text[:width - 3] + "..."
 
 
 def brief(value):

@@ -50,9 +50,13 @@ def choose_words(known, count, seed):
         word = "".join(chance.choices(string.ascii_letters + string.digits + "_", k=12))
         if word not in known and word not in absent:
             absent.append(word)
-    words = sorted(chosen) + absent
-    chance.shuffle(words)
-    return words, len(absent)
+    present = sorted(chosen)
+    chance.shuffle(present)
+    # Readers take turns, so of two that stand side by side each gets one: none is left with absent words alone.
+    words = present + absent
+    pairs = [words[i:i + 2] for i in range(0, count, 2)]
+    chance.shuffle(pairs)
+    return [word for pair in pairs for word in pair], len(absent)
 
 
 def file_bytes(pid):

@@ -217,6 +217,8 @@ class Demo:
         if len(known) != self.built["words"]:
             raise DemoError(f"the builder told {len(known)} words of {self.built['words']}")
         self.words, self.absent = choose_words(known, WORDS, self.seed)
+        if WORDS - self.absent < 4:
+            raise DemoError(f"{self.directory} has too few words for two readers; name a folder with more text")
         self.grep = Grep(self.words, self.directory, (BUILDER, GROUP))
         self.board.note(f"{len(self.words)} words chosen with seed {self.seed}; a grep for each runs from now on")
 
@@ -226,9 +228,9 @@ class Demo:
         copies = [self.builder.expect("copy") for _ in self.devices]
         self.builder.expect("done")
         b = self.built
-        self.board.check("copies", (self.devices, [(b["address"], b["size"], b["size"])] * GPUS),
-                         ([copy["device"] for copy in copies],
-                          [(copy["address"], copy["size"], copy["same"]) for copy in copies]))
+        self.board.check("copies", ([(b["address"], b["size"], b["size"])] * GPUS, self.devices),
+                         ([(copy["address"], copy["size"], copy["same"]) for copy in copies],
+                          [copy["device"] for copy in copies]))
 
     def ask_devices(self):
         self.board.progress("devices sum and chase")
@@ -393,6 +395,15 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def heed_signals(handler):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
 def run_demo(arguments, board):
     directory = os.path.realpath(arguments.directory)
     build = os.path.abspath(arguments.build)
@@ -403,6 +414,7 @@ def run_demo(arguments, board):
     try:
         demo.run()
     finally:
+        heed_signals(signal.SIG_IGN)
         demo.clean_up()
         if arguments.keep:
             board.note(f"svmd's log is in {folder}")
@@ -414,6 +426,7 @@ def run_demo(arguments, board):
 def main():
     arguments = parse_arguments()
     board, started, picture = Board(PLAN), time.monotonic(), ""
+    heed_signals(interrupt)
     board.note(f"seed {arguments.seed}")
     failure = None
     try:

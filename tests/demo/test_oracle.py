@@ -15,6 +15,8 @@ class ChooseWordsTest(unittest.TestCase):
         self.assertEqual(len(set(words)), count)
         self.assertEqual(sum(word not in known for word in words), absent)
         self.assertGreaterEqual(absent, count // 20)
+        present = [sum(word in known for word in words[i::2]) for i in (0, 1)]
+        self.assertLessEqual(abs(present[0] - present[1]), 1)
         return words, absent
 
     def test_large(self):
