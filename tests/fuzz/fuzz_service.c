@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "core/name.h"
 #include "core/partition.h"
+#include "fill.h"
 #include "harness.h"
 #include "proto/status.h"
 
@@ -119,44 +120,13 @@ static char *take_name(struct bytes *b) {
         return name;
 }
 
-static void fill(struct bytes *b, ProtobufCMessage *m);
-
-static void fill_list(struct bytes *b, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f) {
-        size_t count = take_u8(b) % 4;
-        ProtobufCMessage **list = arena_take(&fields, sizeof(*list) * 4);
-        const ProtobufCMessageDescriptor *type = f->descriptor;
-
-        must(list);
-        for (size_t i = 0; i < count; i++) {
-                list[i] = arena_take(&fields, type->sizeof_message);
-                must(list[i]);
-                protobuf_c_message_init(type, list[i]);
-                fill(b, list[i]);
-        }
-        *(size_t *)((char *)m + f->quantifier_offset) = count;
-        *(ProtobufCMessage ***)((char *)m + f->offset) = list;
-}
-
-static void fill(struct bytes *b, ProtobufCMessage *m) {
-        for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
-                const ProtobufCFieldDescriptor *f = &m->descriptor->fields[i];
-                void *at = (char *)m + f->offset;
-
-                switch (f->type) {
-                case PROTOBUF_C_TYPE_STRING: *(char **)at = take_name(b); break;
-                case PROTOBUF_C_TYPE_MESSAGE: fill_list(b, m, f); break;
-                case PROTOBUF_C_TYPE_UINT64: *(uint64_t *)at = take_value(b, m, f); break;
-                case PROTOBUF_C_TYPE_BOOL: *(protobuf_c_boolean *)at = take_u8(b) & 1; break;
-                default: *(uint32_t *)at = (uint32_t)take_value(b, m, f);
-                }
-        }
-}
+static const struct filler filler = { &fields, take_value, take_name };
 
 static Svmd__V1__Op *take_op(struct bytes *b) {
         const ProtobufCMessageDescriptor *d = &svmd__v1__op__descriptor;
         Svmd__V1__Op *op = op_make(d->fields[take_u8(b) % d->n_fields].id);
 
-        fill(b, &op->hello->base);
+        fill_message(&filler, b, &op->hello->base);
         return op;
 }
 

@@ -1,0 +1,161 @@
+/*
+ * A whole journal of effects that no svmd wrote: the next svmd starts with a state that holds together, or refuses with
+ * a sentence. The input is effects: type and size (16 bits each), then the bytes. What an effect says to be in the
+ * hands of svmd-keeper is there.
+ */
+#include "fuzz.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/memfile.h"
+#include "harness.h"
+#include "service/effects.h"
+#include "store/journal.h"
+
+enum { KEPT = 64, JOURNAL = 1 << 20 };
+
+/* Its machine, store and options; its service has ended. */
+static struct world world;
+
+static struct kept_now {
+        struct service_kept rows[KEPT];
+        size_t count;
+} kept;
+
+/* ---- hooks: nobody is connected ---- */
+
+static void on_reply(void *userdata, struct session *s, const void *bytes, size_t size, struct fdlist *fds) {
+}
+
+static bool on_event(void *userdata, struct session *s, const void *bytes, size_t size) {
+        return true;
+}
+
+static void on_session_gone(void *userdata, struct session *s) {
+}
+
+static int on_partition_up(void *userdata, struct partition *p) {
+        return 0;
+}
+
+static void on_partition_down(void *userdata, struct partition *p) {
+}
+
+static int on_keep(void *userdata, uint64_t key, int fd) {
+        return 0;
+}
+
+static void on_unkeep(void *userdata, uint64_t key) {
+}
+
+static int on_keep_session(void *userdata, struct session *s) {
+        return 0;
+}
+
+static void on_flush(void *userdata) {
+}
+
+static const struct service_hooks hooks = {
+        .reply = on_reply,
+        .event = on_event,
+        .session_gone = on_session_gone,
+        .partition_up = on_partition_up,
+        .partition_down = on_partition_down,
+        .keep = on_keep,
+        .unkeep = on_unkeep,
+        .keep_session = on_keep_session,
+        .flush = on_flush,
+        .wake = on_flush,
+};
+
+/* ---- what the keeper holds ---- */
+
+static void keep_fd(uint64_t key, int fd) {
+        if (kept.count < KEPT)
+                kept.rows[kept.count++] = (struct service_kept){ key, fd };
+        else if (fd >= 0)
+                close(fd);
+}
+
+static void keep_file(const struct effect_file *e) {
+        struct memfile *f;
+
+        if (e->size > 8ull << 30 || e->id > KEEP_ID(UINT64_MAX) || memfile_new(&f, "fuzz", e->size, -1, false) < 0)
+                return;
+        keep_fd(KEEP_KEY(KEEP_FILE, e->id), dup(memfile_fd(f)));
+        memfile_free(f);
+}
+
+static void keep_for(uint16_t type, const uint8_t *bytes, size_t size) {
+        struct effect_file f;
+        uint64_t id;
+
+        if (type == EFFECT_FILE && size >= sizeof(f)) {
+                memcpy(&f, bytes, sizeof(f));
+                keep_file(&f);
+        }
+        if (type == EFFECT_SESSION && size >= sizeof(id)) {
+                memcpy(&id, bytes, sizeof(id));
+                keep_fd(KEEP_KEY(KEEP_SESSION, id), -1);
+        }
+}
+
+static int write_journal(struct bytes *b) {
+        struct journal *j;
+        int fd;
+
+        must(journal_new(&j, JOURNAL) == 0);
+        while (b->left >= 4) {
+                uint16_t type = (uint16_t)take_number(b, 2), size = (uint16_t)take_number(b, 2);
+                struct bytes effect = take_bytes(b, size);
+
+                if (journal_reserve(j, 1, effect.left) != 0)
+                        break;
+                journal_append(j, type, effect.at, effect.left);
+                journal_commit(j);
+                keep_for(type, effect.at, effect.left);
+        }
+        fd = dup(journal_fd(j));
+        journal_free(j);
+        return fd;
+}
+
+static void close_kept(void) {
+        for (size_t i = 0; i < kept.count; i++)
+                if (kept.rows[i].fd >= 0)
+                        close(kept.rows[i].fd);
+        kept.count = 0;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+        struct client admin;
+
+        setenv("CMOCKA_TEST_ABORT", "1", 1); /* a check of the harness that fails aborts */
+        world_open(&world, JOURNAL);
+        client_open(&world, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        must(client_call(&admin, mk_partition("one", 4ull << 30, "", 100, 0666))->code == 0);
+        client_close(&admin);
+        world_settle(&world);
+        service_free(world.svc, false);
+        return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+        struct bytes b = { bytes, size };
+        char why[512] = "";
+        int r;
+
+        keep_fd(KEEP_KEY(KEEP_JOURNAL, 0), -1);
+        kept.rows[0].fd = write_journal(&b);
+        must(service_new(&world.svc, &world.options, &hooks) == 0);
+        r = service_start(world.svc, world.store, kept.rows, kept.count, why, sizeof(why));
+        if (r == 0)
+                check_world(&world);
+        else
+                must(r < 0 && why[0]);
+        service_free(world.svc, r != 0);
+        close_kept();
+        return 0;
+}
