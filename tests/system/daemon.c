@@ -295,6 +295,20 @@ unsigned process_fds(pid_t pid) {
         return n - 2; /* . and .. */
 }
 
+unsigned process_fds_at_rest(pid_t pid) {
+        unsigned n = process_fds(pid), same = 0;
+
+        while (same < 20) {
+                unsigned now;
+
+                usleep(2000);
+                now = process_fds(pid);
+                same = now == n ? same + 1 : 0;
+                n = now;
+        }
+        return n;
+}
+
 static int by_inode(const void *a, const void *b) {
         const ino_t *x = a, *y = b;
 

@@ -36,6 +36,8 @@ void daemon_abandon_all(void);
 /* ---- the oracle outside ---- */
 
 unsigned process_fds(pid_t pid);
+/* Once the number has come to rest: what was sent to the keeper lies in its socket until it looks. */
+unsigned process_fds_at_rest(pid_t pid);
 /* Bytes that the memfds whose names begin so have taken from the machine, each file once. */
 uint64_t process_blocks(pid_t pid, const char *name);
 uint64_t process_rss(pid_t pid);

@@ -128,8 +128,8 @@ static void kill_writers(struct actor *owner, struct actor *reader, uint64_t add
         struct ledger before, after;
 
         await_settled(watcher, &d, 0, 0);
-        svmd_fds = process_fds(d.pid);
-        keeper_fds = process_fds(d.keeper);
+        svmd_fds = process_fds_at_rest(d.pid);
+        keeper_fds = process_fds_at_rest(d.keeper);
         ledger_read(watcher, &before);
         for (unsigned i = 0; i < ROUNDS; i++) {
                 struct message m = { 0 };
@@ -169,8 +169,8 @@ static void kill_owners(void) {
                 await_settled(watcher, &d, svmd_fds, keeper_fds);
                 ledger_read(watcher, &after);
                 if (i == 0) {
-                        svmd_fds = process_fds(d.pid);
-                        keeper_fds = process_fds(d.keeper);
+                        svmd_fds = process_fds_at_rest(d.pid);
+                        keeper_fds = process_fds_at_rest(d.keeper);
                         before = after;
                 }
                 must(memcmp(&before, &after, sizeof(before)) == 0);
