@@ -244,6 +244,7 @@ static int run_each(struct run *run) {
 }
 
 static void abort_others(struct run *run, size_t failed) {
+        fdlist_close(&run->request->out);
         for (size_t i = 0; i < run->m->n_ops; i++) {
                 if (i == failed)
                         continue;
@@ -376,6 +377,17 @@ static int run_request(struct service *svc, struct request *request, const Svmd_
         return r;
 }
 
+/* One that cannot even be kept. */
+static int refuse_request(struct service *svc, struct request *request, const Svmd__V1__Request *m) {
+        struct run run = { .svc = svc, .request = request, .m = m };
+
+        if (!make_results(&run))
+                return -ENOMEM;
+        refuse_all(&run, SVMD_STATUS_NO_MEMORY, status_text(SVMD_STATUS_NO_MEMORY));
+        send_reply(&run);
+        return 0;
+}
+
 /* ---- waiting ---- */
 
 static struct request *request_keep(struct service *svc, const struct request *r, const void *bytes, size_t size) {
@@ -501,14 +513,17 @@ int service_receive(struct service *svc, struct session *s, const void *bytes, s
                 return malformed(svc, s, "request ids must grow from request to request");
         if (m->id > s->last_request)
                 s->last_request = m->id;
-        if (replies_served(s, m->id) < 0)
-                return malformed(svc, s, "svmd has no memory left to serve the request");
         request_init(&now, s, m, fds);
+        if (replies_served(s, m->id) < 0) {
+                fdlist_close(&now.in);
+                return malformed(svc, s, "svmd has no memory left to serve the request");
+        }
         if (may_wait(m)) {
                 r = request_keep(svc, &now, bytes, size);
                 if (!r) {
+                        k = refuse_request(svc, &now, m);
                         fdlist_close(&now.in);
-                        return malformed(svc, s, "svmd has no memory left to serve the request");
+                        return k < 0 ? malformed(svc, s, "svmd has no memory left to serve the request") : 0;
                 }
                 if (stage_memory(svc, r, m) > 0) {
                         s->waiting = true;

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
 #include "core/partition.h"
@@ -238,6 +239,20 @@ static void end_partitions(struct service *svc) {
                 partition_take_down(svc, p);
 }
 
+/* Left over where a start failed halfway. */
+static void end_files(struct service *svc) {
+        for (uint64_t i = 0; i < svc->state.ids.size; i++) {
+                struct object *o = svc->state.ids.slots[i];
+                struct file *f = o && o->type == OBJECT_FILE ? container_of(o, struct file, object) : NULL;
+
+                if (!f)
+                        continue;
+                memfile_free(f->memfile);
+                alloc_free(f->release);
+                file_free(f);
+        }
+}
+
 static void end_nodes(struct service *svc) {
         for (uint32_t i = 0; svc->state.nodes && i < svc->options.machine->count; i++) {
                 struct node *n = &svc->state.nodes[i];
@@ -278,6 +293,7 @@ void service_free(struct service *svc, bool keep_state) {
                         svc->jobs = NULL;
                 }
                 end_partitions(svc);
+                end_files(svc);
                 end_nodes(svc);
                 state_fini(&svc->state);
         }
