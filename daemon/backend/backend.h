@@ -12,6 +12,7 @@
  *
  * Threads: all functions are called from one thread. `done` is called from the device's own thread.
  */
+struct imap_spare;
 struct device;       /* a node that runs */
 struct device_space; /* one page table of it */
 
@@ -90,9 +91,10 @@ struct backend {
         /* When these two return, no operation uses the old translation any more. They cannot fail. */
         void (*unmap)(struct device_space *s, uint64_t va, uint64_t size);
         void (*protect)(struct device_space *s, uint64_t va, uint64_t size, struct map_attrs attrs);
-        /* What lies under the mappings of the range. -ENOMEM: nothing changed. After a success, setting SPARSE_NONE
-         * once cannot fail, and it never fails where it does not cut a hole into the inside of a region. */
-        int (*sparse)(struct device_space *s, uint64_t va, uint64_t size, enum sparse_writes writes);
+        /* What lies under the mappings of the range. Cannot fail: what it needs is in `spare`, which is full; so a way
+         * back can be taken at any time by who keeps a spare for it. */
+        void (*sparse)(struct device_space *s, uint64_t va, uint64_t size, enum sparse_writes writes,
+                       struct imap_spare *spare);
         void (*translate)(struct device_space *s, uint64_t va, struct device_translation *ret);
 
         /* Operations of a space run in order; `done` comes once for each. -EAGAIN: too many wait (1,024 a space).

@@ -217,71 +217,83 @@ int do_protect(struct tx *tx, const struct target *t, uint64_t address, uint64_t
 
 /* ---- sparse: a = space, b = reservation, n = address, size, value before ---- */
 
-struct sparse_spare {
-        struct imap_spare undo;
+struct sparse_way {
+        struct imap_spare here, device; /* for the way back */
         struct target target;
 };
 
-static void sparse_set(struct service *svc, const struct target *t, struct imap_spare *spare, uint64_t address,
-                       uint64_t size, uint64_t value) {
-        struct imap *m = t->space ? &t->space->sparse : t->reservation->sparse;
+static struct imap *target_sparse(const struct target *t) {
+        return t->space ? &t->space->sparse : t->reservation->sparse;
+}
 
-        imap_set_with(m, spare, address, address + size, value);
-        if (t->space)
+/* Takes what it needs out of the spares. */
+static void sparse_set(struct service *svc, const struct target *t, struct imap_spare *here, struct imap_spare *device,
+                       uint64_t address, uint64_t size, uint64_t value) {
+        imap_set_with(target_sparse(t), here, address, address + size, value);
+        if (t->space && !svc->replaying)
                 node_backend(svc, t->space->node)
-                        ->sparse(t->space->device_space, address, size, (enum sparse_writes)value);
+                        ->sparse(t->space->device_space, address, size, (enum sparse_writes)value, device);
+}
+
+static void way_free(struct sparse_way *way) {
+        imap_spare_put(&way->here);
+        imap_spare_put(&way->device);
+        alloc_free(way);
 }
 
 static void sparse_undo(struct tx *tx, struct change *c) {
-        struct sparse_spare *s = c->a;
+        struct sparse_way *way = c->a;
 
-        sparse_set(tx->svc, &s->target, &s->undo, c->n[0], c->n[1], c->n[2]);
-        imap_spare_put(&s->undo);
-        alloc_free(s);
+        sparse_set(tx->svc, &way->target, &way->here, &way->device, c->n[0], c->n[1], c->n[2]);
+        way_free(way);
 }
 
 static void sparse_commit(struct tx *tx, struct change *c) {
-        struct sparse_spare *s = c->a;
-
-        imap_spare_put(&s->undo);
-        alloc_free(s);
+        way_free(c->a);
 }
 
 static const struct change_kind sparse_change = { sparse_undo, sparse_commit };
 
-int do_sparse(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, uint64_t from, uint64_t to) {
-        struct imap_spare spare = { 0 };
-        struct sparse_spare *s = NULL;
-        struct change *c;
-        int r = -ENOMEM;
+static struct sparse_way *way_new(const struct target *t) {
+        struct sparse_way *way = alloc_zero(sizeof(*way));
 
-        if (t->reservation && !t->reservation->sparse) {
-                t->reservation->sparse = alloc_zero(sizeof(*t->reservation->sparse));
-                if (!t->reservation->sparse)
-                        return -ENOMEM;
-                imap_init(t->reservation->sparse);
+        if (!way)
+                return NULL;
+        way->target = *t;
+        if (imap_spare_get(&way->here) == 0 && imap_spare_get(&way->device) == 0)
+                return way;
+        way_free(way);
+        return NULL;
+}
+
+static int make_sparse_map(struct reservation *r) {
+        r->sparse = alloc_zero(sizeof(*r->sparse));
+        if (!r->sparse)
+                return -ENOMEM;
+        imap_init(r->sparse);
+        return 0;
+}
+
+int do_sparse(struct tx *tx, const struct target *t, uint64_t address, uint64_t size, uint64_t from, uint64_t to) {
+        struct sparse_way *there, *back;
+        struct change *c;
+
+        if ((t->reservation && !t->reservation->sparse && make_sparse_map(t->reservation) < 0) || tx_room(tx, 1) < 0)
+                return -ENOMEM;
+        there = way_new(t);
+        back = there ? way_new(t) : NULL;
+        if (!back) {
+                if (there)
+                        way_free(there);
+                return -ENOMEM;
         }
-        if (tx_room(tx, 1) == 0 && imap_spare_get(&spare) == 0 && (s = alloc_zero(sizeof(*s))) &&
-            imap_spare_get(&s->undo) == 0)
-                r = 0;
-        if (r == 0 && t->space && !tx->svc->replaying)
-                r = node_backend(tx->svc, t->space->node)
-                            ->sparse(t->space->device_space, address, size, (enum sparse_writes)to);
-        if (r == 0) {
-                imap_set_with(t->space ? &t->space->sparse : t->reservation->sparse, &spare, address, address + size,
-                              to);
-                s->target = *t;
-                c = tx_push(tx, &sparse_change, s, NULL);
-                c->n[0] = address;
-                c->n[1] = size;
-                c->n[2] = from;
-                s = NULL;
-        }
-        if (s)
-                imap_spare_put(&s->undo);
-        alloc_free(s);
-        imap_spare_put(&spare);
-        return r;
+        sparse_set(tx->svc, t, &there->here, &there->device, address, size, to);
+        way_free(there);
+        c = tx_push(tx, &sparse_change, back, NULL);
+        c->n[0] = address;
+        c->n[1] = size;
+        c->n[2] = from;
+        return 0;
 }
 
 int space_fill(struct service *svc, struct space *s) {
@@ -289,8 +301,15 @@ int space_fill(struct service *svc, struct space *s) {
 
         for (struct mapping *e = vmap_first_from(&s->mappings, 0); e && r == 0; e = vmap_next(e))
                 r = device_map(svc, s, e->va, e->size, memory_of(e->backing), e->offset, e->attrs);
-        for (struct imap_entry *e = imap_first_from(&s->sparse, 0); e && r == 0; e = imap_next(e))
-                r = node_backend(svc, s->node)
-                            ->sparse(s->device_space, e->start, e->end - e->start, (enum sparse_writes)e->value);
+        for (struct imap_entry *e = imap_first_from(&s->sparse, 0); e && r == 0; e = imap_next(e)) {
+                struct imap_spare spare;
+
+                r = imap_spare_get(&spare);
+                if (r < 0)
+                        break;
+                node_backend(svc, s->node)
+                        ->sparse(s->device_space, e->start, e->end - e->start, (enum sparse_writes)e->value, &spare);
+                imap_spare_put(&spare);
+        }
         return r;
 }

@@ -519,7 +519,8 @@ int op_mem_fd(struct call *c) {
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "the CPU cannot map memory of %s; copy it to a host node with its device",
                               node_desc(c->svc, m->node)->name);
-        fd = op->access == RIGHT_READ ? memfile_open_read(m->file->memfile) : fcntl(memfile_fd(m->file->memfile), F_DUPFD_CLOEXEC, 0);
+        fd = op->access == RIGHT_READ ? memfile_open_read(m->file->memfile)
+                                      : fcntl(memfile_fd(m->file->memfile), F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
                 return op->access == RIGHT_READ ? fd : -errno;
         if (fdlist_add(&c->request->out, fd) < 0) {

@@ -60,8 +60,8 @@ int space_bring_up(struct service *svc, struct session *session, uint64_t id, ui
         return 0;
 }
 
-/* The device lets go first: nothing may name memory that is freed. What it had not done ends as GONE; the fences hear of
- * it with the next collection, behind the reply to whoever ends the space. */
+/* The device lets go first: nothing may name memory that is freed. What it had not done ends as GONE; the fences hear
+ * of it with the next collection, behind the reply to whoever ends the space. */
 void space_end(struct service *svc, struct space *s) {
         struct mapping *e;
 

@@ -166,8 +166,9 @@ static int do_reserve(struct restore *x, const struct effect_reserve *e) {
                            e->partition);
         if (e->session ? !owner || owner->partition != p : !args.name[0])
                 return say(x, "reservation %" PRIu64 " has no owner", e->id);
-        k = e->address == 0 || (args.name[0] && !name_ok(args.name)) ? -EINVAL
-                                                                      : reservation_new(&r, &x->svc->state, p, owner, &args);
+        k = e->address == 0 || (args.name[0] && !name_ok(args.name))
+                    ? -EINVAL
+                    : reservation_new(&r, &x->svc->state, p, owner, &args);
         if (k > 0 || k == -EINVAL)
                 return say(x, "reservation %" PRIu64 " cannot be at 0x%" PRIx64 " again", e->id, e->address);
         return k;
@@ -279,8 +280,7 @@ static int do_export(struct restore *x, const struct effect_export *e) {
 
         if (!m)
                 return 0;
-        if (m->name || !name_ok((const char *)(e + 1)) ||
-            name_find(&m->partition->memory_names, (const char *)(e + 1)))
+        if (m->name || !name_ok((const char *)(e + 1)) || name_find(&m->partition->memory_names, (const char *)(e + 1)))
                 return say(x, "memory %" PRIu64 " has a name that it cannot have", e->memory);
         m->name = name_new((const char *)(e + 1), m, e->uid, e->gid, e->mode);
         if (!m->name)
@@ -393,7 +393,8 @@ static int do_sparse_range(struct restore *x, const struct effect_sparse *e) {
         struct target t;
         int r = find_where(x, e->space, e->reservation, &t);
 
-        if (r == 0 && (!lies_in(x, &t, e->address, e->size) || e->from > SPARSE_WRITES_REFUSED || e->to > SPARSE_WRITES_REFUSED))
+        if (r == 0 &&
+            (!lies_in(x, &t, e->address, e->size) || e->from > SPARSE_WRITES_REFUSED || e->to > SPARSE_WRITES_REFUSED))
                 r = say(x, "a sparse range at 0x%" PRIx64 " is none that svmd makes", e->address);
         if (r == 0)
                 r = do_sparse(x->svc->tx, &t, e->address, e->size, e->from, e->to);

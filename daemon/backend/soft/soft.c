@@ -201,7 +201,6 @@ static void soft_space_free(struct device_space *s) {
 
         pagetable_fini(&s->table);
         imap_clear(&s->sparse);
-        imap_spare_put(&s->sparse_spare);
         pthread_cond_destroy(&s->left);
         pthread_mutex_destroy(&s->lock);
         alloc_free(s);
@@ -249,47 +248,11 @@ static void soft_protect(struct device_space *s, uint64_t va, uint64_t size, str
         space_leave(s);
 }
 
-static int spare_fill(struct imap_spare *spare) {
-        for (int i = 0; i < 2; i++) {
-                if (!spare->entry[i])
-                        spare->entry[i] = alloc_zero(sizeof(*spare->entry[i]));
-                if (!spare->entry[i])
-                        return -ENOMEM;
-        }
-        return 0;
-}
-
-/* Clearing may split an entry, so the space keeps spares of its own for it, and setting fails unless it leaves them
- * full. */
-static int sparse_clear(struct device_space *s, uint64_t start, uint64_t end) {
-        struct imap_entry *e = imap_first_from(&s->sparse, start);
-        bool splits = e && e->start < start && e->end > end;
-
-        (void)spare_fill(&s->sparse_spare);
-        if (splits && !s->sparse_spare.entry[0] && !s->sparse_spare.entry[1])
-                return -ENOMEM;
+static void soft_sparse(struct device_space *s, uint64_t va, uint64_t size, enum sparse_writes writes,
+                        struct imap_spare *spare) {
         space_enter(s);
-        imap_set_with(&s->sparse, &s->sparse_spare, start, end, SPARSE_NONE);
+        imap_set_with(&s->sparse, spare, va, va + size, writes);
         space_leave(s);
-        return 0;
-}
-
-static int soft_sparse(struct device_space *s, uint64_t va, uint64_t size, enum sparse_writes writes) {
-        struct imap_spare spare = { { NULL } };
-        int r;
-
-        if (writes == SPARSE_NONE)
-                return sparse_clear(s, va, va + size);
-        r = spare_fill(&s->sparse_spare);
-        if (r == 0)
-                r = spare_fill(&spare);
-        if (r == 0) {
-                space_enter(s);
-                imap_set_with(&s->sparse, &spare, va, va + size, writes);
-                space_leave(s);
-        }
-        imap_spare_put(&spare);
-        return r;
 }
 
 static void soft_translate(struct device_space *s, uint64_t va, struct device_translation *ret) {

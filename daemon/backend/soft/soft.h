@@ -37,7 +37,6 @@ struct device_space {
         bool yielding;       /* the thread waits until they have been in */
         struct pagetable table;
         struct imap sparse; /* address -> enum sparse_writes */
-        struct imap_spare sparse_spare;
 
         /* Under the device's lock. */
         struct list ready; /* in device->ready while operations wait */
