@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/aio_abi.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "backend/memfile.h"
@@ -38,6 +40,8 @@ struct done_queue {
         pthread_mutex_t lock;
         struct done_entry *first, **last;
         struct service *svc;
+        aio_context_t aio; /* signals eventfds, with reads of nothing from `nothing` */
+        int nothing;
 };
 
 /* ---- spaces ---- */
@@ -197,9 +201,19 @@ device_done_fn fences_done_fn(void) {
 
 int fences_init(struct service *svc) {
         struct done_queue *q = alloc_zero(sizeof(*q));
+        int r = 0;
 
         if (!q)
                 return -ENOMEM;
+        q->nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (q->nothing < 0 || syscall(SYS_io_setup, 1, &q->aio) < 0)
+                r = -errno;
+        if (r < 0) {
+                if (q->nothing >= 0)
+                        close(q->nothing);
+                alloc_free(q);
+                return r;
+        }
         pthread_mutex_init(&q->lock, NULL);
         q->last = &q->first;
         q->svc = svc;
@@ -225,6 +239,8 @@ void fences_fini(struct service *svc) {
                 next = e->next;
                 alloc_free(e);
         }
+        syscall(SYS_io_destroy, svc->fences->aio);
+        close(svc->fences->nothing);
         pthread_mutex_destroy(&svc->fences->lock);
         alloc_free(svc->fences);
 }
@@ -262,12 +278,18 @@ static bool tell_fence(struct service *svc, struct fence *f) {
         return event_send(svc, f->session, &event);
 }
 
-/* A full one is readable already, so there is nothing to do about a failure. */
-static void signal_eventfd(int fd) {
-        uint64_t one = 1;
-        ssize_t n = write(fd, &one, sizeof(one));
+/* Its client may have filled the eventfd, and shares its flags, so a write() of svmd could wait for ever. The kernel's
+ * own signal at the end of a read never waits. */
+static void signal_eventfd(const struct done_queue *q, int fd) {
+        struct iocb read = { .aio_lio_opcode = IOCB_CMD_PREAD,
+                             .aio_fildes = (uint32_t)q->nothing,
+                             .aio_flags = IOCB_FLAG_RESFD,
+                             .aio_resfd = (uint32_t)fd },
+                    *reads = &read;
+        struct io_event done;
 
-        (void)n;
+        if (syscall(SYS_io_submit, q->aio, 1, &reads) == 1)
+                (void)syscall(SYS_io_getevents, q->aio, 1, 1, &done, NULL);
 }
 
 static void fence_finish(struct service *svc, struct fence *f, const struct device_result *result) {
@@ -278,7 +300,7 @@ static void fence_finish(struct service *svc, struct fence *f, const struct devi
                 f->space = NULL;
         }
         if (f->notify >= 0)
-                signal_eventfd(f->notify);
+                signal_eventfd(svc->fences, f->notify);
         if (!f->session->ending && tell_fence(svc, f))
                 fence_free(svc, f);
 }
@@ -322,8 +344,6 @@ static int take_eventfd(struct call *c, int *ret) {
                         close(fd);
                 return refuse(c, SVMD_STATUS_FD_KIND, "the descriptor that came with submit is no eventfd");
         }
-        /* It is the client's to block on; svmd never waits for it. */
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
         *ret = fd;
         return 0;
 }
