@@ -9,6 +9,60 @@
 #include "core/partition.h"
 #include "core/state.h"
 
+/* ---- peers ---- */
+
+static struct peer *peer_of(struct tree_node *n) {
+        return container_of(n, struct peer, node);
+}
+
+/* Where the number is, or would be. */
+static struct tree_node **peer_place(struct tree *t, uint32_t number, struct tree_node **ret_parent) {
+        struct tree_node **at = &t->root;
+
+        *ret_parent = NULL;
+        while (*at && peer_of(*at)->number != number) {
+                *ret_parent = *at;
+                at = &(*at)->child[peer_of(*at)->number < number];
+        }
+        return at;
+}
+
+static struct peer *peer_get(struct tree *t, uint32_t number) {
+        struct tree_node *parent, *found = *peer_place(t, number, &parent);
+        struct peer *p;
+
+        if (found) {
+                peer_of(found)->sessions++;
+                return peer_of(found);
+        }
+        p = alloc_zero(sizeof(*p));
+        if (!p)
+                return NULL;
+        p->number = number;
+        p->sessions = 1;
+        tree_insert(t, parent, parent && peer_of(parent)->number < number, &p->node, NULL);
+        return p;
+}
+
+static void peer_put(struct tree *t, struct peer *p) {
+        if (!p || --p->sessions > 0)
+                return;
+        tree_remove(t, &p->node, NULL);
+        alloc_free(p);
+}
+
+uint64_t sessions_of_user(const struct state *s, uint32_t uid) {
+        struct tree_node *parent, *found = *peer_place((struct tree *)&s->users, uid, &parent);
+
+        return found ? peer_of(found)->sessions : 0;
+}
+
+struct domain *session_other_domain(const struct session *session) {
+        return session->process->domain;
+}
+
+/* ---- sessions ---- */
+
 static int copy_groups(struct session *session, const struct credentials *who) {
         uint32_t *groups;
 
@@ -34,7 +88,11 @@ int session_new(struct session **ret, struct state *s, const struct session_args
         session = alloc_zero(sizeof(*session));
         if (!session)
                 return -ENOMEM;
-        if (copy_groups(session, &args->who) < 0) {
+        session->process = peer_get(&s->processes, args->pid);
+        session->user = peer_get(&s->users, args->who.uid);
+        if (!session->process || !session->user || copy_groups(session, &args->who) < 0) {
+                peer_put(&s->processes, session->process);
+                peer_put(&s->users, session->user);
                 alloc_free(session);
                 return -ENOMEM;
         }
@@ -59,8 +117,13 @@ void session_free(struct state *s, struct session *session) {
         if (session->accounts)
                 for (uint32_t i = 0; i < s->machine->count; i++)
                         account_fini(&session->accounts[i]);
-        if (session->partition)
+        if (session->partition) {
                 session->partition->sessions_count--;
+                if (--session->process->attached == 0)
+                        session->process->domain = NULL;
+        }
+        peer_put(&s->processes, session->process);
+        peer_put(&s->users, session->user);
         list_remove(&session->by_partition);
         list_remove(&session->by_state);
         ids_remove(&s->ids, &session->object);
@@ -83,6 +146,8 @@ int session_set_client(struct session *session, const char *client) {
 
 void session_attach(struct session *session, struct partition *p) {
         session->partition = p;
+        session->process->attached++;
+        session->process->domain = p->domain;
         list_push_back(&p->sessions, &session->by_partition);
         p->sessions_count++;
 }

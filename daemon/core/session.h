@@ -4,12 +4,22 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/tree.h"
 #include "core/ids.h"
 #include "core/name.h"
 
 struct state;
 struct partition;
+struct domain;
 struct account;
+
+/* Sessions of one process, or of one user: of a process the attached ones are in one domain. */
+struct peer {
+        struct tree_node node;
+        uint32_t number; /* pid or uid */
+        uint64_t sessions, attached;
+        struct domain *domain; /* while one is attached */
+};
 
 /* One connection of one process; once attached, to a partition. Idle it is this struct and its groups. */
 struct session {
@@ -23,6 +33,7 @@ struct session {
         struct list spaces, files, fences;
         struct account *accounts; /* one a node, made with the first charge */
         struct credentials who;
+        struct peer *process, *user;
         uint32_t pid;
         bool admin, monitor, resumed;
         bool waiting;   /* a request of it waits for a job */
@@ -45,6 +56,10 @@ struct session_args {
 };
 
 int session_new(struct session **ret, struct state *s, const struct session_args *args);
+/* How many sessions a user has. */
+uint64_t sessions_of_user(const struct state *s, uint32_t uid);
+/* The domain that the process of this session is attached in by another of its sessions, or NULL. */
+struct domain *session_other_domain(const struct session *session);
 /* Nothing may be left in it. */
 void session_free(struct state *s, struct session *session);
 /* -ENOMEM */

@@ -41,6 +41,7 @@ struct state {
         struct ids ids;
         uint64_t next_id;
         struct tree partitions; /* by name */
+        struct tree processes, users; /* struct peer: who has sessions */
         struct list domains;
         struct list sessions;
         uint64_t partitions_count, sessions_count, reservations_count, memories_count, spaces_count, mappings_count;

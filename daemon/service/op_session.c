@@ -50,6 +50,7 @@ static const char *const window_names[] = { "primary", "low" };
 static int check_attach(struct call *c, const struct partition *p) {
         const Svmd__V1__Attach *m = c->op->attach;
         const struct session *s = c->session;
+        const struct domain *other = session_other_domain(s);
 
         if (p != s->door && !mode_allows(p->name->uid, p->name->gid, p->name->mode, &s->who, RIGHT_READ))
                 return refuse(c, SVMD_STATUS_DENIED,
@@ -61,15 +62,11 @@ static int check_attach(struct call *c, const struct partition *p) {
                         "partition %s lies in the %s window, which this process cannot have; create one that it can: "
                         "svmd-ctl partition create NAME --window %s",
                         p->name->text, window_names[p->window], window_names[m->window]);
-        list_for_each (l, &c->svc->state.sessions) {
-                const struct session *other = container_of(l, struct session, by_state);
-
-                if (other->pid == s->pid && other->partition && other->partition->domain != p->domain)
-                        return refuse(
-                                c, SVMD_STATUS_DENIED,
-                                "process %u is attached to partition %s of domain %s; a process attaches to one sharing domain only",
-                                s->pid, other->partition->name->text, other->partition->domain->name);
-        }
+        if (other && other != p->domain)
+                return refuse(
+                        c, SVMD_STATUS_DENIED,
+                        "process %u is attached to a partition of domain %s; a process attaches to one sharing domain only",
+                        s->pid, other->name);
         return 0;
 }
 
@@ -119,6 +116,7 @@ static int attach_to(struct call *c, struct partition *p) {
                 return r;
         }
         session_attach(s, p);
+        p->journaled = true;
         event_monitor(c->svc, "session-new", s, p->name->text, "%s (uid %u) attached", s->client, s->who.uid);
         svmd__v1__attach_result__init(result);
         result->partition = call_string(c, p->name->text);

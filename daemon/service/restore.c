@@ -129,6 +129,8 @@ static int do_session(struct restore *x, const struct effect_session *e) {
         if (session_new(&s, &x->svc->state, &args) < 0 ||
             session_set_client(s, (const char *)(e + 1) + e->groups * 4ul) < 0)
                 return -ENOMEM;
+        if (session_other_domain(s) && session_other_domain(s) != p->domain)
+                return say(x, "process %u is attached in two domains", e->pid);
         s->resumed = true;
         session_attach(s, p);
         return 0;

@@ -15,22 +15,12 @@
 /* Sessions come with a connection and go with it; what they held is released in the order in which things name one
  * another: devices let go first, then addresses, handles, and the files in which plain memory lay. */
 
-static uint32_t sessions_of(struct service *svc, uint32_t uid) {
-        uint32_t n = 0;
-
-        list_for_each (l, &svc->state.sessions)
-                n += container_of(l, struct session, by_state)->who.uid == uid;
-        return n;
-}
-
-/* Counting is linear, so it is done only where the bound is in sight. */
 static bool may_have_more(struct service *svc, const struct service_peer *peer) {
         if (svc->state.sessions_count >= svc->options.max_sessions)
                 return false;
-        if (peer->uid == 0 || peer->uid == svc->own_uid ||
-            svc->state.sessions_count < svc->options.max_sessions_per_uid)
+        if (peer->uid == 0 || peer->uid == svc->own_uid)
                 return true;
-        return sessions_of(svc, peer->uid) < svc->options.max_sessions_per_uid;
+        return sessions_of_user(&svc->state, peer->uid) < svc->options.max_sessions_per_uid;
 }
 
 int service_session_new(struct service *svc, struct session **ret, const struct service_peer *peer, void *connection) {
