@@ -26,10 +26,11 @@ struct partition {
         struct name *name; /* its text is the partition's, owner and mode say who may attach */
         struct domain *domain;
         uint32_t window;
-        bool ready;   /* the store has it; until then only its creator's request knows it */
-        bool writing; /* a change of it is on its way to the store */
-        bool ending;  /* nobody may attach any more */
-        bool removed; /* the store has forgotten it */
+        bool ready;     /* the store has it; until then only its creator's request knows it */
+        bool writing;   /* a change of it is on its way to the store */
+        bool ending;    /* nobody may attach any more */
+        bool removed;   /* the store has forgotten it */
+        bool journaled; /* the journal may name it */
         struct va_extent slice;
         struct va_space va;       /* of reservations, inside the slice */
         struct account *accounts; /* one a node */

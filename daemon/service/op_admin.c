@@ -410,8 +410,8 @@ static int delete_finish(struct call *c, const struct partition *p) {
         return OP_LATER;
 }
 
-/* The journal may not name a partition that the store has forgotten: so first its sessions end, those that wait for a
- * job too, and the journal has that; then the store forgets it. */
+/* The journal may not name a partition that the store has forgotten, not even of sessions that have ended: so first its
+ * sessions end, those that wait for a job too; then a snapshot leaves them out; then the store forgets it. */
 static int delete_begin(struct call *c, struct partition *p) {
         int r;
 
@@ -425,7 +425,11 @@ static int delete_begin(struct call *c, struct partition *p) {
                 return OP_LATER;
         }
         c->request->removing = NULL;
-        service_commit(c->svc);
+        r = p->journaled ? journal_snapshot(c->svc) : 0;
+        if (r != 0) {
+                p->ending = false;
+                return r == JOURNAL_E_FULL ? -ENOSPC : r;
+        }
         r = store_write(c, NULL, p->name->text);
         p->ending = r == OP_LATER;
         return r;

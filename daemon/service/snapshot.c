@@ -282,6 +282,12 @@ static int put_all(struct service *svc) {
         return r == 0 ? put_cpu_mappings(svc) : r;
 }
 
+/* Only sessions bring what names a partition into the journal. */
+static void note_named(struct service *svc) {
+        for (struct partition *p = partition_after(&svc->state, ""); p; p = partition_after(&svc->state, p->name->text))
+                p->journaled = p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0;
+}
+
 /* What was appended and not committed belongs to requests that are complete: they are committed first, and their
  * replies leave. Those that cannot are in their sessions' lists. */
 int journal_snapshot(struct service *svc) {
@@ -295,6 +301,7 @@ int journal_snapshot(struct service *svc) {
         if (r == 0) {
                 journal_snapshot_end(svc->journal);
                 svc->journal_behind = false;
+                note_named(svc);
         } else {
                 journal_snapshot_cancel(svc->journal);
         }

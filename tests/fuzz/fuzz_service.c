@@ -217,7 +217,7 @@ static struct client *ready(int i) {
         return c;
 }
 
-static unsigned take_fds(struct bytes *b, unsigned count, int *fds) {
+static void take_fds(struct bytes *b, unsigned count, int *fds) {
         for (unsigned i = 0; i < count; i++) {
                 switch (take_u8(b) % 4) {
                 case 0: fds[i] = eventfd(0, EFD_CLOEXEC); break;
@@ -227,7 +227,6 @@ static unsigned take_fds(struct bytes *b, unsigned count, int *fds) {
                 }
                 must(fds[i] >= 0);
         }
-        return count;
 }
 
 /* A negative outcome ends the connection, as the transport would. */
@@ -245,7 +244,7 @@ static void sent(int i, int r, bool wait) {
                 await(i);
 }
 
-enum { SAME_ID = 16, FAIL_ALLOCATION = 32, DO_NOT_WAIT = 64 };
+enum { ODD_FDS = 12, SAME_ID = 16, FAIL_ALLOCATION = 32, DO_NOT_WAIT = 64 };
 
 static void send_request(struct bytes *b, int i) {
         static uint8_t packet[SVMD_PACKET_MAX];
@@ -253,8 +252,8 @@ static void send_request(struct bytes *b, int i) {
         struct client *c = ready(i);
         uint8_t how = take_u8(b), fail = how & FAIL_ALLOCATION ? take_u8(b) : 0;
         Svmd__V1__Op *ops[OPS];
-        int fds[3], r;
-        unsigned fds_count = take_fds(b, how / 4 % 4, fds);
+        int fds[OPS], r;
+        unsigned fds_count = 0;
         ssize_t n;
 
         m.id = how & SAME_ID ? c->request : ++c->request;
@@ -264,7 +263,11 @@ static void send_request(struct bytes *b, int i) {
         for (size_t k = 0; k < m.n_ops; k++) {
                 ops[k] = take_op(b);
                 asked[i][k] = ops[k]->op_case;
+                fds_count += op_fds(ops[k]);
         }
+        if ((how & ODD_FDS) == ODD_FDS)
+                fds_count = take_u8(b) % (OPS + 1);
+        take_fds(b, fds_count, fds);
         n = encode_request(&m, packet, sizeof(packet));
         must(n > 0);
         if (fail)
@@ -431,6 +434,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         world_settle(&world);
         clean_up();
         check_empty();
+        if (size && bytes[size - 1] % 16 == 0)
+                take_over();
         check_world(&world);
         return 0;
 }
