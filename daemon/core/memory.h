@@ -24,8 +24,8 @@ struct file {
         uint32_t node;
         struct session *session; /* arenas */
         struct list by_session;
-        struct va_space slots; /* offsets in the file, shifted by FILE_BASE so that 0 is no offset */
-        bool journaled; /* the journal knows it */
+        struct va_space slots;   /* offsets in the file, shifted by FILE_BASE so that 0 is no offset */
+        bool journaled;          /* the journal knows it */
         void *memfile, *release; /* the service's */
 };
 #define FILE_BASE VA_PAGE
