@@ -40,7 +40,7 @@ struct state {
         struct node *nodes; /* machine->count of them */
         struct ids ids;
         uint64_t next_id;
-        struct tree partitions; /* by name */
+        struct tree partitions;       /* by name */
         struct tree processes, users; /* struct peer: who has sessions */
         struct list domains;
         struct list sessions;
