@@ -135,7 +135,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         world_open(&world, JOURNAL);
         client_open(&world, &admin, 0, 0, true);
         client_greet(&admin, NULL);
-        must(client_call(&admin, mk_partition("one", 4ull << 30, "", 100, 0666))->code == 0);
+        must(client_call(&admin, mk_partition("alpha", 8ull << 30, "", 1000, 0666))->code == 0);
+        must(client_call(&admin, mk_partition("beta", 8ull << 30, "other", 1002, 0666))->code == 0);
         client_close(&admin);
         world_settle(&world);
         service_free(world.svc, false);
