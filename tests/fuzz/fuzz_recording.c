@@ -16,11 +16,16 @@ enum { FILES = 64, NAME = 90 };
 
 static char dir[128];
 
+static void end(void) {
+        rmdir(dir);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
         const char *tmp = getenv("TMPDIR");
 
         snprintf(dir, sizeof(dir), "%s/svmd-fuzz-XXXXXX", tmp ? tmp : "/dev/shm");
         must(mkdtemp(dir));
+        atexit(end);
         return 0;
 }
 

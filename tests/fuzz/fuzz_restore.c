@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backend/memfile.h"
+#include "base/log.h"
 #include "harness.h"
 #include "service/effects.h"
 #include "store/journal.h"
@@ -128,9 +129,14 @@ static void close_kept(void) {
         kept.count = 0;
 }
 
+static void end(void) {
+        world_close(&world);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
         struct client admin;
 
+        log_set_level(LOG_ERR);
         setenv("CMOCKA_TEST_ABORT", "1", 1); /* a check of the harness that fails aborts */
         world_open(&world, JOURNAL);
         client_open(&world, &admin, 0, 0, true);
@@ -140,6 +146,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         client_close(&admin);
         world_settle(&world);
         service_free(world.svc, false);
+        world.svc = NULL;
+        atexit(end);
         return 0;
 }
 
@@ -157,6 +165,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         else
                 must(r < 0 && why[0]);
         service_free(world.svc, r != 0);
+        world.svc = NULL;
         close_kept();
         return 0;
 }

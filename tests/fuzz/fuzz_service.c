@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "core/name.h"
 #include "core/partition.h"
 #include "fill.h"
@@ -403,9 +404,15 @@ static void check_empty(void) {
         }
 }
 
+static void end(void) {
+        world_close(&world);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
+        log_set_level(LOG_ERR);
         setenv("CMOCKA_TEST_ABORT", "1", 1); /* a check of the harness that fails aborts */
         world_open(&world, 0);
+        atexit(end);
         clean_up();
         return 0;
 }

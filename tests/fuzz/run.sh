@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
 # run.sh SECONDS BUILD_DIR: shares the seconds out over the fuzz targets of a build with SVMD_FUZZ, as many at a time as
 # there are processors. Inputs that reach new code are kept in BUILD_DIR/fuzz/NAME and tried first the next time; an input
-# that fails lands in BUILD_DIR/fuzz/found.
+# that fails lands in BUILD_DIR/fuzz/found. With SECONDS 0 each target runs once over the inputs that there are.
 set -euo pipefail
 [[ $# -eq 2 && $1 =~ ^[0-9]+$ && -d $2 ]] || { echo "usage: $0 SECONDS BUILD_DIR" >&2; exit 2; }
 seconds=$1
 build=$(readlink -f "$2")
 here=$(dirname "$(readlink -f "$0")")
+lanes=$(nproc)
 
+# The more there is to find, the larger a target's share.
+declare -A weights=([service]=5 [restore]=3 [client]=2 [journal]=2)
 targets=()
+weight_sum=0
 for source in "$here"/fuzz_*.c; do
         name=$(basename "$source" .c)
-        [ -x "$build/$name" ] || { echo "$build/$name is missing: build it first, with ./dev build fuzz" >&2; exit 2; }
-        targets+=("${name#fuzz_}")
+        name=${name#fuzz_}
+        [ -x "$build/fuzz_$name" ] || { echo "$build/fuzz_$name is missing: build it, with ./dev build fuzz" >&2; exit 2; }
+        targets+=("$name")
+        weight_sum=$((weight_sum + ${weights[$name]:-1}))
 done
-lanes=$(nproc)
-share=$((seconds * lanes / ${#targets[@]}))
-[ "$share" -gt 0 ] || share=1
 mkdir -p "$build/fuzz/found"
 
 # Temporary files of the targets lie in memory.
@@ -24,21 +27,35 @@ export TMPDIR=/dev/shm
 export ASAN_OPTIONS=abort_on_error=1:detect_leaks=1:${ASAN_OPTIONS:-}
 export UBSAN_OPTIONS=print_stacktrace=1:${UBSAN_OPTIONS:-}
 
+# Seconds of a target: of all processors together, but no longer than the whole.
+share_of() {
+        local share=$((seconds * lanes * ${weights[$1]:-1} / weight_sum))
+        [ "$share" -lt "$seconds" ] || share=$seconds
+        [ "$share" -gt 0 ] || share=1
+        echo "$share"
+}
+
 fuzz_one() {
-        local name=$1 own=$build/fuzz/$1 log=$build/fuzz/$1.log args=()
+        local name=$1 own=$build/fuzz/$1 args
         mkdir -p "$own"
+        if [ "$seconds" -gt 0 ]; then
+                args=(-max_total_time="$(share_of "$name")")
+        else
+                args=(-runs=0)
+        fi
         [ -e "$here/$name.dict" ] && args+=("-dict=$here/$name.dict")
-        "$build/fuzz_$name" -max_total_time="$share" -timeout=25 -rss_limit_mb=4096 -max_len=4096 -print_final_stats=1 \
-                -artifact_prefix="$build/fuzz/found/$name-" "${args[@]}" "$own" "$here/corpus/$name" >"$log" 2>&1
+        exec "$build/fuzz_$name" "${args[@]}" -timeout=25 -rss_limit_mb=4096 -max_len=4096 -print_final_stats=1 \
+                -artifact_prefix="$build/fuzz/found/$name-" "$own" "$here/corpus/$name" >"$build/fuzz/$name.log" 2>&1
 }
 
 # What libFuzzer said of a run: executions, coverage, and inputs that reached new code.
 report() {
-        local name=$1 log=$build/fuzz/$1.log runs cov new
+        local log=$build/fuzz/$1.log runs cov new
         runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
         cov=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
         new=$(sed -n 's/^stat::new_units_added: *//p' "$log" | tail -n 1)
-        printf '%-12s %12s executions  cov: %-6s %6s new inputs  %s\n' "$name" "${runs:-?}" "${cov:-?}" "${new:-?}" "$2"
+        printf '%-10s %4s s %10s executions  cov: %-5s %5s new inputs  %s\n' "$1" "$(share_of "$1")" "${runs:-?}" \
+                "${cov:-?}" "${new:-?}" "$2"
 }
 
 failed=0
@@ -54,7 +71,7 @@ finish_one() {
         report "$name" FAILED
         tail -n 60 "$build/fuzz/$name.log"
         input=$(sed -n 's/.*Test unit written to //p' "$build/fuzz/$name.log" | tail -n 1)
-        echo "$name failed${input:+ on $input: run $build/fuzz_$name $input to see it again}" >&2
+        echo "$name failed${input:+ on $input: see it again with $build/fuzz_$name $input}" >&2
 }
 
 stop() {
@@ -66,6 +83,8 @@ stop() {
 }
 trap stop INT TERM
 
+# The longest ones first, so that the processors end together.
+mapfile -t targets < <(for name in "${targets[@]}"; do echo "${weights[$name]:-1} $name"; done | sort -k1,1nr | cut -d' ' -f2)
 for name in "${targets[@]}"; do
         fuzz_one "$name" &
         running+=("$name:$!")
