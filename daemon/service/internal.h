@@ -30,10 +30,11 @@ struct service {
         struct jobs *jobs;
         struct journal *journal;
         struct store *store;
-        struct arena arena;  /* of the request that is being served */
-        struct list pending; /* requests that wait for jobs */
-        struct list plans;   /* idle plans */
-        struct list changed; /* sessions whose effects are not committed yet: see snapshot.c */
+        struct arena arena;   /* of the request that is being served */
+        struct list submitted; /* fences whose operations no device has yet */
+        struct list pending;  /* requests that wait for jobs */
+        struct list plans;    /* idle plans */
+        struct list changed;  /* sessions whose effects are not committed yet: see snapshot.c */
         struct tx *tx;
         struct done_queue *fences;            /* filled by device threads */
         uint8_t *reply, *reply_buffer;        /* SVMD_PACKET_MAX bytes, behind room for the head of their effect */
@@ -235,6 +236,8 @@ struct fence {
         struct space *space; /* NULL once done */
         struct list by_session;
         int notify; /* eventfd, or -1 */
+        struct device_op op;
+        struct list starting; /* in svc->submitted until the journal has the reply */
         bool done;
         struct device_result result;
 };
@@ -242,6 +245,8 @@ struct fence {
 int fences_init(struct service *svc);
 void fences_fini(struct service *svc);
 void fences_collect(struct service *svc);
+/* Hands what was submitted to the devices. */
+void fences_start(struct service *svc);
 void fence_free(struct service *svc, struct fence *f);
 void fence_fill(const struct fence *f, Svmd__V1__FenceResult *r);
 device_done_fn fences_done_fn(void);
@@ -320,8 +325,8 @@ int op_session_kill(struct call *c);
 int op_reservation_list(struct call *c);
 int op_usage(struct call *c);
 
-/* Memory up to here the loop commits itself. */
-#define STAGE_ABOVE (1ull << 20)
+/* Whether this memory's pages are a job's: there are many, or others are on their way back in the same lane. */
+bool memory_is_staged(struct service *svc, const Svmd__V1__MemCreate *m);
 /* Prepares what op_mem_create() will find: starts jobs for large memory; returns how many. */
 uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m);
 void staged_free(struct service *svc, struct request *r);

@@ -72,6 +72,13 @@ static void stage_one(struct service *svc, struct request *r, struct staged *st,
         jobs_submit(svc->jobs, &st->job);
 }
 
+#define INLINE_COMMIT (1ull << 20)
+
+bool memory_is_staged(struct service *svc, const Svmd__V1__MemCreate *m) {
+        return m->node < svc->options.machine->count &&
+               (m->size > INLINE_COMMIT || !jobs_lane_idle(svc->jobs, m->node));
+}
+
 uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m) {
         if (m->mode == SVMD__V1__MODE__DRY_RUN || !r->session->partition)
                 return 0;
@@ -79,7 +86,7 @@ uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Re
         if (!r->staged)
                 return 0;
         for (size_t i = 0; i < m->n_ops; i++)
-                if (m->ops[i]->op_case == SVMD__V1__OP__OP_MEM_CREATE && m->ops[i]->mem_create->size > STAGE_ABOVE)
+                if (m->ops[i]->op_case == SVMD__V1__OP__OP_MEM_CREATE && memory_is_staged(svc, m->ops[i]->mem_create))
                         stage_one(svc, r, &r->staged[i], m->ops[i]->mem_create);
         return r->jobs;
 }

@@ -16,7 +16,8 @@
 
 /* Questions. Lists come in pages: `more` says that the caller asks again, after the last row it saw. */
 
-#define ROWS_OF_NODES 32 /* rows that carry a list of their own, a packet must hold them */
+#define ROWS_OF_NODES 32          /* rows that carry a list of their own */
+#define ROWS_BYTES    (64u << 10) /* where a page of them ends before it is full */
 
 /* Takes a result message of the type and sets it as the detail. */
 #define DETAIL(c, type, TYPE, member, var)                                                                             \
@@ -186,6 +187,7 @@ int op_limits(struct call *c) {
 int op_usage(struct call *c) {
         const Svmd__V1__Usage *m = c->op->usage;
         struct state *s = &c->svc->state;
+        size_t bytes = 0;
 
         DETAIL(c, UsageResult, USAGE, usage, r);
         r->rows = call_take(c, ROWS_OF_NODES * sizeof(*r->rows));
@@ -198,13 +200,14 @@ int op_usage(struct call *c) {
                         continue;
                 if (m->partition[0] && strcmp(m->partition, session->partition->name->text) != 0)
                         continue;
-                if (r->n_rows == ROWS_OF_NODES) {
+                if (r->n_rows == ROWS_OF_NODES || bytes > ROWS_BYTES) {
                         c->result->more = true;
                         return 0;
                 }
                 r->rows[r->n_rows] = usage_row(c, session->partition, session);
-                if (!r->rows[r->n_rows++])
+                if (!r->rows[r->n_rows])
                         return -ENOMEM;
+                bytes += svmd__v1__usage_row__get_packed_size(r->rows[r->n_rows++]);
         }
         return 0;
 }
@@ -237,6 +240,7 @@ int op_partition_list(struct call *c) {
         const Svmd__V1__PartitionList *m = c->op->partition_list;
         struct partition *p =
                 m->name[0] ? partition_find(&c->svc->state, m->name) : partition_after(&c->svc->state, m->after);
+        size_t bytes = 0;
 
         if (m->name[0] && (!p || !p->ready))
                 return refuse(c, SVMD_STATUS_NO_SUCH, "there is no partition %s; see svmd-ctl partition list", m->name);
@@ -244,13 +248,14 @@ int op_partition_list(struct call *c) {
         r->partitions = call_take(c, ROWS_OF_NODES * sizeof(*r->partitions));
         if (!r->partitions)
                 return -ENOMEM;
-        for (; p && r->n_partitions < ROWS_OF_NODES;
+        for (; p && r->n_partitions < ROWS_OF_NODES && bytes <= ROWS_BYTES;
              p = m->name[0] ? NULL : partition_after(&c->svc->state, p->name->text)) {
                 if (!p->ready)
                         continue;
                 r->partitions[r->n_partitions] = partition_row_of(c, p);
-                if (!r->partitions[r->n_partitions++])
+                if (!r->partitions[r->n_partitions])
                         return -ENOMEM;
+                bytes += svmd__v1__partition__get_packed_size(r->partitions[r->n_partitions++]);
         }
         c->result->more = p != NULL;
         return 0;

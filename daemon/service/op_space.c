@@ -24,12 +24,16 @@
 /*
  * Spaces, and operations of devices in them.
  *
+ * An operation is handed to its device when the journal has the reply to its submission: asked again after a crash,
+ * svmd gives that same reply, and the fence is one of an earlier svmd. So an operation runs once at most.
+ *
  * A device ends an operation in its own thread; the outcome waits in a queue for the loop. The fence is done then: its
  * eventfd is signalled, its event sent. It is forgotten when the event has gone out; where the session was too slow
  * for the event, it stays until it is asked for.
  */
 
-#define FENCES_MAX 4096 /* of a session, until their ends were told */
+#define SPACE_OPS_MAX 1024 /* what a device takes of one space */
+#define FENCES_MAX    4096 /* of a session, until their ends were told */
 
 struct done_entry {
         struct done_entry *next;
@@ -64,6 +68,20 @@ int space_bring_up(struct service *svc, struct session *session, uint64_t id, ui
         return 0;
 }
 
+static void fence_done(void *userdata, const struct device_result *result);
+
+/* Its space ends. What no device has yet ends here; the rest ends with the device's word. */
+static void fence_orphan(struct service *svc, struct fence *f) {
+        struct device_result gone = { .fence = f->object.id, .code = SVMD_STATUS_GONE };
+
+        f->space = NULL;
+        if (list_empty(&f->starting))
+                return;
+        list_remove(&f->starting);
+        snprintf(gone.text, sizeof(gone.text), "its space was destroyed");
+        fence_done(svc->fences, &gone);
+}
+
 /* The device lets go first: nothing may name memory that is freed. What it had not done ends as GONE; the fences hear
  * of it with the next collection, behind the reply to whoever ends the space. */
 void space_end(struct service *svc, struct space *s) {
@@ -74,7 +92,7 @@ void space_end(struct service *svc, struct space *s) {
                 struct fence *f = container_of(l, struct fence, by_session);
 
                 if (f->space == s)
-                        f->space = NULL;
+                        fence_orphan(svc, f);
         }
         while ((e = vmap_first_from(&s->mappings, 0))) {
                 struct memory *m = memory_of(e->backing);
@@ -248,6 +266,7 @@ void fences_fini(struct service *svc) {
 void fence_free(struct service *svc, struct fence *f) {
         ids_remove(&svc->state.ids, &f->object);
         list_remove(&f->by_session);
+        list_remove(&f->starting);
         f->session->fences_count--;
         if (f->notify >= 0)
                 close(f->notify);
@@ -305,6 +324,20 @@ static void fence_finish(struct service *svc, struct fence *f, const struct devi
                 fence_free(svc, f);
 }
 
+void fences_start(struct service *svc) {
+        list_for_each_safe (l, &svc->submitted) {
+                struct fence *f = container_of(l, struct fence, starting);
+                struct device_result failed = { .fence = f->object.id, .code = SVMD_STATUS_NO_MEMORY };
+
+                list_remove(&f->starting);
+                if (node_backend(svc, f->space->node)->submit(f->space->device_space, &f->op) == 0)
+                        continue;
+                snprintf(failed.text, sizeof(failed.text),
+                         "svmd has no memory left to hand the operation to its device");
+                fence_finish(svc, f, &failed);
+        }
+}
+
 void fences_collect(struct service *svc) {
         struct done_entry *e = take_done(svc->fences), *next;
 
@@ -357,6 +390,7 @@ static struct fence *fence_new(struct call *c, struct space *s, int notify) {
         f->session = c->session;
         f->space = s;
         f->notify = notify;
+        list_init(&f->starting);
         list_push_back(&c->session->fences, &f->by_session);
         c->session->fences_count++;
         ids_add(&c->svc->state.ids, &f->object);
@@ -387,24 +421,20 @@ int op_submit(struct call *c) {
 
         if ((r = take_eventfd(c, &notify)) != 0)
                 return r;
-        if ((r = check_submit(c, op)) == 0)
-                r = find_space(c, op->space, &s);
+        if ((r = check_submit(c, op)) == 0 && (r = find_space(c, op->space, &s)) == 0 && s->fences >= SPACE_OPS_MAX)
+                r = refuse(c, SVMD_STATUS_QUOTA,
+                           "%d operations of this space wait already; wait for some of their fences", SPACE_OPS_MAX);
         f = r == 0 ? fence_new(c, s, notify) : NULL;
         if (!f) {
                 if (notify >= 0)
                         close(notify);
                 return r ? r : -ENOMEM;
         }
-        d.fence = f->object.id;
-        r = node_backend(c->svc, s->node)->submit(s->device_space, &d);
-        if (r < 0) {
-                fence_free(c->svc, f);
-                if (r == -EAGAIN)
-                        return refuse(c, SVMD_STATUS_QUOTA,
-                                      "1024 operations of this space wait already; wait for some of their fences");
-                return r;
-        }
+        f->op = d;
+        f->op.fence = f->object.id;
+        list_push_back(&c->svc->submitted, &f->starting);
         s->fences++;
+        c->tx->effects = true; /* its reply is one */
         c->result->id = f->object.id;
         return 0;
 }

@@ -482,11 +482,11 @@ static void request_init(struct request *r, struct session *s, const Svmd__V1__R
 }
 
 /* Whether it may have to wait for a job: then it needs a place and a copy of its packet from the start. */
-static bool may_wait(const Svmd__V1__Request *m) {
+static bool may_wait(struct service *svc, const Svmd__V1__Request *m) {
         for (size_t i = 0; i < m->n_ops; i++) {
                 const Svmd__V1__Op *op = m->ops[i];
 
-                if (op->op_case == SVMD__V1__OP__OP_MEM_CREATE && op->mem_create->size > STAGE_ABOVE)
+                if (op->op_case == SVMD__V1__OP__OP_MEM_CREATE && memory_is_staged(svc, op->mem_create))
                         return true;
                 if (op_row(op->op_case) && (op_row(op->op_case)->flags & OP_STORE))
                         return true;
@@ -518,7 +518,7 @@ int service_receive(struct service *svc, struct session *s, const void *bytes, s
                 fdlist_close(&now.in);
                 return malformed(svc, s, "svmd has no memory left to serve the request");
         }
-        if (may_wait(m)) {
+        if (may_wait(svc, m)) {
                 r = request_keep(svc, &now, bytes, size);
                 if (!r) {
                         k = refuse_request(svc, &now, m);

@@ -42,6 +42,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         svc->started_ns = clock_ns(CLOCK_MONOTONIC);
         svc->store_lane = count;
         svc->starting = true;
+        list_init(&svc->submitted);
         list_init(&svc->pending);
         list_init(&svc->plans);
         arena_init(&svc->arena);
@@ -214,6 +215,7 @@ void service_commit(struct service *svc) {
         if (!svc->journal)
                 return;
         journal_commit(svc->journal);
+        fences_start(svc);
         if (svc->journal_behind)
                 journal_snapshot(svc);
 }

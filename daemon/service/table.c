@@ -24,7 +24,7 @@ static const struct op_row rows[] = {
         ROW(SPARSE_UNMAP, "sparse_unmap", OP_ATTACHED | OP_CHANGES | OP_GIVES, op_sparse_unmap),
         ROW(SPACE_CREATE, "space_create", OP_ATTACHED | OP_CHANGES, op_space_create),
         ROW(SPACE_DESTROY, "space_destroy", OP_ATTACHED | OP_CHANGES | OP_GIVES, op_space_destroy),
-        ROW(SUBMIT, "submit", OP_ATTACHED | OP_FINAL, op_submit),
+        ROW(SUBMIT, "submit", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_submit),
         ROW(FENCE_QUERY, "fence_query", OP_ATTACHED | OP_FINAL, op_fence_query),
         ROW(LAYOUT, "layout", OP_ATTACHED, op_layout),
         ROW(TRANSLATE, "translate", OP_ATTACHED, op_translate),

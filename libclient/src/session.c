@@ -199,29 +199,46 @@ static int check_options(const struct svmd_connect_options *opts) {
         return 0;
 }
 
-int svmd_connect(svmd_session **ret, const struct svmd_connect_options *given) {
-        struct svmd_connect_options opts;
+/* One connection, greeted and attached, or nothing. */
+static int connect_once(svmd_session **ret, const struct svmd_connect_options *opts) {
         svmd_session *s = NULL;
         int socket = -1, r;
 
-        r = options_take(&opts, sizeof(opts), given, "svmd_connect_options");
-        if (!r)
-                r = check_options(&opts);
-        if (!r)
-                r = open_socket(or_environment(opts.socket, "SVMD_SOCKET", DEFAULT_SOCKET), &socket);
+        r = open_socket(or_environment(opts->socket, "SVMD_SOCKET", DEFAULT_SOCKET), &socket);
         if (!r)
                 r = session_new(&s, socket);
         if (r)
                 return r;
-        r = hello(s, opts.name);
-        if (!r && !(opts.flags & SVMD_CONNECT_NO_ATTACH))
-                r = attach(s, or_environment(opts.partition, "SVMD_PARTITION", ""), opts.window);
+        r = hello(s, opts->name);
+        if (!r && !(opts->flags & SVMD_CONNECT_NO_ATTACH))
+                r = attach(s, or_environment(opts->partition, "SVMD_PARTITION", ""), opts->window);
         if (r) {
                 svmd_disconnect(s);
                 return r;
         }
         *ret = s;
         return 0;
+}
+
+/* svmd keeps a session from its attachment on. One that it had only greeted ends when it is restarted: then the next
+ * svmd is asked. */
+#define CONNECT_TRIES 4
+
+int svmd_connect(svmd_session **ret, const struct svmd_connect_options *given) {
+        struct svmd_connect_options opts;
+        int r;
+
+        r = options_take(&opts, sizeof(opts), given, "svmd_connect_options");
+        if (!r)
+                r = check_options(&opts);
+        if (r)
+                return r;
+        for (int i = 0; i < CONNECT_TRIES; i++) {
+                r = connect_once(ret, &opts);
+                if (r != SVMD_E_GONE)
+                        break;
+        }
+        return r;
 }
 
 void svmd_disconnect(svmd_session *s) {

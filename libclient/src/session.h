@@ -32,6 +32,7 @@ struct svmd_session {
         /* wire.c */
         int socket;
         uint64_t last_id;
+        uint64_t epoch_id;               /* calls up to this one may have been answered by an earlier svmd */
         struct call *calls, **calls_end; /* unanswered, in the order of their ids */
         struct call *unsent;             /* the first of them that did not go out yet */
         struct call *spare_calls;

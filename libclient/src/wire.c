@@ -318,6 +318,7 @@ static void take_refusal(svmd_session *s, const Svmd__V1__Reply *reply) {
 static void take_reply(svmd_session *s, const Svmd__V1__Reply *reply) {
         struct call *c = s->calls;
         struct inbox *in;
+        bool resent;
 
         if (!reply->id) {
                 take_refusal(s, reply);
@@ -329,17 +330,22 @@ static void take_reply(svmd_session *s, const Svmd__V1__Reply *reply) {
                 return;
         if (c->asked)
                 take_asked(s, c, reply);
+        resent = c->fence && c->id <= s->epoch_id;
         if (c->fence && reply->n_results && !reply->results[0]->code)
                 fence_link(s, c->fence, reply->results[0]->id);
         in = c->in;
         c->in = s->in;
         s->in = in;
         call_over(s, c);
+        /* Its fence may be one of an earlier svmd, whose end no event tells. */
+        if (resent)
+                wire_ask_fences(s);
 }
 
 static void take_epoch(svmd_session *s, const Svmd__V1__EpochEvent *epoch) {
         s->info.epoch = epoch->epoch;
         s->unsent = s->calls;
+        s->epoch_id = s->last_id;
         s->refresh_all = true;
         flush(s);
         wire_ask_fences(s);
