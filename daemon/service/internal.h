@@ -30,11 +30,11 @@ struct service {
         struct jobs *jobs;
         struct journal *journal;
         struct store *store;
-        struct arena arena;   /* of the request that is being served */
+        struct arena arena;    /* of the request that is being served */
         struct list submitted; /* fences whose operations no device has yet */
-        struct list pending;  /* requests that wait for jobs */
-        struct list plans;    /* idle plans */
-        struct list changed;  /* sessions whose effects are not committed yet: see snapshot.c */
+        struct list pending;   /* requests that wait for jobs */
+        struct list plans;     /* idle plans */
+        struct list changed;   /* sessions whose effects are not committed yet: see snapshot.c */
         struct tx *tx;
         struct done_queue *fences;            /* filled by device threads */
         uint8_t *reply, *reply_buffer;        /* SVMD_PACKET_MAX bytes, behind room for the head of their effect */
