@@ -7,7 +7,7 @@
 static _Thread_local unsigned long fail_countdown; /* 0: off */
 static _Thread_local int fail_hit;
 
-static int must_fail(void) {
+int alloc_refused(void) {
         if (fail_countdown == 0)
                 return 0;
         if (fail_countdown > 1) {
@@ -19,17 +19,17 @@ static int must_fail(void) {
 }
 
 void *alloc_zero(size_t size) {
-        return must_fail() ? NULL : calloc(1, size);
+        return alloc_refused() ? NULL : calloc(1, size);
 }
 
 void *alloc_array(size_t count, size_t size) {
-        return must_fail() ? NULL : calloc(count, size);
+        return alloc_refused() ? NULL : calloc(count, size);
 }
 
 void *alloc_grow(void *old, size_t old_size, size_t new_size) {
         char *p;
 
-        if (must_fail())
+        if (alloc_refused())
                 return NULL;
         p = realloc(old, new_size);
         if (p && new_size > old_size)
@@ -38,7 +38,11 @@ void *alloc_grow(void *old, size_t old_size, size_t new_size) {
 }
 
 char *alloc_string(const char *s) {
-        return must_fail() ? NULL : strdup(s);
+        return alloc_refused() ? NULL : strdup(s);
+}
+
+void *alloc_block(size_t size) {
+        return aligned_alloc(size, size);
 }
 
 void alloc_free(void *p) {

@@ -15,6 +15,11 @@ void *alloc_grow(void *old, size_t old_size,
 char *alloc_string(const char *s);
 void alloc_free(void *p);
 
+/* Aligned to `size`, a power of two, and not zeroed: what an allocator of its own is made of. It is not one of those
+ * that a test counts; such an allocator asks alloc_refused() for each object. */
+void *alloc_block(size_t size);
+int alloc_refused(void);
+
 /* Tests only: the allocation that is `countdown` calls away fails (1 is the next), and so do all
  * that follow until alloc_fail_off(). Per thread. alloc_fail_hit() tells whether one failed. */
 void alloc_fail_at(unsigned long countdown);
