@@ -53,7 +53,7 @@ int reservation_new(struct reservation **ret, struct state *s, struct partition 
 
         if (ids_reserve(&s->ids, 1) < 0)
                 return -ENOMEM;
-        r = alloc_zero(sizeof(*r));
+        r = slab_take(&s->reservations);
         if (!r)
                 return -ENOMEM;
         r->object = (struct object){ .id = args->id, .type = OBJECT_RESERVATION };
@@ -98,7 +98,7 @@ void reservation_free(struct reservation *r) {
                 alloc_free(r->shared->name);
                 alloc_free(r->shared);
         }
-        alloc_free(r);
+        slab_put(r);
 }
 
 void reservation_orphan(struct reservation *r) {

@@ -14,6 +14,7 @@
 
 int state_init(struct state *s, const struct machine *machine) {
         *s = (struct state){ .machine = machine, .next_id = 1 };
+        slab_init(&s->reservations, sizeof(struct reservation));
         list_init(&s->domains);
         list_init(&s->sessions);
         s->nodes = alloc_array(machine->count ? machine->count : 1, sizeof(*s->nodes));
@@ -26,6 +27,7 @@ int state_init(struct state *s, const struct machine *machine) {
 
 void state_fini(struct state *s) {
         ids_fini(&s->ids);
+        slab_fini(&s->reservations);
         alloc_free(s->nodes);
 }
 
@@ -108,7 +110,8 @@ static bool session_ok(const struct session *session) {
 static bool reservation_ok(const struct reservation *r) {
         uint64_t end = r->va.start + r->va.size;
 
-        if (r->freeing || reservation_at(r->partition, r->va.start) != r || reservation_of((struct va_extent *)&r->va) != r)
+        if (r->freeing || reservation_at(r->partition, r->va.start) != r ||
+            reservation_of((struct va_extent *)&r->va) != r)
                 return false;
         if (r->owner && r->owner->partition != r->partition)
                 return false;
@@ -214,7 +217,8 @@ static bool nodes_ok(const struct state *s) {
                 }
                 if (s->nodes[i].account.used != used || s->nodes[i].limited != limited || s->nodes[i].spaces != spaces)
                         return false;
-                if (s->nodes[i].pool && (va_check(&s->nodes[i].pool->slots) < 0 || s->nodes[i].pool->slots.used != used))
+                if (s->nodes[i].pool &&
+                    (va_check(&s->nodes[i].pool->slots) < 0 || s->nodes[i].pool->slots.used != used))
                         return false;
         }
         return true;

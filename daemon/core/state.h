@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/slab.h"
 #include "base/tree.h"
 #include "core/ids.h"
 #include "core/ledger.h"
@@ -39,6 +40,7 @@ struct state {
         const struct machine *machine;
         struct node *nodes; /* machine->count of them */
         struct ids ids;
+        struct slab reservations;
         uint64_t next_id;
         struct tree partitions;       /* by name */
         struct tree processes, users; /* struct peer: who has sessions */
@@ -47,7 +49,7 @@ struct state {
         uint64_t partitions_count, sessions_count, reservations_count, memories_count, spaces_count, mappings_count;
 };
 
-/* -ENOMEM. The machine must outlive the state. */
+/* -ENOMEM. The machine must outlive the state, which must not move. */
 int state_init(struct state *s, const struct machine *machine);
 /* No partitions may be left. */
 void state_fini(struct state *s);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "base/slab.h"
 #include "bench.h"
 #include "core/va.h"
 
@@ -22,14 +23,15 @@ enum {
         WEAR = 3, /* times all extents are replaced before anything is measured */
 };
 
-/* An extent in what a reservation is made of beside it. */
+/* An extent in what a reservation is made of beside it; they lie where svmd's lie. */
 struct reservation {
         struct va_extent extent;
-        char rest[192 - sizeof(struct va_extent)];
+        char rest[184 - sizeof(struct va_extent)];
 };
 
 struct crowd {
         struct va_space va;
+        struct slab slab;
         struct reservation **member;
         uint32_t count;
 };
@@ -64,10 +66,11 @@ static void replace(struct va_space *va, struct reservation *r, uint64_t size) {
 
 static void crowd_init(struct crowd *c, uint32_t count) {
         c->count = count;
+        slab_init(&c->slab, sizeof(struct reservation));
         c->member = calloc(count, sizeof(*c->member));
         must(c->member && va_init(&c->va, 1ull << 32, 1ull << 44) == 0, "no memory for the extents");
         for (uint32_t i = 0; i < count; i++) {
-                c->member[i] = calloc(1, sizeof(*c->member[i]));
+                c->member[i] = slab_take(&c->slab);
                 must(c->member[i] != NULL, "no memory for the extents");
                 must(va_alloc(&c->va, &c->member[i]->extent, random_size(), VA_PAGE) == 0,
                      "the space of addresses has no room");
@@ -78,7 +81,8 @@ static void crowd_init(struct crowd *c, uint32_t count) {
 
 static void crowd_fini(struct crowd *c) {
         for (uint32_t i = 0; i < c->count; i++)
-                free(c->member[i]);
+                slab_put(c->member[i]);
+        slab_fini(&c->slab);
         free(c->member);
 }
 
