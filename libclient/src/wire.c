@@ -331,7 +331,8 @@ static void take_reply(svmd_session *s, const Svmd__V1__Reply *reply) {
         if (c->asked)
                 take_asked(s, c, reply);
         resent = c->fence && c->id <= s->epoch_id;
-        if (c->fence && reply->n_results && !reply->results[0]->code)
+        /* Of one operation there is one result; a reply that is none fails the call, and the fence goes with it. */
+        if (c->fence && reply->n_results == 1 && !reply->results[0]->code)
                 fence_link(s, c->fence, reply->results[0]->id);
         in = c->in;
         c->in = s->in;

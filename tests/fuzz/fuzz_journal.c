@@ -112,7 +112,7 @@ static void reseal(unsigned char *file, size_t size) {
 
 /* A copy of the file that may be cut and changed. True: it still is what the journal wrote. */
 static bool damage(struct bytes *b, int from, int *ret) {
-        static unsigned char file[JOURNAL + 2 * PAGE];
+        static _Alignas(8) unsigned char file[JOURNAL + 2 * PAGE];
         ssize_t size = pread(from, file, sizeof(file), 0);
         uint8_t how = take_u8(b);
         bool whole = true;

@@ -87,7 +87,7 @@ static uint64_t by_meaning(enum meaning meaning, enum sort sort, uint8_t how) {
         return how % 8;
 }
 
-static uint64_t take_value(struct bytes *b, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f) {
+static uint64_t any_value(struct bytes *b, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f) {
         static const uint64_t edges[] = { 0,          1,          UINT64_MAX, 1ull << 63,
                                           1ull << 47, 4ull << 30, 8ull << 30, 0x280000000000ull };
         uint8_t how = take_u8(b);
@@ -102,6 +102,15 @@ static uint64_t take_value(struct bytes *b, const ProtobufCMessage *m, const Pro
                 if (strcmp(meanings[i].name, f->name) == 0)
                         return by_meaning(meanings[i].meaning, meanings[i].sort, how);
         return how % 8;
+}
+
+/* Memory that the node could give is small: pages are taken and zeroed for real. */
+static uint64_t take_value(struct bytes *b, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f) {
+        uint64_t n = any_value(b, m, f);
+
+        if (m->descriptor == &svmd__v1__mem_create__descriptor && n <= 8ull << 30 && n > 16 << 20)
+                n = (16 << 20) + n % 4096;
+        return n;
 }
 
 static char *take_name(struct bytes *b) {
