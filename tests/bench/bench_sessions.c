@@ -9,7 +9,7 @@
  *
  * Bytes per session are by how much the anonymous memory of svmd grew from 10 to 10,000 of them.
  */
-enum { ROUNDS = 15, TRIPS = 5000, FEW = 10, MANY = 10000 };
+enum { ROUNDS = 45, TRIPS = 1500, FEW = 10, MANY = 10000 };
 
 struct side {
         struct client client;

@@ -16,8 +16,8 @@
  * Every round measures all sides, one after the other, so that a disturbance meets them alike.
  */
 enum {
-        ROUNDS = 9,
-        PAIRS = 50000, /* per round and side */
+        ROUNDS = 31,
+        PAIRS = 15000, /* per round and side */
         SMALL = 100000,
         LARGE = 1000000,
         WEAR = 3, /* times all extents are replaced before anything is measured */

@@ -22,10 +22,10 @@
 enum {
         CLIENT_CPU = 0,
         SVMD_CPU = 1, /* where run.py starts svmd */
-        ROUNDS = 15,
-        TRIPS = 10000,   /* per round and side */
-        MESSAGES = 1000, /* of 64 operations, per round */
-        VECTORS = 300,   /* of 256 binds, per round */
+        ROUNDS = 45,
+        TRIPS = 3000,   /* per round and side */
+        MESSAGES = 300, /* of 64 operations, per round */
+        VECTORS = 100,  /* of 256 binds, per round */
         BINDS = 256,
         BIND_SIZE = 64 * 1024,
         RESERVATION = 64 * 1024,
