@@ -98,7 +98,7 @@ static void reseal(unsigned char *file, size_t size) {
         h->active = seal((uint32_t)h->active, PLACE_ACTIVE);
         for (uint32_t i = 0; i < 2; i++)
                 h->tail[i] = seal((uint32_t)h->tail[i], PLACE_TAIL + i);
-        if (half > size || PAGE + (active + 1) * half > size)
+        if (half % 8 || half > size || PAGE + (active + 1) * half > size)
                 return;
         while (at + sizeof(struct frame) <= half) {
                 struct frame *f = (struct frame *)(file + PAGE + active * half + at);

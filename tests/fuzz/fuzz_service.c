@@ -448,8 +448,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 close(token);
         token = -1;
         world_settle(&world);
-        clean_up();
         check_empty();
+        clean_up();
         if (size && bytes[size - 1] % 16 == 0)
                 take_over();
         check_world(&world);

@@ -198,10 +198,11 @@ static void start(struct world *w, struct service_kept *kept, size_t count) {
 }
 
 void world_open(struct world *w, uint64_t journal) {
+        const char *tmp = getenv("TMPDIR");
         char why[512];
 
         *w = (struct world){ 0 };
-        snprintf(w->dir, sizeof(w->dir), "/tmp/svmd-service-XXXXXX");
+        snprintf(w->dir, sizeof(w->dir), "%s/svmd-service-XXXXXX", tmp ? tmp : "/tmp");
         assert_non_null(mkdtemp(w->dir));
         add_node(&w->machine, "host0", NODE_HOST, 8ull << 30, true);
         add_node(&w->machine, "gpu0", NODE_SOFT, 2ull << 30, false);
