@@ -68,8 +68,9 @@ enum {
         OP_LATER,   /* a job runs; the request is served again when it is done */
 };
 
-/* Writes code and text into the call's result; returns OP_REFUSED. */
-int refuse(struct call *c, unsigned code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Writes code and text into the call's result; the expression's value is OP_REFUSED. */
+#define refuse(c, ...) (call_refuse(c, __VA_ARGS__), OP_REFUSED)
+void call_refuse(struct call *c, unsigned code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The daemon itself failed with a negative errno. */
 int refuse_errno(struct call *c, int r, const char *doing);
 /* In the request's arena; NULL when out of memory. */

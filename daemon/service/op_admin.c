@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -265,8 +266,10 @@ static void apply_to_row(struct call *c, struct store_partition *row) {
                                 row->limits[k] = row->limits[--row->limits_count];
                         continue;
                 }
-                if (k == row->limits_count)
-                        strcpy(row->limits[row->limits_count++].node, node);
+                if (k == row->limits_count) {
+                        text_copy(row->limits[k].node, node);
+                        row->limits_count++;
+                }
                 row->limits[k].max = m->limits[i]->max;
         }
 }
@@ -391,7 +394,7 @@ void partitions_reap(struct service *svc) {
                 next = partition_after(&svc->state, p->name->text);
                 if (!p->removed || p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0)
                         continue;
-                strcpy(name, p->name->text);
+                text_copy(name, p->name->text);
                 partition_take_down(svc, p);
                 svc->removed--;
                 log_info("partition %s: deleted", name);

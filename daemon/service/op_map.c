@@ -256,7 +256,7 @@ int op_sparse_map(struct call *c) {
         if (op->writes != SVMD__V1__SPARSE_WRITES__SPARSE_DROP && op->writes != SVMD__V1__SPARSE_WRITES__SPARSE_REFUSE)
                 return refuse(c, SVMD_STATUS_INVALID, "writes is SPARSE_DROP or SPARSE_REFUSE, not %d",
                               (int)op->writes);
-        if (t.reservation && op->writes != SVMD__V1__SPARSE_WRITES__SPARSE_REFUSE)
+        if (!t.space && op->writes != SVMD__V1__SPARSE_WRITES__SPARSE_REFUSE)
                 return refuse(c, SVMD_STATUS_UNSUPPORTED,
                               "a CPU's write to a sparse range can only be refused (SPARSE_REFUSE)");
         if ((r = sparse_now(c, &t, op->address, op->size, &now)) != 0)

@@ -11,6 +11,7 @@
 
 #include "backend/memfile.h"
 #include "base/alloc.h"
+#include "base/text.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -148,7 +149,7 @@ void effect_memory_fill(const struct memory *m, void *bytes) {
         };
         uint64_t *extents = (uint64_t *)((char *)bytes + sizeof(e));
 
-        strcpy(e.partition, m->partition->name->text);
+        text_copy(e.partition, m->partition->name->text);
         memcpy(bytes, &e, sizeof(e));
         for (uint32_t i = 0; i <= m->more_count; i++) {
                 extents[2 * i] = memory_extent(m, i)->start;
@@ -380,7 +381,7 @@ static int export_name(struct call *c, struct memory *m, const Svmd__V1__MemExpo
         name_link(&m->partition->memory_names, m->name);
         tx_push(c->tx, &export_change, m, NULL);
         memcpy(bytes, &e, sizeof(e));
-        strcpy(bytes + sizeof(e), op->name);
+        memcpy(bytes + sizeof(e), op->name, strlen(op->name) + 1);
         tx_effect(c->tx, EFFECT_EXPORT, bytes, sizeof(e) + strlen(op->name) + 1);
         return 0;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "core/imap.h"
 #include "core/memory.h"
 #include "core/name.h"
@@ -37,7 +38,7 @@ void effect_reserve(struct tx *tx, const struct reservation *r) {
                 .mode = n ? n->mode : 0,
         };
 
-        strcpy(e.partition, r->partition->name->text);
+        text_copy(e.partition, r->partition->name->text);
         tx_effect_text(tx, EFFECT_RESERVE, &e, sizeof(e), n ? n->text : "");
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "core/name.h"
 #include "core/partition.h"
 #include "core/session.h"
@@ -84,7 +85,7 @@ static int effect_session(struct tx *tx, const struct session *s, const struct p
 
         if (!bytes)
                 return -ENOMEM;
-        strcpy(e.partition, p->name->text);
+        text_copy(e.partition, p->name->text);
         memcpy(bytes, &e, sizeof(e));
         if (groups)
                 memcpy(bytes + sizeof(e), s->who.groups, groups);

@@ -209,8 +209,8 @@ static void fence_done(void *userdata, const struct device_result *result) {
         pthread_mutex_lock(&q->lock);
         *q->last = e;
         q->last = &e->next;
-        pthread_mutex_unlock(&q->lock);
         q->svc->hooks.wake(q->svc->hooks.userdata);
+        pthread_mutex_unlock(&q->lock);
 }
 
 device_done_fn fences_done_fn(void) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "core/name.h"
 #include "core/node.h"
 #include "core/partition.h"
@@ -48,8 +49,8 @@ struct store_partition *partition_row(const struct service *svc, const struct pa
                 alloc_free(row);
                 return NULL;
         }
-        strcpy(row->name, p->name->text);
-        strcpy(row->domain, p->domain->name);
+        text_copy(row->name, p->name->text);
+        text_copy(row->domain, p->domain->name);
         row->window = p->window;
         row->base = p->slice.start;
         row->size = p->slice.size;
@@ -59,7 +60,7 @@ struct store_partition *partition_row(const struct service *svc, const struct pa
         for (uint32_t i = 0; i < m->count; i++) {
                 if (p->accounts[i].max == ACCOUNT_NO_LIMIT)
                         continue;
-                strcpy(row->limits[row->limits_count].node, m->nodes[i].name);
+                text_copy(row->limits[row->limits_count].node, m->nodes[i].name);
                 row->limits[row->limits_count++].max = p->accounts[i].max;
         }
         return row;

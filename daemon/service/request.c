@@ -29,7 +29,7 @@
 /* A result without text and detail: its head, code, flag, and five numbers with their tags. */
 #define RESULT_NUMBERS (2 + 6 + 2 + 5 * 11)
 
-int refuse(struct call *c, unsigned code, const char *format, ...) {
+void call_refuse(struct call *c, unsigned code, const char *format, ...) {
         char text[512];
         va_list ap;
 
@@ -39,7 +39,6 @@ int refuse(struct call *c, unsigned code, const char *format, ...) {
         c->result->detail_case = SVMD__V1__RESULT__DETAIL__NOT_SET; /* it may be half filled */
         c->result->code = code;
         c->result->text = call_string(c, text);
-        return OP_REFUSED;
 }
 
 int refuse_errno(struct call *c, int r, const char *doing) {

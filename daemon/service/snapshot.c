@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "core/imap.h"
 #include "core/memory.h"
 #include "core/name.h"
@@ -67,7 +68,7 @@ static int put_session(struct service *svc, const struct session *s) {
                 .admin = s->admin,
         };
 
-        strcpy(e.partition, s->partition->name->text);
+        text_copy(e.partition, s->partition->name->text);
         return put_tailed(svc, EFFECT_SESSION, &e, sizeof(e), s->who.groups, s->who.groups_count * sizeof(uint32_t),
                           s->client, strlen(s->client) + 1);
 }
@@ -140,7 +141,7 @@ static int put_reservation(struct service *svc, const struct reservation *r) {
         };
         uint8_t bytes[sizeof(e) + SVMD_NAME_MAX + 1];
 
-        strcpy(e.partition, r->partition->name->text);
+        text_copy(e.partition, r->partition->name->text);
         memcpy(bytes, &e, sizeof(e));
         memcpy(bytes + sizeof(e), name, strlen(name) + 1);
         return put(svc, EFFECT_RESERVE, bytes, sizeof(e) + strlen(name) + 1);

@@ -75,7 +75,7 @@ static int open_listener(const char *path, mode_t mode) {
 
         if (strlen(path) >= sizeof(a.sun_path))
                 return -ENAMETOOLONG;
-        strcpy(a.sun_path, path);
+        memcpy(a.sun_path, path, strlen(path) + 1);
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return -errno;

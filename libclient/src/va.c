@@ -38,8 +38,8 @@ static void drop(svmd_session *s, struct reservation *r) {
         bool taken = r->shared && !r->shadowed && slice_release(s, r);
 
         /* Blanking only fails when the kernel is out of mappings; then the slice keeps what it shows until it goes. */
-        if (!taken && (va_blank(s, r->range.start, r->range.end) || va_blank_sparse(s, r->range.start, r->range.end)))
-                taken = true;
+        if (!taken && !va_blank(s, r->range.start, r->range.end))
+                (void)va_blank_sparse(s, r->range.start, r->range.end);
         views_cut(s, &s->views, r->range.start, r->range.end);
         views_cut(s, &s->sparse, r->range.start, r->range.end);
         pthread_mutex_lock(&s->lock);

@@ -11,6 +11,13 @@ struct daemon;
 
 #define CEILING_MS 30000
 
+/* The window that this build of the tests can have. */
+#ifdef __SANITIZE_THREAD__
+#define HARNESS_WINDOW SVMD_WINDOW_LOW
+#else
+#define HARNESS_WINDOW SVMD_WINDOW_PRIMARY
+#endif
+
 /* Checks work in the test's process and in the actors alike: a failure says where, and ends the process. */
 #define must(condition)                                                                                                \
         do {                                                                                                           \

@@ -190,7 +190,7 @@ static void exec_ends_it(void) {
 int main(int argc, char **argv) {
         static const char *const options[] = { "--soft-node", "gpu0:size=64M", "--log-level", "warning", NULL };
         struct svmd_partition_options o = {
-                .size = sizeof(o), .length = 4ull << 30, .window = SVMD_WINDOW_PRIMARY, .mode = 0444
+                .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0444
         };
         struct ledger before, after;
         unsigned fds;

@@ -394,7 +394,7 @@ static void full_eventfd(void) {
 int main(void) {
         static const char *const options[] = { "--soft-node", "gpu0:size=16M", "--log-level", "warning", NULL };
         struct svmd_partition_options o = {
-                .size = sizeof(o), .length = 4ull << 30, .window = SVMD_WINDOW_PRIMARY, .mode = 0444
+                .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0444
         };
         unsigned fds;
 

@@ -78,7 +78,7 @@ static void make_partition(const char *name, const char *domain, uint64_t *base)
         struct svmd_limit limits[] = { { host, LIMIT }, { gpu, LIMIT } };
         struct svmd_partition_options o = { .size = sizeof(o),
                                             .length = 4ull << 30,
-                                            .window = SVMD_WINDOW_PRIMARY,
+                                            .window = HARNESS_WINDOW,
                                             .domain = domain,
                                             .mode = 0444,
                                             .limits = limits,
@@ -227,7 +227,7 @@ static void by_default(void) {
 static void full_node(void) {
         struct actor a;
         struct svmd_partition_options o = {
-                .size = sizeof(o), .length = 4ull << 30, .window = SVMD_WINDOW_PRIMARY, .mode = 0444
+                .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0444
         };
 
         ok(svmd_partition_create(watcher, "unlimited", &o, NULL));

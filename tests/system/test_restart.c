@@ -130,7 +130,7 @@ static void unwatch(void) {
 
 static void begin_clients(void) {
         struct svmd_partition_options o = {
-                .size = sizeof(o), .length = 16ull << 30, .window = SVMD_WINDOW_PRIMARY, .mode = 0444
+                .size = sizeof(o), .length = 16ull << 30, .window = HARNESS_WINDOW, .mode = 0444
         };
         uint64_t seed = random_below(1ull << 40);
 
@@ -273,7 +273,7 @@ static void keeper_finding(unsigned level) {
 
 /* The sessions go on, new ones come; only svmd's own end is theirs now, and says so. */
 static void lose_keeper(void) {
-        struct svmd_partition_options o = { .size = sizeof(o), .length = 4ull << 30, .window = SVMD_WINDOW_PRIMARY };
+        struct svmd_partition_options o = { .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW };
         struct message m = { 0 };
         struct svmd_status st;
 

@@ -143,7 +143,7 @@ static struct message named(const char *name, uint64_t n) {
 static void make_partition(const char *name, const char *domain, unsigned mode, uint32_t uid, uint32_t gid) {
         struct svmd_partition_options o = { .size = sizeof(o),
                                             .length = 4ull << 30,
-                                            .window = SVMD_WINDOW_PRIMARY,
+                                            .window = HARNESS_WINDOW,
                                             .domain = domain,
                                             .uid = uid,
                                             .gid = gid,

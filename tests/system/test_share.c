@@ -111,7 +111,7 @@ static uint64_t join(struct actor *a, uint32_t uid, unsigned access, int code) {
 
 static void make_partition(void) {
         struct svmd_partition_options o = {
-                .size = sizeof(o), .length = 16ull << 30, .window = SVMD_WINDOW_PRIMARY, .mode = 0444
+                .size = sizeof(o), .length = 16ull << 30, .window = HARNESS_WINDOW, .mode = 0444
         };
 
         ok(svmd_partition_create(watcher, "lab", &o, NULL));
