@@ -149,7 +149,7 @@ int slice_get(svmd_session *s) {
 
         process_lock();
         for (struct slice *l = slices; l && !s->slice; l = l->next) {
-                if (strcmp(l->domain, s->info.domain))
+                if (strcmp(l->domain, s->info.domain) != 0)
                         r = fail(SVMD_E_INVALID,
                                  "partition %s is of domain %s, but this process is attached to one of domain %s; a "
                                  "process may use one domain only",

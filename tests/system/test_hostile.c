@@ -329,6 +329,7 @@ static int attach_raw(uint64_t *ret_space) {
         int fd = raw_hello(d.socket);
 
         attach.partition = (char *)"lab";
+        attach.any_window = true; /* it maps nothing */
         op.op_case = SVMD__V1__OP__OP_ATTACH;
         op.attach = &attach;
         must(ask(fd, &op, 2, NULL, NULL) == 0);
