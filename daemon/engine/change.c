@@ -28,7 +28,7 @@ void granule_record(struct managed *e, struct work *w, enum residency state) {
                 .cause = w->cause,
                 .node = g->slot && state != RESIDENCY_RESIDENT ? g->node : MANAGED_NOWHERE,
                 .slot = g->slot && state != RESIDENCY_RESIDENT ? g->slot - 1 : MANAGED_NOWHERE,
-                .host = g->host_slot ? g->host : MANAGED_NOWHERE,
+                .host = g->host_slot && state != RESIDENCY_EMPTY ? g->host : MANAGED_NOWHERE,
                 .cgroup = g->cgroup,
         };
 

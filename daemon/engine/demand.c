@@ -159,7 +159,7 @@ void managed_run(struct managed *e) {
                         list_remove(&w->todo);
                         work_serve(e, w);
                 }
-                if (rounds++ < ROUNDS)
+                if (rounds++ < ROUNDS && e->restore == RESTORE_NONE)
                         evict_run(e);
         } while (!list_empty(&e->todo));
 }

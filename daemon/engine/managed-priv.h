@@ -199,7 +199,7 @@ struct node {
 
 struct managed {
         struct managed_config c;
-        struct list ranges, sessions, steps, ready, todo;
+        struct list ranges, sessions, steps, ready, todo, cancelled;
         struct policy_node shape[MANAGED_NODES_MAX];
         struct node nodes[MANAGED_NODES_MAX];
         uint32_t nodes_count;
@@ -228,7 +228,8 @@ static inline bool event_is_fault(enum managed_event e) {
 void step_init(struct step *s, enum step_owner owner);
 struct managed_step *step_new(struct step *s, struct managed_range *r, uint32_t granule, enum managed_step_type type);
 void step_emit(struct managed *e, struct step *s, struct share *share);
-void session_cancel(struct managed *e, struct managed_session *s);
+void session_cancel(struct managed *e, struct managed_session *s, const struct share *share);
+void steps_end_cancelled(struct managed *e);
 
 /* sessions.c */
 void session_put(struct managed_session *s);

@@ -27,6 +27,7 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
         list_init(&e->steps);
         list_init(&e->ready);
         list_init(&e->todo);
+        list_init(&e->cancelled);
         *ret = e;
         return 0;
 }

@@ -212,7 +212,8 @@ int managed_session_new(struct managed *e, struct managed_session **ret, void *u
 /* The process has ended, or the connection: it leaves all ranges. Its steps that are out are still to be completed;
  * none is handed out any more. */
 void managed_session_end(struct managed *e, struct managed_session *s, uint64_t now_ns);
-/* The range is registered in the session and PROT_NONE; `joined` is called when it may be touched. -ENOMEM, -EEXIST. */
+/* The range is registered in the session and PROT_NONE; `joined` is called when it may be touched. -ENOMEM, -EEXIST.
+ * -EAGAIN: it has left the range, and steps that were taken before are out; they have to be completed first. */
 int managed_join(struct managed *e, struct managed_session *s, struct managed_range *r, bool readonly, uint64_t now_ns);
 /* The session has no mapping of the range any more. */
 void managed_leave(struct managed *e, struct managed_session *s, struct managed_range *r, uint64_t now_ns);
@@ -250,6 +251,9 @@ const struct managed_step *managed_take(struct managed *e);
 void managed_complete(struct managed *e, const struct managed_step *step, int result, uint64_t now_ns);
 /* Nothing to take, nothing out, nothing waiting but for room or for a device. */
 bool managed_idle(const struct managed *e);
+
+/* No restart goes on. */
+bool managed_settled(const struct managed *e);
 
 struct managed_granule_info {
         enum residency state;

@@ -58,6 +58,8 @@ int managed_restore(struct managed *e, struct managed_range *r, const struct man
 
         if (last->granule >= r->count || r->granules[last->granule].state != RESIDENCY_EMPTY)
                 return -EINVAL;
+        e->restore = RESTORE_BEGINNING;
+        r->settled = false;
         if (!believe(e, r, last))
                 return -ENOMEM;
         g = granule_of(r, last->granule);
@@ -211,8 +213,12 @@ int managed_restored(struct managed *e, uint64_t now_ns) {
                 struct managed_range *r = container_of(it, struct managed_range, link);
 
                 r->settled = false;
-                list_for_each (w, &r->works)
-                        settle(e, container_of(w, struct work, by_range));
+                list_for_each (it_work, &r->works) {
+                        struct work *w = container_of(it_work, struct work, by_range);
+
+                        if (needs_work(w->g))
+                                settle(e, w);
+                }
                 r->cursor = 0;
                 punch_next(e, r);
         }
@@ -220,4 +226,8 @@ int managed_restored(struct managed *e, uint64_t now_ns) {
         restore_settled(e);
         managed_run(e);
         return 0;
+}
+
+bool managed_settled(const struct managed *e) {
+        return e->restore == RESTORE_NONE;
 }

@@ -16,6 +16,11 @@ static bool is_touch(const struct demand *d) {
                d->event == MANAGED_REVOKE || d->event == MANAGED_DEVICE_READ || d->event == MANAGED_DEVICE_WRITE;
 }
 
+/* Tried again when a step of its change has failed. */
+static bool is_insistent(const struct demand *d) {
+        return is_touch(d) && d->event != MANAGED_DEVICE_READ && d->event != MANAGED_DEVICE_WRITE;
+}
+
 static bool refuse(struct demand *d, int result) {
         demand_done(d, result);
         return true;
@@ -194,7 +199,7 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
         if (w->range->ending)
                 return refuse(d, event_is_fault(d->event) ? 0 : MANAGED_E_ENDED);
         w->failed = 0;
-        if (failed && !event_is_fault(d->event) && d->event != MANAGED_PIN)
+        if (failed && !is_insistent(d))
                 return refuse(d, failed);
         if (!is_mapping(action) && !list_empty(&w->mapping))
                 return false;

@@ -99,8 +99,11 @@ void share_step_done(struct share *s, int result) {
 static int share_new(struct share **ret, struct managed_session *s, struct managed_range *r, bool readonly) {
         struct share *share;
 
-        if (share_find(s, r))
-                return -EEXIST;
+        list_for_each (it, &s->shares) {
+                share = container_of(it, struct share, by_session);
+                if (share->range == r)
+                        return share->left ? -EAGAIN : -EEXIST;
+        }
         share = alloc_zero(sizeof(*share));
         if (!share)
                 return -ENOMEM;
@@ -160,8 +163,14 @@ void managed_leave(struct managed *e, struct managed_session *s, struct managed_
         struct share *share = share_find(s, r);
 
         e->now = now_ns;
-        if (share)
+        if (share) {
+                share->gone = true;
+                session_cancel(e, s, share);
+                s->refs++;
                 share_leave(e, share);
+                steps_end_cancelled(e);
+                s->refs--;
+        }
         managed_run(e);
 }
 
@@ -171,7 +180,8 @@ void managed_session_end(struct managed *e, struct managed_session *s, uint64_t 
         s->ended = true;
         list_for_each (it, &s->shares)
                 container_of(it, struct share, by_session)->gone = true;
-        session_cancel(e, s);
+        session_cancel(e, s, NULL);
+        steps_end_cancelled(e);
         list_for_each_safe (it, &s->shares)
                 share_leave(e, container_of(it, struct share, by_session));
         managed_run(e);

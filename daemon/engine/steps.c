@@ -148,13 +148,25 @@ void managed_complete(struct managed *e, const struct managed_step *step, int re
         }
 }
 
-/* Steps of the session that nobody has taken end as if it had ended first. */
-void session_cancel(struct managed *e, struct managed_session *s) {
-        while (!list_empty(&s->steps)) {
-                struct step *step = container_of(s->steps.next, struct step, link);
+/* Steps in the session's queue, which nobody has taken, end as if the process had: those of one share, or all. */
+void session_cancel(struct managed *e, struct managed_session *s, const struct share *share) {
+        list_for_each_safe (it, &s->steps) {
+                struct step *step = container_of(it, struct step, link);
+
+                if (share && step->share != share)
+                        continue;
+                list_remove(&step->link);
+                list_push_back(&e->cancelled, &step->link);
+        }
+        session_update(e, s);
+}
+
+/* A step that ends may emit others, so the cancelled ones wait outside of the queue that is walked. */
+void steps_end_cancelled(struct managed *e) {
+        while (!list_empty(&e->cancelled)) {
+                struct step *step = container_of(e->cancelled.next, struct step, link);
 
                 list_remove(&step->link);
                 step_end(e, step, -ESRCH);
         }
-        list_remove(&s->ready);
 }
