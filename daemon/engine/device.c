@@ -118,7 +118,7 @@ bool device_place(struct managed *e, struct work *w, struct demand *d) {
         node_room(e, room);
         serve_advice(e, w, &advice);
         to = e->c.decide.place(&m, &advice, d->node, w->range->bytes, room);
-        if (to == POLICY_NOWHERE)
+        if (to == POLICY_NOWHERE || !e->shape[to].online)
                 to = e->shape[d->node].online ? d->node : node_host(e);
         if (e->nodes[to].host)
                 return serve_fill(e, w, d);

@@ -250,6 +250,12 @@ void managed_node_drain(struct managed *e, uint32_t node, uint64_t token, uint64
         e->shape[node].online = false;
         e->nodes[node].draining = true;
         e->nodes[node].drain_token = token;
+        list_for_each_safe (it, &e->nodes[node].parked) { /* they have to look for another place */
+                struct work *w = container_of(it, struct work, parked);
+
+                work_unpark(e, w);
+                work_todo(e, w);
+        }
         managed_run(e);
 }
 
