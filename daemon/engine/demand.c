@@ -106,6 +106,7 @@ static bool merged(struct work *w, const struct demand *d) {
                 if (d->write)
                         other->event = MANAGED_FAULT_WRITE;
                 other->write |= d->write;
+                other->met |= d->met;
                 return true;
         }
         list_for_each (it, &w->mapping) {
@@ -115,6 +116,7 @@ static bool merged(struct work *w, const struct demand *d) {
                         continue;
                 other->again = true;
                 other->write |= d->write;
+                other->met |= d->met;
                 return true;
         }
         return false;

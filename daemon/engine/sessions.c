@@ -191,7 +191,7 @@ void managed_session_end(struct managed *e, struct managed_session *s, uint64_t 
 
 int managed_fault(struct managed *e, struct managed_session *s, struct managed_range *r, uint32_t granule, bool write,
                   bool minor, uint64_t now_ns) {
-        struct demand d = { .cause = MANAGED_BY_FAULT, .write = write };
+        struct demand d = { .cause = MANAGED_BY_FAULT, .write = write, .met = write && !minor };
         int k;
 
         e->now = now_ns;

@@ -104,7 +104,7 @@ static uint32_t random_place(const struct policy_machine *m, const struct policy
 static enum policy_answer random_promote(const struct policy_machine *m, const struct policy_advice *advice,
                                          const struct policy_granule *g, uint32_t accessor, enum policy_access access,
                                          uint64_t now_ns) {
-        return (enum policy_answer)below(deciding, 3);
+        return chance(deciding, 2) ? POLICY_DUPLICATE : (enum policy_answer)below(deciding, 3);
 }
 
 static bool random_evict(const struct policy_machine *m, const struct policy_advice *advice,

@@ -101,7 +101,7 @@ static void process_run(struct world *w, struct process *p) {
                 process_die(w, p);
         else if (!p->attached[range])
                 process_attach(w, p, range);
-        else if (p->accessible[range] && chance(w, 10)) {
+        else if (p->accessible[range] && chance(w, 3)) {
                 process_detach(w, p, range);
                 managed_leave(w->engine, p->session, w->range[range].range, w->now);
         }
@@ -183,6 +183,8 @@ static void rest(struct world *w) {
 static void world_start(struct world *w, uint64_t seed, const struct shortcuts *shortcuts) {
         memset(w, 0, sizeof(*w));
         w->rng = (seed * 2 + 1) * 0x9e3779b97f4a7c15ull;
+        for (unsigned i = 0; i < 16; i++)
+                draw(w);
         w->shortcuts = *shortcuts;
         w->continue_protects = chance(w, 2);
         w->limit[0] = 14;
