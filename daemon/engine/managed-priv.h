@@ -104,7 +104,7 @@ struct demand {
         uint32_t node;       /* TO_NODE: where to; DEVICE: who asks; TO_HOST: which */
         struct fence *fence;
         bool write, again;
-        bool met;     /* a write to what was not missing alone: there may be a protection */
+        bool met;             /* a write to what was not missing alone: there may be a protection */
         bool copied;          /* the payer's own pages are mapped: a wake is all */
         bool forced;          /* makes room: may take out of a reserve */
         bool protect;         /* mapped write-protected */

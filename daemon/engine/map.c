@@ -5,8 +5,8 @@
 /*
  * Serving faults of what is resident. Several sessions are mapped at a time; a change waits until all have been. The
  * kind of the fault decides nothing here: pages are continued, a hole gets zeroes, a protection that may be left from
- * an earlier change, or that the fault may have met, is lifted, and the threads are woken. A fault that comes while its session's step is out may have
- * been too late for that step's wake: it is served once more.
+ * an earlier change, or that the fault may have met, is lifted, and the threads are woken. A fault that comes while its
+ * session's step is out may have been too late for that step's wake: it is served once more.
  */
 static struct managed_step *map_step(struct demand *d, enum managed_step_type type) {
         struct work *w = d->work;
