@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "world.h"
 
 /*
@@ -288,16 +289,30 @@ void daemon_read(struct world *w, struct process *p) {
                 kernel_wake(p, t->range, t->page, 1);
                 return;
         }
-        managed_fault(w->engine, p->session, r->range, t->page / PAGES, t->write, t->minor, w->now);
+        world_starve(w);
+        if (managed_fault(w->engine, p->session, r->range, t->page / PAGES, t->write, t->minor, w->now) == -ENOMEM)
+                t->unread = true; /* the worker gives it again */
+        alloc_fail_off();
+}
+
+/* One of the allocations of the next call may fail, and all after it. */
+void world_starve(struct world *w) {
+        if (chance(w, 20))
+                alloc_fail_at(1 + below(w, 8));
 }
 
 static void request_move(struct world *w, struct range *r, uint32_t first, uint32_t count) {
         enum managed_cause cause = chance(w, 3) ? MANAGED_BY_PREFETCH : MANAGED_BY_REQUEST;
+        uint32_t to = below(w, NODES);
         uint64_t token;
+        struct request *q = request_new(w, REQUEST_MOVE, r->index, &token);
 
-        if (request_new(w, REQUEST_MOVE, r->index, &token) &&
-            managed_migrate(w->engine, r->range, first, count, below(w, NODES), cause, token, w->now))
-                world_fail(w, "migrate");
+        if (!q)
+                return;
+        world_starve(w);
+        if (managed_migrate(w->engine, r->range, first, count, to, cause, token, w->now))
+                answer(w, q, -ENOMEM);
+        alloc_fail_off();
 }
 
 static void request_discard(struct world *w, struct range *r, uint32_t first, uint32_t count) {
@@ -314,7 +329,10 @@ static void request_discard(struct world *w, struct range *r, uint32_t first, ui
                         r->truth[g * PAGES + i / WORDS][i % WORDS].maybe_zero = true;
         }
         w->total.discards++;
-        managed_discard(w->engine, r->range, first, count, token, w->now);
+        world_starve(w);
+        if (managed_discard(w->engine, r->range, first, count, token, w->now))
+                answer(w, q, -ENOMEM);
+        alloc_fail_off();
 }
 
 static void request_pin(struct world *w, struct range *r, uint32_t granule) {
@@ -332,7 +350,9 @@ static void request_pin(struct world *w, struct range *r, uint32_t granule) {
                 return;
         q->first = granule;
         q->count = 1;
+        world_starve(w);
         k = managed_pin(w->engine, r->range, granule, 1, token, w->now);
+        alloc_fail_off();
         if (k) {
                 q->type = REQUEST_NONE;
                 w->requests--;
@@ -487,7 +507,11 @@ static void device_ask(struct world *w, struct device_op *op) {
                 return;
         q->first = (uint32_t)(op - w->op);
         op->state = OP_ASKING;
-        managed_device_access(w->engine, w->range[op->range].range, op->granule, op->node, op->write, token, w->now);
+        world_starve(w);
+        if (managed_device_access(w->engine, w->range[op->range].range, op->granule, op->node, op->write, token,
+                                  w->now))
+                answer(w, q, -ENOMEM);
+        alloc_fail_off();
 }
 
 void device_run(struct world *w, struct device_op *op) {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/alloc.h"
 #include "world.h"
 
 /*
@@ -78,7 +79,9 @@ static void worker_run(struct world *w) {
                 job_advance(w, j);
                 return;
         }
+        world_starve(w);
         managed_complete(w->engine, j->step, j->result, w->now);
+        alloc_fail_off();
         *j = (struct job){ 0 };
 }
 

@@ -186,6 +186,7 @@ void check_content(struct world *w);
 void job_advance(struct world *w, struct job *j);
 
 /* daemon.c */
+void world_starve(struct world *w);
 void daemon_start(struct world *w);
 void daemon_kill(struct world *w);
 void daemon_request(struct world *w);
