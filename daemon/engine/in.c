@@ -82,6 +82,7 @@ static void filled(struct managed *e, struct work *w, int result) {
         list_for_each (it, &w->queue) {
                 struct demand *d = container_of(it, struct demand, link);
 
+                d->met = false; /* what it met has been punched since */
                 d->copied = event_is_fault(d->event) && d->share == w->payer && result == 0 && !d->write;
                 d->copied |= event_is_fault(d->event) && d->share == w->payer && result == 0 && !w->keep;
         }
@@ -135,6 +136,7 @@ static void written(struct managed *e, struct work *w) {
         list_for_each_safe (it, &w->queue) {
                 struct demand *d = container_of(it, struct demand, link);
 
+                d->met = false;
                 if (event_is_fault(d->event) && !d->share->gone)
                         map_begin(e, w, d, false);
         }
