@@ -137,7 +137,7 @@ static void trim(struct managed *e, uint32_t node) {
 
         if (n->trim.out || n->host)
                 return;
-        for (uint8_t c = 0; c < CLASSES; c++) {
+        for (unsigned c = 0; c < CLASSES; c++) {
                 struct pool *p = &n->pool[c];
                 struct managed_step *step;
 
@@ -147,7 +147,7 @@ static void trim(struct managed *e, uint32_t node) {
                 step->bytes = class_bytes(c);
                 step->node = node;
                 step->slot = p->free - 1;
-                n->trim_class = c;
+                n->trim_class = (uint8_t)c;
                 p->free = p->owners[step->slot].granule;
                 p->warm--;
                 step_emit(e, &n->trim, NULL);
@@ -194,7 +194,7 @@ uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, u
 void node_rebuild(struct managed *e, uint32_t node) {
         struct node *n = &e->nodes[node];
 
-        for (uint8_t c = 0; c < CLASSES; c++) {
+        for (unsigned c = 0; c < CLASSES; c++) {
                 struct pool *p = &n->pool[c];
 
                 p->free = p->cold = p->warm = 0;
@@ -270,7 +270,7 @@ void managed_node_info(const struct managed *e, uint32_t node, struct managed_no
         const struct node *n = &e->nodes[node];
         uint64_t warm = 0;
 
-        for (uint8_t c = 0; c < CLASSES && !n->host; c++)
+        for (unsigned c = 0; c < CLASSES && !n->host; c++)
                 warm += (uint64_t)n->pool[c].warm * class_bytes(c);
         *ret = (struct managed_node_info){
                 .online = e->shape[node].online,

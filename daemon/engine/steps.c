@@ -121,22 +121,26 @@ static void step_end(struct managed *e, struct step *s, int result) {
         }
 }
 
+/* The session's step is in a worker's hands no more. */
+static int returned(struct managed_session *s, int result) {
+        s->refs++;
+        s->out--;
+        return s->ended ? -ESRCH : result;
+}
+
 void managed_complete(struct managed *e, const struct managed_step *step, int result, uint64_t now_ns) {
         struct step *s = container_of(step, struct step, pub);
-        struct managed_session *session = s->share ? s->share->session : NULL;
+        struct share *share = s->share;
+        struct managed_session *session = share ? share->session : NULL;
 
         e->now = now_ns;
-        if (session) {
-                session->refs++;
-                session->out--;
-        }
-        if (session && session->ended)
-                result = -ESRCH;
+        if (share)
+                result = returned(session, result);
         if (again(s, result)) {
                 e->steps_out--;
-                if (session)
-                        s->share->steps--;
-                step_emit(e, s, s->share);
+                if (share)
+                        share->steps--;
+                step_emit(e, s, share);
         } else
                 step_end(e, s, result);
         if (session)
