@@ -264,16 +264,19 @@ void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on) 
 int managed_pin(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
                 uint64_t now_ns) {
         struct demand d = { .event = MANAGED_PIN, .cause = MANAGED_BY_REQUEST };
+        uint64_t more = 0;
         int k;
 
         e->now = now_ns;
         if (first >= r->count || count == 0 || count > r->count - first)
                 return -EINVAL;
-        if (!may_pin(e, (uint64_t)count * r->bytes))
-                return MANAGED_E_FULL;
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = 0; i < count; i++) {
+                more += granule_of(r, first + i)->pins ? 0 : r->bytes;
                 if (granule_of(r, first + i)->pins == UINT16_MAX)
                         return MANAGED_E_FULL;
+        }
+        if (!may_pin(e, more))
+                return MANAGED_E_FULL;
         for (uint32_t i = 0; i < count; i++)
                 pin_count(e, r, first + i, true);
         k = request(e, r, first, count, &d, token);

@@ -402,6 +402,12 @@ static void test_pin(void **state) {
         send(w, 0, NEAR);
         assert_int_equal(w->answer, MANAGED_E_PINNED);
         assert_int_equal(managed_pin(w->e, w->range, 0, 16, 1, 1), MANAGED_E_FULL);
+        assert_int_equal(managed_pin(w->e, w->range, 1, 5, 0, 1), 0);
+        all(w);
+        assert_int_equal(managed_pin(w->e, w->range, 6, 1, 0, 1), MANAGED_E_FULL);
+        assert_int_equal(managed_pin(w->e, w->range, 0, 6, 0, 1), 0);
+        all(w);
+        managed_unpin(w->e, w->range, 0, 6, 1);
         managed_unpin(w->e, w->range, 0, 1, 1);
         send(w, 0, NEAR);
         all(w);

@@ -215,7 +215,8 @@ static void restore_range(struct world *w, struct range *r) {
                 if (managed_restore(w->engine, r->range, &r->record[g]))
                         world_fail(w, "granule %u of range %u is not restored", g, r->index);
                 for (unsigned k = 0; k < r->pins[g]; k++)
-                        managed_pin(w->engine, r->range, g, 1, 0, w->now);
+                        if (managed_pin(w->engine, r->range, g, 1, 0, w->now))
+                                world_fail(w, "granule %u of range %u is not pinned again", g, r->index);
         }
 }
 
