@@ -1,0 +1,166 @@
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "engine/managed-priv.h"
+
+/*
+ * A change takes a granule from one settled state to another, phase after phase, one step (or one walk over the
+ * sessions) at a time. It begins only when no session is being mapped, and while it goes on nothing else is begun:
+ * protection can neither be lifted by a step that was emitted earlier, nor can two changes cross.
+ *
+ *     QUIET -> (record) -> PROTECT -> COPY -> (record) -> PUNCH -> (record)         out.c
+ *     QUIET -> (record) -> FILL -> (record)                                         in.c
+ *     QUIET -> (record) -> WRITE -> (record) -> CONTINUE -> (record)                in.c
+ *
+ * QUIET: no node's translation shows the granule any more, and the operations that used it have ended. Of all that a
+ * change does this comes first, so a device writes neither what is being copied nor what has been punched.
+ */
+static bool is_guarded(enum residency s) {
+        return managed_action(s, MANAGED_JOIN) == MANAGED_PROTECT;
+}
+
+void granule_record(struct managed *e, struct work *w, enum residency state) {
+        struct granule *g = w->g;
+        struct managed_record r = {
+                .range = w->range->userdata,
+                .granule = granule_index(w),
+                .state = state,
+                .cause = w->cause,
+                .node = g->slot && state != RESIDENCY_RESIDENT ? g->node : MANAGED_NOWHERE,
+                .slot = g->slot && state != RESIDENCY_RESIDENT ? g->slot - 1 : MANAGED_NOWHERE,
+                .host = g->host_slot && state != RESIDENCY_EMPTY ? g->host : MANAGED_NOWHERE,
+                .cgroup = g->cgroup,
+        };
+
+        w->range->guarded += is_guarded(state);
+        w->range->guarded -= is_guarded((enum residency)g->state);
+        if (g->state != state && (state == RESIDENCY_OUT || state == RESIDENCY_RESIDENT)) {
+                g->moved_ns = e->now;
+                g->cause = (uint8_t)w->cause;
+        }
+        g->state = (uint8_t)state;
+        e->c.intent(e->c.userdata, &r);
+}
+
+struct managed_step *work_step(struct work *w, enum managed_step_type type) {
+        struct managed_step *s = step_new(&w->step, w->range, granule_index(w), type);
+
+        if (w->g->slot) {
+                s->node = w->g->node;
+                s->slot = w->g->slot - 1;
+        }
+        return s;
+}
+
+void work_emit(struct managed *e, struct work *w, struct share *share) {
+        step_emit(e, &w->step, share);
+}
+
+/* The step in the next session that the walk has not seen. False: it has seen all. */
+bool change_walk(struct managed *e, struct work *w, enum managed_step_type type) {
+        struct managed_step *step;
+
+        list_for_each (it, &w->range->shares) {
+                struct share *s = container_of(it, struct share, by_range);
+
+                if (s->id <= w->cursor || s->gone || s->left || (s->readonly && type == MANAGED_WRITE_PROTECT))
+                        continue;
+                w->cursor = s->id;
+                step = work_step(w, type);
+                step->wake = type == MANAGED_CONTINUE;
+                work_emit(e, w, s);
+                return true;
+        }
+        return false;
+}
+
+void change_begin(struct managed *e, struct work *w, struct demand *d, enum change change) {
+        w->change = change;
+        w->cause = d->cause;
+        w->failed = 0;
+        w->tries = 0;
+        w->cursor = 0;
+        change_quiet(e, w);
+}
+
+void change_end(struct managed *e, struct work *w, int failed) {
+        w->change = CHANGE_NONE;
+        w->phase = PHASE_NONE;
+        w->failed = failed;
+        w->payer = NULL;
+        e->changes++;
+        if (w->reserve)
+                e->reserve_works--;
+        w->reserve = false;
+        if (w->settling) {
+                w->settling = false;
+                e->settling--;
+        }
+        work_todo(e, w);
+        restore_settled(e);
+}
+
+void change_quiet(struct managed *e, struct work *w) {
+        struct granule *g = w->g;
+
+        w->phase = PHASE_QUIET;
+        if (w->change == CHANGE_SHOW) {
+                change_quietened(e, w);
+                return;
+        }
+        if (g->mapped) {
+                struct managed_step *s = work_step(w, MANAGED_INVALIDATE);
+
+                s->node = (uint32_t)__builtin_ctzll(g->mapped);
+                work_emit(e, w, NULL);
+                return;
+        }
+        if (!g->ops)
+                change_quietened(e, w);
+}
+
+void work_step_done(struct managed *e, struct work *w, int result) {
+        if (w->phase == PHASE_QUIET) {
+                w->g->mapped &= ~(1ull << w->step.pub.node);
+                w->g->writable &= w->g->mapped;
+                change_quiet(e, w);
+                return;
+        }
+        switch (w->change) {
+        case CHANGE_OUT:
+        case CHANGE_DUPLICATE:
+        case CHANGE_MOVE:
+        case CHANGE_DISCARD:
+        case CHANGE_DROP:
+        case CHANGE_TAKE:
+        case CHANGE_RETURN: out_next(e, w, result); break;
+        case CHANGE_IN:
+        case CHANGE_CLEAR: in_next(e, w, result); break;
+        case CHANGE_PLACE:
+        case CHANGE_SHOW: device_next(e, w, result); break;
+        case CHANGE_NONE: break;
+        }
+}
+
+void managed_device_end(struct managed *e, struct managed_range *r, uint32_t granule, uint64_t now_ns) {
+        struct granule *g = granule_of(r, granule);
+        struct work *w = g->work;
+
+        e->now = now_ns;
+        g->ops--;
+        e->changes++;
+        if (w && w->phase == PHASE_QUIET && !w->step.out)
+                change_quiet(e, w);
+        range_ended(e, r);
+        managed_run(e);
+}
+
+bool managed_device_begin(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node, bool write) {
+        struct granule *g = granule_of(r, granule);
+
+        if (!(g->mapped & 1ull << node) || (write && !(g->writable & 1ull << node)) ||
+            (g->work && g->work->phase == PHASE_QUIET))
+                return false;
+        g->ops++;
+        return true;
+}

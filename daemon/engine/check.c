@@ -1,0 +1,92 @@
+#include <errno.h>
+
+#include "engine/managed-priv.h"
+
+/* Every sum is what its parts come to, and each slot belongs to the one that names it. */
+struct sums {
+        uint64_t used[MANAGED_NODES_MAX], pinned, evicting[MANAGED_NODES_MAX];
+        uint32_t waiting[MANAGED_NODES_MAX], reserve;
+        bool wrong;
+};
+
+static void count_slot(const struct managed *e, struct sums *s, const struct managed_range *r, const struct granule *g,
+                       uint32_t node, uint32_t slot) {
+        const struct pool *p = &e->nodes[node].pool[r->class];
+
+        s->used[node] += r->bytes;
+        if (slot > p->high || p->owners[slot - 1].range != r || &r->granules[p->owners[slot - 1].granule] != g)
+                s->wrong = true;
+}
+
+static void count_work(const struct managed *e, struct sums *s, const struct work *w) {
+        if (w->slot)
+                count_slot(e, s, w->range, w->g, w->node, w->slot);
+        s->reserve += w->reserve;
+        if (w->parked_on)
+                s->waiting[w->parked_on - 1]++;
+        s->wrong |= w->g->work != w || (w->change == CHANGE_NONE) != (w->phase == PHASE_NONE);
+        s->wrong |= w->change != CHANGE_NONE && !list_empty(&w->mapping) && w->phase != PHASE_CONTINUE;
+        list_for_each (it, &w->queue) {
+                const struct demand *d = container_of(it, struct demand, link);
+
+                if (d->evicts)
+                        s->evicting[d->evicts - 1] += w->range->bytes;
+        }
+}
+
+/* What each state holds. */
+static bool holds(const struct granule *g) {
+        bool moving = g->work && g->work->change != CHANGE_NONE;
+
+        switch ((enum residency)g->state) {
+        case RESIDENCY_EMPTY: return !g->slot && (!g->host_slot || moving);
+        case RESIDENCY_RESIDENT:
+        case RESIDENCY_CONTINUING: return !g->slot && g->host_slot && !g->copies;
+        case RESIDENCY_COPYING:
+        case RESIDENCY_PUNCHING: return g->slot && g->host_slot && !g->mapped && !g->ops;
+        case RESIDENCY_OUT: return g->slot && (!g->host_slot || moving) && !g->copies;
+        case RESIDENCY_FILLING:
+        case RESIDENCY_WRITING: return g->host_slot && !g->mapped && !g->ops;
+        case RESIDENCY_DUPLICATED: return g->copies && g->host_slot && (!g->slot || moving) && !g->writable;
+        case RESIDENCY_REVOKED: return !g->host_slot && !g->copies;
+        }
+        return false;
+}
+
+static void count_range(const struct managed *e, struct sums *s, const struct managed_range *r) {
+        uint32_t guarded = 0;
+
+        for (uint32_t i = 0; i < r->count; i++) {
+                const struct granule *g = &r->granules[i];
+
+                if (g->host_slot)
+                        count_slot(e, s, r, g, g->host, g->host_slot);
+                if (g->slot)
+                        count_slot(e, s, r, g, g->node, g->slot);
+                for (const struct copy *c = g->copies; c; c = c->next)
+                        count_slot(e, s, r, g, c->node, c->slot);
+                s->pinned += g->pins ? r->bytes : 0;
+                guarded += managed_action((enum residency)g->state, MANAGED_JOIN) == MANAGED_PROTECT;
+                s->wrong |= !holds(g) || g->writable & ~g->mapped;
+        }
+        list_for_each (it, &r->works)
+                count_work(e, s, container_of(it, struct work, by_range));
+        s->wrong |= guarded != r->guarded;
+}
+
+int managed_check(const struct managed *e) {
+        struct sums s = { 0 };
+        uint64_t pinned = 0;
+
+        list_for_each (it, &e->ranges)
+                count_range(e, &s, container_of(it, struct managed_range, link));
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                const struct node *n = &e->nodes[i];
+
+                if (s.used[i] != n->used || s.waiting[i] != n->waiting || s.evicting[i] != n->evicting ||
+                    e->shape[i].used != n->used)
+                        return -EUCLEAN;
+                pinned += n->pinned;
+        }
+        return s.wrong || pinned != s.pinned || s.reserve != e->reserve_works ? -EUCLEAN : 0;
+}

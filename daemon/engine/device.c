@@ -1,0 +1,202 @@
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "engine/managed-priv.h"
+
+/*
+ * Nodes use granules through translations. What the translation shows is asked for here: policy says whether the
+ * granule comes to the node, a copy of it does, or it is shown where it is. The answer counts an operation in flight,
+ * and no change goes beyond QUIET while there is one.
+ */
+void serve_advice(struct managed *e, struct work *w, struct policy_advice *ret) {
+        if (e->c.advice)
+                e->c.advice(e->c.userdata, w->range->userdata, granule_index(w), ret);
+        ret->pinned |= w->g->pins != 0;
+}
+
+void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret) {
+        *ret = (struct policy_granule){
+                .where = g->slot && g->state != RESIDENCY_DUPLICATED ? g->node : g->host,
+                .bytes = r->bytes,
+                .moved_ns = g->moved_ns,
+                .touched_ns = g->touched_ns,
+                .moves = g->outs,
+                .device_copy = g->copies != NULL,
+        };
+}
+
+enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t accessor, enum policy_access access) {
+        struct policy_machine m = { e->shape, e->nodes_count };
+        struct policy_advice advice = { 0 };
+        struct policy_granule pg;
+
+        serve_advice(e, w, &advice);
+        granule_describe(w->range, w->g, &pg);
+        return e->c.decide.promote(&m, &advice, &pg, accessor, access, e->now);
+}
+
+static const struct copy *copy_on(const struct granule *g, uint32_t node) {
+        const struct copy *c = g->copies;
+
+        while (c && c->node != node)
+                c = c->next;
+        return c;
+}
+
+static bool answer(struct managed *e, struct work *w, struct demand *d, int result) {
+        if (!result) {
+                w->g->ops++;
+                w->g->touched_ns = e->now;
+        }
+        demand_done(d, result);
+        return true;
+}
+
+static bool is_shown(const struct granule *g, const struct demand *d) {
+        uint64_t bit = 1ull << d->node;
+
+        return g->mapped & bit && (!d->write || g->writable & bit);
+}
+
+static bool show(struct managed *e, struct work *w, struct demand *d) {
+        w->node = d->node;
+        change_begin(e, w, d, CHANGE_SHOW);
+        return false;
+}
+
+/* The granule comes to the node; with no room there it is shown where it is, or if that is impossible waits. */
+static bool migrate(struct managed *e, struct work *w, struct demand *d) {
+        const uint32_t *bandwidth = e->shape[d->node].bandwidth;
+        uint32_t where = w->g->state == RESIDENCY_OUT ? w->g->node : w->g->host;
+
+        if (w->g->pins || !e->shape[d->node].online)
+                return show(e, w, d);
+        if (!serve_room(e, w, d, d->node)) {
+                if (bandwidth && bandwidth[where])
+                        return show(e, w, d);
+                return serve_no_room(e, w, d, d->node);
+        }
+        change_begin(e, w, d, w->g->state == RESIDENCY_OUT ? CHANGE_MOVE : CHANGE_OUT);
+        return false;
+}
+
+static bool duplicate(struct managed *e, struct work *w, struct demand *d) {
+        bool room = node_fits(e, d->node, w->range->bytes, ROOM_GRANT) && !e->nodes[d->node].waiting && !w->g->pins;
+
+        w->copy = room && !w->copy ? alloc_zero(sizeof(*w->copy)) : w->copy;
+        if (!room || !w->copy || !serve_room(e, w, d, d->node))
+                return show(e, w, d);
+        change_begin(e, w, d, CHANGE_DUPLICATE);
+        return false;
+}
+
+bool device_ask(struct managed *e, struct work *w, struct demand *d) {
+        struct granule *g = w->g;
+        bool here = (g->state == RESIDENCY_OUT && g->node == d->node) || copy_on(g, d->node);
+
+        if (is_shown(g, d))
+                return answer(e, w, d, 0);
+        if (here)
+                return show(e, w, d);
+        if (!e->shape[d->node].faults)
+                return answer(e, w, d, -EFAULT);
+        switch (serve_promote(e, w, d->node, d->write ? POLICY_WRITE : POLICY_READ)) {
+        case POLICY_MIGRATE: return g->state == RESIDENCY_DUPLICATED ? duplicate(e, w, d) : migrate(e, w, d);
+        case POLICY_DUPLICATE: return g->state == RESIDENCY_OUT || d->write ? show(e, w, d) : duplicate(e, w, d);
+        case POLICY_MAP: return show(e, w, d);
+        }
+        return show(e, w, d);
+}
+
+/* A first touch by a device. */
+bool device_place(struct managed *e, struct work *w, struct demand *d) {
+        uint64_t room[MANAGED_NODES_MAX];
+        struct policy_machine m = { e->shape, e->nodes_count };
+        struct policy_advice advice = { 0 };
+        uint32_t to;
+
+        node_room(e, room);
+        serve_advice(e, w, &advice);
+        to = e->c.decide.place(&m, &advice, d->node, w->range->bytes, room);
+        if (to == POLICY_NOWHERE || !e->shape[to].online)
+                to = e->shape[d->node].online ? d->node : node_host(e);
+        if (e->nodes[to].host)
+                return serve_fill(e, w, d);
+        if (!serve_room(e, w, d, to))
+                return serve_no_room(e, w, d, to);
+        change_begin(e, w, d, CHANGE_PLACE);
+        return false;
+}
+
+static void zero_slot(struct managed *e, struct work *w) {
+        struct managed_step *s = work_step(w, MANAGED_ZERO_SLOT);
+
+        s->node = w->node;
+        s->slot = w->slot - 1;
+        w->phase = PHASE_FILL;
+        work_emit(e, w, NULL);
+}
+
+static void placed(struct managed *e, struct work *w, int result) {
+        if (result) {
+                node_give(e, w->node, w->range, w->slot);
+                w->slot = 0;
+                change_end(e, w, result);
+                return;
+        }
+        w->g->node = (uint8_t)w->node;
+        w->g->slot = w->slot;
+        w->slot = 0;
+        granule_record(e, w, RESIDENCY_OUT);
+        change_end(e, w, 0);
+}
+
+static void node_map(struct managed *e, struct work *w) {
+        const struct demand *d = container_of(w->queue.next, struct demand, link);
+        const struct granule *g = w->g;
+        const struct copy *c = copy_on(g, d->node);
+        struct managed_step *s = work_step(w, MANAGED_NODE_MAP);
+
+        s->node = d->node;
+        s->write = d->write;
+        s->from = c ? c->node : g->state == RESIDENCY_OUT ? g->node : g->host;
+        s->from_slot = (c ? c->slot : g->state == RESIDENCY_OUT ? g->slot : g->host_slot) - 1;
+        w->phase = PHASE_SHOW;
+        work_emit(e, w, NULL);
+}
+
+static void shown(struct managed *e, struct work *w, int result) {
+        struct demand *d = container_of(w->queue.next, struct demand, link);
+        uint64_t bit = 1ull << d->node;
+
+        if (!result) {
+                w->g->writable = d->write ? w->g->writable | bit : w->g->writable & ~bit;
+                w->g->mapped |= bit;
+        }
+        answer(e, w, d, result);
+        change_end(e, w, 0);
+}
+
+void device_next(struct managed *e, struct work *w, int result) {
+        switch (w->phase) {
+        case PHASE_QUIET:
+                if (w->change == CHANGE_PLACE)
+                        zero_slot(e, w);
+                else
+                        node_map(e, w);
+                break;
+        case PHASE_FILL: placed(e, w, result); break;
+        case PHASE_SHOW: shown(e, w, result); break;
+        case PHASE_NONE:
+        case PHASE_PROTECT:
+        case PHASE_COPY:
+        case PHASE_PUNCH:
+        case PHASE_ROOM:
+        case PHASE_ALLOCATE:
+        case PHASE_WRITE:
+        case PHASE_CONTINUE:
+        case PHASE_RETREAT:
+        case PHASE_MERGE:
+        case PHASE_EVERYONE: break;
+        }
+}

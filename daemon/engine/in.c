@@ -1,0 +1,222 @@
+#include <errno.h>
+
+#include "engine/managed-priv.h"
+
+/*
+ * To the memfd.
+ *
+ *     FILLING -> UFFDIO_COPY into the payer -> RESIDENT -> WAKE
+ *     WRITING -> pwrite -> CONTINUING -> CONTINUE -> RESIDENT            without a payer
+ *
+ * The payer is the session that faulted, or one of the owner's cgroup, and may write a page as soon as it has it: in
+ * FILLING a page that the memfd has is the truth, and only what is missing comes from the slot. So a fill whose payers
+ * are all gone, or whose cgroup has nothing left to evict, cannot be written over: it is taken back. What the memfd has
+ * is protected, merged into the slot, and punched (PUNCHING, OUT); then the granule comes in without a payer. A fill
+ * with zeroes needs no slot to go back to: its holes are zeroes already, and are allocated.
+ */
+static bool can_pay(const struct share *s) {
+        return s && !s->gone && !s->left && !s->readonly && !s->joining;
+}
+
+static struct share *find_payer(struct work *w) {
+        list_for_each (it, &w->queue) {
+                struct demand *d = container_of(it, struct demand, link);
+
+                if (event_is_fault(d->event) && can_pay(d->share))
+                        return d->share;
+        }
+        list_for_each (it, &w->range->shares) {
+                struct share *s = container_of(it, struct share, by_range);
+
+                if (can_pay(s) && s->session->cgroup == w->range->cgroup)
+                        return s;
+        }
+        return NULL;
+}
+
+static void allocate(struct managed *e, struct work *w) {
+        w->phase = w->phase == PHASE_WRITE ? PHASE_WRITE : PHASE_ALLOCATE;
+        work_step(w, MANAGED_ALLOCATE);
+        work_emit(e, w, NULL);
+}
+
+static void retreat(struct managed *e, struct work *w) {
+        w->keep = false;
+        w->g->flags |= GRANULE_NO_PAYER;
+        if (!w->g->slot) {
+                allocate(e, w);
+                return;
+        }
+        w->phase = PHASE_RETREAT;
+        if (change_walk(e, w, MANAGED_WRITE_PROTECT))
+                return;
+        w->phase = PHASE_MERGE;
+        work_step(w, MANAGED_MERGE);
+        work_emit(e, w, NULL);
+}
+
+void in_fill(struct managed *e, struct work *w) {
+        struct managed_step *s;
+
+        w->payer = find_payer(w);
+        if (!w->payer) {
+                w->cursor = 0;
+                retreat(e, w);
+                return;
+        }
+        w->phase = PHASE_FILL;
+        s = work_step(w, w->g->slot ? MANAGED_COPY_IN : MANAGED_ZERO);
+        s->protect = w->keep;
+        w->g->cgroup = w->payer->session->cgroup;
+        work_emit(e, w, w->payer);
+}
+
+/* The slot goes, or stays as a copy; what the payer has mapped needs a wake alone. */
+static void filled(struct managed *e, struct work *w, int result) {
+        struct granule *g = w->g;
+        uint32_t node = g->node, slot = g->slot;
+        bool keep = w->keep && result == 0;
+
+        if (w->keep)
+                g->flags |= GRANULE_PROTECTED;
+        list_for_each (it, &w->queue) {
+                struct demand *d = container_of(it, struct demand, link);
+
+                d->met = false; /* what it met has been punched since */
+                d->copied = event_is_fault(d->event) && d->share == w->payer && result == 0 && !d->write;
+                d->copied |= event_is_fault(d->event) && d->share == w->payer && result == 0 && !w->keep;
+        }
+        g->slot = 0;
+        g->flags &= (uint8_t)~GRANULE_NO_PAYER;
+        g->ins++;
+        if (keep) {
+                *w->copy = (struct copy){ .node = node, .slot = slot };
+                g->copies = w->copy;
+                w->copy = NULL;
+        }
+        granule_record(e, w, keep ? RESIDENCY_DUPLICATED : RESIDENCY_RESIDENT);
+        if (slot && !keep)
+                node_give(e, node, w->range, slot);
+        change_end(e, w, 0);
+}
+
+static bool is_waited_for(struct work *w) {
+        list_for_each (it, &w->queue) {
+                const struct demand *d = container_of(it, struct demand, link);
+
+                if (event_is_fault(d->event) || d->event == MANAGED_PIN || d->event == MANAGED_UNREVOKE)
+                        return true;
+        }
+        return false;
+}
+
+/* The payer's cgroup is full: make room there and try again. */
+static void full(struct managed *e, struct work *w) {
+        if (is_waited_for(w) && w->tries++ < 4 && evict_in_cgroup(e, w->g->cgroup, w)) {
+                w->phase = PHASE_ROOM;
+                return;
+        }
+        w->failed = -ENOMEM;
+        w->cursor = 0;
+        retreat(e, w);
+}
+
+static void written(struct managed *e, struct work *w) {
+        struct granule *g = w->g;
+        uint32_t node = g->node, slot = g->slot;
+
+        g->slot = 0;
+        g->cgroup = 0;
+        g->flags &= (uint8_t)~GRANULE_NO_PAYER;
+        g->ins++;
+        granule_record(e, w, RESIDENCY_CONTINUING);
+        if (slot)
+                node_give(e, node, w->range, slot);
+        w->phase = PHASE_CONTINUE;
+        list_for_each_safe (it, &w->queue) {
+                struct demand *d = container_of(it, struct demand, link);
+
+                d->met = false;
+                if (event_is_fault(d->event) && !d->share->gone)
+                        map_begin(e, w, d, false);
+        }
+        if (list_empty(&w->mapping))
+                in_mapped(e, w);
+}
+
+void in_mapped(struct managed *e, struct work *w) {
+        granule_record(e, w, RESIDENCY_RESIDENT);
+        change_end(e, w, 0);
+}
+
+static void merged(struct managed *e, struct work *w) {
+        granule_record(e, w, RESIDENCY_PUNCHING);
+        w->phase = PHASE_PUNCH;
+        work_step(w, MANAGED_PUNCH_HOLE);
+        work_emit(e, w, NULL);
+}
+
+static void clear(struct managed *e, struct work *w) {
+        w->phase = PHASE_EVERYONE;
+        if (change_walk(e, w, MANAGED_CONTINUE))
+                return;
+        w->g->flags &= (uint8_t)~GRANULE_POISONED;
+        change_end(e, w, 0);
+}
+
+void in_write(struct managed *e, struct work *w) {
+        granule_record(e, w, RESIDENCY_WRITING);
+        w->keep = false;
+        w->phase = PHASE_WRITE;
+        if (!w->g->slot) {
+                allocate(e, w);
+                return;
+        }
+        work_step(w, MANAGED_WRITE_BACK);
+        work_emit(e, w, NULL);
+}
+
+/* The granule is quiet. */
+void in_start(struct managed *e, struct work *w) {
+        struct granule *g = w->g;
+
+        if (w->change == CHANGE_CLEAR) {
+                clear(e, w);
+                return;
+        }
+        g->host = (uint8_t)w->node;
+        g->host_slot = w->slot;
+        w->slot = 0;
+        if (g->flags & GRANULE_NO_PAYER || !find_payer(w)) {
+                in_write(e, w);
+                return;
+        }
+        granule_record(e, w, RESIDENCY_FILLING);
+        in_fill(e, w);
+}
+
+void in_next(struct managed *e, struct work *w, int result) {
+        switch (w->phase) {
+        case PHASE_FILL:
+                if (result == -ENOMEM)
+                        full(e, w);
+                else if (result == -ESRCH)
+                        in_fill(e, w);
+                else
+                        filled(e, w, result);
+                break;
+        case PHASE_ALLOCATE: filled(e, w, -EEXIST); break;
+        case PHASE_WRITE: written(e, w); break;
+        case PHASE_RETREAT: retreat(e, w); break;
+        case PHASE_MERGE: merged(e, w); break;
+        case PHASE_PUNCH: out_punched(e, w); break;
+        case PHASE_EVERYONE: clear(e, w); break;
+        case PHASE_NONE:
+        case PHASE_QUIET:
+        case PHASE_PROTECT:
+        case PHASE_COPY:
+        case PHASE_ROOM:
+        case PHASE_CONTINUE:
+        case PHASE_SHOW: break;
+        }
+}

@@ -1,0 +1,311 @@
+#pragma once
+
+#include "base/list.h"
+#include "engine/managed.h"
+
+struct share;
+struct work;
+
+/* What the engine's files share. Slots are kept plus one, so that 0 is none. */
+enum { CLASSES = 3 }; /* sizes of granules */
+
+static inline uint32_t class_bytes(unsigned class) {
+        static const uint32_t bytes[CLASSES] = { 4096, 65536, 2u << 20 };
+
+        return bytes[class];
+}
+
+enum step_owner { OWNER_WORK, OWNER_DEMAND, OWNER_SHARE, OWNER_RANGE, OWNER_NODE };
+
+struct step {
+        struct managed_step pub; /* first */
+        struct list link;
+        enum step_owner owner;
+        struct share *share; /* whose address space it enters */
+        bool out;            /* queued or taken */
+};
+
+/* A session's attachment to a range. */
+struct share {
+        struct list by_range, by_session;
+        struct managed_range *range;
+        struct managed_session *session;
+        uint64_t id; /* grows along by_range */
+        bool readonly, joining;
+        bool gone;       /* a step found that its process has ended */
+        bool left;       /* freed when no step names it */
+        uint32_t steps;  /* that name it */
+        uint32_t cursor; /* joining: granules below are done */
+        struct step step;
+};
+
+struct managed_session {
+        struct list link, shares, steps, ready;
+        struct managed *engine;
+        void *userdata;
+        uint64_t cgroup;
+        uint32_t out; /* steps taken */
+        uint32_t refs;
+        bool ended;
+};
+
+struct copy {
+        struct copy *next;
+        uint32_t node, slot;
+};
+
+enum { GRANULE_PROTECTED = 1, GRANULE_POISONED = 2, GRANULE_NO_PAYER = 4 };
+
+struct granule {
+        uint8_t state, flags, cause;
+        uint8_t host, node;       /* of the slots below */
+        uint16_t pins, moves;     /* moves in the range's window */
+        uint32_t host_slot, slot; /* plus one; 0: none */
+        uint32_t ops;             /* device operations in flight */
+        uint32_t outs, ins;
+        uint64_t mapped, writable; /* nodes whose translation shows it, and lets it be written */
+        uint64_t cgroup;
+        uint64_t moved_ns, touched_ns;
+        struct copy *copies;
+        struct work *work;
+};
+
+struct managed_range {
+        struct list link, shares;
+        struct managed *engine;
+        void *userdata;
+        uint32_t bytes, count, guarded; /* guarded: granules that a joiner has to have protected */
+        uint8_t class;
+        bool poison;
+        bool ending, leaving; /* leaving: its end is being begun */
+        uint64_t cgroup, next_share, end_token;
+        uint64_t window_ns, window_moves;
+        struct list works;
+        bool settled;    /* no restart goes on */
+        bool punched;    /* a restart has punched what is EMPTY */
+        uint32_t cursor; /* restoring */
+        struct step step;
+        struct granule granules[];
+};
+
+struct fence {
+        uint64_t token;
+        uint32_t pending;
+        int result;
+};
+
+/* Something wanted of a granule; in its work's queue until it is served. */
+struct demand {
+        struct list link;
+        struct work *work;
+        enum managed_event event;
+        enum managed_cause cause;
+        struct share *share; /* faults */
+        uint32_t node;       /* TO_NODE: where to; DEVICE: who asks; TO_HOST: which */
+        struct fence *fence;
+        bool write, again;
+        bool met;             /* a write to what was not missing alone: there may be a protection */
+        bool copied;          /* the payer's own pages are mapped: a wake is all */
+        bool forced;          /* makes room: may take out of a reserve */
+        bool protect;         /* mapped write-protected */
+        uint32_t evicts;      /* node + 1 that this makes room on */
+        struct work *resumes; /* that waits for room in its cgroup */
+        enum { MAP_CONTINUE, MAP_HOLE, MAP_UNPROTECT } map;
+        struct step step;
+};
+
+enum change {
+        CHANGE_NONE,
+        CHANGE_OUT,
+        CHANGE_DUPLICATE,
+        CHANGE_IN,
+        CHANGE_MOVE,
+        CHANGE_DISCARD,
+        CHANGE_PLACE,
+        CHANGE_DROP,
+        CHANGE_TAKE,
+        CHANGE_RETURN,
+        CHANGE_CLEAR,
+        CHANGE_SHOW,
+};
+
+enum phase {
+        PHASE_NONE,
+        PHASE_QUIET,   /* translations are invalidated, operations end */
+        PHASE_PROTECT, /* in one session after the other */
+        PHASE_COPY,
+        PHASE_PUNCH,
+        PHASE_FILL,
+        PHASE_ROOM, /* the payer's cgroup is full */
+        PHASE_ALLOCATE,
+        PHASE_WRITE,
+        PHASE_CONTINUE,
+        PHASE_RETREAT, /* protecting, to take a fill back */
+        PHASE_MERGE,
+        PHASE_EVERYONE, /* poison, wake or continue, in one session after the other */
+        PHASE_SHOW,
+};
+
+/* What goes on about a granule; exists while there is something. */
+struct work {
+        struct list by_range, todo, parked;
+        struct managed_range *range;
+        struct granule *g;
+        struct list queue;   /* demands */
+        struct list mapping; /* faults whose step is out */
+        enum change change;
+        enum phase phase;
+        uint64_t cursor;     /* share that was last walked over */
+        uint32_t node, slot; /* target; slot plus one */
+        struct copy *copy;   /* CHANGE_DUPLICATE: what becomes of it */
+        struct share *payer; /* CHANGE_IN */
+        uint32_t parked_on;  /* node + 1 */
+        uint8_t tries;       /* ENOMEM */
+        bool reserve;        /* holds room out of a reserve */
+        bool keep;           /* CHANGE_IN: the slot stays as a copy */
+        bool settling;       /* a restart waits for it */
+        bool waits;          /* an eviction in the payer's cgroup goes on */
+        bool turn;           /* first in the line for room */
+        int failed;          /* why the last change was abandoned */
+        enum managed_cause cause;
+        struct step step;
+};
+
+struct owner {
+        struct managed_range *range; /* NULL: free, or being given back */
+        uint32_t granule;            /* of a free slot: the next one, plus one */
+};
+
+struct pool {
+        struct owner *owners;
+        uint32_t size, high;
+        uint32_t free, warm; /* first free slot that may have space, plus one; how many */
+        uint32_t cold;       /* first free slot without, plus one */
+};
+
+struct node {
+        bool host;
+        uint64_t capacity, reserve, used, pinned;
+        uint64_t evicting; /* bytes on their way out, to make room */
+        struct pool pool[CLASSES];
+        uint32_t hand, hand_class; /* where the clock stands */
+        uint64_t barren;           /* engine.changes when the hand last found nothing */
+        struct list parked;        /* works */
+        uint32_t waiting;
+        uint64_t drain_token;
+        bool draining;
+        struct step trim;
+        uint8_t trim_class;
+};
+
+struct managed {
+        struct managed_config c;
+        struct list ranges, sessions, steps, ready, todo, cancelled;
+        struct policy_node shape[MANAGED_NODES_MAX];
+        struct node nodes[MANAGED_NODES_MAX];
+        uint32_t nodes_count;
+        uint32_t reserve_works; /* works that hold room out of a reserve */
+        uint64_t steps_out, now;
+        uint64_t changes;  /* grows when something may have become evictable */
+        uint64_t settling; /* works of a restart that are not done */
+        uint64_t waking;   /* wakes of a restart that are out */
+        enum { RESTORE_NONE, RESTORE_BEGINNING, RESTORE_SETTLING, RESTORE_WAKING } restore;
+        bool flip;
+};
+
+static inline uint32_t granule_index(const struct work *w) {
+        return (uint32_t)(w->g - w->range->granules);
+}
+
+static inline struct granule *granule_of(struct managed_range *r, uint32_t i) {
+        return &r->granules[i];
+}
+
+static inline bool event_is_fault(enum managed_event e) {
+        return e == MANAGED_FAULT_READ || e == MANAGED_FAULT_WRITE || e == MANAGED_FAULT_MINOR;
+}
+
+/* steps.c */
+void step_init(struct step *s, enum step_owner owner);
+struct managed_step *step_new(struct step *s, struct managed_range *r, uint32_t granule, enum managed_step_type type);
+void step_emit(struct managed *e, struct step *s, struct share *share);
+void session_cancel(struct managed *e, struct managed_session *s, const struct share *share);
+void steps_end_cancelled(struct managed *e);
+
+/* sessions.c */
+void session_put(struct managed_session *s);
+void share_put(struct share *s);
+void share_step_done(struct share *s, int result);
+void share_join_next(struct share *s);
+void share_leave(struct managed *e, struct share *s);
+
+/* nodes.c: places. 0 when there is none; `reserve` is set when it lies above what may be granted. */
+enum room { ROOM_GRANT, ROOM_TOUCH, ROOM_EVICT };
+uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, enum room room,
+                   bool *reserve);
+void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32_t slot);
+/* The slot that a record names, or of a host node any; 0 without memory, or when it is another's. */
+uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, uint32_t slot);
+void node_rebuild(struct managed *e, uint32_t node);
+void node_trimmed(struct managed *e, struct node *n);
+bool node_fits(const struct managed *e, uint32_t node, uint64_t bytes, enum room room);
+void node_room(const struct managed *e, uint64_t *room);
+uint32_t node_host(const struct managed *e); /* the host node for the next page, online or not */
+uint32_t node_freest(const struct managed *e, uint64_t bytes, enum room room, uint32_t except, bool hosts);
+
+/* evict.c */
+void evict_run(struct managed *e);
+bool evict_in_cgroup(struct managed *e, uint64_t cgroup, struct work *resumes);
+
+/* demand.c */
+void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on);
+int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, const struct demand *d, bool first);
+void demand_done(struct demand *d, int result);
+void work_todo(struct managed *e, struct work *w);
+void work_put(struct managed *e, struct work *w);
+void work_park(struct managed *e, struct work *w, uint32_t node);
+void work_unpark(struct managed *e, struct work *w);
+struct work *work_get(struct managed *e, struct managed_range *r, uint32_t granule);
+void managed_run(struct managed *e);
+
+/* serve.c */
+bool serve(struct managed *e, struct work *w, struct demand *d);
+bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
+bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
+bool serve_fill(struct managed *e, struct work *w, struct demand *d);
+
+/* change.c */
+void granule_record(struct managed *e, struct work *w, enum residency state);
+void change_begin(struct managed *e, struct work *w, struct demand *d, enum change change);
+void change_end(struct managed *e, struct work *w, int failed);
+void change_quiet(struct managed *e, struct work *w);
+bool change_walk(struct managed *e, struct work *w, enum managed_step_type type);
+void change_quietened(struct managed *e, struct work *w);
+void work_step_done(struct managed *e, struct work *w, int result);
+struct managed_step *work_step(struct work *w, enum managed_step_type type);
+void work_emit(struct managed *e, struct work *w, struct share *share);
+
+/* out.c, in.c, device.c: what follows a phase */
+void out_next(struct managed *e, struct work *w, int result);
+void in_next(struct managed *e, struct work *w, int result);
+void in_start(struct managed *e, struct work *w);
+void in_fill(struct managed *e, struct work *w);
+void in_write(struct managed *e, struct work *w);
+void in_mapped(struct managed *e, struct work *w);
+void device_next(struct managed *e, struct work *w, int result);
+void granule_drop_copies(struct managed *e, struct work *w);
+void out_punched(struct managed *e, struct work *w);
+bool device_ask(struct managed *e, struct work *w, struct demand *d);
+bool device_place(struct managed *e, struct work *w, struct demand *d);
+void serve_advice(struct managed *e, struct work *w, struct policy_advice *ret);
+enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t accessor, enum policy_access access);
+void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret);
+
+/* map.c */
+void map_begin(struct managed *e, struct work *w, struct demand *d, bool protect);
+void map_step_done(struct managed *e, struct demand *d, int result);
+
+/* restore.c */
+void range_step_done(struct managed *e, struct managed_range *r, int result);
+void restore_settled(struct managed *e);
+void range_ended(struct managed *e, struct managed_range *r);

@@ -1,0 +1,203 @@
+#include "engine/managed.h"
+
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "engine/managed-priv.h"
+
+int managed_new(struct managed **ret, const struct managed_config *c) {
+        struct managed *e;
+
+        if (c->workers < 2 || !c->session_steps || !c->intent || !c->done || !c->joined)
+                return -EINVAL;
+        e = alloc_zero(sizeof(*e));
+        if (!e)
+                return -ENOMEM;
+        e->c = *c;
+        if (!e->c.decide.place)
+                e->c.decide.place = policy_place;
+        if (!e->c.decide.promote)
+                e->c.decide.promote = policy_promote;
+        if (!e->c.decide.evict)
+                e->c.decide.evict = policy_evict;
+        if (!e->c.decide.prefetch)
+                e->c.decide.prefetch = policy_prefetch;
+        list_init(&e->ranges);
+        list_init(&e->sessions);
+        list_init(&e->steps);
+        list_init(&e->ready);
+        list_init(&e->todo);
+        list_init(&e->cancelled);
+        *ret = e;
+        return 0;
+}
+
+static void copies_free(struct granule *g) {
+        struct copy *next;
+
+        for (struct copy *c = g->copies; c; c = next) {
+                next = c->next;
+                alloc_free(c);
+        }
+        g->copies = NULL;
+}
+
+static void demands_free(struct list *l) {
+        list_for_each_safe (it, l) {
+                struct demand *d = container_of(it, struct demand, link);
+
+                if (d->fence && !--d->fence->pending)
+                        alloc_free(d->fence);
+                alloc_free(d);
+        }
+}
+
+static void range_free(struct managed_range *r) {
+        list_for_each_safe (it, &r->works) {
+                struct work *w = container_of(it, struct work, by_range);
+
+                demands_free(&w->queue);
+                demands_free(&w->mapping);
+                alloc_free(w->copy);
+                alloc_free(w);
+        }
+        list_for_each_safe (it, &r->shares)
+                alloc_free(container_of(it, struct share, by_range));
+        for (uint32_t i = 0; i < r->count; i++)
+                copies_free(granule_of(r, i));
+        alloc_free(r);
+}
+
+void managed_free(struct managed *e) {
+        if (!e)
+                return;
+        list_for_each_safe (it, &e->ranges)
+                range_free(container_of(it, struct managed_range, link));
+        list_for_each_safe (it, &e->sessions)
+                alloc_free(container_of(it, struct managed_session, link));
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                for (unsigned c = 0; c < CLASSES; c++)
+                        alloc_free(e->nodes[i].pool[c].owners);
+        alloc_free(e);
+}
+
+int managed_range_new(struct managed *e, struct managed_range **ret, void *userdata, uint32_t bytes, uint32_t count,
+                      uint64_t cgroup, bool poison) {
+        struct managed_range *r;
+        unsigned class = 0;
+
+        while (class < CLASSES && class_bytes(class) != bytes)
+                class ++;
+        if (class == CLASSES || bytes > e->c.largest || !count)
+                return -EINVAL;
+        r = alloc_zero(sizeof(*r) + (size_t)count * sizeof(r->granules[0]));
+        if (!r)
+                return -ENOMEM;
+        r->engine = e;
+        r->userdata = userdata;
+        r->bytes = bytes;
+        r->class = (uint8_t) class;
+        r->count = count;
+        r->cgroup = cgroup;
+        r->poison = poison;
+        r->settled = true;
+        list_init(&r->shares);
+        list_init(&r->works);
+        step_init(&r->step, OWNER_RANGE);
+        list_push_back(&e->ranges, &r->link);
+        *ret = r;
+        return 0;
+}
+
+/* Gives back what a granule of a range that has ended holds. */
+static void granule_end(struct managed *e, struct managed_range *r, struct granule *g) {
+        if (g->host_slot)
+                node_give(e, g->host, r, g->host_slot);
+        if (g->slot)
+                node_give(e, g->node, r, g->slot);
+        for (struct copy *c = g->copies; c; c = c->next)
+                node_give(e, c->node, r, c->slot);
+}
+
+/* Takes the translations of a range in which nothing goes on any more away, one after the other. */
+static bool quiet(struct managed *e, struct managed_range *r) {
+        for (; r->cursor < r->count; r->cursor++) {
+                struct granule *g = granule_of(r, r->cursor);
+
+                if (g->mapped) {
+                        struct managed_step *s = step_new(&r->step, r, r->cursor, MANAGED_INVALIDATE);
+
+                        s->node = (uint32_t)__builtin_ctzll(g->mapped);
+                        g->mapped &= g->mapped - 1;
+                        g->writable &= g->mapped;
+                        step_emit(e, &r->step, NULL);
+                        return false;
+                }
+                if (g->ops)
+                        return false;
+        }
+        return true;
+}
+
+void range_ended(struct managed *e, struct managed_range *r) {
+        uint64_t token = r->end_token;
+
+        if (!r->ending || r->leaving || !list_empty(&r->works) || !list_empty(&r->shares) || r->step.out ||
+            !quiet(e, r))
+                return;
+        for (uint32_t i = 0; i < r->count; i++) {
+                while (granule_of(r, i)->pins)
+                        pin_count(e, r, i, false);
+                granule_end(e, r, granule_of(r, i));
+        }
+        list_remove(&r->link);
+        range_free(r);
+        e->changes++;
+        if (token)
+                e->c.done(e->c.userdata, token, 0);
+}
+
+/* What is in flight goes on until it has settled. */
+void managed_range_end(struct managed *e, struct managed_range *r, uint64_t token, uint64_t now_ns) {
+        e->now = now_ns;
+        r->ending = r->leaving = true;
+        r->end_token = token;
+        r->cursor = 0;
+        list_for_each (it, &r->works) {
+                struct work *w = container_of(it, struct work, by_range);
+
+                work_unpark(e, w);
+                work_todo(e, w);
+        }
+        list_for_each_safe (it, &r->shares)
+                share_leave(e, container_of(it, struct share, by_range));
+        managed_run(e);
+        r->leaving = false;
+        range_ended(e, r);
+        managed_run(e);
+}
+
+bool managed_idle(const struct managed *e) {
+        return !e->steps_out && list_empty(&e->todo);
+}
+
+void managed_granule_info(const struct managed_range *r, uint32_t granule, struct managed_granule_info *ret) {
+        const struct granule *g = &r->granules[granule];
+
+        *ret = (struct managed_granule_info){
+                .state = (enum residency)g->state,
+                .node = g->slot        ? g->node
+                        : g->host_slot ? g->host
+                                       : MANAGED_NOWHERE,
+                .slot = g->slot ? g->slot - 1 : MANAGED_NOWHERE,
+                .outs = g->outs,
+                .ins = g->ins,
+                .pins = g->pins,
+                .moved_ns = g->moved_ns,
+                .touched_ns = g->touched_ns,
+                .busy = g->work != NULL,
+                .cause = (enum managed_cause)g->cause,
+        };
+        for (const struct copy *c = g->copies; c; c = c->next)
+                ret->copies |= 1ull << c->node;
+}

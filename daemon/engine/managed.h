@@ -1,0 +1,281 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/residency.h"
+#include "policy/policy.h"
+
+/*
+ * Shared managed ranges as a deterministic state machine: no system call, lock, thread or clock. Inputs are the calls
+ * below, each with the time; outputs are steps, which workers take, execute and report as completed, records, which
+ * have to be kept before the next step is taken, and answers to requests. Everything is under one lock of the caller's.
+ * Callbacks must not call the engine.
+ *
+ * A range is a row of granules. What happens to one in which state is a table (table.c, docs/managed.md).
+ */
+#define MANAGED_NODES_MAX 64
+#define MANAGED_NOWHERE   UINT32_MAX
+
+struct managed;
+struct managed_range;
+struct managed_session;
+
+/* Outcomes of requests (> 0). */
+enum {
+        _MANAGED_OK,
+        MANAGED_E_FULL,    /* no room for it there that may be granted */
+        MANAGED_E_PINNED,  /* a pinned granule does not move */
+        MANAGED_E_REVOKED, /* the range has been taken away */
+        MANAGED_E_RATE,    /* moved too often, or moved too recently */
+        MANAGED_E_OFFLINE, /* the node takes nothing */
+        MANAGED_E_ENDED,   /* the range ended first */
+};
+
+/* What happens to a granule. The three faults differ in what the kernel said of them, never in what is done. */
+enum managed_event {
+        MANAGED_FAULT_READ,
+        MANAGED_FAULT_WRITE,
+        MANAGED_FAULT_MINOR,
+        MANAGED_TO_HOST,
+        MANAGED_TO_NODE,
+        MANAGED_DISCARD,
+        MANAGED_REVOKE,
+        MANAGED_UNREVOKE,
+        MANAGED_DEVICE_READ,
+        MANAGED_DEVICE_WRITE,
+        MANAGED_PIN,
+        MANAGED_UNDUPLICATE,
+        MANAGED_JOIN,
+        MANAGED_SESSION_END,
+        MANAGED_RESTART,
+        _MANAGED_EVENT_N,
+};
+
+enum managed_action {
+        MANAGED_NOTHING,     /* it is as it should be */
+        MANAGED_WAIT,        /* until it has settled, and is then served */
+        MANAGED_FILL,        /* FILLING -> RESIDENT; with no payer WRITING -> CONTINUING -> RESIDENT */
+        MANAGED_MAP,         /* CONTINUE, lift a protection that is left, WAKE */
+        MANAGED_MAP_READ,    /* CONTINUE write-protected, or DROP where the kernel cannot */
+        MANAGED_COPY,        /* COPYING -> PUNCHING -> OUT */
+        MANAGED_MOVE,        /* from slot to slot; the record changes when the copy is whole */
+        MANAGED_PUNCH,       /* EMPTY is recorded, then the memfd's pages are punched */
+        MANAGED_FORGET,      /* EMPTY is recorded, then the slot is free */
+        MANAGED_DROP,        /* the copies end, RESIDENT; then it is served */
+        MANAGED_TAKE,        /* REVOKED, and POISON where the range asks for it */
+        MANAGED_BLOCK,       /* stays blocked, or gets SIGBUS */
+        MANAGED_RETURN,      /* OUT or EMPTY again, WAKE */
+        MANAGED_CLEAR,       /* where poisoned: filled and continued everywhere */
+        MANAGED_PLACE,       /* a zeroed slot where policy puts it */
+        MANAGED_ASK,         /* policy: migrate, map or duplicate */
+        MANAGED_REFUSE,      /* answered with the reason */
+        MANAGED_PROTECT,     /* write-protected (poisoned if REVOKED) there before the session may touch it */
+        MANAGED_GO_ON,       /* without that session */
+        MANAGED_ABANDON,     /* RESIDENT again, the slots are dropped, protection is lifted on demand */
+        MANAGED_PUNCH_AGAIN, /* and then as before */
+        MANAGED_FILL_AGAIN,  /* what the memfd has is kept, what is missing comes from the slot */
+        MANAGED_WRITE_AGAIN, /* all of it, from the slot */
+        MANAGED_FINISH,      /* RESIDENT */
+        _MANAGED_ACTION_N,
+};
+
+/* The transition table. */
+enum managed_action managed_action(enum residency state, enum managed_event event);
+const char *managed_state_name(enum residency state);
+const char *managed_event_name(enum managed_event event);
+const char *managed_action_name(enum managed_action action);
+
+enum managed_cause {
+        MANAGED_BY_FAULT,
+        MANAGED_BY_DEVICE,
+        MANAGED_BY_PREFETCH,
+        MANAGED_BY_EVICTION,
+        MANAGED_BY_REQUEST,
+        MANAGED_BY_ADVICE,
+        MANAGED_BY_DRAIN,
+        MANAGED_BY_REVOKE,
+        MANAGED_BY_RESTART,
+};
+
+/* What a worker does, and which results it reports. -EAGAIN: try again (userfaultfd: after its events were read).
+ * Steps with a session: -ESRCH when the process has ended or has no mapping there. */
+enum managed_step_type {
+        MANAGED_WRITE_PROTECT, /* UFFDIO_WRITEPROTECT in the session: 0 */
+        MANAGED_UNPROTECT,     /* lifts it: 0 */
+        MANAGED_CONTINUE,      /* UFFDIO_CONTINUE of every page: 0 (EEXIST is success), -EFAULT: the memfd has a hole */
+        MANAGED_COPY_IN, /* UFFDIO_COPY of every page from the slot, no wake: 0, -EEXIST (some were there), -ENOMEM */
+        MANAGED_ZERO,    /* the same with zeroes: 0, -EEXIST, -ENOMEM */
+        MANAGED_WAKE,    /* UFFDIO_WAKE: 0 */
+        MANAGED_POISON,  /* UFFDIO_POISON and wake: 0 */
+        MANAGED_WRITE_BACK, /* pwrite to the memfd of every page from the slot: 0 */
+        MANAGED_ALLOCATE,   /* fallocate: zeroes where the memfd has holes, the rest is kept: 0 */
+        MANAGED_COPY_OUT,   /* pread of the memfd into the slot: 0, or why not */
+        MANAGED_MERGE,      /* those pages that the memfd has, into the slot: 0 */
+        MANAGED_PUNCH_HOLE, /* of the memfd: 0 */
+        MANAGED_COPY_NODE,  /* slot `from` to slot: 0, or why not */
+        MANAGED_ZERO_SLOT,  /* 0, or why not */
+        MANAGED_SLOT_FREE,  /* gives the slot's space back to the machine: 0 */
+        MANAGED_INVALIDATE, /* the node's translation of the granule, and what it has cached of it, is gone: 0 */
+        MANAGED_NODE_MAP,   /* the node's translation shows the slot, or the memfd (host): 0, or why not */
+        _MANAGED_STEP_N,
+};
+
+struct managed_step {
+        enum managed_step_type type;
+        void *range;   /* the caller's; NULL for SLOT_FREE */
+        void *session; /* the caller's; NULL where none is entered */
+        uint32_t granule, count;
+        uint32_t bytes; /* of a granule */
+        uint32_t node, slot;
+        uint32_t from, from_slot; /* COPY_NODE: the source; NODE_MAP: where it lies, with from == a host: the memfd */
+        bool wake;                /* ends with UFFDIO_WAKE of the granule, whatever came of it */
+        bool protect;             /* COPY_IN, ZERO, CONTINUE: MODE_WP */
+        bool write;               /* NODE_MAP: the node may write */
+};
+
+/* The state of a granule; kept before a later step is taken. Slots of states that name none are free. */
+struct managed_record {
+        void *range;
+        uint32_t granule;
+        enum residency state;
+        enum managed_cause cause;
+        uint32_t node, slot; /* COPYING to OUT, FILLING, WRITING, REVOKED: the slot; else MANAGED_NOWHERE */
+        uint32_t host;       /* whose memory the memfd's pages are, or MANAGED_NOWHERE */
+        uint64_t cgroup;     /* that pays for them */
+};
+
+/* Decisions; the defaults are policy.h's functions. */
+struct managed_decisions {
+        uint32_t (*place)(const struct policy_machine *m, const struct policy_advice *advice, uint32_t accessor,
+                          uint64_t bytes, const uint64_t *room);
+        enum policy_answer (*promote)(const struct policy_machine *m, const struct policy_advice *advice,
+                                      const struct policy_granule *g, uint32_t accessor, enum policy_access access,
+                                      uint64_t now_ns);
+        bool (*evict)(const struct policy_machine *m, const struct policy_advice *advice,
+                      const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
+        void (*prefetch)(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first,
+                         uint32_t *ret_count);
+};
+
+struct managed_config {
+        uint32_t workers;       /* at least 2; granules that each node keeps for bringing in */
+        uint32_t session_steps; /* steps of one session that are out at a time */
+        uint32_t largest;       /* bytes of the largest granule */
+        uint32_t warm;          /* freed slots of a node and size that keep their space */
+        bool continue_protects; /* the kernel has UFFDIO_CONTINUE_MODE_WP */
+        uint64_t minimum_ns;    /* a granule that moved stays this long; touches and lack of room override it */
+        uint64_t window_ns;     /* moves of a range that nobody waits for, in a window: at most */
+        uint32_t window_moves;  /* this many per 16 granules; 0: no cap */
+        struct managed_decisions decide; /* NULL: policy.h's */
+        void *userdata;
+        void (*intent)(void *userdata, const struct managed_record *r);
+        /* 0, an outcome, or -errno. Token 0 is never answered. */
+        void (*done)(void *userdata, uint64_t token, int result);
+        /* The session may make the range accessible. */
+        void (*joined)(void *userdata, void *session, void *range);
+        /* NULL: no advice. */
+        void (*advice)(void *userdata, void *range, uint32_t granule, struct policy_advice *ret);
+};
+
+/* -EINVAL, -ENOMEM. */
+int managed_new(struct managed **ret, const struct managed_config *c);
+/* Whatever is in flight is forgotten, as if the daemon had died. */
+void managed_free(struct managed *e);
+
+/* Nodes are numbered from 0 as they are added. `bandwidth` as in policy_node; it has to stay. -ENOMEM, -ENOSPC. */
+int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacity, uint64_t hive,
+                     const uint32_t *bandwidth);
+/* Bytes that managed granules may have there; what is above goes elsewhere. */
+void managed_node_capacity(struct managed *e, uint32_t node, uint64_t capacity, uint64_t now_ns);
+/* Offline: takes nothing, and what it has goes elsewhere. `token` is answered when it is empty. */
+void managed_node_drain(struct managed *e, uint32_t node, uint64_t token, uint64_t now_ns);
+void managed_node_online(struct managed *e, uint32_t node, uint64_t now_ns);
+
+struct managed_node_info {
+        bool online;
+        uint64_t capacity, used, reserve;
+        uint64_t warm;    /* bytes of free slots that keep their space */
+        uint32_t waiting; /* granules that wait for room */
+};
+void managed_node_info(const struct managed *e, uint32_t node, struct managed_node_info *ret);
+
+/* `bytes` of a granule: 4 KiB to config.largest. `poison`: faults on what is revoked are SIGBUS. -ENOMEM, -EINVAL. */
+int managed_range_new(struct managed *e, struct managed_range **ret, void *userdata, uint32_t bytes, uint32_t count,
+                      uint64_t cgroup, bool poison);
+/* Its sessions have left. The range is freed before `token` is answered. */
+void managed_range_end(struct managed *e, struct managed_range *r, uint64_t token, uint64_t now_ns);
+
+/* A session of no range. -ENOMEM. */
+int managed_session_new(struct managed *e, struct managed_session **ret, void *userdata, uint64_t cgroup);
+/* The process has ended, or the connection: it leaves all ranges. Its steps that are out are still to be completed;
+ * none is handed out any more. */
+void managed_session_end(struct managed *e, struct managed_session *s, uint64_t now_ns);
+/* The range is registered in the session and PROT_NONE; `joined` is called when it may be touched. -ENOMEM, -EEXIST.
+ * -EAGAIN: it has left the range, and steps that were taken before are out; they have to be completed first. */
+int managed_join(struct managed *e, struct managed_session *s, struct managed_range *r, bool readonly, uint64_t now_ns);
+/* The session has no mapping of the range any more. */
+void managed_leave(struct managed *e, struct managed_session *s, struct managed_range *r, uint64_t now_ns);
+
+/* What a userfaultfd delivered; write and minor are what the kernel said. -ENOMEM: nothing was noted, give it again.
+ * -ESRCH: the session is not in the range. */
+int managed_fault(struct managed *e, struct managed_session *s, struct managed_range *r, uint32_t granule, bool write,
+                  bool minor, uint64_t now_ns);
+
+/* Requests about `count` granules; answered once, with the worst result. -ENOMEM: nothing will be done. */
+int managed_migrate(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint32_t to,
+                    enum managed_cause cause, uint64_t token, uint64_t now_ns);
+int managed_discard(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
+                    uint64_t now_ns);
+int managed_unduplicate(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
+                        uint64_t now_ns);
+/* Resident and never moved until unpinned; MANAGED_E_FULL when that would leave no granule to evict. */
+int managed_pin(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
+                uint64_t now_ns);
+void managed_unpin(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t now_ns);
+/* The whole range. The caller has recorded that it is (not) revoked, and asks again after a restart. */
+int managed_revoke(struct managed *e, struct managed_range *r, uint64_t token, uint64_t now_ns);
+int managed_unrevoke(struct managed *e, struct managed_range *r, uint64_t token, uint64_t now_ns);
+
+/* A node wants to use a granule that its translation does not show. When `token` is answered with 0 an operation is in
+ * flight there until managed_device_end(); it must end before the same operation asks for another granule. */
+int managed_device_access(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node, bool write,
+                          uint64_t token, uint64_t now_ns);
+/* The translation showed it (and for writing, if `write`): an operation is in flight, as above. False: ask. */
+bool managed_device_begin(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node, bool write);
+void managed_device_end(struct managed *e, struct managed_range *r, uint32_t granule, uint64_t now_ns);
+
+/* The next step, or NULL. It stays until it is completed. */
+const struct managed_step *managed_take(struct managed *e);
+void managed_complete(struct managed *e, const struct managed_step *step, int result, uint64_t now_ns);
+/* Nothing to take, nothing out, nothing waiting but for room or for a device. */
+bool managed_idle(const struct managed *e);
+
+/* No restart goes on. */
+bool managed_settled(const struct managed *e);
+
+struct managed_granule_info {
+        enum residency state;
+        uint32_t node; /* that holds it, or MANAGED_NOWHERE */
+        uint32_t slot;
+        uint32_t outs, ins, pins;
+        uint64_t moved_ns, touched_ns;
+        uint64_t copies; /* bit per node */
+        bool busy;
+        enum managed_cause cause;
+};
+void managed_granule_info(const struct managed_range *r, uint32_t granule, struct managed_granule_info *ret);
+
+/*
+ * After a restart: nodes, ranges and sessions are made again, each granule gets the state that was last recorded
+ * (those without are EMPTY), sessions join by managed_rejoin() (their mappings are as they were), then
+ * managed_restored() settles every granule and wakes every range. Requests are asked again by their clients.
+ */
+int managed_restore(struct managed *e, struct managed_range *r, const struct managed_record *last);
+int managed_rejoin(struct managed *e, struct managed_session *s, struct managed_range *r, bool readonly);
+/* -ENOMEM: call again. */
+int managed_restored(struct managed *e, uint64_t now_ns);
+
+/* Every sum and link. 0 or -EUCLEAN. For tests. */
+int managed_check(const struct managed *e);

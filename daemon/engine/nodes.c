@@ -1,0 +1,283 @@
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "engine/managed-priv.h"
+
+/*
+ * Places. Each node has a pool for each of the three sizes of granules, in which slots are numbered from 0; the pools
+ * are sparse, and what bounds them together is the node's capacity in bytes. A host node's slots name nothing: they
+ * make the bytes of resident granules a sum, and let the clock's hand find them.
+ *
+ *     0            granted to anyone             capacity - reserve    for touches and evictions   capacity
+ *     |------------------------------------------------|------------------------------------------------|
+ *
+ * The reserve holds as many of the largest granules as there are workers. A touch may take out of it when nothing else
+ * is left: it brings a granule in and thereby frees as many bytes elsewhere, so the debt can be paid. At most workers -
+ * 1 touches and one eviction more have taken out of reserves and not ended yet; so with every node full some node
+ * always has room for a granule of any size, and a swap goes on.
+ *
+ * A freed slot keeps its space for the next granule; of what is more than config.warm, the space is given back.
+ */
+static uint64_t reserve_of(const struct node *n) {
+        return n->reserve < n->capacity ? n->reserve : n->capacity;
+}
+
+static uint64_t limit_of(const struct managed *e, const struct node *n, enum room room) {
+        if (room == ROOM_GRANT)
+                return n->capacity - reserve_of(n);
+        if (e->reserve_works + (room == ROOM_TOUCH) >= e->c.workers)
+                return n->capacity - reserve_of(n);
+        return n->capacity;
+}
+
+bool node_fits(const struct managed *e, uint32_t node, uint64_t bytes, enum room room) {
+        const struct node *n = &e->nodes[node];
+
+        return e->shape[node].online && n->used + bytes <= limit_of(e, n, room);
+}
+
+void node_room(const struct managed *e, uint64_t *room) {
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                const struct node *n = &e->nodes[i];
+                uint64_t limit = limit_of(e, n, ROOM_GRANT);
+
+                room[i] = e->shape[i].online && n->used < limit ? limit - n->used : 0;
+        }
+}
+
+uint32_t node_host(const struct managed *e) {
+        uint32_t found = MANAGED_NOWHERE;
+
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                if (e->nodes[i].host && (found == MANAGED_NOWHERE || !e->shape[found].online ||
+                                         (e->shape[i].online && e->nodes[i].used < e->nodes[found].used)))
+                        found = i;
+        return found;
+}
+
+uint32_t node_freest(const struct managed *e, uint64_t bytes, enum room room, uint32_t except, bool hosts) {
+        uint32_t found = MANAGED_NOWHERE;
+        uint64_t most = 0;
+
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                const struct node *n = &e->nodes[i];
+                uint64_t limit = limit_of(e, n, room);
+
+                if (i == except || (n->host && !hosts) || !node_fits(e, i, bytes, room) || limit - n->used <= most)
+                        continue;
+                most = limit - n->used;
+                found = i;
+        }
+        return found;
+}
+
+/* Makes the table reach to the slot. */
+static int pool_reach(struct pool *p, uint32_t slot) {
+        while (p->size < slot) {
+                uint32_t size = p->size ? 2 * p->size : 64;
+                struct owner *grown = alloc_grow(p->owners, p->size * sizeof(*grown), size * sizeof(*grown));
+
+                if (!grown)
+                        return -ENOMEM;
+                p->owners = grown;
+                p->size = size;
+        }
+        return 0;
+}
+
+/* A free slot, plus one; 0 without memory. */
+static uint32_t pool_take(struct pool *p) {
+        uint32_t slot = p->free;
+
+        if (slot) {
+                p->free = p->owners[slot - 1].granule;
+                p->warm--;
+                return slot;
+        }
+        if (p->cold) {
+                slot = p->cold;
+                p->cold = p->owners[slot - 1].granule;
+                return slot;
+        }
+        if (pool_reach(p, p->high + 1))
+                return 0;
+        return ++p->high;
+}
+
+static void pool_put(struct pool *p, uint32_t slot) {
+        p->owners[slot - 1] = (struct owner){ .granule = p->free };
+        p->free = slot;
+        p->warm++;
+}
+
+uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, enum room room,
+                   bool *reserve) {
+        struct node *n = &e->nodes[node];
+        struct pool *p = &n->pool[r->class];
+        uint32_t slot;
+
+        if (!node_fits(e, node, r->bytes, room))
+                return 0;
+        slot = pool_take(p);
+        if (!slot)
+                return 0;
+        p->owners[slot - 1] = (struct owner){ .range = r, .granule = granule };
+        n->used += r->bytes;
+        e->shape[node].used = n->used;
+        if (n->used > limit_of(e, n, ROOM_GRANT) && !*reserve) {
+                *reserve = true;
+                e->reserve_works++;
+        }
+        return slot;
+}
+
+/* Starts giving back the space of a free slot beyond those that are kept. */
+static void trim(struct managed *e, uint32_t node) {
+        struct node *n = &e->nodes[node];
+
+        if (n->trim.out || n->host)
+                return;
+        for (unsigned c = 0; c < CLASSES; c++) {
+                struct pool *p = &n->pool[c];
+                struct managed_step *step;
+
+                if (p->warm <= e->c.warm)
+                        continue;
+                step = step_new(&n->trim, NULL, 0, MANAGED_SLOT_FREE);
+                step->bytes = class_bytes(c);
+                step->node = node;
+                step->slot = p->free - 1;
+                n->trim_class = (uint8_t)c;
+                p->free = p->owners[step->slot].granule;
+                p->warm--;
+                step_emit(e, &n->trim, NULL);
+                return;
+        }
+}
+
+/* The slot has no space and is as good as a new one: it is taken when no warm one is left. */
+void node_trimmed(struct managed *e, struct node *n) {
+        struct pool *p = &n->pool[n->trim_class];
+        uint32_t slot = n->trim.pub.slot + 1;
+
+        p->owners[slot - 1] = (struct owner){ .granule = p->cold };
+        p->cold = slot;
+        trim(e, n->trim.pub.node);
+}
+
+void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32_t slot) {
+        struct node *n = &e->nodes[node];
+
+        pool_put(&n->pool[r->class], slot);
+        n->used -= r->bytes;
+        e->shape[node].used = n->used;
+        trim(e, node);
+}
+
+uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, uint32_t slot) {
+        struct node *n = &e->nodes[node];
+        struct pool *p = &n->pool[r->class];
+
+        if (n->host)
+                slot = pool_take(p);
+        else if (pool_reach(p, slot) || p->owners[slot - 1].range)
+                return 0;
+        if (!slot)
+                return 0;
+        p->owners[slot - 1] = (struct owner){ .range = r, .granule = granule };
+        p->high = slot > p->high ? slot : p->high;
+        n->used += r->bytes;
+        e->shape[node].used = n->used;
+        return slot;
+}
+
+void node_rebuild(struct managed *e, uint32_t node) {
+        struct node *n = &e->nodes[node];
+
+        for (unsigned c = 0; c < CLASSES; c++) {
+                struct pool *p = &n->pool[c];
+
+                p->free = p->cold = p->warm = 0;
+                for (uint32_t slot = p->high; slot > 0; slot--)
+                        if (!p->owners[slot - 1].range)
+                                pool_put(p, slot);
+        }
+        trim(e, node);
+}
+
+int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacity, uint64_t hive,
+                     const uint32_t *bandwidth) {
+        uint32_t i = e->nodes_count;
+        struct node *n = &e->nodes[i];
+
+        if (i == MANAGED_NODES_MAX)
+                return -ENOSPC;
+        n->host = host;
+        n->capacity = capacity;
+        n->reserve = (uint64_t)e->c.workers * e->c.largest;
+        list_init(&n->parked);
+        step_init(&n->trim, OWNER_NODE);
+        e->shape[i] = (struct policy_node){
+                .host = host,
+                .faults = faults,
+                .online = true,
+                .capacity = capacity,
+                .hive = hive,
+                .bandwidth = bandwidth,
+        };
+        e->nodes_count++;
+        return (int)i;
+}
+
+void managed_node_capacity(struct managed *e, uint32_t node, uint64_t capacity, uint64_t now_ns) {
+        e->now = now_ns;
+        e->nodes[node].capacity = e->shape[node].capacity = capacity;
+        managed_run(e);
+}
+
+static void drain_answer(struct managed *e, struct node *n, int result) {
+        uint64_t token = n->drain_token;
+
+        n->drain_token = 0;
+        n->draining = false;
+        if (token)
+                e->c.done(e->c.userdata, token, result);
+}
+
+void managed_node_drain(struct managed *e, uint32_t node, uint64_t token, uint64_t now_ns) {
+        e->now = now_ns;
+        drain_answer(e, &e->nodes[node], 0);
+        e->shape[node].online = false;
+        e->nodes[node].draining = true;
+        e->nodes[node].drain_token = token;
+        list_for_each_safe (it, &e->nodes[node].parked) { /* they have to look for another place */
+                struct work *w = container_of(it, struct work, parked);
+
+                work_unpark(e, w);
+                work_todo(e, w);
+        }
+        managed_run(e);
+}
+
+void managed_node_online(struct managed *e, uint32_t node, uint64_t now_ns) {
+        e->now = now_ns;
+        e->shape[node].online = true;
+        drain_answer(e, &e->nodes[node], MANAGED_E_OFFLINE);
+        managed_run(e);
+}
+
+void managed_node_info(const struct managed *e, uint32_t node, struct managed_node_info *ret) {
+        const struct node *n = &e->nodes[node];
+        uint64_t warm = 0;
+
+        for (unsigned c = 0; c < CLASSES && !n->host; c++)
+                warm += (uint64_t)n->pool[c].warm * class_bytes(c);
+        *ret = (struct managed_node_info){
+                .online = e->shape[node].online,
+                .capacity = n->capacity,
+                .used = n->used,
+                .reserve = reserve_of(n),
+                .warm = warm,
+                .waiting = n->waiting,
+        };
+}

@@ -1,0 +1,234 @@
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "engine/managed-priv.h"
+
+/*
+ * One look at the head of a granule's queue: what the table says is begun, or the demand is answered. True: the demand
+ * has left the queue, and the next one can be looked at.
+ *
+ * Touches (faults, pins, the end of a revocation, devices) are never refused for lack of room: they wait in the node's
+ * line until something has been evicted. Everything else is refused when there is no room that may be granted, or when
+ * somebody waits for it.
+ */
+static bool is_touch(const struct demand *d) {
+        return event_is_fault(d->event) || d->event == MANAGED_PIN || d->event == MANAGED_UNREVOKE ||
+               d->event == MANAGED_REVOKE || d->event == MANAGED_DEVICE_READ || d->event == MANAGED_DEVICE_WRITE;
+}
+
+/* Tried again when a step of its change has failed. */
+static bool is_insistent(const struct demand *d) {
+        return is_touch(d) && d->event != MANAGED_DEVICE_READ && d->event != MANAGED_DEVICE_WRITE;
+}
+
+static bool refuse(struct demand *d, int result) {
+        demand_done(d, result);
+        return true;
+}
+
+/* Takes room on `node` for the change that is about to begin. */
+bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node) {
+        enum room room = d->forced ? ROOM_EVICT : is_touch(d) ? ROOM_TOUCH : ROOM_GRANT;
+
+        if (e->nodes[node].waiting && !w->turn && !d->forced)
+                return false;
+        w->slot = node_take(e, node, w->range, granule_index(w), room, &w->reserve);
+        w->node = node;
+        w->turn = w->slot ? false : w->turn;
+        return w->slot;
+}
+
+bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node) {
+        if (!is_touch(d))
+                return refuse(d, MANAGED_E_FULL);
+        work_park(e, w, node);
+        return false;
+}
+
+/* A move that nobody waits for is bounded: a granule stays for a while, and a range moves only so often. */
+static bool too_often(struct managed *e, struct work *w, const struct demand *d) {
+        struct managed_range *r = w->range;
+
+        if (d->cause != MANAGED_BY_PREFETCH && d->cause != MANAGED_BY_ADVICE)
+                return false;
+        if (w->g->moved_ns && e->now - w->g->moved_ns < e->c.minimum_ns)
+                return true;
+        if (!e->c.window_moves)
+                return false;
+        if (e->now - r->window_ns >= e->c.window_ns) {
+                r->window_ns = e->now;
+                r->window_moves = 0;
+        }
+        return r->window_moves++ >= (uint64_t)e->c.window_moves * (r->count / 16 + 1);
+}
+
+static uint32_t fill_host(struct managed *e, struct work *w, const struct demand *d) {
+        uint64_t room[MANAGED_NODES_MAX];
+        struct policy_machine m = { e->shape, e->nodes_count };
+        struct policy_advice advice = { 0 };
+        uint32_t best = node_host(e), host;
+
+        if (d->event == MANAGED_TO_HOST)
+                return d->node;
+        node_room(e, room);
+        serve_advice(e, w, &advice);
+        host = e->c.decide.place(&m, &advice, best, w->range->bytes, room);
+        return host != POLICY_NOWHERE && e->nodes[host].host ? host : best;
+}
+
+/* A run of granules around the fault comes along; none of them is waited for. */
+static void prefetch(struct managed *e, struct work *w) {
+        uint32_t block = (2u << 20) / w->range->bytes, at = granule_index(w), start = at - at % block;
+        uint32_t count = w->range->count - start < block ? w->range->count - start : block, first = 0, run = 0;
+        uint64_t resident[8] = { 0 };
+        struct demand d = { .event = MANAGED_TO_HOST, .cause = MANAGED_BY_PREFETCH, .node = w->node };
+
+        for (uint32_t i = 0; i < count; i++)
+                if (granule_of(w->range, start + i)->host_slot)
+                        resident[i / 64] |= 1ull << i % 64;
+        e->c.decide.prefetch(at - start, count, resident, &first, &run);
+        for (uint32_t i = start + first; i < start + first + run && i < start + count; i++) {
+                struct granule *g = granule_of(w->range, i);
+
+                if (g->state == RESIDENCY_OUT && !g->work)
+                        demand_add(e, w->range, i, &d, false);
+        }
+}
+
+/* Whether the slot stays as a copy to read; then what is mapped is protected. */
+static bool keeps_copy(struct managed *e, struct work *w, const struct demand *d) {
+        if (w->g->state != RESIDENCY_OUT || d->event != MANAGED_FAULT_READ || d->share->readonly)
+                return false;
+        if (serve_promote(e, w, w->node, POLICY_READ) != POLICY_DUPLICATE)
+                return false;
+        w->copy = w->copy ? w->copy : alloc_zero(sizeof(*w->copy));
+        return w->copy;
+}
+
+bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
+        uint32_t host = fill_host(e, w, d);
+
+        if (too_often(e, w, d))
+                return refuse(d, MANAGED_E_RATE);
+        if (!serve_room(e, w, d, host))
+                return serve_no_room(e, w, d, host);
+        w->keep = keeps_copy(e, w, d);
+        if (event_is_fault(d->event) && w->g->state == RESIDENCY_OUT)
+                prefetch(e, w);
+        w->g->touched_ns = e->now;
+        change_begin(e, w, d, CHANGE_IN);
+        return false;
+}
+
+static uint32_t any_device(const struct managed *e) {
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                if (!e->nodes[i].host && e->shape[i].online)
+                        return i;
+        return MANAGED_NOWHERE;
+}
+
+/* Away from the memfd: where it was asked to, or for a revocation where there is most room. */
+static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
+        uint32_t to = d->node;
+
+        if (w->g->pins)
+                return refuse(d, MANAGED_E_PINNED);
+        if (d->event == MANAGED_REVOKE) {
+                to = node_freest(e, w->range->bytes, ROOM_TOUCH, MANAGED_NOWHERE, false);
+                to = to == MANAGED_NOWHERE ? any_device(e) : to;
+        }
+        if (to == MANAGED_NOWHERE)
+                return refuse(d, MANAGED_E_FULL);
+        if (!e->shape[to].online)
+                return refuse(d, MANAGED_E_OFFLINE);
+        if (too_often(e, w, d))
+                return refuse(d, MANAGED_E_RATE);
+        if (!serve_room(e, w, d, to))
+                return serve_no_room(e, w, d, to);
+        change_begin(e, w, d, CHANGE_OUT);
+        return false;
+}
+
+static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
+        if (!w->g->slot || (w->g->node == d->node && w->g->slot))
+                return refuse(d, 0);
+        if (w->g->pins)
+                return refuse(d, MANAGED_E_PINNED);
+        if (!e->shape[d->node].online)
+                return refuse(d, MANAGED_E_OFFLINE);
+        if (too_often(e, w, d))
+                return refuse(d, MANAGED_E_RATE);
+        if (!serve_room(e, w, d, d->node))
+                return serve_no_room(e, w, d, d->node);
+        change_begin(e, w, d, CHANGE_MOVE);
+        return false;
+}
+
+static bool serve_change(struct managed *e, struct work *w, struct demand *d, enum change change) {
+        if (change == CHANGE_DISCARD && w->g->pins)
+                return refuse(d, MANAGED_E_PINNED);
+        change_begin(e, w, d, change);
+        return false;
+}
+
+static bool serve_map_read(struct managed *e, struct work *w, struct demand *d) {
+        if (!d->copied && !e->c.continue_protects && !d->share->readonly)
+                return list_empty(&w->mapping) && serve_change(e, w, d, CHANGE_DROP);
+        map_begin(e, w, d, !d->share->readonly);
+        return true;
+}
+
+static bool serve_clear(struct managed *e, struct work *w, struct demand *d) {
+        if (!(w->g->flags & GRANULE_POISONED))
+                return refuse(d, 0);
+        if (w->g->state != RESIDENCY_RESIDENT)
+                return serve_fill(e, w, d);
+        return serve_change(e, w, d, CHANGE_CLEAR);
+}
+
+static bool is_mapping(enum managed_action a) {
+        return a == MANAGED_MAP || a == MANAGED_MAP_READ || a == MANAGED_NOTHING;
+}
+
+bool serve(struct managed *e, struct work *w, struct demand *d) {
+        enum managed_action action = managed_action((enum residency)w->g->state, d->event);
+        int failed = w->failed;
+
+        if (!w->range->settled)
+                return false;
+        if (w->range->ending)
+                return refuse(d, event_is_fault(d->event) ? 0 : MANAGED_E_ENDED);
+        w->failed = 0;
+        if (failed && !is_insistent(d))
+                return refuse(d, failed);
+        if (!is_mapping(action) && !list_empty(&w->mapping))
+                return false;
+        switch (action) {
+        case MANAGED_NOTHING:
+        case MANAGED_BLOCK: return refuse(d, 0);
+        case MANAGED_REFUSE: return refuse(d, MANAGED_E_REVOKED);
+        case MANAGED_FILL: return serve_fill(e, w, d);
+        case MANAGED_MAP: map_begin(e, w, d, false); return true;
+        case MANAGED_MAP_READ: return serve_map_read(e, w, d);
+        case MANAGED_COPY: return serve_out(e, w, d);
+        case MANAGED_MOVE: return serve_move(e, w, d);
+        case MANAGED_PUNCH:
+        case MANAGED_FORGET: return serve_change(e, w, d, CHANGE_DISCARD);
+        case MANAGED_DROP: return serve_change(e, w, d, CHANGE_DROP);
+        case MANAGED_TAKE: return serve_change(e, w, d, CHANGE_TAKE);
+        case MANAGED_RETURN: return serve_change(e, w, d, CHANGE_RETURN);
+        case MANAGED_CLEAR: return serve_clear(e, w, d);
+        case MANAGED_PLACE: return device_place(e, w, d);
+        case MANAGED_ASK: return device_ask(e, w, d);
+        case MANAGED_WAIT:
+        case MANAGED_PROTECT:
+        case MANAGED_GO_ON:
+        case MANAGED_ABANDON:
+        case MANAGED_PUNCH_AGAIN:
+        case MANAGED_FILL_AGAIN:
+        case MANAGED_WRITE_AGAIN:
+        case MANAGED_FINISH:
+        case _MANAGED_ACTION_N: break;
+        }
+        return false;
+}

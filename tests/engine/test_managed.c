@@ -1,0 +1,574 @@
+/*
+ * Directed cases: the order of records and steps, payers, room, sessions that come and go, restarts. What was recorded
+ * and handed out is written down as words and compared; the simulator (tests/sim) does the rest.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "engine/managed.h"
+
+enum { BYTES = 65536, HOST = 0, NEAR = 1, FAR = 2, WORKERS = 2 };
+
+static const char *const step_names[] = {
+        [MANAGED_WRITE_PROTECT] = "protect", [MANAGED_UNPROTECT] = "unprotect", [MANAGED_CONTINUE] = "continue",
+        [MANAGED_COPY_IN] = "copy-in",       [MANAGED_ZERO] = "zero",           [MANAGED_WAKE] = "wake",
+        [MANAGED_POISON] = "poison",         [MANAGED_WRITE_BACK] = "write",    [MANAGED_ALLOCATE] = "allocate",
+        [MANAGED_COPY_OUT] = "copy-out",     [MANAGED_MERGE] = "merge",         [MANAGED_PUNCH_HOLE] = "punch",
+        [MANAGED_COPY_NODE] = "copy-node",   [MANAGED_ZERO_SLOT] = "zero-slot", [MANAGED_SLOT_FREE] = "free",
+        [MANAGED_INVALIDATE] = "invalidate", [MANAGED_NODE_MAP] = "show",
+};
+
+struct world {
+        struct managed *e;
+        struct managed_range *range;
+        struct managed_session *a, *b;
+        struct managed_record last[16];
+        char log[4096];
+        int answer;
+        unsigned joined;
+        bool poison;
+};
+
+static char name_a[] = "a", name_b[] = "b", name_c[] = "c";
+
+static void note(struct world *w, const char *word, const char *who) {
+        size_t n = strlen(w->log);
+
+        snprintf(w->log + n, sizeof(w->log) - n, "%s%s%s%s ", word, who ? "(" : "", who ? who : "", who ? ")" : "");
+}
+
+static void on_intent(void *userdata, const struct managed_record *r) {
+        struct world *w = userdata;
+
+        w->last[r->granule] = *r;
+        note(w, managed_state_name(r->state), NULL);
+}
+
+static void on_done(void *userdata, uint64_t token, int result) {
+        ((struct world *)userdata)->answer = result;
+}
+
+static void on_joined(void *userdata, void *session, void *range) {
+        ((struct world *)userdata)->joined++;
+        note(userdata, "joined", session);
+}
+
+static enum policy_answer migrate(const struct policy_machine *m, const struct policy_advice *advice,
+                                  const struct policy_granule *g, uint32_t accessor, enum policy_access access,
+                                  uint64_t now_ns) {
+        return POLICY_MIGRATE;
+}
+
+static enum policy_answer duplicate(const struct policy_machine *m, const struct policy_advice *advice,
+                                    const struct policy_granule *g, uint32_t accessor, enum policy_access access,
+                                    uint64_t now_ns) {
+        return POLICY_DUPLICATE;
+}
+
+static bool evict_any(const struct policy_machine *m, const struct policy_advice *advice,
+                      const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
+        return true;
+}
+
+static void no_prefetch(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first,
+                        uint32_t *ret_count) {
+        *ret_first = at;
+        *ret_count = 0;
+}
+
+static void engine_start(struct world *w, uint64_t host_granules, uint64_t near_granules) {
+        struct managed_config c = {
+                .workers = WORKERS,
+                .session_steps = 1,
+                .largest = BYTES,
+                .warm = 100,
+                .decide = { .promote = migrate, .evict = evict_any, .prefetch = no_prefetch },
+                .userdata = w,
+                .intent = on_intent,
+                .done = on_done,
+                .joined = on_joined,
+        };
+
+        assert_int_equal(managed_new(&w->e, &c), 0);
+        assert_int_equal(managed_node_add(w->e, true, false, (host_granules + WORKERS) * BYTES, 0, NULL), HOST);
+        assert_int_equal(managed_node_add(w->e, false, true, (near_granules + WORKERS) * BYTES, 0, NULL), NEAR);
+        assert_int_equal(managed_range_new(w->e, &w->range, w, BYTES, 16, 7, w->poison), 0);
+        assert_int_equal(managed_session_new(w->e, &w->a, name_a, 7), 0);
+        assert_int_equal(managed_session_new(w->e, &w->b, name_b, 8), 0);
+        w->answer = 99;
+}
+
+/* The next step is executed with this result. False: there was none. */
+static bool one(struct world *w, int result) {
+        const struct managed_step *s = managed_take(w->e);
+
+        if (!s)
+                return false;
+        note(w, step_names[s->type], s->session);
+        managed_complete(w->e, s, result, 1);
+        assert_int_equal(managed_check(w->e), 0);
+        return true;
+}
+
+static void all(struct world *w) {
+        while (one(w, 0))
+                ;
+}
+
+static void expect(struct world *w, const char *log) {
+        assert_string_equal(w->log, log);
+        w->log[0] = '\0';
+}
+
+static struct world world;
+
+static int setup(void **state) {
+        memset(&world, 0, sizeof(world));
+        *state = &world;
+        engine_start(&world, 8, 8);
+        managed_join(world.e, world.a, world.range, false, 1);
+        managed_join(world.e, world.b, world.range, false, 1);
+        world.log[0] = '\0';
+        return 0;
+}
+
+static int teardown(void **state) {
+        managed_free(world.e);
+        return 0;
+}
+
+static void touch(struct world *w, struct managed_session *s, uint32_t granule) {
+        assert_int_equal(managed_fault(w->e, s, w->range, granule, true, false, 1), 0);
+        all(w);
+}
+
+static void send(struct world *w, uint32_t granule, uint32_t node) {
+        assert_int_equal(managed_migrate(w->e, w->range, granule, 1, node, MANAGED_BY_REQUEST, 1, 1), 0);
+}
+
+static void test_out_and_in(void **state) {
+        struct world *w = *state;
+
+        touch(w, w->a, 3);
+        expect(w, "FILLING zero(a) RESIDENT wake(a) ");
+        send(w, 3, NEAR);
+        all(w);
+        expect(w, "COPYING protect(a) protect(b) copy-out PUNCHING punch OUT ");
+        assert_int_equal(w->answer, 0);
+        assert_int_equal(managed_fault(w->e, w->b, w->range, 3, false, true, 1), 0);
+        assert_int_equal(managed_fault(w->e, w->a, w->range, 3, false, false, 1), 0);
+        all(w);
+        expect(w, "FILLING copy-in(b) RESIDENT wake(b) continue(a) ");
+}
+
+static void test_faults_wait(void **state) {
+        struct world *w = *state;
+
+        touch(w, w->a, 0);
+        send(w, 0, NEAR);
+        w->log[0] = '\0';
+        one(w, 0);
+        assert_int_equal(managed_fault(w->e, w->b, w->range, 0, true, true, 1), 0);
+        assert_int_equal(managed_fault(w->e, w->b, w->range, 0, true, true, 1), 0);
+        all(w);
+        expect(w, "protect(a) protect(b) copy-out PUNCHING punch OUT FILLING copy-in(b) RESIDENT wake(b) ");
+}
+
+static void test_copy_fails(void **state) {
+        struct world *w = *state;
+        struct managed_node_info info;
+
+        touch(w, w->a, 0);
+        send(w, 0, NEAR);
+        w->log[0] = '\0';
+        one(w, 0);
+        one(w, -EAGAIN);
+        one(w, -ESRCH);
+        one(w, -EIO);
+        expect(w, "protect(a) protect(b) protect(b) copy-out RESIDENT ");
+        assert_int_equal(w->answer, -EIO);
+        managed_node_info(w->e, NEAR, &info);
+        assert_int_equal(info.used, 0);
+        touch(w, w->a, 0);
+        expect(w, "continue(a) unprotect(a) ");
+}
+
+/* Only a session of the owner's cgroup pays for others; without one the memfd is written. */
+static void test_payers(void **state) {
+        struct world *w = *state;
+
+        touch(w, w->a, 0);
+        send(w, 0, NEAR);
+        all(w);
+        w->log[0] = '\0';
+        send(w, 0, HOST);
+        all(w);
+        expect(w, "FILLING copy-in(a) RESIDENT ");
+        send(w, 0, NEAR);
+        all(w);
+        managed_session_end(w->e, w->a, 1);
+        w->log[0] = '\0';
+        send(w, 0, HOST);
+        all(w);
+        expect(w, "WRITING write CONTINUING RESIDENT ");
+}
+
+static void test_payer_ends(void **state) {
+        struct world *w = *state;
+
+        touch(w, w->a, 0);
+        send(w, 0, NEAR);
+        all(w);
+        w->log[0] = '\0';
+        assert_int_equal(managed_fault(w->e, w->a, w->range, 0, true, false, 1), 0);
+        managed_session_end(w->e, w->a, 1);
+        all(w);
+        expect(w, "FILLING protect(b) merge PUNCHING punch OUT ");
+        touch(w, w->b, 0);
+        expect(w, "WRITING write CONTINUING continue(b) RESIDENT ");
+}
+
+static void test_payer_full(void **state) {
+        struct world *w = *state;
+
+        touch(w, w->a, 0);
+        touch(w, w->a, 1);
+        send(w, 0, NEAR);
+        all(w);
+        w->log[0] = '\0';
+        assert_int_equal(managed_fault(w->e, w->a, w->range, 0, true, false, 1), 0);
+        one(w, -ENOMEM);
+        all(w);
+        expect(w,
+               "FILLING copy-in(a) COPYING protect(a) protect(b) copy-out PUNCHING punch OUT copy-in(a) RESIDENT wake(a) ");
+        assert_int_equal(w->last[1].state, RESIDENCY_OUT);
+}
+
+static void test_join_in_flight(void **state) {
+        struct world *w = *state;
+        struct managed_session *c;
+
+        touch(w, w->a, 2);
+        send(w, 2, NEAR);
+        w->log[0] = '\0';
+        assert_int_equal(managed_session_new(w->e, &c, name_c, 7), 0);
+        assert_int_equal(managed_join(w->e, c, w->range, false, 1), 0);
+        assert_int_equal(w->joined, 2);
+        all(w);
+        assert_int_equal(w->joined, 3);
+        assert_non_null(strstr(w->log, "protect(c) joined(c)"));
+        assert_int_equal(managed_join(w->e, c, w->range, false, 1), -EEXIST);
+}
+
+static void test_readonly(void **state) {
+        struct world *w = *state;
+
+        managed_leave(w->e, w->b, w->range, 1);
+        assert_int_equal(managed_join(w->e, w->b, w->range, true, 1), 0);
+        managed_leave(w->e, w->a, w->range, 1);
+        w->log[0] = '\0';
+        assert_int_equal(managed_fault(w->e, w->b, w->range, 0, false, false, 1), 0);
+        all(w);
+        expect(w, "WRITING allocate CONTINUING continue(b) RESIDENT ");
+        send(w, 0, NEAR);
+        all(w);
+        expect(w, "COPYING copy-out PUNCHING punch OUT ");
+}
+
+static void test_leave_and_join(void **state) {
+        struct world *w = *state;
+        const struct managed_step *s;
+
+        assert_int_equal(managed_fault(w->e, w->a, w->range, 0, false, false, 1), 0);
+        s = managed_take(w->e);
+        managed_leave(w->e, w->a, w->range, 1);
+        assert_int_equal(managed_join(w->e, w->a, w->range, false, 1), -EAGAIN);
+        managed_complete(w->e, s, -ESRCH, 1);
+        all(w);
+        assert_int_equal(managed_join(w->e, w->a, w->range, false, 1), 0);
+        assert_int_equal(managed_check(w->e), 0);
+}
+
+/* A session has one step out at a time here; the other session's are handed out meanwhile. */
+static void test_slow_session(void **state) {
+        struct world *w = *state;
+        const struct managed_step *first, *second;
+
+        for (uint32_t g = 0; g < 4; g++)
+                assert_int_equal(managed_fault(w->e, w->a, w->range, g, true, false, 1), 0);
+        assert_int_equal(managed_fault(w->e, w->b, w->range, 5, true, false, 1), 0);
+        first = managed_take(w->e);
+        second = managed_take(w->e);
+        assert_ptr_equal(first->session, name_a);
+        assert_ptr_equal(second->session, name_b);
+        assert_null(managed_take(w->e));
+        managed_complete(w->e, second, 0, 1);
+        second = managed_take(w->e);
+        assert_ptr_equal(second->session, name_b);
+        managed_complete(w->e, second, 0, 1);
+        managed_complete(w->e, first, 0, 1);
+        all(w);
+        assert_int_equal(w->last[3].state, RESIDENCY_RESIDENT);
+}
+
+static void test_device(void **state) {
+        struct world *w = *state;
+
+        touch(w, w->a, 0);
+        w->log[0] = '\0';
+        assert_int_equal(managed_device_access(w->e, w->range, 0, NEAR, true, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        expect(w, "COPYING protect(a) protect(b) copy-out PUNCHING punch OUT show ");
+        assert_int_equal(managed_fault(w->e, w->a, w->range, 0, true, false, 1), 0);
+        assert_false(managed_device_begin(w->e, w->range, 0, NEAR, true));
+        all(w);
+        expect(w, "invalidate ");
+        managed_device_end(w->e, w->range, 0, 1);
+        all(w);
+        expect(w, "FILLING copy-in(a) RESIDENT wake(a) ");
+        assert_false(managed_device_begin(w->e, w->range, 0, NEAR, false));
+}
+
+static void full_start(struct world *w) {
+        managed_free(w->e);
+        engine_start(w, 4, 8);
+        managed_join(w->e, w->a, w->range, false, 1);
+        for (uint32_t g = 0; g < 12; g++)
+                touch(w, w->a, g);
+        w->log[0] = '\0';
+}
+
+static void test_full_everywhere(void **state) {
+        struct world *w = *state;
+        struct managed_node_info host, near;
+
+        full_start(w);
+        managed_node_info(w->e, HOST, &host);
+        managed_node_info(w->e, NEAR, &near);
+        assert_int_equal(host.used, host.capacity - host.reserve);
+        assert_int_equal(near.used, near.capacity - near.reserve);
+        send(w, 0, NEAR);
+        send(w, 1, HOST);
+        all(w);
+        assert_int_equal(w->answer, MANAGED_E_FULL);
+        for (uint32_t round = 0; round < 5; round++)
+                for (uint32_t g = 0; g < 12; g++)
+                        assert_int_equal(managed_fault(w->e, w->a, w->range, g, true, false, 1), 0);
+        all(w);
+        for (uint32_t g = 0; g < 12; g++)
+                touch(w, w->a, g);
+        assert_true(managed_idle(w->e));
+}
+
+static void test_drain(void **state) {
+        struct world *w = *state;
+        struct managed_node_info near;
+
+        for (uint32_t g = 0; g < 6; g++)
+                touch(w, w->a, g);
+        assert_int_equal(managed_migrate(w->e, w->range, 0, 4, NEAR, MANAGED_BY_REQUEST, 1, 1), 0);
+        all(w);
+        w->answer = 99;
+        managed_node_drain(w->e, NEAR, 2, 1);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        managed_node_info(w->e, NEAR, &near);
+        assert_int_equal(near.used, 0);
+        send(w, 0, NEAR);
+        assert_int_equal(w->answer, MANAGED_E_OFFLINE);
+        managed_node_online(w->e, NEAR, 1);
+        send(w, 0, NEAR);
+        all(w);
+        assert_int_equal(w->answer, 0);
+}
+
+static void test_pin(void **state) {
+        struct world *w = *state;
+
+        touch(w, w->a, 0);
+        send(w, 0, NEAR);
+        all(w);
+        assert_int_equal(managed_pin(w->e, w->range, 0, 1, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->last[0].state, RESIDENCY_RESIDENT);
+        send(w, 0, NEAR);
+        assert_int_equal(w->answer, MANAGED_E_PINNED);
+        assert_int_equal(managed_pin(w->e, w->range, 0, 16, 1, 1), MANAGED_E_FULL);
+        assert_int_equal(managed_pin(w->e, w->range, 1, 5, 0, 1), 0);
+        all(w);
+        assert_int_equal(managed_pin(w->e, w->range, 6, 1, 0, 1), MANAGED_E_FULL);
+        assert_int_equal(managed_pin(w->e, w->range, 0, 6, 0, 1), 0);
+        all(w);
+        managed_unpin(w->e, w->range, 0, 6, 1);
+        managed_unpin(w->e, w->range, 0, 1, 1);
+        send(w, 0, NEAR);
+        all(w);
+        assert_int_equal(w->last[0].state, RESIDENCY_OUT);
+}
+
+static void test_revoke(void **state) {
+        struct world *w = *state;
+
+        managed_free(w->e);
+        w->poison = true;
+        engine_start(w, 8, 8);
+        managed_join(w->e, w->a, w->range, false, 1);
+        touch(w, w->a, 0);
+        w->log[0] = '\0';
+        assert_int_equal(managed_revoke(w->e, w->range, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        assert_int_equal(w->last[0].state, RESIDENCY_REVOKED);
+        assert_non_null(strstr(w->log, "protect(a)"));
+        assert_non_null(strstr(w->log, "PUNCHING"));
+        assert_non_null(strstr(w->log, "OUT REVOKED"));
+        assert_non_null(strstr(w->log, "poison(a)"));
+        w->log[0] = '\0';
+        touch(w, w->a, 0);
+        expect(w, "");
+        assert_int_equal(managed_join(w->e, w->b, w->range, false, 1), 0);
+        all(w);
+        expect(w, "poison(b) joined(b) ");
+        assert_int_equal(managed_unrevoke(w->e, w->range, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        for (uint32_t g = 0; g < 8; g++)
+                assert_int_not_equal(w->last[g].state, RESIDENCY_REVOKED);
+        assert_non_null(strstr(w->log, "continue(b)"));
+}
+
+static void test_duplicate(void **state) {
+        struct world *w = *state;
+        struct managed_config c = {
+                .workers = 2,
+                .session_steps = 4,
+                .largest = BYTES,
+                .warm = 9,
+                .decide = { .promote = duplicate, .prefetch = no_prefetch },
+                .userdata = w,
+                .intent = on_intent,
+                .done = on_done,
+                .joined = on_joined,
+        };
+
+        managed_free(w->e);
+        assert_int_equal(managed_new(&w->e, &c), 0);
+        managed_node_add(w->e, true, false, 10 * BYTES, 0, NULL);
+        managed_node_add(w->e, false, true, 10 * BYTES, 0, NULL);
+        managed_range_new(w->e, &w->range, w, BYTES, 16, 7, false);
+        managed_session_new(w->e, &w->a, name_a, 7);
+        managed_session_new(w->e, &w->b, name_b, 7);
+        managed_join(w->e, w->a, w->range, false, 1);
+        managed_join(w->e, w->b, w->range, false, 1);
+        touch(w, w->a, 0);
+        w->log[0] = '\0';
+        assert_int_equal(managed_device_access(w->e, w->range, 0, NEAR, false, 1, 1), 0);
+        all(w);
+        expect(w, "COPYING protect(a) protect(b) copy-out DUPLICATED show ");
+        managed_device_end(w->e, w->range, 0, 1);
+        touch(w, w->a, 0);
+        expect(w, "invalidate RESIDENT continue(a) unprotect(a) ");
+}
+
+/* Every state of which something was recorded, with the steps that settle it. */
+static void test_restart(void **state) {
+        static const struct {
+                enum residency state;
+                const char *log;
+        } cases[] = {
+                { RESIDENCY_EMPTY, "punch wake(a) " },
+                { RESIDENCY_RESIDENT, "punch wake(a) " },
+                { RESIDENCY_COPYING, "RESIDENT punch wake(a) " },
+                { RESIDENCY_PUNCHING, "punch OUT punch wake(a) " },
+                { RESIDENCY_OUT, "punch wake(a) " },
+                { RESIDENCY_FILLING, "copy-in(a) RESIDENT punch wake(a) " },
+                { RESIDENCY_WRITING, "WRITING write CONTINUING RESIDENT punch wake(a) " },
+                { RESIDENCY_CONTINUING, "RESIDENT punch wake(a) " },
+                { RESIDENCY_DUPLICATED, "RESIDENT punch wake(a) " },
+                { RESIDENCY_REVOKED, "punch wake(a) " },
+        };
+        struct world *w = *state;
+
+        for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct managed_record r = { .state = cases[i].state, .node = NEAR, .slot = 5, .host = HOST };
+
+                managed_free(w->e);
+                engine_start(w, 8, 8);
+                w->log[0] = '\0';
+                assert_int_equal(managed_restore(w->e, w->range, &r), 0);
+                assert_int_equal(managed_rejoin(w->e, w->a, w->range, false), 0);
+                assert_int_equal(managed_restored(w->e, 1), 0);
+                assert_false(managed_settled(w->e));
+                all(w);
+                assert_true(managed_settled(w->e));
+                expect(w, cases[i].log);
+        }
+}
+
+static void test_range_end(void **state) {
+        struct world *w = *state;
+        struct managed_node_info host;
+
+        touch(w, w->a, 0);
+        touch(w, w->a, 1);
+        assert_int_equal(managed_device_access(w->e, w->range, 0, NEAR, true, 1, 1), 0);
+        all(w);
+        send(w, 1, NEAR);
+        managed_range_end(w->e, w->range, 5, 1);
+        all(w);
+        managed_device_end(w->e, w->range, 0, 1);
+        all(w);
+        managed_node_info(w->e, HOST, &host);
+        assert_int_equal(host.used, 0);
+        assert_true(managed_idle(w->e));
+}
+
+/* Every allocation of every input fails once; then nothing has happened, and the same input works. */
+static void test_no_memory(void **state) {
+        struct world *w = *state;
+
+        for (unsigned long n = 1; n < 4; n++) {
+                int k;
+
+                alloc_fail_at(n);
+                k = managed_fault(w->e, w->a, w->range, (uint32_t)n, true, false, 1);
+                alloc_fail_off();
+                assert_int_equal(managed_check(w->e), 0);
+                if (k)
+                        assert_int_equal(k, -ENOMEM);
+                touch(w, w->a, (uint32_t)n);
+                assert_int_equal(w->last[n].state, RESIDENCY_RESIDENT);
+        }
+        for (unsigned long n = 1; n < 12; n++) {
+                alloc_fail_at(n);
+                if (managed_migrate(w->e, w->range, 0, 4, NEAR, MANAGED_BY_REQUEST, 1, 1))
+                        assert_true(managed_idle(w->e));
+                alloc_fail_off();
+                all(w);
+                assert_int_equal(managed_check(w->e), 0);
+        }
+        for (uint32_t g = 1; g < 4; g++)
+                assert_int_equal(w->last[g].state, RESIDENCY_OUT);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                T(test_out_and_in),     T(test_faults_wait),  T(test_copy_fails),     T(test_payers),
+                T(test_payer_ends),     T(test_payer_full),   T(test_join_in_flight), T(test_readonly),
+                T(test_leave_and_join), T(test_slow_session), T(test_device),         T(test_full_everywhere),
+                T(test_drain),          T(test_pin),          T(test_revoke),         T(test_duplicate),
+                T(test_restart),        T(test_range_end),    T(test_no_memory),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,131 @@
+/* place, promote and evict: the cases that their files name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "policy/policy.h"
+
+/* A host node and three devices; device 3 has no link to device 1. */
+enum { HOST, NEAR, FAR, ALONE, COUNT };
+static const uint32_t from_host[COUNT] = { 50000, 16000, 16000, 16000 };
+static const uint32_t from_near[COUNT] = { 16000, 900000, 64000, 0 };
+static const uint32_t from_far[COUNT] = { 16000, 64000, 900000, 0 };
+static const uint32_t from_alone[COUNT] = { 0, 0, 0, 900000 };
+static struct policy_node nodes[COUNT];
+static const struct policy_machine machine = { nodes, COUNT };
+static const uint64_t ms = 1000 * 1000;
+
+static int setup(void **state) {
+        nodes[HOST] = (struct policy_node){ .host = true, .online = true, .bandwidth = from_host };
+        nodes[NEAR] = (struct policy_node){ .faults = true, .online = true, .bandwidth = from_near };
+        nodes[FAR] = (struct policy_node){ .faults = true, .online = true, .bandwidth = from_far };
+        nodes[ALONE] = (struct policy_node){ .faults = true, .online = true, .bandwidth = from_alone };
+        return 0;
+}
+
+static void test_place(void **state) {
+        struct policy_advice none = { 0 }, far = { .preferred = FAR + 1 };
+        uint64_t room[COUNT] = { 4096, 4096, 4096, 4096 };
+
+        assert_int_equal(policy_place(&machine, &none, NEAR, 4096, room), NEAR);
+        assert_int_equal(policy_place(&machine, &none, HOST, 4096, room), HOST);
+        assert_int_equal(policy_place(&machine, &far, NEAR, 4096, room), FAR);
+        room[FAR] = 0;
+        assert_int_equal(policy_place(&machine, &far, NEAR, 4096, room), NEAR);
+        room[NEAR] = 4095;
+        assert_int_equal(policy_place(&machine, &none, NEAR, 4096, room), HOST);
+        room[FAR] = 4096;
+        assert_int_equal(policy_place(&machine, &none, NEAR, 4096, room), FAR);
+        nodes[FAR].online = false;
+        assert_int_equal(policy_place(&machine, &none, NEAR, 4096, room), HOST);
+        assert_int_equal(policy_place(&machine, &none, NEAR, 8192, room), POLICY_NOWHERE);
+}
+
+static void test_place_without_links(void **state) {
+        struct policy_advice none = { 0 };
+        uint64_t room[COUNT] = { 4096, 8192, 8192, 0 };
+
+        assert_int_equal(policy_place(&machine, &none, ALONE, 4096, room), HOST);
+        room[HOST] = 0;
+        assert_int_equal(policy_place(&machine, &none, ALONE, 4096, room), NEAR);
+        room[FAR]++;
+        assert_int_equal(policy_place(&machine, &none, ALONE, 4096, room), FAR);
+}
+
+static enum policy_answer promote(const struct policy_advice *a, const struct policy_granule *g, uint32_t accessor,
+                                  enum policy_access access) {
+        return policy_promote(&machine, a, g, accessor, access, 1000 * ms);
+}
+
+static void test_promote(void **state) {
+        struct policy_advice none = { 0 }, mostly = { .read_mostly = true }, pinned = { .pinned = true };
+        struct policy_advice stays = { .preferred = HOST + 1 }, reached = { .accessed_by = 1 << NEAR };
+        struct policy_granule g = { .where = HOST, .bytes = 65536 };
+
+        assert_int_equal(promote(&none, &g, NEAR, POLICY_WRITE), POLICY_MIGRATE);
+        assert_int_equal(promote(&mostly, &g, NEAR, POLICY_READ), POLICY_DUPLICATE);
+        assert_int_equal(promote(&mostly, &g, NEAR, POLICY_WRITE), POLICY_MIGRATE);
+        assert_int_equal(promote(&pinned, &g, NEAR, POLICY_WRITE), POLICY_MAP);
+        assert_int_equal(promote(&stays, &g, NEAR, POLICY_READ), POLICY_MAP);
+        assert_int_equal(promote(&stays, &g, ALONE, POLICY_READ), POLICY_MIGRATE);
+        assert_int_equal(promote(&reached, &g, NEAR, POLICY_WRITE), POLICY_MAP);
+        assert_int_equal(promote(&reached, &g, FAR, POLICY_WRITE), POLICY_MIGRATE);
+        assert_int_equal(promote(&stays, &g, NEAR, POLICY_PREFETCH), POLICY_MIGRATE);
+}
+
+/* The CPU reaches no device's memory, whatever advice says. */
+static void test_promote_to_host(void **state) {
+        struct policy_advice stays = { .preferred = NEAR + 1 }, mostly = { .read_mostly = true };
+        struct policy_granule g = { .where = NEAR, .bytes = 4096, .moves = 100, .moved_ns = 999 * ms };
+
+        assert_int_equal(promote(&stays, &g, HOST, POLICY_WRITE), POLICY_MIGRATE);
+        assert_int_equal(promote(&mostly, &g, HOST, POLICY_READ), POLICY_DUPLICATE);
+}
+
+static void test_promote_bounce(void **state) {
+        struct policy_advice none = { 0 };
+        struct policy_granule g = { .where = NEAR, .bytes = 4096, .moves = 4, .moved_ns = 995 * ms };
+
+        assert_int_equal(promote(&none, &g, FAR, POLICY_WRITE), POLICY_MAP);
+        assert_int_equal(promote(&none, &g, ALONE, POLICY_WRITE), POLICY_MIGRATE);
+        g.moves = 3;
+        assert_int_equal(promote(&none, &g, FAR, POLICY_WRITE), POLICY_MIGRATE);
+        g = (struct policy_granule){ .where = NEAR, .moves = 4, .moved_ns = 990 * ms };
+        assert_int_equal(promote(&none, &g, FAR, POLICY_WRITE), POLICY_MIGRATE);
+}
+
+static void test_evict(void **state) {
+        struct policy_advice none = { 0 }, pinned = { .pinned = true }, far = { .preferred = FAR + 1 };
+        struct policy_granule g = { .where = NEAR, .bytes = 4096, .touched_ns = 500 * ms };
+        uint64_t room[COUNT] = { 4096, 1 << 20, 8192, 8192 };
+        uint32_t to = 77;
+
+        assert_false(policy_evict(&machine, &pinned, &g, 1000 * ms, room, &to));
+        assert_false(policy_evict(&machine, &none, &g, 599 * ms, room, &to));
+        assert_int_equal(to, 77);
+        assert_true(policy_evict(&machine, &none, &g, 600 * ms, room, &to));
+        assert_int_equal(to, HOST);
+        assert_true(policy_evict(&machine, &far, &g, 1000 * ms, room, &to));
+        assert_int_equal(to, FAR);
+        room[HOST] = 0;
+        room[ALONE] = 8193;
+        assert_true(policy_evict(&machine, &none, &g, 1000 * ms, room, &to));
+        assert_int_equal(to, ALONE);
+        room[FAR] = room[ALONE] = 0;
+        assert_false(policy_evict(&machine, &none, &g, 1000 * ms, room, &to));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup(test_place, setup),
+                cmocka_unit_test_setup(test_place_without_links, setup),
+                cmocka_unit_test_setup(test_promote, setup),
+                cmocka_unit_test_setup(test_promote_to_host, setup),
+                cmocka_unit_test_setup(test_promote_bounce, setup),
+                cmocka_unit_test_setup(test_evict, setup),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,528 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "world.h"
+
+/*
+ * The daemon around the engine: it keeps the records, reads userfaultfds, asks for things at random, and dies. What it
+ * keeps over its death is what the real one's journal and keeper do: records, pins that were granted, whether a range
+ * is revoked. Devices die with it.
+ */
+static const uint32_t bandwidth[NODES] = { 1000, 1000, 1000, 1000 };
+static const uint32_t sizes[CLASS_SIZES] = { 4096, 65536, 2u << 20 };
+
+static void on_intent(void *userdata, const struct managed_record *r) {
+        struct world *w = userdata;
+        struct range *range = r->range;
+
+        w->total.duplicated += r->state == RESIDENCY_DUPLICATED;
+        range->record[r->granule] = *r;
+}
+
+static void end_revoke(struct world *w, struct request *q, int result) {
+        struct range *r = &w->range[q->range];
+
+        if (result < 0)
+                world_fail(w, "a revocation failed: %d", result);
+        r->changing = false;
+        for (unsigned g = 0; g < GRANULES; g++)
+                if (r->revoked && !r->pins[g] && result == 0 && r->record[g].state != RESIDENCY_REVOKED)
+                        world_fail(w, "granule %u of range %u is revoked and %s", g, r->index,
+                                   managed_state_name(r->record[g].state));
+}
+
+static void end_pin(struct world *w, struct request *q) {
+        for (uint32_t g = q->first; g < q->first + q->count; g++)
+                w->range[q->range].pins[g]++;
+}
+
+static void end_device(struct world *w, struct request *q, int result) {
+        struct device_op *op = &w->op[q->first];
+
+        if (result) {
+                op->state = OP_IDLE;
+                return;
+        }
+        op->state = OP_RUNNING;
+        op->counted = true;
+        op->through = w->shown[op->node][op->range][op->granule];
+        if (!op->through.valid || (op->write && !op->through.write))
+                world_fail(w, "node %u was told that granule %u is shown", op->node, op->granule);
+}
+
+static void answer(struct world *w, struct request *q, int result) {
+        struct range *r = &w->range[q->range];
+
+        switch (q->type) {
+        case REQUEST_DISCARD:
+                for (uint32_t g = q->first; g < q->first + q->count; g++)
+                        check_discarded(r, g, q->began, result == 0);
+                break;
+        case REQUEST_REVOKE: end_revoke(w, q, result); break;
+        case REQUEST_PIN: end_pin(w, q); break;
+        case REQUEST_DEVICE: end_device(w, q, result); break;
+        case REQUEST_MOVE:
+        case REQUEST_DRAIN:
+        case REQUEST_UNPIN:
+        case REQUEST_NONE: break;
+        }
+        q->type = REQUEST_NONE;
+        w->requests--;
+}
+
+/* Answers are acted on after the call: the engine may not be called from its own callbacks. */
+static void on_done(void *userdata, uint64_t token, int result) {
+        struct world *w = userdata;
+        struct request *q = &w->request[token - 1];
+
+        if (q->type == REQUEST_NONE)
+                world_fail(w, "token %llu was answered twice", (unsigned long long)token);
+        if (q->type == REQUEST_PIN && result) {
+                if (result != MANAGED_E_REVOKED)
+                        world_fail(w, "a pin failed: %d", result);
+                q->type = REQUEST_UNPIN;
+                return;
+        }
+        answer(w, q, result);
+}
+
+static void on_joined(void *userdata, void *session, void *range) {
+        struct process *p = session;
+        struct range *r = range;
+
+        p->accessible[r->index] = p->alive && p->attached[r->index];
+}
+
+/* Decisions at random: nothing that the engine keeps may depend on them. */
+static struct world *deciding;
+
+static uint32_t random_place(const struct policy_machine *m, const struct policy_advice *advice, uint32_t accessor,
+                             uint64_t bytes, const uint64_t *room) {
+        return chance(deciding, 2) ? policy_place(m, advice, accessor, bytes, room) : below(deciding, NODES);
+}
+
+static enum policy_answer random_promote(const struct policy_machine *m, const struct policy_advice *advice,
+                                         const struct policy_granule *g, uint32_t accessor, enum policy_access access,
+                                         uint64_t now_ns) {
+        return chance(deciding, 2) ? POLICY_DUPLICATE : (enum policy_answer)below(deciding, 3);
+}
+
+static bool random_evict(const struct policy_machine *m, const struct policy_advice *advice,
+                         const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
+        *ret_to = below(deciding, NODES);
+        return chance(deciding, 3);
+}
+
+static void little_prefetch(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first,
+                            uint32_t *ret_count) {
+        *ret_first = at;
+        *ret_count = chance(deciding, 4) ? 3 : 0;
+}
+
+static void make_engine(struct world *w) {
+        struct managed_config c = {
+                .workers = 3,
+                .session_steps = 2,
+                .largest = 65536,
+                .warm = 4,
+                .continue_protects = w->continue_protects,
+                .window_ns = 1000,
+                .window_moves = 8,
+                .decide = { random_place, random_promote, random_evict, little_prefetch },
+                .userdata = w,
+                .intent = on_intent,
+                .done = on_done,
+                .joined = on_joined,
+        };
+        uint64_t granule = 65536;
+
+        deciding = w;
+        if (managed_new(&w->engine, &c))
+                world_fail(w, "no engine");
+        managed_node_add(w->engine, true, false, (16 + 3) * granule, 0, bandwidth);
+        for (unsigned i = 1; i < NODES; i++)
+                managed_node_add(w->engine, false, true, (10 + 3) * granule, 1, bandwidth);
+}
+
+static void make_ranges(struct world *w) {
+        for (unsigned i = 0; i < RANGES; i++) {
+                struct range *r = &w->range[i];
+
+                r->index = i;
+                r->class = i == 1 ? 0 : 1;
+                r->bytes = sizes[r->class];
+                r->poison = i == 2;
+                if (managed_range_new(w->engine, &r->range, r, r->bytes, GRANULES, i % (CGROUPS - 1), r->poison))
+                        world_fail(w, "no range");
+        }
+}
+
+void daemon_start(struct world *w) {
+        make_engine(w);
+        make_ranges(w);
+        for (unsigned i = 0; i < RANGES; i++)
+                for (unsigned g = 0; g < GRANULES; g++)
+                        w->range[i].record[g] = (struct managed_record){
+                                .range = &w->range[i],
+                                .granule = g,
+                                .node = MANAGED_NOWHERE,
+                                .host = MANAGED_NOWHERE,
+                        };
+}
+
+static void restore_sessions(struct world *w) {
+        for (unsigned i = 0; i < PROCESSES; i++) {
+                struct process *p = &w->process[i];
+
+                p->known = p->alive;
+                if (!p->alive)
+                        continue;
+                managed_session_new(w->engine, &p->session, p, p->cgroup);
+                for (unsigned k = 0; k < RANGES; k++) {
+                        if (p->attached[k] && p->accessible[k])
+                                managed_rejoin(w->engine, p->session, w->range[k].range, p->readonly[k]);
+                        else if (p->attached[k]) /* its request to attach was not answered */
+                                process_detach(w, p, k);
+                }
+        }
+}
+
+static void forget(struct world *w) {
+        memset(w->job, 0, sizeof(w->job));
+        memset(w->shown, 0, sizeof(w->shown));
+        memset(w->op, 0, sizeof(w->op));
+        memset(w->request, 0, sizeof(w->request));
+        w->requests = 0;
+}
+
+static struct request *request_new(struct world *w, enum request_type type, uint32_t range, uint64_t *ret_token) {
+        for (uint32_t i = 0; i < sizeof(w->request) / sizeof(w->request[0]); i++) {
+                struct request *q = &w->request[i];
+
+                if (q->type != REQUEST_NONE)
+                        continue;
+                *q = (struct request){ .type = type, .range = range, .began = w->now };
+                *ret_token = i + 1;
+                w->requests++;
+                return q;
+        }
+        return NULL;
+}
+
+static void restore_range(struct world *w, struct range *r) {
+        for (unsigned g = 0; g < GRANULES; g++) {
+                if (managed_restore(w->engine, r->range, &r->record[g]))
+                        world_fail(w, "granule %u of range %u is not restored", g, r->index);
+                for (unsigned k = 0; k < r->pins[g]; k++)
+                        if (managed_pin(w->engine, r->range, g, 1, 0, w->now))
+                                world_fail(w, "granule %u of range %u is not pinned again", g, r->index);
+        }
+}
+
+/* Revocations are requests that the daemon itself asks again. */
+static void revoke_again(struct world *w, struct range *r) {
+        uint64_t token;
+
+        if (!r->changing && !r->revoked)
+                return;
+        r->changing = true;
+        request_new(w, REQUEST_REVOKE, r->index, &token);
+        if (r->revoked)
+                managed_revoke(w->engine, r->range, token, w->now);
+        else
+                managed_unrevoke(w->engine, r->range, token, w->now);
+}
+
+void daemon_kill(struct world *w) {
+        w->total.kills++;
+        for (unsigned i = 0; i < WORKERS; i++)
+                for (uint32_t n = below(w, 4); w->job[i].step && !w->job[i].done && n; n--)
+                        job_advance(w, &w->job[i]);
+        managed_free(w->engine);
+        forget(w);
+        memset(w->offline, 0, sizeof(w->offline));
+        make_engine(w);
+        make_ranges(w);
+        restore_sessions(w);
+        for (unsigned i = 0; i < RANGES; i++)
+                restore_range(w, &w->range[i]);
+        w->restoring = true;
+        if (managed_restored(w->engine, w->now))
+                world_fail(w, "not restored");
+        for (unsigned i = 0; i < RANGES; i++) {
+                memset(w->range[i].discards, 0, sizeof(w->range[i].discards));
+                revoke_again(w, &w->range[i]);
+        }
+}
+
+/* The dead daemon's discards may be ended by the punches of the restart, and by nothing after them. */
+void daemon_calm(struct world *w) {
+        if (w->restoring && managed_settled(w->engine))
+                w->restoring = false;
+        for (uint32_t i = 0; i < sizeof(w->request) / sizeof(w->request[0]); i++) {
+                struct request *q = &w->request[i];
+
+                if (q->type != REQUEST_UNPIN)
+                        continue;
+                managed_unpin(w->engine, w->range[q->range].range, q->first, q->count, w->now);
+                q->type = REQUEST_NONE;
+                w->requests--;
+        }
+}
+
+void daemon_read(struct world *w, struct process *p) {
+        struct thread *t = &p->thread[below(w, THREADS)];
+        struct range *r = &w->range[t->range];
+        struct pte *pte = &p->pte[t->range][t->page];
+        enum residency state = r->record[t->page / PAGES].state;
+
+        if (!t->unread || !p->known)
+                return;
+        t->unread = false;
+        if ((w->shortcuts.trust_kind || (w->shortcuts.continue_copying && state == RESIDENCY_COPYING)) && t->minor) {
+                kernel_continue(p, r, t->page, false);
+                kernel_wake(p, t->range, t->page, 1);
+                return;
+        }
+        if (w->shortcuts.trust_kind && pte->present && pte->protected) {
+                kernel_protect(pte, false);
+                kernel_wake(p, t->range, t->page, 1);
+                return;
+        }
+        world_starve(w);
+        if (managed_fault(w->engine, p->session, r->range, t->page / PAGES, t->write, t->minor, w->now) == -ENOMEM)
+                t->unread = true; /* the worker gives it again */
+        alloc_fail_off();
+}
+
+/* One of the allocations of the next call may fail, and all after it. */
+void world_starve(struct world *w) {
+        if (chance(w, 20))
+                alloc_fail_at(1 + below(w, 8));
+}
+
+static void request_move(struct world *w, struct range *r, uint32_t first, uint32_t count) {
+        enum managed_cause cause = chance(w, 3) ? MANAGED_BY_PREFETCH : MANAGED_BY_REQUEST;
+        uint32_t to = below(w, NODES);
+        uint64_t token;
+        struct request *q = request_new(w, REQUEST_MOVE, r->index, &token);
+
+        if (!q)
+                return;
+        world_starve(w);
+        if (managed_migrate(w->engine, r->range, first, count, to, cause, token, w->now))
+                answer(w, q, -ENOMEM);
+        alloc_fail_off();
+}
+
+static void request_discard(struct world *w, struct range *r, uint32_t first, uint32_t count) {
+        uint64_t token;
+        struct request *q = request_new(w, REQUEST_DISCARD, r->index, &token);
+
+        if (!q)
+                return;
+        q->first = first;
+        q->count = count;
+        for (uint32_t g = first; g < first + count; g++) {
+                r->discards[g]++;
+                for (uint32_t i = 0; i < PAGES * WORDS; i++)
+                        r->truth[g * PAGES + i / WORDS][i % WORDS].maybe_zero = true;
+        }
+        w->total.discards++;
+        world_starve(w);
+        if (managed_discard(w->engine, r->range, first, count, token, w->now))
+                answer(w, q, -ENOMEM);
+        alloc_fail_off();
+}
+
+static void request_pin(struct world *w, struct range *r, uint32_t granule) {
+        uint64_t token;
+        struct request *q;
+        int k;
+
+        if (r->pins[granule]) {
+                r->pins[granule]--;
+                managed_unpin(w->engine, r->range, granule, 1, w->now);
+                return;
+        }
+        q = r->revoked || r->changing ? NULL : request_new(w, REQUEST_PIN, r->index, &token);
+        if (!q)
+                return;
+        q->first = granule;
+        q->count = 1;
+        world_starve(w);
+        k = managed_pin(w->engine, r->range, granule, 1, token, w->now);
+        alloc_fail_off();
+        if (k) {
+                q->type = REQUEST_NONE;
+                w->requests--;
+        }
+}
+
+static bool revocable(const struct world *w, const struct range *r) {
+        for (unsigned i = 0; i < RANGES; i++)
+                if (&w->range[i] != r && (w->range[i].revoked || w->range[i].changing))
+                        return false;
+        return !r->changing && !w->offline[1] && !w->offline[2] && !w->offline[3];
+}
+
+static void request_revoke(struct world *w, struct range *r) {
+        uint64_t token;
+
+        if (!revocable(w, r) || !request_new(w, REQUEST_REVOKE, r->index, &token))
+                return;
+        r->changing = true;
+        r->revoked = !r->revoked;
+        w->total.revokes++;
+        if (r->revoked)
+                managed_revoke(w->engine, r->range, token, w->now);
+        else
+                managed_unrevoke(w->engine, r->range, token, w->now);
+}
+
+static void request_drain(struct world *w) {
+        uint32_t node = 1 + below(w, NODES - 1);
+        uint64_t token;
+
+        if (w->offline[node]) {
+                w->offline[node] = false;
+                managed_node_online(w->engine, node, w->now);
+                return;
+        }
+        for (unsigned i = 0; i < NODES; i++)
+                if (w->offline[i])
+                        return;
+        for (unsigned i = 0; i < RANGES; i++)
+                if (w->range[i].revoked || w->range[i].changing)
+                        return;
+        if (!request_new(w, REQUEST_DRAIN, 0, &token))
+                return;
+        w->offline[node] = true;
+        managed_node_drain(w->engine, node, token, w->now);
+}
+
+void daemon_request(struct world *w) {
+        struct range *r = &w->range[below(w, RANGES)];
+        uint32_t first = below(w, GRANULES), count = 1 + below(w, GRANULES - first > 4 ? 4 : GRANULES - first);
+        uint32_t what = below(w, 1000);
+
+        if (w->requests > 20)
+                return;
+        if (what < 800)
+                request_move(w, r, first, count);
+        else if (what < 880)
+                request_discard(w, r, first, chance(w, 2) ? 1 : count);
+        else if (what < 940)
+                request_pin(w, r, first);
+        else if (what < 960)
+                managed_unduplicate(w->engine, r->range, first, count, 0, w->now);
+        else if (what < 970 || (r->revoked && what < 990))
+                request_revoke(w, r);
+        else if (what < 980 || w->offline[1] || w->offline[2] || w->offline[3])
+                request_drain(w);
+}
+
+void process_start(struct world *w, struct process *p) {
+        uint32_t index = (uint32_t)(p - w->process);
+
+        *p = (struct process){ .index = index, .alive = true, .known = true, .cgroup = (uint8_t)below(w, CGROUPS - 1) };
+        managed_session_new(w->engine, &p->session, p, p->cgroup);
+}
+
+void process_attach(struct world *w, struct process *p, uint32_t range) {
+        int k;
+
+        p->attached[range] = true;
+        p->readonly[range] = chance(w, 4);
+        memset(p->pte[range], 0, sizeof(p->pte[range]));
+        k = managed_join(w->engine, p->session, w->range[range].range, p->readonly[range], w->now);
+        if (k == -EAGAIN)
+                process_detach(w, p, range);
+        else if (k)
+                world_fail(w, "join: %d", k);
+        w->total.joins += k == 0;
+}
+
+/* The mapping goes; whoever waited in it does not any more. */
+void process_detach(struct world *w, struct process *p, uint32_t range) {
+        p->attached[range] = p->accessible[range] = false;
+        memset(p->pte[range], 0, sizeof(p->pte[range]));
+        for (unsigned i = 0; i < THREADS; i++)
+                if (p->thread[i].range == range)
+                        p->thread[i] = (struct thread){ 0 };
+}
+
+void process_die(struct world *w, struct process *p) {
+        for (unsigned i = 0; i < RANGES; i++)
+                process_detach(w, p, i);
+        p->alive = false;
+}
+
+/* Sooner or later the daemon sees that the process is gone. */
+void daemon_notice(struct world *w, struct process *p) {
+        if (p->alive || !p->known)
+                return;
+        managed_session_end(w->engine, p->session, w->now);
+        p->known = false;
+}
+
+static void device_touch(struct world *w, struct device_op *op) {
+        struct range *r = &w->range[op->range];
+        uint32_t page = op->granule * PAGES + below(w, PAGES), word = below(w, WORDS);
+        uint64_t *at;
+
+        if (op->through.from == 0) {
+                if (!r->memfd[page].present) {
+                        world_fail(w, "node %u uses page %u of range %u, which is a hole", op->node, page, op->range);
+                        return;
+                }
+                at = &r->memfd[page].word[word];
+        } else
+                at = &w->pool[op->through.from][r->class][op->through.slot][page % PAGES][word];
+        check_read(w, r, page, word, *at, "a device");
+        if (op->write)
+                *at = check_write(w, r, page, word);
+        w->total.device++;
+}
+
+static void device_ask(struct world *w, struct device_op *op) {
+        struct translation *t;
+        uint64_t token;
+        struct request *q;
+
+        op->node = 1 + below(w, NODES - 1);
+        op->range = below(w, RANGES);
+        op->granule = below(w, GRANULES);
+        op->write = chance(w, 2);
+        op->since = w->now;
+        t = &w->shown[op->node][op->range][op->granule];
+        op->counted = managed_device_begin(w->engine, w->range[op->range].range, op->granule, op->node, op->write);
+        if (op->counted || (w->shortcuts.no_invalidation && t->valid && (t->write || !op->write))) {
+                op->state = OP_RUNNING;
+                op->through = *t;
+                return;
+        }
+        q = request_new(w, REQUEST_DEVICE, op->range, &token);
+        if (!q)
+                return;
+        q->first = (uint32_t)(op - w->op);
+        op->state = OP_ASKING;
+        world_starve(w);
+        if (managed_device_access(w->engine, w->range[op->range].range, op->granule, op->node, op->write, token,
+                                  w->now))
+                answer(w, q, -ENOMEM);
+        alloc_fail_off();
+}
+
+void device_run(struct world *w, struct device_op *op) {
+        if (op->state == OP_IDLE && !w->quiesce)
+                device_ask(w, op);
+        else if (op->state == OP_RUNNING && !chance(w, 4))
+                device_touch(w, op);
+        else if (op->state == OP_RUNNING) {
+                op->state = OP_IDLE;
+                if (op->counted)
+                        managed_device_end(w->engine, w->range[op->range].range, op->granule, w->now);
+        }
+}
