@@ -222,7 +222,7 @@ static void restore_range(struct world *w, struct range *r) {
 
 /* Revocations are requests that the daemon itself asks again. */
 static void revoke_again(struct world *w, struct range *r) {
-        uint64_t token;
+        uint64_t token = 0;
 
         if (!r->changing && !r->revoked)
                 return;
@@ -305,7 +305,7 @@ void world_starve(struct world *w) {
 static void request_move(struct world *w, struct range *r, uint32_t first, uint32_t count) {
         enum managed_cause cause = chance(w, 3) ? MANAGED_BY_PREFETCH : MANAGED_BY_REQUEST;
         uint32_t to = below(w, NODES);
-        uint64_t token;
+        uint64_t token = 0;
         struct request *q = request_new(w, REQUEST_MOVE, r->index, &token);
 
         if (!q)
@@ -317,7 +317,7 @@ static void request_move(struct world *w, struct range *r, uint32_t first, uint3
 }
 
 static void request_discard(struct world *w, struct range *r, uint32_t first, uint32_t count) {
-        uint64_t token;
+        uint64_t token = 0;
         struct request *q = request_new(w, REQUEST_DISCARD, r->index, &token);
 
         if (!q)
@@ -337,7 +337,7 @@ static void request_discard(struct world *w, struct range *r, uint32_t first, ui
 }
 
 static void request_pin(struct world *w, struct range *r, uint32_t granule) {
-        uint64_t token;
+        uint64_t token = 0;
         struct request *q;
         int k;
 
@@ -368,7 +368,7 @@ static bool revocable(const struct world *w, const struct range *r) {
 }
 
 static void request_revoke(struct world *w, struct range *r) {
-        uint64_t token;
+        uint64_t token = 0;
 
         if (!revocable(w, r) || !request_new(w, REQUEST_REVOKE, r->index, &token))
                 return;
@@ -383,7 +383,7 @@ static void request_revoke(struct world *w, struct range *r) {
 
 static void request_drain(struct world *w) {
         uint32_t node = 1 + below(w, NODES - 1);
-        uint64_t token;
+        uint64_t token = 0;
 
         if (w->offline[node]) {
                 w->offline[node] = false;
@@ -488,7 +488,7 @@ static void device_touch(struct world *w, struct device_op *op) {
 
 static void device_ask(struct world *w, struct device_op *op) {
         struct translation *t;
-        uint64_t token;
+        uint64_t token = 0;
         struct request *q;
 
         op->node = 1 + below(w, NODES - 1);
