@@ -330,7 +330,8 @@ Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation 
         row->generation = r->generation;
         row->partition = r->partition->name->text;
         if (n) {
-                row->name = (char *)n->text;
+                /* A later operation of the request, or undoing this one, may free the reservation before the reply. */
+                row->name = call_string(c, n->text);
                 row->uid = n->uid;
                 row->gid = n->gid;
                 row->mode = n->mode;
