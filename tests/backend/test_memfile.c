@@ -409,18 +409,18 @@ static void test_bound_to_a_numa_node(void **state) {
         int before = count_fds();
 
         /* this machine, whatever it has */
-        assert_int_equal(memfile_new(&f, "test", 1ull << 40, 0, false), 0);
+        assert_int_equal(memfile_new(&f, "test", 1ull << 34, 0, false), 0);
         assert_int_equal(memfile_commit(f, 0, PAGE), 0);
         assert_int_equal(taken(f), PAGE);
         memfile_free(f);
 
         numa.on = true;
-        f = file_new(1ull << 40, true); /* -1: wherever */
+        f = file_new(1ull << 34, true); /* -1: wherever */
         assert_int_equal(numa.bound, 0);
         memfile_free(f);
-        assert_int_equal(memfile_new(&f, "test", 1ull << 40, 2, true), 0);
+        assert_int_equal(memfile_new(&f, "test", 1ull << 34, 2, true), 0);
         assert_int_equal(numa.bound, 1);
-        assert_int_equal(numa.size, 1ull << 40);
+        assert_int_equal(numa.size, 1ull << 34);
         assert_int_equal(numa.mode, MPOL_BIND);
         assert_int_equal(numa.nodes, 4);
         memfile_free(f);
