@@ -118,3 +118,13 @@ struct effect_reply { /* then the packet */
 
 /* What a request reserves of the journal for each operation: the largest effects that one can have, twice. */
 #define EFFECT_MAX 640
+
+struct file;
+struct partition;
+struct reservation;
+struct session;
+
+/* The fixed parts; `p` is the partition that the session is attached to, or about to be. */
+struct effect_session effect_of_session(const struct session *s, const struct partition *p);
+struct effect_reserve effect_of_reservation(const struct reservation *r);
+struct effect_file effect_of_file(const struct file *f);

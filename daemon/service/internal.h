@@ -158,7 +158,6 @@ struct change *tx_push(struct tx *tx, const struct change_kind *kind, void *a, v
 void tx_effect(struct tx *tx, uint16_t type, const void *bytes, size_t size);
 /* More than the usual space for one operation's effects. 0, -ENOSPC (journal full), -ENOMEM. */
 int tx_reserve(struct tx *tx, size_t bytes);
-uint32_t tx_mark(const struct tx *tx);
 /* Takes back everything after the mark. */
 void tx_rollback(struct tx *tx, uint32_t mark);
 void tx_commit(struct tx *tx);

@@ -122,13 +122,7 @@ static void file_undo(struct tx *tx, struct change *c) {
 static const struct change_kind file_change = { file_undo, NULL };
 
 void effect_file(struct tx *tx, const struct file *f) {
-        struct effect_file e = {
-                .id = f->object.id,
-                .session = f->kind == FILE_ARENA ? f->session->object.id : 0,
-                .size = f->slots.end - f->slots.start,
-                .kind = f->kind,
-                .node = f->node,
-        };
+        struct effect_file e = effect_of_file(f);
 
         tx_effect(tx, EFFECT_FILE, &e, sizeof(e));
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/text.h"
 #include "core/imap.h"
 #include "core/memory.h"
 #include "core/name.h"
@@ -26,20 +25,9 @@ static void tx_effect_text(struct tx *tx, uint16_t type, const void *fixed, size
 }
 
 void effect_reserve(struct tx *tx, const struct reservation *r) {
-        const struct name *n = r->shared ? r->shared->name : NULL;
-        struct effect_reserve e = {
-                .id = r->object.id,
-                .session = r->owner ? r->owner->object.id : 0,
-                .address = r->va.start,
-                .size = r->va.size,
-                .generation = r->generation,
-                .uid = n ? n->uid : 0,
-                .gid = n ? n->gid : 0,
-                .mode = n ? n->mode : 0,
-        };
+        struct effect_reserve e = effect_of_reservation(r);
 
-        text_copy(e.partition, r->partition->name->text);
-        tx_effect_text(tx, EFFECT_RESERVE, &e, sizeof(e), n ? n->text : "");
+        tx_effect_text(tx, EFFECT_RESERVE, &e, sizeof(e), r->shared ? r->shared->name->text : "");
 }
 
 /* ---- reserve ---- */

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/text.h"
 #include "core/name.h"
 #include "core/partition.h"
 #include "core/session.h"
@@ -72,20 +71,12 @@ static int check_attach(struct call *c, const struct partition *p) {
 }
 
 static int effect_session(struct tx *tx, const struct session *s, const struct partition *p) {
-        struct effect_session e = {
-                .id = s->object.id,
-                .pid = s->pid,
-                .uid = s->who.uid,
-                .gid = s->who.gid,
-                .groups = s->who.groups_count,
-                .admin = s->admin,
-        };
+        struct effect_session e = effect_of_session(s, p);
         size_t groups = s->who.groups_count * sizeof(uint32_t), client = strlen(s->client) + 1;
         uint8_t *bytes = arena_take(&tx->svc->arena, sizeof(e) + groups + client);
 
         if (!bytes)
                 return -ENOMEM;
-        text_copy(e.partition, p->name->text);
         memcpy(bytes, &e, sizeof(e));
         if (groups)
                 memcpy(bytes + sizeof(e), s->who.groups, groups);

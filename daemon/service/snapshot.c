@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/text.h"
 #include "core/imap.h"
 #include "core/memory.h"
 #include "core/name.h"
@@ -59,28 +58,14 @@ static int put_machine(struct service *svc) {
 }
 
 static int put_session(struct service *svc, const struct session *s) {
-        struct effect_session e = {
-                .id = s->object.id,
-                .pid = s->pid,
-                .uid = s->who.uid,
-                .gid = s->who.gid,
-                .groups = s->who.groups_count,
-                .admin = s->admin,
-        };
+        struct effect_session e = effect_of_session(s, s->partition);
 
-        text_copy(e.partition, s->partition->name->text);
         return put_tailed(svc, EFFECT_SESSION, &e, sizeof(e), s->who.groups, s->who.groups_count * sizeof(uint32_t),
                           s->client, strlen(s->client) + 1);
 }
 
 static int put_file(struct service *svc, const struct file *f) {
-        struct effect_file e = {
-                .id = f->object.id,
-                .session = f->kind == FILE_ARENA ? f->session->object.id : 0,
-                .size = f->slots.end - f->slots.start,
-                .kind = f->kind,
-                .node = f->node,
-        };
+        struct effect_file e = effect_of_file(f);
 
         return put(svc, EFFECT_FILE, &e, sizeof(e));
 }
@@ -127,21 +112,10 @@ static int put_holding(struct service *svc, const struct holding *h) {
 }
 
 static int put_reservation(struct service *svc, const struct reservation *r) {
-        const struct name *n = r->shared ? r->shared->name : NULL;
-        const char *name = n ? n->text : "";
-        struct effect_reserve e = {
-                .id = r->object.id,
-                .session = r->owner ? r->owner->object.id : 0,
-                .address = r->va.start,
-                .size = r->va.size,
-                .generation = r->generation,
-                .uid = n ? n->uid : 0,
-                .gid = n ? n->gid : 0,
-                .mode = n ? n->mode : 0,
-        };
+        const char *name = r->shared ? r->shared->name->text : "";
+        struct effect_reserve e = effect_of_reservation(r);
         uint8_t bytes[sizeof(e) + SVMD_NAME_MAX + 1];
 
-        text_copy(e.partition, r->partition->name->text);
         memcpy(bytes, &e, sizeof(e));
         memcpy(bytes + sizeof(e), name, strlen(name) + 1);
         return put(svc, EFFECT_RESERVE, bytes, sizeof(e) + strlen(name) + 1);

@@ -90,10 +90,6 @@ int tx_reserve(struct tx *tx, size_t bytes) {
         return r == JOURNAL_E_FULL ? -ENOSPC : r;
 }
 
-uint32_t tx_mark(const struct tx *tx) {
-        return tx->count;
-}
-
 /* Plans go back to the service, newest first, so that a request which touches one space finds a warm one. */
 static void put_plans(struct tx *tx) {
         list_for_each_safe (l, &tx->plans) {

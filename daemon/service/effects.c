@@ -1,0 +1,51 @@
+#include "service/effects.h"
+
+#include "base/text.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+
+/* What an operation journals and what a snapshot says of the same object are one. */
+
+struct effect_session effect_of_session(const struct session *s, const struct partition *p) {
+        struct effect_session e = {
+                .id = s->object.id,
+                .pid = s->pid,
+                .uid = s->who.uid,
+                .gid = s->who.gid,
+                .groups = s->who.groups_count,
+                .admin = s->admin,
+        };
+
+        text_copy(e.partition, p->name->text);
+        return e;
+}
+
+struct effect_reserve effect_of_reservation(const struct reservation *r) {
+        const struct name *n = r->shared ? r->shared->name : NULL;
+        struct effect_reserve e = {
+                .id = r->object.id,
+                .session = r->owner ? r->owner->object.id : 0,
+                .address = r->va.start,
+                .size = r->va.size,
+                .generation = r->generation,
+                .uid = n ? n->uid : 0,
+                .gid = n ? n->gid : 0,
+                .mode = n ? n->mode : 0,
+        };
+
+        text_copy(e.partition, r->partition->name->text);
+        return e;
+}
+
+struct effect_file effect_of_file(const struct file *f) {
+        return (struct effect_file){
+                .id = f->object.id,
+                .session = f->kind == FILE_ARENA ? f->session->object.id : 0,
+                .size = f->slots.end - f->slots.start,
+                .kind = f->kind,
+                .node = f->node,
+        };
+}
