@@ -10,9 +10,11 @@
  * What svmd asks of a kind of node. A kind is one file (or folder) that fills in `struct backend`, and one row in
  * backend/table.c. Memory is not the backend's business (see memfile.h); its device is: page tables and operations.
  *
- * Threads: all functions are called from one thread. `done` is called from the device's own thread.
+ * Threads: all functions are called from one thread, but those of managed ranges, which say so. `done` is called from
+ * the device's own thread.
  */
 struct imap_spare;
+struct device_range; /* a managed range as one device sees it */
 struct device;       /* a node that runs */
 struct device_space; /* one page table of it */
 
@@ -64,6 +66,31 @@ struct device_result {
 
 typedef void (*device_done_fn)(void *userdata, const struct device_result *result);
 
+/*
+ * Managed ranges. A device has a translation of its own for each range that one of its spaces sees: granule by granule,
+ * filled and emptied by svmd, empty at first. Before it uses what its translation shows it says so (begin), and again
+ * when it has (end), so that nothing moves in between; what the translation does not show it asks for (fault), and the
+ * operation rests until it is told to go on. It holds one granule at a time.
+ *
+ * Called from device threads, with no lock of the device held.
+ */
+struct device_faults {
+        /* False: not shown, or not for writing. */
+        bool (*begin)(void *range, uint32_t granule, uint32_t node, bool write);
+        void (*end)(void *range, uint32_t granule);
+        /* Ends in range_answer() with the same `token`, sooner or later, in any thread. 0 there is as a begin that gave
+         * true. */
+        void (*fault)(void *range, uint32_t granule, uint32_t node, bool write, void *token);
+};
+
+struct device_range_args {
+        void *range; /* handed to device_faults */
+        const struct device_faults *faults;
+        uint32_t node;
+        uint64_t address;
+        uint32_t granule, count; /* granule: bytes */
+};
+
 struct backend {
         enum node_kind kind;
         const char *name;
@@ -100,6 +127,23 @@ struct backend {
         /* Operations of a space run in order; `done` comes once for each. -EAGAIN: too many wait (1,024 a space).
          * -ENOMEM. */
         int (*submit)(struct device_space *s, const struct device_op *op);
+
+        /* ---- managed ranges ---- */
+
+        int (*range_new)(struct device *d, struct device_range **ret, const struct device_range_args *args);
+        /* No space sees it. */
+        void (*range_free)(struct device_range *r);
+        /* Any thread: the translation of a granule shows `extent` (of a pool, or of the range's memory). -ENOMEM. */
+        int (*range_map)(struct device_range *r, uint32_t granule, struct device_extent extent, bool write);
+        /* Any thread: it shows nothing; when this returns, nothing of it is cached. */
+        void (*range_invalidate)(struct device_range *r, uint32_t granule);
+        /* The outcome of a fault; any thread. 0, or a status with a sentence, which ends the operation. */
+        void (*range_answer)(struct device *d, void *token, unsigned code, const char *text);
+        /* The space sees the range, under what is mapped there otherwise; again: the access changes. -ENOMEM. */
+        int (*space_show)(struct device_space *s, struct device_range *r, bool write);
+        /* When this returns, no operation of the space uses the range. One that waits for a fault there ends
+         * NOT_MAPPED when it is answered. */
+        void (*space_hide)(struct device_space *s, struct device_range *r);
 };
 
 /* NULL: no such kind. */

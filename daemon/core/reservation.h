@@ -32,6 +32,7 @@ struct reservation {
         struct vmap cpu;
         bool freeing;        /* an operation that is not committed yet frees it */
         struct imap *sparse; /* of the CPU */
+        void *managed;       /* the service's: struct managed_reservation, of one of kind SHARED; else NULL */
 };
 
 struct reservation_shared {

@@ -39,6 +39,7 @@ typedef struct svmd_batch svmd_batch;
 typedef uint64_t svmd_mem;   /* a memory object; 0 is none */
 typedef uint64_t svmd_space; /* a device's address space; SVMD_CPU is this process */
 typedef uint32_t svmd_node;
+#define SVMD_NODE_NONE UINT32_MAX
 
 #define SVMD_CPU ((svmd_space)0)
 
@@ -140,7 +141,8 @@ enum {
         SVMD_EVENT_EPOCH = 3,       /* `generation`: another svmd took over */
         SVMD_EVENT_END = 4,         /* `code`, `text`: svmd ended the session */
         SVMD_EVENT_DROPPED = 5,     /* `generation`: how many events this session was too slow for */
-        SVMD_EVENT_MONITOR = 6,     /* `what`, `text`, `partition`, `session`, `pid`, `time_ns`: see svmd_monitor() */
+        SVMD_EVENT_MONITOR = 6,     /* `what`, `text`, `partition`, `session`, `pid`, `time_ns`: see svmd_monitor();
+                                       of a move also `address`, `length`, `cause`, `from`, `to` */
 };
 
 struct svmd_event {
@@ -152,6 +154,9 @@ struct svmd_event {
         uint64_t session;
         uint32_t pid;
         const char *what, *partition, *text; /* valid during the callback; never NULL */
+        const char *cause;                   /* of a move: "fault", "prefetch", "eviction", "advice", "drain" ... */
+        uint64_t length;
+        svmd_node from, to; /* SVMD_NODE_NONE: none */
 };
 
 typedef void (*svmd_event_fn)(svmd_session *s, const struct svmd_event *event, void *userdata);
@@ -167,10 +172,23 @@ int svmd_dispatch(svmd_session *s);
 
 /* ---- 1. addresses ---------------------------------------------------------------------------------------- */
 
+enum {
+        SVMD_EXPLICIT = 0, /* shows memory objects that are mapped there */
+        SVMD_SHARED = 1,   /* managed: see below */
+};
+
+enum {
+        SVMD_RANGE_HUGE = 1, /* SVMD_SHARED: granules of 2 MiB are huge pages (the machine must have some set aside) */
+        SVMD_RANGE_SIGBUS = 2, /* SVMD_SHARED: an access to what was revoked is SIGBUS; else it waits */
+};
+
 struct svmd_reserve_options {
         size_t size;
         const char *name; /* NULL: anonymous, ends with the session. Else other sessions of the partition open it */
         unsigned mode;    /* named: like a file's, read and write bits of owner, group, others. 0 means 0600 */
+        unsigned kind;    /* SVMD_EXPLICIT or SVMD_SHARED */
+        unsigned granule; /* SVMD_SHARED: bytes that move together: 4 KiB (also 0), 64 KiB or 2 MiB */
+        unsigned flags;   /* SVMD_SHARED: SVMD_RANGE_* */
 };
 
 /* Reserves `size` bytes of the partition's slice. `alignment`: 0 or a power of two up to 1 GiB. `address`: NULL, or
@@ -193,6 +211,8 @@ struct svmd_address_info {
         uint64_t generation; /* changes whenever what the reservation shows changes */
         uint64_t owner;      /* session that holds it */
         char name[64];
+        unsigned kind, granule;
+        int revoked;
 };
 /* What reservation contains `address`. SVMD_E_NO_SUCH: none does. */
 int svmd_address_query(svmd_session *s, const void *address, struct svmd_address_info *info);
@@ -332,6 +352,109 @@ int svmd_fence_eventfd(svmd_fence *f);
 /* Any time before its session ends; the operation goes on. NULL is allowed. */
 void svmd_fence_free(svmd_fence *f);
 
+/* ---- managed ranges -------------------------------------------------------------------------------------- */
+
+/*
+ * A reservation of kind SVMD_SHARED needs no memory mapped into it: every byte is there, zero at first, readable and
+ * writable by every session that has it open and by every space of those sessions. Where its pages live (host memory or
+ * a node) is svmd's business; a touch brings them. What follows are wishes and questions about that.
+ *
+ * Memory that the kernel or a device has pinned by itself (io_uring fixed buffers, RDMA, O_DIRECT in flight) must be
+ * pinned here first: a write through such a pin to a page that has left is lost. The same goes for robust mutexes and
+ * for thread stacks.
+ *
+ * [address, address + size) lies in one managed reservation and is made of whole granules; size 0 means to its end.
+ * Functions with a fence return at once: svmd_fence_wait() gives the outcome; with `ret` NULL they wait themselves.
+ */
+
+/* Moves the range to a node before it is needed there. A hint: what has no room there, or has moved just now, stays,
+ * and that is no failure. On a node without faults this is what lets a device use the range. */
+int svmd_prefetch(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node);
+/* The same as an order: SVMD_E_NO_ROOM, SVMD_E_BUSY (pinned). */
+int svmd_migrate(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node);
+/* Off the node where it is, to where policy wants it. */
+int svmd_evict(svmd_session *s, svmd_fence **ret, const void *address, size_t size);
+/* The content is zero afterwards, in every process and on every device, and no memory is used for it. */
+int svmd_discard(svmd_session *s, svmd_fence **ret, const void *address, size_t size);
+/* In host memory, and not moved until unpinned as often. Devices reach it there. */
+int svmd_pin(svmd_session *s, svmd_fence **ret, const void *address, size_t size);
+int svmd_unpin(svmd_session *s, const void *address, size_t size);
+/* The whole reservation that contains `address`: nobody may use it until svmd_unrevoke(), not this session either; its
+ * content is kept. An access waits, or is SIGBUS (SVMD_RANGE_SIGBUS). For its owner. */
+int svmd_revoke(svmd_session *s, svmd_fence **ret, const void *address);
+int svmd_unrevoke(svmd_session *s, svmd_fence **ret, const void *address);
+/* Makes a named managed reservation of another session this session's own, content and address kept: everyone else
+ * loses it (SVMD_EVENT_GONE; their accesses wait or are SIGBUS). For its owner's user and for who may write it. The
+ * caller must have it open. */
+int svmd_steal(svmd_session *s, const void *address);
+
+struct svmd_range {
+        const void *address;
+        size_t length;
+};
+/* Vectors of the two that programs send most, as one message: 1 to 1024 ranges and as many fences (`ret` NULL: waits
+ * for all). Returns the first failure; fences of those that failed are NULL. */
+int svmd_prefetch_ranges(svmd_session *s, svmd_fence **ret, const struct svmd_range *ranges, size_t count,
+                         svmd_node node);
+int svmd_discard_ranges(svmd_session *s, svmd_fence **ret, const struct svmd_range *ranges, size_t count);
+
+enum {
+        SVMD_ADVISE_PREFERRED = 1,   /* `preferred`; SVMD_NODE_NONE takes it back */
+        SVMD_ADVISE_ACCESSED_BY = 2, /* `accessed_by`: reach it where it is */
+        SVMD_ADVISE_READ_MOSTLY = 4, /* readers get copies; a write ends them */
+        SVMD_ADVISE_PINNED = 8,      /* policy leaves it where it is */
+        SVMD_ADVISE_GRANULARITY = 16,
+};
+
+struct svmd_advice {
+        size_t size;
+        unsigned what; /* SVMD_ADVISE_*: which of the following are set; on a query 0 */
+        svmd_node preferred;
+        uint64_t accessed_by; /* bit per node, of the first 64 */
+        int read_mostly, pinned;
+        unsigned granularity; /* bytes that prefer to move together, power of two from 4 KiB to 2 MiB; 0: as it comes */
+        uint64_t session;     /* query: who spoke last; 0: nobody */
+};
+/* Over all nodes at once; the last word on a granule wins. */
+int svmd_advise(svmd_session *s, const void *address, size_t size, const struct svmd_advice *advice);
+int svmd_advice_query(svmd_session *s, const void *address, struct svmd_advice *ret);
+
+/* begin/retry, without a round trip: what was derived from the range (a translation, a residency) is still good when
+ * svmd_range_retry() with the number that svmd_range_begin() gave before is 0. Moves by svmd, discards, revokes and
+ * this session's own unmaps count. Both are loads of shared memory. `address` in no managed reservation of this
+ * session: begin gives UINT64_MAX, which always has to be retried. */
+uint64_t svmd_range_begin(svmd_session *s, const void *address);
+int svmd_range_retry(svmd_session *s, const void *address, uint64_t begun);
+
+struct svmd_residency_row {
+        uint64_t address, length;
+        const char *state, *cause; /* "resident", "out" ...; "fault", "eviction" ...: docs/man/libsvmd.3 */
+        svmd_node node;            /* that holds it; SVMD_NODE_NONE: nothing does (it is zero) */
+        unsigned pins;
+        int busy;           /* on its way */
+        uint64_t copies;    /* bit per node with a copy to read */
+        uint32_t outs, ins; /* with counters: how often it left host memory, and came back */
+};
+typedef int (*svmd_residency_fn)(const struct svmd_residency_row *row, void *userdata);
+/* Where [address, address + size) lies, in runs; with `counters` a row a granule. `partition` is for administrators,
+ * NULL otherwise. A non-zero return of `fn` ends the walk and is the result. */
+int svmd_query_residency(svmd_session *s, const char *partition, uint64_t address, size_t size, int counters,
+                         svmd_residency_fn fn, void *userdata);
+
+struct svmd_explanation {
+        size_t size;
+        const struct svmd_reservation_row *reservation; /* NULL: nothing is reserved there */
+        const struct svmd_residency_row *granule;       /* NULL: not managed */
+        const struct svmd_advice *advice;               /* NULL: not managed */
+        const char *const *sentences;                   /* for people, most important first */
+        size_t sentences_count;
+        uint32_t moves;
+        uint64_t moved_ms, touched_ms; /* ago; 0: never */
+};
+typedef int (*svmd_explain_fn)(const struct svmd_explanation *e, void *userdata);
+/* Why things at an address are as they are. `partition` as above; what `e` points to lives during the call. */
+int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_explain_fn fn, void *userdata);
+
 /* ---- queries --------------------------------------------------------------------------------------------- */
 
 enum { SVMD_NODE_HOST = 1, SVMD_NODE_SOFT = 2 };
@@ -344,7 +467,11 @@ struct svmd_node_row {
         unsigned kind;
         int faults, online;
         uint64_t capacity, used, hive, pool_bytes, spaces, ops, va_start, va_end;
-        uint64_t limits; /* partitions with a limit on this node */
+        uint64_t limits;  /* partitions with a limit on this node */
+        uint64_t managed; /* bytes of managed granules, part of `used` */
+        uint64_t reserve; /* bytes kept back for bringing granules in */
+        uint64_t warm;    /* soft: bytes of free slots that keep their pages */
+        uint64_t waiting; /* granules that wait for room */
 };
 typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);
@@ -441,6 +568,8 @@ struct svmd_reservation_row {
         const char *name, *partition;
         uint32_t uid, gid, openers;
         unsigned mode;
+        unsigned kind, granule;
+        int revoked;
 };
 typedef int (*svmd_reservation_fn)(const struct svmd_reservation_row *row, void *userdata);
 /* In address order. On a client's session `partition` must be NULL: its own. */
@@ -449,6 +578,18 @@ int svmd_query_reservations(svmd_session *s, const char *partition, svmd_reserva
 int svmd_query_usage(svmd_session *s, const char *partition, svmd_use_fn fn, void *userdata);
 /* From now on SVMD_EVENT_MONITOR events come. */
 int svmd_monitor(svmd_session *s, int on);
+
+/* The managed functions above for an administrator, who has no addresses of his own: `partition` says whose. */
+int svmd_partition_migrate(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size,
+                           svmd_node node);
+int svmd_partition_evict(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size);
+int svmd_partition_discard(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size);
+int svmd_partition_revoke(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, int off);
+
+enum { SVMD_NODE_DRAIN = 1, SVMD_NODE_OFFLINE = 2, SVMD_NODE_ONLINE = 3 };
+/* DRAIN: the node takes nothing more and what is managed leaves it; the fence is done when it has. OFFLINE: the same,
+ * without a promise. ONLINE: it is used again. */
+int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned action);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -23,15 +23,25 @@ RULES = {
     "daemon/engine": (("daemon/base", "daemon/core", "policy"), ()),
     "daemon/backend": (("daemon/base", "daemon/core"), ("proto/status.h",)),
     "daemon/store": (("daemon/base", "daemon/core"), ()),
+    "daemon/mover": (
+        ("daemon/base", "daemon/core", "daemon/engine", "policy"),
+        ("daemon/backend/backend.h", "daemon/backend/memfile.h", "proto/range.h", "proto/status.h"),
+    ),
     "daemon/service": (
         ("daemon/base", "daemon/core", "daemon/engine", "proto"),
-        ("daemon/backend/backend.h", "daemon/backend/memfile.h", "daemon/store/store.h", "daemon/store/journal.h"),
+        (
+            "daemon/backend/backend.h",
+            "daemon/backend/memfile.h",
+            "daemon/mover/mover.h",
+            "daemon/store/store.h",
+            "daemon/store/journal.h",
+        ),
     ),
     "daemon/keeper": (("daemon/base",), ("proto/limits.h",)),
     "daemon/transport": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/bus": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/main": (
-        tuple("daemon/" + l for l in "base core engine backend store service transport bus keeper".split())
+        tuple("daemon/" + l for l in "base core engine backend mover store service transport bus keeper".split())
         + ("policy", "proto"),
         (),
     ),

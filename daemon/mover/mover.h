@@ -1,0 +1,209 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/managed.h"
+
+/*
+ * Managed ranges at work: the engine under its one lock, and the threads that read the sessions' userfaultfds and carry
+ * out the engine's steps in clients' address spaces, memfds and pools.
+ *
+ *      loop's thread      requests, joins, ends --+
+ *      device threads     begin, end, fault ------+--> engine (one short lock, no system call inside)
+ *      workers            faults, completions ----+         |
+ *                              ^                             +--> records: the range's state file, at once
+ *                              +---- steps <-----------------+
+ *                                                            +--> answers: a queue, told by mover_collect()
+ *
+ * A worker waits on all userfaultfds at once (one-shot: any idle one takes the next), hands what it read to the engine
+ * and carries out steps until there are none. One that is stuck in a client's address space for 10 ms is left to that
+ * session and replaced; a session can hold session_steps of them.
+ *
+ * Functions are called from the loop's thread unless they say otherwise. Answers come in mover_collect(), in that
+ * thread too.
+ */
+struct backend;
+struct device;
+struct device_space;
+struct memfile;
+struct mover;
+struct mover_range;
+struct mover_session;
+
+struct mover_hooks {
+        void *userdata;
+        /* From any thread: call mover_collect() soon. */
+        void (*wake)(void *userdata);
+        /* 0, MANAGED_E_*, or -errno; once for each token that is not 0. */
+        void (*done)(void *userdata, uint64_t token, int result);
+        /* Of mover_join(): 0, or -errno with a sentence in `why`. */
+        void (*joined)(void *userdata, uint64_t token, int result, const char *why);
+        /* The session's process is gone, or did what cannot be followed (mremap of a range); `why` is a sentence. It is
+         * still to be ended by mover_session_end(). */
+        void (*lost)(void *userdata, void *session, const char *why);
+        /* While mover_watch() is on; `granules` that moved in one run for the same cause. `from` and `to` are nodes,
+         * MANAGED_NOWHERE: none. */
+        void (*moved)(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t from, uint32_t to,
+                      enum managed_cause cause);
+        /* A pool of slots is about to be used: the node's memory for granules of this size. Gives a memfile of at least
+         * `size` bytes (mapped), which stays until mover_free(). -ENOMEM and such. */
+        int (*pool)(void *userdata, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret);
+};
+
+struct mover_node {
+        bool host, faults;
+        uint64_t capacity; /* bytes that managed granules may have now: see mover_node_capacity() */
+        uint64_t total;    /* bytes that the node has at all: what its pools are laid out for */
+        uint64_t hive;
+        const uint32_t *bandwidth;     /* to each node, MB/s, 0: no direct link. Must stay */
+        const struct backend *backend; /* NULL: no device there */
+        struct device *device;
+};
+
+struct mover_config {
+        unsigned workers;       /* at least 2 */
+        unsigned workers_max;   /* with those that replace stuck ones */
+        uint32_t session_steps; /* workers that one session can hold */
+        uint32_t largest;       /* bytes of the largest granule there will be: the nodes' reserves are made of it */
+        uint64_t stuck_ns;      /* 0: 10 ms */
+        const struct mover_node *nodes;
+        uint32_t nodes_count; /* at most MANAGED_NODES_MAX */
+};
+
+/* What this kernel's userfaultfd can do; probed once. */
+struct mover_features {
+        bool usable; /* shared memory: missing, minor and write-protect */
+        bool huge;   /* the same for huge pages */
+        bool poison;
+        bool continue_protects; /* CONTINUE with MODE_WP */
+        char why[160];          /* why it is not usable, and what to do */
+};
+const struct mover_features *mover_features(void);
+
+/* -ENOMEM, -EAGAIN and such. Threads are started with the first range. */
+int mover_new(struct mover **ret, const struct mover_config *c, const struct mover_hooks *hooks);
+/* What is in flight ends or is forgotten, as if the daemon had died: clients' threads stay blocked. Sessions, ranges
+ * and pools are closed. */
+void mover_free(struct mover *m);
+/* Tells what has happened. */
+void mover_collect(struct mover *m);
+/* Nothing is in flight, waiting or untold. For tests, and for a tidy end. */
+bool mover_idle(struct mover *m);
+void mover_watch(struct mover *m, bool on);
+
+/* ---- nodes ---- */
+
+void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity);
+void mover_node_drain(struct mover *m, uint32_t node, uint64_t token);
+void mover_node_online(struct mover *m, uint32_t node);
+void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *ret);
+
+/* ---- groups: a partition's limits on managed bytes ---- */
+
+struct managed_group;
+/* NULL: out of memory. No limits. */
+struct managed_group *mover_group_new(struct mover *m);
+/* Its ranges have ended. */
+void mover_group_free(struct mover *m, struct managed_group *g);
+/* Bytes of managed granules that the group may have on the node; UINT64_MAX: no limit. What is above goes elsewhere. */
+void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes);
+/* Bytes there now, and the most there have been. Either may be NULL. */
+void mover_group_used(struct mover *m, struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak);
+
+/* ---- ranges ---- */
+
+struct mover_range_args {
+        void *userdata;
+        uint64_t id; /* for names of files */
+        uint64_t address, size;
+        uint32_t granule; /* 4 KiB, 64 KiB, 2 MiB; address and size are multiples */
+        bool huge;        /* granule 2 MiB only */
+        bool poison;
+        struct managed_group *group; /* may be NULL */
+        uint64_t cgroup;             /* of its owner; 0: none */
+        int memory, state;           /* files of an earlier svmd, taken over on success; -1: new ones */
+};
+/* Adopted: granules have the states that the file says; sessions rejoin, then mover_restored(). -ENOMEM, -EINVAL (a
+ * file that is not what it should be), -ENOSPC (huge pages: none are set aside). */
+int mover_range_new(struct mover *m, struct mover_range **ret, const struct mover_range_args *args);
+/* Its sessions have left. `token` is answered when nothing of it is in flight anywhere; it is freed by then. */
+void mover_range_end(struct mover *m, struct mover_range *r, uint64_t token);
+/* Stay the range's. */
+int mover_range_memory(const struct mover_range *r);
+int mover_range_state(const struct mover_range *r);
+uint64_t mover_range_memory_bytes(const struct mover_range *r); /* st_blocks */
+/* Grows the generation in its state file. */
+void mover_range_generation(struct mover_range *r, uint64_t generation);
+/* After a restart, when every range and session is back: settles all, wakes everyone. -ENOMEM: call again. */
+int mover_restored(struct mover *m);
+
+/* ---- sessions ---- */
+
+/* Takes `uffd` over on success. `initialised`: UFFDIO_API was done by an earlier svmd. -EINVAL: not a userfaultfd, or
+ * used already. -EOPNOTSUPP: it lacks what svmd needs (made without the device's rights). */
+int mover_session_new(struct mover *m, struct mover_session **ret, void *userdata, int uffd, bool initialised,
+                      uint64_t cgroup);
+int mover_session_uffd(const struct mover_session *s);
+/* Its process or connection has ended. It leaves all ranges; its userfaultfd is closed when no step uses it. */
+void mover_session_end(struct mover *m, struct mover_session *s);
+/* The range is mapped there PROT_NONE: a worker registers it, and `joined` is called with the token when it may be
+ * touched. -ENOMEM, -EEXIST, else by `joined` only. */
+int mover_join(struct mover *m, struct mover_session *s, struct mover_range *r, bool readonly, uint64_t token);
+/* As it was before a restart: registered already. */
+int mover_rejoin(struct mover *m, struct mover_session *s, struct mover_range *r, bool readonly);
+/* It has no mapping of the range any more. */
+void mover_leave(struct mover *m, struct mover_session *s, struct mover_range *r);
+
+/* ---- requests; each token is answered once. -ENOMEM: nothing will be done ---- */
+
+int mover_migrate(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint32_t node,
+                  enum managed_cause cause, uint64_t token);
+/* Off the node where it lies, to where policy wants it. */
+int mover_evict(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token);
+int mover_discard(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token);
+int mover_pin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token);
+void mover_unpin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count);
+int mover_revoke(struct mover *m, struct mover_range *r, uint64_t token);
+int mover_unrevoke(struct mover *m, struct mover_range *r, uint64_t token);
+
+/* ---- advice ---- */
+
+enum {
+        MOVER_PREFERRED = 1,
+        MOVER_ACCESSED_BY = 2,
+        MOVER_READ_MOSTLY = 4,
+        MOVER_PINNED = 8,
+        MOVER_GRANULARITY = 16,
+};
+struct mover_advice {
+        struct policy_advice policy;
+        uint32_t granularity; /* bytes; 0: policy's choice */
+        uint64_t session;     /* that spoke last */
+};
+/* Sets the members that `what` names. -ENOMEM: nothing changed. */
+int mover_advise(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, unsigned what,
+                 const struct mover_advice *advice);
+void mover_advice(struct mover *m, struct mover_range *r, uint32_t granule, struct mover_advice *ret);
+/* Runs of the same advice, for a snapshot. A non-zero return ends the walk. */
+int mover_each_advice(struct mover *m, struct mover_range *r,
+                      int (*fn)(void *userdata, uint32_t first, uint32_t count, const struct mover_advice *a),
+                      void *userdata);
+
+/* ---- looking ---- */
+
+/* Granules [first, first + count), into `ret`. */
+void mover_look(struct mover *m, const struct mover_range *r, uint32_t first, uint32_t count,
+                struct managed_granule_info *ret);
+
+/* ---- devices ---- */
+
+/* A space of a node sees the range from now on, at the range's address, with this access; or no more. When it is
+ * hidden, no operation of that space uses it. -ENOMEM. */
+int mover_show(struct mover *m, struct mover_range *r, uint32_t node, struct device_space *space, bool write);
+void mover_hide(struct mover *m, struct mover_range *r, uint32_t node, struct device_space *space);
+/* What a device asks (backend.h): made before the mover, which is then told of the devices in its config. */
+struct device_faults;
+const struct device_faults *mover_device_faults(void);
+/* The userdata of those functions. */
