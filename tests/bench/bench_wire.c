@@ -3,12 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "peer.h"
 
 /*
  * What a request costs. The request of two operations frees a reservation and makes another: both change what svmd
@@ -30,45 +29,6 @@ enum {
         BIND_SIZE = 64 * 1024,
         RESERVATION = 64 * 1024,
 };
-
-/* ---- the limit: a process that answers ---- */
-
-static void answer_for_ever(int socket, size_t size) {
-        static char bytes[SVMD_PACKET_MAX];
-
-        pin_to(SVMD_CPU);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        while (recv(socket, bytes, sizeof(bytes), 0) > 0)
-                if (send(socket, bytes, size, MSG_NOSIGNAL) < 0)
-                        break;
-        _exit(0);
-}
-
-static int start_peer(size_t size) {
-        int pair[2];
-        pid_t pid;
-
-        must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0, "no sockets could be made");
-        pid = fork();
-        must(pid >= 0, "no process could be made");
-        if (pid == 0) {
-                close(pair[0]);
-                answer_for_ever(pair[1], size);
-        }
-        close(pair[1]);
-        return pair[0];
-}
-
-static double raw_ns(int peer, size_t sent, size_t received) {
-        static char bytes[SVMD_PACKET_MAX];
-        uint64_t start = now_ns();
-
-        for (int i = 0; i < TRIPS; i++) {
-                must(send(peer, bytes, sent, MSG_NOSIGNAL) == (ssize_t)sent, "the peer takes nothing");
-                must(recv(peer, bytes, sizeof(bytes), 0) == (ssize_t)received, "the peer does not answer");
-        }
-        return (double)(now_ns() - start) / TRIPS;
-}
 
 /* ---- svmd ---- */
 
@@ -121,12 +81,12 @@ static void measure_messages(const char *runtime_dir, const char *name, struct r
         churn_ns(&c, 2, MESSAGES);
         for (int round = 0; round < ROUNDS; round++) {
                 size_t sent = c.client.sent, received = c.client.received;
-                int peer = start_peer(received);
+                int peer = peer_start(received);
                 double two, many;
 
-                raw_ns(peer, sent, received);
+                peer_ns(peer, sent, received, TRIPS);
                 two = churn_ns(&c, 2, TRIPS);
-                row_add(&rtt, two, raw_ns(peer, sent, received));
+                row_add(&rtt, two, peer_ns(peer, sent, received, TRIPS));
                 many = churn_ns(&c, 64, MESSAGES);
                 row_add(batch, 64e9 / many, 2e9 / two);
                 churn(&c, 2);
