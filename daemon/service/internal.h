@@ -31,7 +31,7 @@ struct service {
         struct journal *journal;
         struct store *store;
         struct arena arena;    /* of the request that is being served */
-        struct list submitted; /* fences whose operations no device has yet */
+        struct list submitted; /* fences whose work was not handed over yet */
         struct list pending;   /* requests that wait for jobs */
         struct list plans;     /* idle plans */
         struct list changed;   /* sessions whose effects are not committed yet: see snapshot.c */
@@ -227,29 +227,6 @@ void partition_default_limits(struct service *svc, struct partition *p);
 void partitions_reap(struct service *svc);
 struct store_partition *partition_row(const struct service *svc, const struct partition *p);
 void partition_row_free(struct store_partition *row);
-
-/* ---- fences ---- */
-
-struct fence {
-        struct object object;
-        struct session *session;
-        struct space *space; /* NULL once done */
-        struct list by_session;
-        int notify; /* eventfd, or -1 */
-        struct device_op op;
-        struct list starting; /* in svc->submitted until the journal has the reply */
-        bool done;
-        struct device_result result;
-};
-
-int fences_init(struct service *svc);
-void fences_fini(struct service *svc);
-void fences_collect(struct service *svc);
-/* Hands what was submitted to the devices. */
-void fences_start(struct service *svc);
-void fence_free(struct service *svc, struct fence *f);
-void fence_fill(const struct fence *f, Svmd__V1__FenceResult *r);
-device_done_fn fences_done_fn(void);
 
 /* ---- events ---- */
 

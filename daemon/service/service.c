@@ -16,6 +16,7 @@
 #include "core/partition.h"
 #include "core/session.h"
 #include "service/effects.h"
+#include "service/fence.h"
 
 /* Coming up and going down. */
 
@@ -85,7 +86,7 @@ static int bring_up_node(struct service *svc, uint32_t i, char *why, size_t why_
                 return r;
         }
         if (r == 0)
-                r = node_backend(svc, i)->device_new(&device, d, fences_done_fn(), svc->fences);
+                r = node_backend(svc, i)->device_new(&device, d, fences_done, svc->fences);
         if (r < 0) {
                 snprintf(why, why_size, "node %s cannot come up: %s", d->name, strerror(-r));
                 return r;

@@ -11,6 +11,7 @@
 #include "core/session.h"
 #include "core/space.h"
 #include "service/effects.h"
+#include "service/fence.h"
 
 /* Sessions come with a connection and go with it; what they held is released in the order in which things name one
  * another: devices let go first, then addresses, handles, and the files in which plain memory lay. */
