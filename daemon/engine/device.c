@@ -81,7 +81,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d) {
 }
 
 static bool duplicate(struct managed *e, struct work *w, struct demand *d) {
-        bool room = node_fits(e, d->node, w->range->bytes, ROOM_GRANT) && !e->nodes[d->node].waiting && !w->g->pins;
+        bool room = node_fits(e, d->node, w->range, ROOM_GRANT) && !e->nodes[d->node].waiting && !w->g->pins;
 
         w->copy = room && !w->copy ? alloc_zero(sizeof(*w->copy)) : w->copy;
         if (!room || !w->copy || !serve_room(e, w, d, d->node))
@@ -115,11 +115,11 @@ bool device_place(struct managed *e, struct work *w, struct demand *d) {
         struct policy_advice advice = { 0 };
         uint32_t to;
 
-        node_room(e, room);
+        node_room(e, w->range, room);
         serve_advice(e, w, &advice);
         to = e->c.decide.place(&m, &advice, d->node, w->range->bytes, room);
         if (to == POLICY_NOWHERE || !e->shape[to].online)
-                to = e->shape[d->node].online ? d->node : node_host(e);
+                to = e->shape[d->node].online ? d->node : node_host(e, w->range);
         if (e->nodes[to].host)
                 return serve_fill(e, w, d);
         if (!serve_room(e, w, d, to))

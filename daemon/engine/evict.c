@@ -37,14 +37,14 @@ static bool evictable(const struct managed *e, uint32_t node, const struct owner
 /* Where the granule goes; `pressing`: a reserve will do. */
 static uint32_t destination(struct managed *e, const struct owner *o, uint32_t from, uint32_t wish, bool pressing) {
         bool hosts = granule_of(o->range, o->granule)->state == RESIDENCY_OUT;
-        uint32_t bytes = o->range->bytes, to;
+        uint32_t to;
 
         if (wish < e->nodes_count && wish != from && (hosts || !e->nodes[wish].host) &&
-            node_fits(e, wish, bytes, ROOM_GRANT) && !e->nodes[wish].waiting)
+            node_fits(e, wish, o->range, ROOM_GRANT) && !e->nodes[wish].waiting)
                 return wish;
-        to = node_freest(e, bytes, ROOM_GRANT, from, hosts);
+        to = node_freest(e, o->range, ROOM_GRANT, from, hosts);
         if (to == MANAGED_NOWHERE && pressing)
-                to = node_freest(e, bytes, ROOM_EVICT, from, hosts);
+                to = node_freest(e, o->range, ROOM_EVICT, from, hosts);
         return to;
 }
 
@@ -60,7 +60,7 @@ static bool policy_takes(struct managed *e, const struct owner *o, uint32_t *ret
         if (e->c.advice)
                 e->c.advice(e->c.userdata, o->range->userdata, o->granule, &advice);
         granule_describe(o->range, g, &pg);
-        node_room(e, room);
+        node_room(e, o->range, room);
         return e->c.decide.evict(&m, &advice, &pg, e->now, room, ret_to);
 }
 
@@ -136,7 +136,7 @@ static uint64_t excess(const struct managed *e, uint32_t node, bool *ret_pressin
         if (n->waiting) {
                 const struct work *w = container_of(n->parked.next, struct work, parked);
 
-                if (!node_fits(e, node, w->range->bytes, ROOM_GRANT) && need < w->range->bytes)
+                if (!node_fits(e, node, w->range, ROOM_GRANT) && need < w->range->bytes)
                         need = w->range->bytes;
         }
         return need;
@@ -145,7 +145,7 @@ static uint64_t excess(const struct managed *e, uint32_t node, bool *ret_pressin
 static void admit(struct managed *e, struct node *n, uint32_t node) {
         struct work *w = container_of(n->parked.next, struct work, parked);
 
-        if (!node_fits(e, node, w->range->bytes, ROOM_TOUCH))
+        if (!node_fits(e, node, w->range, ROOM_TOUCH))
                 return;
         work_unpark(e, w);
         w->turn = true;

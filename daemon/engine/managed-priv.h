@@ -70,9 +70,19 @@ struct granule {
         struct work *work;
 };
 
+struct group_node {
+        uint64_t limit, used, peak;
+};
+
+struct managed_group {
+        struct list link, ranges;
+        struct group_node nodes[MANAGED_NODES_MAX];
+};
+
 struct managed_range {
-        struct list link, shares;
+        struct list link, shares, by_group;
         struct managed *engine;
+        struct managed_group *group; /* NULL: none */
         void *userdata;
         uint32_t bytes, count, guarded; /* guarded: granules that a joiner has to have protected */
         uint8_t class;
@@ -200,7 +210,7 @@ struct node {
 
 struct managed {
         struct managed_config c;
-        struct list ranges, sessions, steps, ready, todo, cancelled;
+        struct list groups, ranges, sessions, steps, ready, todo, cancelled;
         struct policy_node shape[MANAGED_NODES_MAX];
         struct node nodes[MANAGED_NODES_MAX];
         uint32_t nodes_count;
@@ -248,10 +258,20 @@ void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32
 uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, uint32_t slot);
 void node_rebuild(struct managed *e, uint32_t node);
 void node_trimmed(struct managed *e, struct node *n);
-bool node_fits(const struct managed *e, uint32_t node, uint64_t bytes, enum room room);
-void node_room(const struct managed *e, uint64_t *room);
-uint32_t node_host(const struct managed *e); /* the host node for the next page, online or not */
-uint32_t node_freest(const struct managed *e, uint64_t bytes, enum room room, uint32_t except, bool hosts);
+/* Of nodes and of the range's group. */
+bool node_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room);
+void node_room(const struct managed *e, const struct managed_range *r, uint64_t *room);
+/* The host node for the range's next page, online or not. */
+uint32_t node_host(const struct managed *e, const struct managed_range *r);
+uint32_t node_freest(const struct managed *e, const struct managed_range *r, enum room room, uint32_t except,
+                     bool hosts);
+
+/* groups.c; without a group there is no limit */
+/* Bytes that the group may have on the node; 0: the node is no place for it. */
+uint64_t group_limit(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room);
+uint64_t group_used(const struct managed_group *g, uint32_t node);
+void group_charge(struct managed_group *g, uint32_t node, uint64_t bytes);
+void group_refund(struct managed_group *g, uint32_t node, uint64_t bytes);
 
 /* evict.c */
 void evict_run(struct managed *e);

@@ -22,6 +22,7 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
                 e->c.decide.evict = policy_evict;
         if (!e->c.decide.prefetch)
                 e->c.decide.prefetch = policy_prefetch;
+        list_init(&e->groups);
         list_init(&e->ranges);
         list_init(&e->sessions);
         list_init(&e->steps);
@@ -73,6 +74,8 @@ void managed_free(struct managed *e) {
                 return;
         list_for_each_safe (it, &e->ranges)
                 range_free(container_of(it, struct managed_range, link));
+        list_for_each_safe (it, &e->groups)
+                alloc_free(container_of(it, struct managed_group, link));
         list_for_each_safe (it, &e->sessions)
                 alloc_free(container_of(it, struct managed_session, link));
         for (uint32_t i = 0; i < e->nodes_count; i++)
@@ -81,8 +84,8 @@ void managed_free(struct managed *e) {
         alloc_free(e);
 }
 
-int managed_range_new(struct managed *e, struct managed_range **ret, void *userdata, uint32_t bytes, uint32_t count,
-                      uint64_t cgroup, bool poison) {
+int managed_range_new(struct managed *e, struct managed_range **ret, void *userdata, struct managed_group *group,
+                      uint32_t bytes, uint32_t count, uint64_t cgroup, bool poison) {
         struct managed_range *r;
         unsigned class = 0;
 
@@ -94,6 +97,7 @@ int managed_range_new(struct managed *e, struct managed_range **ret, void *userd
         if (!r)
                 return -ENOMEM;
         r->engine = e;
+        r->group = group;
         r->userdata = userdata;
         r->bytes = bytes;
         r->class = (uint8_t) class;
@@ -105,6 +109,9 @@ int managed_range_new(struct managed *e, struct managed_range **ret, void *userd
         list_init(&r->works);
         step_init(&r->step, OWNER_RANGE);
         list_push_back(&e->ranges, &r->link);
+        list_init(&r->by_group);
+        if (group)
+                list_push_back(&group->ranges, &r->by_group);
         *ret = r;
         return 0;
 }
@@ -151,6 +158,7 @@ void range_ended(struct managed *e, struct managed_range *r) {
                 granule_end(e, r, granule_of(r, i));
         }
         list_remove(&r->link);
+        list_remove(&r->by_group);
         range_free(r);
         e->changes++;
         if (token)

@@ -19,6 +19,7 @@
 #define MANAGED_NOWHERE   UINT32_MAX
 
 struct managed;
+struct managed_group;
 struct managed_range;
 struct managed_session;
 
@@ -201,9 +202,24 @@ struct managed_node_info {
 };
 void managed_node_info(const struct managed *e, uint32_t node, struct managed_node_info *ret);
 
-/* `bytes` of a granule: 4 KiB to config.largest. `poison`: faults on what is revoked are SIGBUS. -ENOMEM, -EINVAL. */
-int managed_range_new(struct managed *e, struct managed_range **ret, void *userdata, uint32_t bytes, uint32_t count,
-                      uint64_t cgroup, bool poison);
+/*
+ * A partition's share of the nodes: its ranges' granules are charged to the node and to the group, and room is room in
+ * both. At a limit the group makes room among its own granules, never among another's; what waits there keeps nobody
+ * else waiting. No limit at first. -ENOMEM.
+ */
+int managed_group_new(struct managed *e, struct managed_group **ret);
+/* Its ranges have ended. */
+void managed_group_free(struct managed *e, struct managed_group *g);
+/* Bytes on the node, UINT64_MAX: no limit. What is above leaves; 0: the node is no place for the group. What somebody
+ * waits for may pass the limit until something has left: config.workers of the largest granules at most. */
+void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes, uint64_t now_ns);
+/* Bytes there now, and the most there have been. Either may be NULL. */
+void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak);
+
+/* `bytes` of a granule: 4 KiB to config.largest. `poison`: faults on what is revoked are SIGBUS. `group`: that is
+ * charged, or NULL. -ENOMEM, -EINVAL. */
+int managed_range_new(struct managed *e, struct managed_range **ret, void *userdata, struct managed_group *group,
+                      uint32_t bytes, uint32_t count, uint64_t cgroup, bool poison);
 /* Its sessions have left. The range is freed before `token` is answered. */
 void managed_range_end(struct managed *e, struct managed_range *r, uint64_t token, uint64_t now_ns);
 

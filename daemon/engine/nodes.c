@@ -30,42 +30,58 @@ static uint64_t limit_of(const struct managed *e, const struct node *n, enum roo
         return n->capacity;
 }
 
-bool node_fits(const struct managed *e, uint32_t node, uint64_t bytes, enum room room) {
+static uint64_t room_under(uint64_t limit, uint64_t used) {
+        return used < limit ? limit - used : 0;
+}
+
+/* Bytes that the range may still have there. */
+static uint64_t room_for(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
         const struct node *n = &e->nodes[node];
+        uint64_t left = room_under(limit_of(e, n, room), n->used),
+                 of_group = room_under(group_limit(e, r->group, node, room), group_used(r->group, node));
 
-        return e->shape[node].online && n->used + bytes <= limit_of(e, n, room);
+        if (!e->shape[node].online)
+                return 0;
+        return left < of_group ? left : of_group;
 }
 
-void node_room(const struct managed *e, uint64_t *room) {
-        for (uint32_t i = 0; i < e->nodes_count; i++) {
-                const struct node *n = &e->nodes[i];
-                uint64_t limit = limit_of(e, n, ROOM_GRANT);
-
-                room[i] = e->shape[i].online && n->used < limit ? limit - n->used : 0;
-        }
+bool node_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
+        return room_for(e, node, r, room) >= r->bytes;
 }
 
-uint32_t node_host(const struct managed *e) {
+void node_room(const struct managed *e, const struct managed_range *r, uint64_t *room) {
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                room[i] = room_for(e, i, r, ROOM_GRANT);
+}
+
+static bool is_place(const struct managed *e, uint32_t node, const struct managed_range *r) {
+        return e->shape[node].online && group_limit(e, r->group, node, ROOM_GRANT);
+}
+
+uint32_t node_host(const struct managed *e, const struct managed_range *r) {
         uint32_t found = MANAGED_NOWHERE;
 
-        for (uint32_t i = 0; i < e->nodes_count; i++)
-                if (e->nodes[i].host && (found == MANAGED_NOWHERE || !e->shape[found].online ||
-                                         (e->shape[i].online && e->nodes[i].used < e->nodes[found].used)))
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                bool better = found == MANAGED_NOWHERE || !is_place(e, found, r) ||
+                              room_for(e, i, r, ROOM_GRANT) > room_for(e, found, r, ROOM_GRANT);
+
+                if (e->nodes[i].host && better && (found == MANAGED_NOWHERE || is_place(e, i, r)))
                         found = i;
+        }
         return found;
 }
 
-uint32_t node_freest(const struct managed *e, uint64_t bytes, enum room room, uint32_t except, bool hosts) {
+uint32_t node_freest(const struct managed *e, const struct managed_range *r, enum room room, uint32_t except,
+                     bool hosts) {
         uint32_t found = MANAGED_NOWHERE;
         uint64_t most = 0;
 
         for (uint32_t i = 0; i < e->nodes_count; i++) {
-                const struct node *n = &e->nodes[i];
-                uint64_t limit = limit_of(e, n, room);
+                uint64_t left = room_for(e, i, r, room);
 
-                if (i == except || (n->host && !hosts) || !node_fits(e, i, bytes, room) || limit - n->used <= most)
+                if (i == except || (e->nodes[i].host && !hosts) || left < r->bytes || left <= most)
                         continue;
-                most = limit - n->used;
+                most = left;
                 found = i;
         }
         return found;
@@ -110,21 +126,28 @@ static void pool_put(struct pool *p, uint32_t slot) {
         p->warm++;
 }
 
+static void charge(struct managed *e, uint32_t node, const struct managed_range *r) {
+        e->nodes[node].used += r->bytes;
+        e->shape[node].used = e->nodes[node].used;
+        group_charge(r->group, node, r->bytes);
+}
+
 uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, enum room room,
                    bool *reserve) {
         struct node *n = &e->nodes[node];
         struct pool *p = &n->pool[r->class];
         uint32_t slot;
+        bool above;
 
-        if (!node_fits(e, node, r->bytes, room))
+        if (!node_fits(e, node, r, room))
                 return 0;
+        above = room_for(e, node, r, ROOM_GRANT) < r->bytes;
         slot = pool_take(p);
         if (!slot)
                 return 0;
         p->owners[slot - 1] = (struct owner){ .range = r, .granule = granule };
-        n->used += r->bytes;
-        e->shape[node].used = n->used;
-        if (n->used > limit_of(e, n, ROOM_GRANT) && !*reserve) {
+        charge(e, node, r);
+        if (above && !*reserve) {
                 *reserve = true;
                 e->reserve_works++;
         }
@@ -171,6 +194,7 @@ void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32
         pool_put(&n->pool[r->class], slot);
         n->used -= r->bytes;
         e->shape[node].used = n->used;
+        group_refund(r->group, node, r->bytes);
         trim(e, node);
 }
 
@@ -186,8 +210,7 @@ uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, u
                 return 0;
         p->owners[slot - 1] = (struct owner){ .range = r, .granule = granule };
         p->high = slot > p->high ? slot : p->high;
-        n->used += r->bytes;
-        e->shape[node].used = n->used;
+        charge(e, node, r);
         return slot;
 }
 

@@ -66,11 +66,11 @@ static uint32_t fill_host(struct managed *e, struct work *w, const struct demand
         uint64_t room[MANAGED_NODES_MAX];
         struct policy_machine m = { e->shape, e->nodes_count };
         struct policy_advice advice = { 0 };
-        uint32_t best = node_host(e), host;
+        uint32_t best = node_host(e, w->range), host;
 
         if (d->event == MANAGED_TO_HOST)
                 return d->node;
-        node_room(e, room);
+        node_room(e, w->range, room);
         serve_advice(e, w, &advice);
         host = e->c.decide.place(&m, &advice, best, w->range->bytes, room);
         return host != POLICY_NOWHERE && e->nodes[host].host ? host : best;
@@ -134,7 +134,7 @@ static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
         if (w->g->pins)
                 return refuse(d, MANAGED_E_PINNED);
         if (d->event == MANAGED_REVOKE) {
-                to = node_freest(e, w->range->bytes, ROOM_TOUCH, MANAGED_NOWHERE, false);
+                to = node_freest(e, w->range, ROOM_TOUCH, MANAGED_NOWHERE, false);
                 to = to == MANAGED_NOWHERE ? any_device(e) : to;
         }
         if (to == MANAGED_NOWHERE)

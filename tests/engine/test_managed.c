@@ -99,7 +99,7 @@ static void engine_start(struct world *w, uint64_t host_granules, uint64_t near_
         assert_int_equal(managed_new(&w->e, &c), 0);
         assert_int_equal(managed_node_add(w->e, true, false, (host_granules + WORKERS) * BYTES, 0, NULL), HOST);
         assert_int_equal(managed_node_add(w->e, false, true, (near_granules + WORKERS) * BYTES, 0, NULL), NEAR);
-        assert_int_equal(managed_range_new(w->e, &w->range, w, BYTES, 16, 7, w->poison), 0);
+        assert_int_equal(managed_range_new(w->e, &w->range, w, NULL, BYTES, 16, 7, w->poison), 0);
         assert_int_equal(managed_session_new(w->e, &w->a, name_a, 7), 0);
         assert_int_equal(managed_session_new(w->e, &w->b, name_b, 8), 0);
         w->answer = 99;
@@ -463,7 +463,7 @@ static void test_duplicate(void **state) {
         assert_int_equal(managed_new(&w->e, &c), 0);
         managed_node_add(w->e, true, false, 10 * BYTES, 0, NULL);
         managed_node_add(w->e, false, true, 10 * BYTES, 0, NULL);
-        managed_range_new(w->e, &w->range, w, BYTES, 16, 7, false);
+        managed_range_new(w->e, &w->range, w, NULL, BYTES, 16, 7, false);
         managed_session_new(w->e, &w->a, name_a, 7);
         managed_session_new(w->e, &w->b, name_b, 7);
         managed_join(w->e, w->a, w->range, false, 1);

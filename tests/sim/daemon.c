@@ -153,7 +153,7 @@ static void make_ranges(struct world *w) {
                 r->class = i == 1 ? 0 : 1;
                 r->bytes = sizes[r->class];
                 r->poison = i == 2;
-                if (managed_range_new(w->engine, &r->range, r, r->bytes, GRANULES, i % (CGROUPS - 1), r->poison))
+                if (managed_range_new(w->engine, &r->range, r, NULL, r->bytes, GRANULES, i % (CGROUPS - 1), r->poison))
                         world_fail(w, "no range");
         }
 }
