@@ -39,6 +39,7 @@ struct partition {
         uint64_t sessions_count, reservations_count;
         uint64_t memories_count; /* also those that outlive their session */
         void *listener;          /* the transport's */
+        void *managed;           /* the service's: struct managed_share, of one that has managed ranges */
 };
 
 enum {

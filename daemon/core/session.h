@@ -46,6 +46,7 @@ struct session {
         uint64_t last_request;
         void *connection; /* the transport's */
         void *replies;    /* the service's: answers that may be asked for again */
+        void *managed;    /* the service's: struct managed_client, of one that has to do with managed ranges */
 };
 
 struct session_args {

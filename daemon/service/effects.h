@@ -28,6 +28,14 @@ enum effect_type {
         EFFECT_PROTECT = 19,
         EFFECT_SPARSE = 20,
         EFFECT_REPLY = 21,
+        EFFECT_RANGE = 22,
+        EFFECT_UFFD = 23,
+        EFFECT_JOIN = 24,
+        EFFECT_PIN = 25,
+        EFFECT_REVOKE = 26,
+        EFFECT_ADVICE = 27,
+        EFFECT_STEAL = 28,
+        EFFECT_NODE_STATE = 29,
 };
 
 struct effect_epoch {
@@ -47,7 +55,7 @@ struct effect_session { /* then groups (u32 each), then the client's name, ended
         char partition[64];
 };
 
-struct effect_id { /* SESSION_END, RESERVE_END, SPACE_END */
+struct effect_id { /* SESSION_END, RESERVE_END, SPACE_END, UFFD (of a session: it was given) */
         uint64_t id;
 };
 
@@ -114,6 +122,47 @@ struct effect_sparse {
 
 struct effect_reply { /* then the packet */
         uint64_t session, request;
+};
+
+/* A reservation is managed: behind its RESERVE. Where its granules are is in its state file. */
+struct effect_range {
+        uint64_t reservation;
+        uint32_t granule, flags;
+};
+
+struct effect_join { /* the session's process has registered the range */
+        uint64_t reservation, session;
+};
+
+struct effect_pin { /* by the session; times: of pins more, or of pins less */
+        uint64_t reservation, session;
+        uint32_t first, count;
+        int32_t times;
+        uint32_t pad;
+};
+
+struct effect_revoke {
+        uint64_t reservation;
+        uint32_t revoked, pad;
+};
+
+struct effect_advice { /* `what` says which members are set: MOVER_* */
+        uint64_t reservation;
+        uint64_t session; /* that spoke last */
+        uint32_t first, count;
+        uint32_t what, preferred;
+        uint64_t accessed_by;
+        uint32_t granularity;
+        uint8_t read_mostly, pinned, pad[2];
+};
+
+/* The reservation is that session's own now, and nobody else has it open. */
+struct effect_steal {
+        uint64_t reservation, session, generation;
+};
+
+struct effect_node_state {
+        uint32_t node, offline;
 };
 
 /* What a request reserves of the journal for each operation: the largest effects that one can have, twice. */

@@ -9,6 +9,7 @@
 #include "proto/fdlist.h"
 #include "proto/limits.h"
 #include "proto/status.h"
+#include "service/managed.h"
 #include "service/service.h"
 #include "store/journal.h"
 #include "store/store.h"
@@ -36,8 +37,10 @@ struct service {
         struct list plans;     /* idle plans */
         struct list changed;   /* sessions whose effects are not committed yet: see snapshot.c */
         struct tx *tx;
-        struct done_queue *fences;            /* filled by device threads */
-        uint8_t *reply, *reply_buffer;        /* SVMD_PACKET_MAX bytes, behind room for the head of their effect */
+        struct done_queue *fences;     /* filled by device threads */
+        uint8_t *reply, *reply_buffer; /* SVMD_PACKET_MAX bytes, behind room for the head of their effect */
+        struct mover *mover;           /* NULL: managed ranges cannot be served here */
+        struct managed_state managed;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t monitors; /* sessions that want to see everything */

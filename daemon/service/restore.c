@@ -501,6 +501,14 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_PROTECT: return do_mapping(x, type, bytes);
         case EFFECT_SPARSE: return do_sparse_range(x, bytes);
         case EFFECT_REPLY: return do_reply(x, bytes, size);
+        case EFFECT_RANGE:
+        case EFFECT_UFFD:
+        case EFFECT_JOIN:
+        case EFFECT_PIN:
+        case EFFECT_REVOKE:
+        case EFFECT_ADVICE:
+        case EFFECT_STEAL:
+        case EFFECT_NODE_STATE: break; /* written by no svmd yet */
         }
         return 0;
 }

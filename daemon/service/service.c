@@ -46,6 +46,11 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->submitted);
         list_init(&svc->pending);
         list_init(&svc->plans);
+        list_init(&svc->managed.ranges);
+        list_init(&svc->managed.ending);
+        list_init(&svc->managed.lost);
+        list_init(&svc->managed.joined);
+        svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);
         svc->reply_buffer = alloc_zero(sizeof(struct effect_reply) + SVMD_PACKET_MAX);
@@ -183,6 +188,8 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         for (uint32_t i = 0; r == 0 && i < svc->options.machine->count; i++)
                 r = bring_up_node(svc, i, why, why_size);
         if (r == 0)
+                r = managed_start(svc, why, why_size);
+        if (r == 0)
                 r = store_each(store, load_partition, &load, why, why_size);
         if (r == 0)
                 r = open_journal(svc, why, why_size, &old);
@@ -207,6 +214,7 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
 
 void service_collect(struct service *svc) {
         jobs_collect(svc->jobs);
+        managed_collect(svc);
         fences_collect(svc);
         partitions_reap(svc);
         requests_wake(svc);
@@ -297,6 +305,7 @@ void service_free(struct service *svc, bool keep_state) {
                 }
                 end_partitions(svc);
                 end_files(svc);
+                managed_stop(svc);
                 end_nodes(svc);
                 state_fini(&svc->state);
         }

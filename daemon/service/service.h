@@ -69,6 +69,10 @@ enum {
         KEEP_FILE,
         KEEP_SESSION,
         KEEP_LISTENER,
+        KEEP_RANGE,       /* memory of a managed reservation, by its id */
+        KEEP_RANGE_STATE, /* and its state */
+        KEEP_UFFD,        /* by the session's id */
+        KEEP_SLOTS,       /* pool of granules: node << 8 | log2 of their size */
 };
 #define KEEP_KEY(kind, id) ((uint64_t)(kind) << 56 | (id))
 #define KEEP_KIND(key)     ((unsigned)((key) >> 56))

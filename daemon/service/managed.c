@@ -1,0 +1,322 @@
+#include "service/managed.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "service/fence.h"
+#include "service/internal.h"
+#include "service/lookup.h"
+
+/*
+ * The mover among the service's parts: it is made when nodes are up, tells of what has happened in managed_collect(),
+ * and ends before the nodes do.
+ *
+ * While it tells, it must not be called; so what needs an answer is noted, and done when it has told everything.
+ */
+#define SESSION_STEPS 2
+#define WORKERS_MIN   2
+#define WORKERS_MAX   8
+#define LARGEST       (2u << 20)
+
+/* ---- nodes ---- */
+
+/* What links do not state: those that are there are all alike. */
+#define UNSTATED 16000u
+
+static uint32_t link_bandwidth(const struct node_desc *from, uint32_t to) {
+        uint32_t most = 0;
+
+        for (uint32_t i = 0; i < from->links_count; i++) {
+                uint64_t mb = from->links[i].max_bandwidth ? from->links[i].max_bandwidth : UNSTATED;
+
+                if (from->links[i].to == to && mb > most)
+                        most = mb < UINT32_MAX ? (uint32_t)mb : UINT32_MAX;
+        }
+        return most;
+}
+
+static uint32_t bandwidth_between(const struct service *svc, uint32_t from, uint32_t to) {
+        const struct node_desc *a = node_desc(svc, from), *b = node_desc(svc, to);
+        uint32_t mb = link_bandwidth(a, to);
+
+        if (mb == 0)
+                mb = link_bandwidth(b, from);
+        if (mb == 0 && (from == to || a->kind == NODE_HOST || b->kind == NODE_HOST))
+                mb = UNSTATED;
+        return mb;
+}
+
+static int make_nodes(struct service *svc) {
+        struct managed_state *g = &svc->managed;
+        uint32_t count = svc->options.machine->count;
+
+        if (count > MANAGED_NODES_MAX)
+                count = MANAGED_NODES_MAX;
+        g->nodes = alloc_array(count, sizeof(*g->nodes));
+        g->bandwidth = alloc_array((size_t)count * count, sizeof(*g->bandwidth));
+        if (!g->nodes || !g->bandwidth)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < count; i++) {
+                const struct node_desc *d = node_desc(svc, i);
+                const struct backend *b = node_backend(svc, i);
+
+                for (uint32_t k = 0; k < count; k++)
+                        g->bandwidth[i * count + k] = bandwidth_between(svc, i, k);
+                g->nodes[i] = (struct mover_node){
+                        .host = d->kind == NODE_HOST,
+                        .faults = d->faults,
+                        .capacity = d->capacity,
+                        .total = d->capacity,
+                        .hive = d->hive,
+                        .bandwidth = &g->bandwidth[i * count],
+                        .backend = b->has_spaces ? b : NULL,
+                        .device = svc->state.nodes[i].device,
+                };
+        }
+        g->nodes_count = count;
+        return 0;
+}
+
+/* ---- what the mover tells ---- */
+
+static void on_wake(void *userdata) {
+        struct service *svc = userdata;
+
+        svc->hooks.wake(svc->hooks.userdata);
+}
+
+static void on_done(void *userdata, uint64_t token, int result) {
+        struct service *svc = userdata;
+
+        if (ANSWER_KIND(token) == ANSWER_FENCE)
+                managed_fence_done(svc, ANSWER_NUMBER(token), result);
+}
+
+static void on_joined(void *userdata, uint64_t token, int result, const char *why) {
+}
+
+static void on_lost(void *userdata, void *session, const char *why) {
+        struct service *svc = userdata;
+        struct managed_client *k = session;
+
+        if (k->lost)
+                return;
+        k->lost = true;
+        snprintf(k->why, sizeof(k->why), "%s", why);
+        list_push_back(&svc->managed.lost, &k->link);
+}
+
+static void on_moved(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t from, uint32_t to,
+                     enum managed_cause cause) {
+}
+
+static int on_pool(void *userdata, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret) {
+        return -ENOSYS;
+}
+
+void managed_collect(struct service *svc) {
+        if (!svc->mover)
+                return;
+        mover_collect(svc->mover);
+        while (!list_empty(&svc->managed.lost)) {
+                struct managed_client *k = container_of(svc->managed.lost.next, struct managed_client, link);
+
+                list_remove(&k->link);
+                service_session_kick(svc, k->session, SVMD_STATUS_GONE, k->why);
+        }
+}
+
+/* ---- coming up and going down ---- */
+
+static unsigned workers(void) {
+        long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+        return cpus < WORKERS_MIN ? WORKERS_MIN : cpus > WORKERS_MAX ? WORKERS_MAX : (unsigned)cpus;
+}
+
+static void open_device(struct service *svc) {
+        char path[512];
+
+        snprintf(path, sizeof(path), "%s/userfaultfd", svc->options.dev_root);
+        svc->managed.device = open(path, O_RDWR | O_CLOEXEC);
+        svc->managed.device_error = svc->managed.device < 0 ? errno : 0;
+}
+
+int managed_start(struct service *svc, char *why, size_t why_size) {
+        const struct mover_hooks hooks = {
+                .userdata = svc,
+                .wake = on_wake,
+                .done = on_done,
+                .joined = on_joined,
+                .lost = on_lost,
+                .moved = on_moved,
+                .pool = on_pool,
+        };
+        struct mover_config config = {
+                .workers = workers(),
+                .workers_max = 4 * workers(),
+                .session_steps = SESSION_STEPS,
+                .largest = LARGEST,
+        };
+        int r;
+
+        open_device(svc);
+        if (!mover_features()->usable)
+                return 0;
+        r = make_nodes(svc);
+        config.nodes = svc->managed.nodes;
+        config.nodes_count = svc->managed.nodes_count;
+        if (r == 0)
+                r = mover_new(&svc->mover, &config, &hooks);
+        if (r < 0)
+                snprintf(why, why_size, "what moves pages cannot come up: %s", strerror(-r));
+        return r;
+}
+
+void managed_stop(struct service *svc) {
+        mover_free(svc->mover);
+        svc->mover = NULL;
+        alloc_free(svc->managed.nodes);
+        alloc_free(svc->managed.bandwidth);
+        if (svc->managed.device >= 0)
+                close(svc->managed.device);
+        svc->managed.device = -1;
+}
+
+/* ---- finding ---- */
+
+struct managed_reservation *managed_of(const struct reservation *r) {
+        return r->managed;
+}
+
+struct managed_member *managed_member_find(const struct managed_reservation *m, const struct session *s) {
+        list_for_each (l, &m->members) {
+                struct managed_member *member = container_of(l, struct managed_member, by_reservation);
+
+                if (member->client->session == s)
+                        return member;
+        }
+        return NULL;
+}
+
+static int check_opened(struct call *c, const struct reservation *r, unsigned access) {
+        unsigned has = reservation_access(r, c->session);
+
+        if (has == 0 && opening_find(r, c->session))
+                return refuse(c, SVMD_STATUS_RANGE, "the reservation at 0x%" PRIx64 " is being closed", r->va.start);
+        if (has == 0)
+                return refuse(c, SVMD_STATUS_FOREIGN, "0x%" PRIx64 " is reserved by another session", r->va.start);
+        if (access & ~has)
+                return refuse(c, SVMD_STATUS_DENIED,
+                              "this session opened the reservation at 0x%" PRIx64 " to read only", r->va.start);
+        return 0;
+}
+
+int managed_at(struct call *c, const struct partition *p, uint64_t address, uint64_t size, unsigned access,
+               struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_count) {
+        struct reservation *r = reservation_at(p, address);
+        struct managed_reservation *m;
+        uint64_t offset, left;
+        int k;
+
+        if (!r || r->freeing)
+                return refuse(c, SVMD_STATUS_RANGE, "0x%" PRIx64 " lies in no reservation; reserve the addresses first",
+                              address);
+        if (access && (k = check_opened(c, r, access)) != 0)
+                return k;
+        m = managed_of(r);
+        if (!m)
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "the reservation at 0x%" PRIx64 " is explicit: its memory stays where it was created",
+                              r->va.start);
+        offset = address - r->va.start;
+        left = r->va.size - offset;
+        if (offset % m->granule)
+                return refuse(c, SVMD_STATUS_ALIGN,
+                              "address 0x%" PRIx64 " is not at a granule of its reservation, %u KiB each", address,
+                              m->granule >> 10);
+        if (size % m->granule)
+                return refuse(c, SVMD_STATUS_SIZE,
+                              "size %" PRIu64 " is not a multiple of the reservation's granule, %u KiB", size,
+                              m->granule >> 10);
+        if (size > left)
+                return refuse(c, SVMD_STATUS_RANGE,
+                              "0x%" PRIx64 " bytes at 0x%" PRIx64 " pass the end of the reservation, 0x%" PRIx64, size,
+                              address, r->va.start + r->va.size);
+        *ret = m;
+        *ret_first = (uint32_t)(offset / m->granule);
+        *ret_count = (uint32_t)((size ? size : left) / m->granule);
+        return 0;
+}
+
+/* ---- pins ---- */
+
+int managed_pins_add(struct managed_member *member, uint32_t first, uint32_t count) {
+        if (!member->pins)
+                member->pins = alloc_array(member->managed->count, sizeof(*member->pins));
+        if (!member->pins)
+                return -ENOMEM;
+        for (uint32_t i = first; i < first + count; i++)
+                if (member->pins[i] == UINT16_MAX)
+                        return -EOVERFLOW;
+        for (uint32_t i = first; i < first + count; i++)
+                member->pins[i]++;
+        return 0;
+}
+
+bool managed_pins_all(const struct managed_member *member, uint32_t first, uint32_t count) {
+        for (uint32_t i = first; i < first + count; i++)
+                if (!member->pins || member->pins[i] == 0)
+                        return false;
+        return true;
+}
+
+void managed_pins_drop(struct managed_member *member, uint32_t first, uint32_t count) {
+        for (uint32_t i = first; i < first + count; i++)
+                member->pins[i]--;
+}
+
+/* ---- fences ---- */
+
+/* What came of a request, for a person. */
+static unsigned outcome(int result, char *text, size_t size) {
+        static const struct {
+                unsigned code;
+                const char *text;
+        } outcomes[] = {
+                [MANAGED_E_FULL] = { SVMD_STATUS_NO_ROOM, "there is no room for all of it there" },
+                [MANAGED_E_PINNED] = { SVMD_STATUS_BUSY, "part of it is pinned; unpin it first" },
+                [MANAGED_E_REVOKED] = { SVMD_STATUS_DENIED, "the reservation has been revoked" },
+                [MANAGED_E_RATE] = { SVMD_STATUS_BUSY, "part of it has moved too recently or too often" },
+                [MANAGED_E_OFFLINE] = { SVMD_STATUS_NO_ROOM, "the node takes nothing: an administrator drains it" },
+                [MANAGED_E_ENDED] = { SVMD_STATUS_GONE, "the reservation ended first" },
+        };
+
+        if (result == 0)
+                return SVMD_STATUS_OK;
+        if (result > 0 && (size_t)result < sizeof(outcomes) / sizeof(outcomes[0])) {
+                snprintf(text, size, "%s", outcomes[result].text);
+                return outcomes[result].code;
+        }
+        snprintf(text, size, "pages cannot be moved: %s", strerror(-result));
+        return result == -ENOMEM ? SVMD_STATUS_NO_MEMORY : SVMD_STATUS_SYSTEM;
+}
+
+void managed_fence_done(struct service *svc, uint64_t fence, int result) {
+        struct object *o = ids_find(&svc->state.ids, fence);
+        struct device_result d = { .fence = fence };
+
+        if (!o || o->type != OBJECT_FENCE)
+                return;
+        d.code = outcome(result, d.text, sizeof(d.text));
+        fence_finish(svc, container_of(o, struct fence, object), &d);
+}

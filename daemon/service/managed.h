@@ -1,0 +1,122 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "mover/mover.h"
+
+/*
+ * Managed reservations: what the service keeps beside core's objects.
+ *
+ *      partition --managed--> managed_share: the mover's group, and the sum of sizes
+ *      reservation --managed--> managed_reservation: the mover's range
+ *                                  |
+ *                                  +-- managed_member: the owner, and each session that has it open
+ *                                  |
+ *      session --managed--> managed_client: its userfaultfd, the mover's session
+ *
+ * A member sees the range in all its session's spaces from the beginning; its process may touch the range once it has
+ * joined. A range that has ended is nobody's, but its addresses stay taken until the mover says that nothing of it is
+ * under way: it is in `ending` then, and no lookup finds it.
+ */
+struct call;
+struct partition;
+struct reservation;
+struct request;
+struct service;
+struct session;
+struct space;
+
+struct managed_reservation {
+        struct reservation *reservation;
+        struct mover_range *range; /* NULL once it has ended; never in an operation */
+        uint32_t granule, count;   /* granule: bytes */
+        unsigned flags;            /* of the wire: RangeFlag */
+        bool revoked;
+        bool committed;      /* the journal has it */
+        struct list members; /* managed_member.by_reservation */
+        struct list link;    /* in managed_state.ranges or .ending */
+};
+
+struct managed_member {
+        struct managed_reservation *managed;
+        struct managed_client *client;
+        struct list by_reservation, by_client;
+        bool readonly;
+        bool joining;   /* the mover was asked, and has not answered */
+        bool joined;    /* the session's process may touch it */
+        uint16_t *pins; /* of each granule, how often this session has pinned it; NULL: never any */
+};
+
+struct managed_client {
+        struct session *session;
+        struct mover_session *mover; /* NULL: no userfaultfd was given */
+        struct list members;         /* managed_member.by_client */
+        struct list link;            /* in managed_state.lost */
+        bool taken_over;             /* its userfaultfd came from the keeper, and its client may not know */
+        bool lost;
+        char why[160];
+};
+
+struct managed_share {
+        struct managed_group *group;
+        uint64_t bytes; /* sizes of its ranges */
+        uint64_t ranges, ending;
+};
+
+/* In struct service. Without a mover (`mover` NULL) no range can be made; mover_features() says why. */
+struct managed_state {
+        struct mover_node *nodes; /* the machine's first `nodes_count`, same numbers */
+        uint32_t *bandwidth;
+        uint32_t nodes_count;
+        int device; /* /dev/userfaultfd, or -1 */
+        int device_error;
+        uint64_t bytes; /* sizes of all ranges */
+        struct list ranges, ending, lost, joined;
+};
+
+int managed_start(struct service *svc, char *why, size_t why_size);
+void managed_stop(struct service *svc);
+/* Takes what the mover has to tell. */
+void managed_collect(struct service *svc);
+
+/* ---- finding ---- */
+
+/*
+ * The managed reservation that [address, address + size) lies in, as granules [first, first + count); size 0 is all of
+ * it from the address on. `access` is what the caller's session has to have opened it for (RIGHT_*); 0: the session is
+ * not asked for (an administrator's request). 0 or OP_REFUSED: INVALID (not managed), SIZE, ALIGN, RANGE, FOREIGN,
+ * DENIED.
+ */
+int managed_at(struct call *c, const struct partition *p, uint64_t address, uint64_t size, unsigned access,
+               struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_count);
+/* NULL: explicit. */
+struct managed_reservation *managed_of(const struct reservation *r);
+/* NULL: it has not opened it. */
+struct managed_member *managed_member_find(const struct managed_reservation *m, const struct session *s);
+
+/* ---- pins ---- */
+
+/* Counts them up; -ENOMEM, -EOVERFLOW (65,535 times): nothing changed. The mover is the caller's to ask. */
+int managed_pins_add(struct managed_member *member, uint32_t first, uint32_t count);
+/* Whether each of the granules is pinned by this session. */
+bool managed_pins_all(const struct managed_member *member, uint32_t first, uint32_t count);
+/* Counts them down; all are pinned. */
+void managed_pins_drop(struct managed_member *member, uint32_t first, uint32_t count);
+
+/* ---- answers ---- */
+
+/* Tokens for the mover: what is answered in the highest byte, a number below. */
+enum managed_answer {
+        ANSWER_FENCE = 1, /* id of a fence: see managed_fence_done() */
+        ANSWER_END,       /* id of a reservation that has ended */
+        ANSWER_JOIN,      /* id of a session */
+};
+#define ANSWER(kind, id)     ((uint64_t)(kind) << 56 | (id))
+#define ANSWER_KIND(token)   ((enum managed_answer)((token) >> 56))
+#define ANSWER_NUMBER(token) ((token) & ((1ull << 56) - 1))
+
+/* What came of a request with a fence's token: 0, MANAGED_E_*, -errno. */
+void managed_fence_done(struct service *svc, uint64_t fence, int result);
