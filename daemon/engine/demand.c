@@ -215,6 +215,14 @@ int managed_migrate(struct managed *e, struct managed_range *r, uint32_t first, 
         return request(e, r, first, count, &d, token);
 }
 
+int managed_evict(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
+                  uint64_t now_ns) {
+        struct demand d = { .event = MANAGED_TO_NODE, .cause = MANAGED_BY_REQUEST, .away = true };
+
+        e->now = now_ns;
+        return request(e, r, first, count, &d, token);
+}
+
 int managed_discard(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
                     uint64_t now_ns) {
         struct demand d = { .event = MANAGED_DISCARD, .cause = MANAGED_BY_REQUEST };

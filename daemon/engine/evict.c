@@ -34,34 +34,38 @@ static bool evictable(const struct managed *e, uint32_t node, const struct owner
         return false;
 }
 
-/* Where the granule goes; `pressing`: a reserve will do. */
-static uint32_t destination(struct managed *e, const struct owner *o, uint32_t from, uint32_t wish, bool pressing) {
-        bool hosts = granule_of(o->range, o->granule)->state == RESIDENCY_OUT;
+uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t from, uint32_t wish,
+                  bool pressing) {
+        bool hosts = granule_of(r, granule)->state == RESIDENCY_OUT;
         uint32_t to;
 
         if (wish < e->nodes_count && wish != from && (hosts || !e->nodes[wish].host) &&
-            node_fits(e, wish, o->range, ROOM_GRANT) && !e->nodes[wish].waiting)
+            node_fits(e, wish, r, ROOM_GRANT) && !e->nodes[wish].waiting)
                 return wish;
-        to = node_freest(e, o->range, ROOM_GRANT, from, hosts);
+        to = node_freest(e, r, ROOM_GRANT, from, hosts);
         if (to == MANAGED_NOWHERE && pressing)
-                to = node_freest(e, o->range, ROOM_EVICT, from, hosts);
+                to = node_freest(e, r, ROOM_EVICT, from, hosts);
         return to;
 }
 
-static bool policy_takes(struct managed *e, const struct owner *o, uint32_t *ret_to) {
-        const struct granule *g = granule_of(o->range, o->granule);
+/* What policy says of taking the granule. */
+bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to) {
         struct policy_machine m = { e->shape, e->nodes_count };
         struct policy_advice advice = { 0 };
         uint64_t room[MANAGED_NODES_MAX];
         struct policy_granule pg;
 
-        if (e->now - g->moved_ns < e->c.minimum_ns)
-                return false;
         if (e->c.advice)
-                e->c.advice(e->c.userdata, o->range->userdata, o->granule, &advice);
-        granule_describe(o->range, g, &pg);
-        node_room(e, o->range, room);
+                e->c.advice(e->c.userdata, r->userdata, granule, &advice);
+        granule_describe(r, granule_of(r, granule), &pg);
+        node_room(e, r, room);
         return e->c.decide.evict(&m, &advice, &pg, e->now, room, ret_to);
+}
+
+static bool policy_takes(struct managed *e, const struct owner *o, uint32_t *ret_to) {
+        const struct granule *g = granule_of(o->range, o->granule);
+
+        return e->now - g->moved_ns >= e->c.minimum_ns && evict_wanted(e, o->range, o->granule, ret_to);
 }
 
 /* Begins to move what lies in the slot. */
@@ -77,7 +81,7 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
         if (g->state == RESIDENCY_DUPLICATED && !e->nodes[node].host)
                 d.event = MANAGED_UNDUPLICATE;
         else {
-                d.node = destination(e, o, node, wish, pressing);
+                d.node = evict_to(e, o->range, o->granule, node, wish, pressing);
                 if (d.node == MANAGED_NOWHERE)
                         return false;
                 d.event = e->nodes[d.node].host ? MANAGED_TO_HOST : MANAGED_TO_NODE;
@@ -204,7 +208,7 @@ bool evict_in_cgroup(struct managed *e, uint64_t cgroup, struct work *resumes) {
 
                                 if (!victim_of(e, i, o, cgroup))
                                         continue;
-                                d.node = destination(e, o, i, MANAGED_NOWHERE, true);
+                                d.node = evict_to(e, o->range, o->granule, i, MANAGED_NOWHERE, true);
                                 if (d.node == MANAGED_NOWHERE || demand_add(e, o->range, o->granule, &d, true))
                                         return false;
                                 resumes->waits = true;

@@ -118,6 +118,7 @@ struct demand {
         bool copied;          /* the payer's own pages are mapped: a wake is all */
         bool forced;          /* makes room: may take out of a reserve */
         bool protect;         /* mapped write-protected */
+        bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */
         uint32_t evicts;      /* node + 1 that this makes room on */
         struct work *resumes; /* that waits for room in its cgroup */
         enum { MAP_CONTINUE, MAP_HOLE, MAP_UNPROTECT } map;
@@ -275,6 +276,10 @@ void group_refund(struct managed_group *g, uint32_t node, uint64_t bytes);
 
 /* evict.c */
 void evict_run(struct managed *e);
+/* Where it goes from `from`, or MANAGED_NOWHERE; `wish` if that can be; `pressing`: a reserve will do. */
+uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t from, uint32_t wish,
+                  bool pressing);
+bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to);
 bool evict_in_cgroup(struct managed *e, uint64_t cgroup, struct work *resumes);
 
 /* demand.c */

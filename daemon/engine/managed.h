@@ -242,6 +242,10 @@ int managed_fault(struct managed *e, struct managed_session *s, struct managed_r
 /* Requests about `count` granules; answered once, with the worst result. -ENOMEM: nothing will be done. */
 int managed_migrate(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint32_t to,
                     enum managed_cause cause, uint64_t token, uint64_t now_ns);
+/* Off the node where it lies: to where policy's evict wants it, else to the one with most room; what host memory has
+ * goes to a device. MANAGED_E_FULL: none has room. */
+int managed_evict(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
+                  uint64_t now_ns);
 int managed_discard(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
                     uint64_t now_ns);
 int managed_unduplicate(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,

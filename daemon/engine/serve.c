@@ -186,12 +186,31 @@ static bool serve_clear(struct managed *e, struct work *w, struct demand *d) {
         return serve_change(e, w, d, CHANGE_CLEAR);
 }
 
+/* Chooses where a granule that has to leave its node goes, once; then it is a wish like others. */
+static bool serve_away(struct managed *e, struct work *w, struct demand *d) {
+        const struct granule *g = w->g;
+        uint32_t wish = MANAGED_NOWHERE, from = g->slot ? g->node : g->host;
+
+        if (!g->slot && !g->host_slot)
+                return refuse(d, 0);
+        if (g->pins)
+                return refuse(d, MANAGED_E_PINNED);
+        if (!evict_wanted(e, w->range, granule_index(w), &wish))
+                wish = MANAGED_NOWHERE;
+        d->node = evict_to(e, w->range, granule_index(w), from, wish, false);
+        if (d->node == MANAGED_NOWHERE)
+                return refuse(d, MANAGED_E_FULL);
+        d->event = e->nodes[d->node].host ? MANAGED_TO_HOST : MANAGED_TO_NODE;
+        d->away = false;
+        return serve(e, w, d);
+}
+
 static bool is_mapping(enum managed_action a) {
         return a == MANAGED_MAP || a == MANAGED_MAP_READ || a == MANAGED_NOTHING;
 }
 
 bool serve(struct managed *e, struct work *w, struct demand *d) {
-        enum managed_action action = managed_action((enum residency)w->g->state, d->event);
+        enum managed_action action;
         int failed = w->failed;
 
         if (!w->range->settled)
@@ -201,6 +220,9 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
         w->failed = 0;
         if (failed && !is_insistent(d))
                 return refuse(d, failed);
+        if (d->away)
+                return serve_away(e, w, d);
+        action = managed_action((enum residency)w->g->state, d->event);
         if (!is_mapping(action) && !list_empty(&w->mapping))
                 return false;
         switch (action) {

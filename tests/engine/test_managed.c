@@ -414,6 +414,34 @@ static void test_pin(void **state) {
         assert_int_equal(w->last[0].state, RESIDENCY_OUT);
 }
 
+static int away(struct world *w, uint32_t granule) {
+        w->answer = 99;
+        assert_int_equal(managed_evict(w->e, w->range, granule, 1, 1, 1), 0);
+        all(w);
+        return w->answer;
+}
+
+static void test_evict(void **state) {
+        struct world *w = *state;
+
+        assert_int_equal(away(w, 0), 0);
+        expect(w, "");
+        touch(w, w->a, 0);
+        w->log[0] = '\0';
+        assert_int_equal(away(w, 0), 0);
+        expect(w, "COPYING protect(a) protect(b) copy-out PUNCHING punch OUT ");
+        assert_int_equal(w->last[0].node, NEAR);
+        assert_int_equal(w->last[0].cause, MANAGED_BY_REQUEST);
+        assert_int_equal(away(w, 0), 0);
+        expect(w, "FILLING copy-in(a) RESIDENT ");
+        managed_node_drain(w->e, NEAR, 0, 1);
+        assert_int_equal(away(w, 0), MANAGED_E_FULL);
+        managed_node_online(w->e, NEAR, 1);
+        assert_int_equal(managed_pin(w->e, w->range, 0, 1, 0, 1), 0);
+        assert_int_equal(away(w, 0), MANAGED_E_PINNED);
+        assert_int_equal(managed_evict(w->e, w->range, 15, 2, 1, 1), -EINVAL);
+}
+
 static void test_revoke(void **state) {
         struct world *w = *state;
 
@@ -567,7 +595,7 @@ int main(void) {
                 T(test_payer_ends),     T(test_payer_full),   T(test_join_in_flight), T(test_readonly),
                 T(test_leave_and_join), T(test_slow_session), T(test_device),         T(test_full_everywhere),
                 T(test_drain),          T(test_pin),          T(test_revoke),         T(test_duplicate),
-                T(test_restart),        T(test_range_end),    T(test_no_memory),
+                T(test_restart),        T(test_range_end),    T(test_no_memory),      T(test_evict),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
