@@ -7,6 +7,9 @@
  * Nodes use granules through translations. What the translation shows is asked for here: policy says whether the
  * granule comes to the node, a copy of it does, or it is shown where it is. The answer counts an operation in flight,
  * and no change goes beyond QUIET while there is one.
+ *
+ * For a node without faults nothing is moved: it is shown what lies there and what is pinned, and what was never
+ * touched begins there.
  */
 void serve_advice(struct managed *e, struct work *w, struct policy_advice *ret) {
         if (e->c.advice)
@@ -90,6 +93,11 @@ static bool duplicate(struct managed *e, struct work *w, struct demand *d) {
         return false;
 }
 
+/* Pinned, and in host memory already: what a device without faults was told, goes on being true. */
+static bool stays(const struct granule *g) {
+        return g->pins && g->host_slot;
+}
+
 bool device_ask(struct managed *e, struct work *w, struct demand *d) {
         struct granule *g = w->g;
         bool here = (g->state == RESIDENCY_OUT && g->node == d->node) || copy_on(g, d->node);
@@ -99,7 +107,7 @@ bool device_ask(struct managed *e, struct work *w, struct demand *d) {
         if (here)
                 return show(e, w, d);
         if (!e->shape[d->node].faults)
-                return answer(e, w, d, -EFAULT);
+                return stays(g) ? show(e, w, d) : answer(e, w, d, -EFAULT);
         switch (serve_promote(e, w, d->node, d->write ? POLICY_WRITE : POLICY_READ)) {
         case POLICY_MIGRATE: return g->state == RESIDENCY_DUPLICATED ? duplicate(e, w, d) : migrate(e, w, d);
         case POLICY_DUPLICATE: return g->state == RESIDENCY_OUT || d->write ? show(e, w, d) : duplicate(e, w, d);
@@ -115,9 +123,11 @@ bool device_place(struct managed *e, struct work *w, struct demand *d) {
         struct policy_advice advice = { 0 };
         uint32_t to;
 
+        if (!e->shape[d->node].faults && !e->shape[d->node].online)
+                return answer(e, w, d, MANAGED_E_OFFLINE);
         node_room(e, w->range, room);
         serve_advice(e, w, &advice);
-        to = e->c.decide.place(&m, &advice, d->node, w->range->bytes, room);
+        to = e->shape[d->node].faults ? e->c.decide.place(&m, &advice, d->node, w->range->bytes, room) : d->node;
         if (to == POLICY_NOWHERE || !e->shape[to].online)
                 to = e->shape[d->node].online ? d->node : node_host(e, w->range);
         if (e->nodes[to].host)

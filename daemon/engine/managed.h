@@ -259,7 +259,8 @@ int managed_revoke(struct managed *e, struct managed_range *r, uint64_t token, u
 int managed_unrevoke(struct managed *e, struct managed_range *r, uint64_t token, uint64_t now_ns);
 
 /* A node wants to use a granule that its translation does not show. When `token` is answered with 0 an operation is in
- * flight there until managed_device_end(); it must end before the same operation asks for another granule. */
+ * flight there until managed_device_end(); it must end before the same operation asks for another granule. -EFAULT: the
+ * node has no faults, and the granule neither lies there nor is pinned (what was never touched begins there). */
 int managed_device_access(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node, bool write,
                           uint64_t token, uint64_t now_ns);
 /* The translation showed it (and for writing, if `write`): an operation is in flight, as above. False: ask. */

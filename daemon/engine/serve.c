@@ -45,11 +45,14 @@ bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t
         return false;
 }
 
-/* A move that nobody waits for is bounded: a granule stays for a while, and a range moves only so often. */
+/* A move that nobody waits for is bounded: a granule stays for a while, and a range moves only so often. To a node
+ * without faults there is no other way than to be sent. */
 static bool too_often(struct managed *e, struct work *w, const struct demand *d) {
         struct managed_range *r = w->range;
 
         if (d->cause != MANAGED_BY_PREFETCH && d->cause != MANAGED_BY_ADVICE)
+                return false;
+        if (d->event == MANAGED_TO_NODE && !e->shape[d->node].faults)
                 return false;
         if (w->g->moved_ns && e->now - w->g->moved_ns < e->c.minimum_ns)
                 return true;

@@ -34,6 +34,7 @@ struct world {
         int answer;
         unsigned joined;
         bool poison;
+        uint64_t minimum_ns;
 };
 
 static char name_a[] = "a", name_b[] = "b", name_c[] = "c";
@@ -89,6 +90,7 @@ static void engine_start(struct world *w, uint64_t host_granules, uint64_t near_
                 .session_steps = 1,
                 .largest = BYTES,
                 .warm = 100,
+                .minimum_ns = w->minimum_ns,
                 .decide = { .promote = migrate, .evict = evict_any, .prefetch = no_prefetch },
                 .userdata = w,
                 .intent = on_intent,
@@ -335,6 +337,53 @@ static void test_device(void **state) {
         all(w);
         expect(w, "FILLING copy-in(a) RESIDENT wake(a) ");
         assert_false(managed_device_begin(w->e, w->range, 0, NEAR, false));
+}
+
+static int use(struct world *w, uint32_t granule, uint32_t node, bool write) {
+        w->answer = 99;
+        assert_false(managed_device_begin(w->e, w->range, granule, node, write));
+        assert_int_equal(managed_device_access(w->e, w->range, granule, node, write, 1, 1), 0);
+        all(w);
+        if (!w->answer) {
+                assert_true(managed_device_begin(w->e, w->range, granule, node, write));
+                managed_device_end(w->e, w->range, granule, 1);
+                managed_device_end(w->e, w->range, granule, 1);
+        }
+        return w->answer;
+}
+
+/* A node without faults uses what was brought to it, what is pinned, and what was never touched. */
+static void test_no_faults(void **state) {
+        struct world *w = *state;
+
+        managed_free(w->e);
+        w->minimum_ns = 1000;
+        engine_start(w, 8, 8);
+        managed_join(w->e, w->a, w->range, false, 1);
+        assert_int_equal(managed_node_add(w->e, false, false, 8 * BYTES, 0, NULL), FAR);
+        touch(w, w->a, 0);
+        w->log[0] = '\0';
+        assert_int_equal(use(w, 0, FAR, false), -EFAULT);
+        expect(w, "");
+        assert_int_equal(managed_migrate(w->e, w->range, 0, 1, FAR, MANAGED_BY_PREFETCH, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        w->log[0] = '\0';
+        assert_int_equal(use(w, 0, FAR, true), 0);
+        expect(w, "show ");
+        assert_int_equal(use(w, 1, FAR, false), 0);
+        expect(w, "zero-slot OUT show ");
+        assert_int_equal(managed_pin(w->e, w->range, 1, 1, 0, 1), 0);
+        all(w);
+        assert_int_equal(w->last[1].state, RESIDENCY_RESIDENT);
+        assert_int_equal(use(w, 1, FAR, true), 0);
+        assert_int_equal(w->last[1].state, RESIDENCY_RESIDENT);
+        touch(w, w->a, 0);
+        assert_int_equal(use(w, 0, FAR, true), -EFAULT);
+        managed_node_drain(w->e, FAR, 0, 1);
+        assert_int_equal(use(w, 2, FAR, true), MANAGED_E_OFFLINE);
+        assert_int_equal(managed_migrate(w->e, w->range, 0, 1, NEAR, MANAGED_BY_PREFETCH, 1, 1), 0);
+        assert_int_equal(w->answer, MANAGED_E_RATE);
 }
 
 static void full_start(struct world *w) {
@@ -596,6 +645,7 @@ int main(void) {
                 T(test_leave_and_join), T(test_slow_session), T(test_device),         T(test_full_everywhere),
                 T(test_drain),          T(test_pin),          T(test_revoke),         T(test_duplicate),
                 T(test_restart),        T(test_range_end),    T(test_no_memory),      T(test_evict),
+                T(test_no_faults),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
