@@ -96,7 +96,8 @@ void mover_watch(struct mover *m, bool on);
 /* ---- nodes ---- */
 
 void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity);
-void mover_node_drain(struct mover *m, uint32_t node, uint64_t token);
+/* -ENOMEM: nothing will be done. */
+int mover_node_drain(struct mover *m, uint32_t node, uint64_t token);
 void mover_node_online(struct mover *m, uint32_t node);
 void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *ret);
 

@@ -29,7 +29,8 @@ void mover_watch(struct mover *m, bool on) {
 void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity) {
 }
 
-void mover_node_drain(struct mover *m, uint32_t node, uint64_t token) {
+int mover_node_drain(struct mover *m, uint32_t node, uint64_t token) {
+        return -ENOSYS;
 }
 
 void mover_node_online(struct mover *m, uint32_t node) {
