@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/node.h"
+#include "mover/mover.h"
 
 /* What `svmd-ctl doctor` shows: what this machine and svmd's own rights allow, and what to do about what they do not.
  */
@@ -111,6 +113,48 @@ static void kernel(struct findings *f) {
                 add(f, "max-map-count", GOOD, "vm.max_map_count is %lu", maps);
 }
 
+/* The kernel marks the setting that is in force with brackets. */
+static bool large_folios(const char *sys) {
+        char path[512], line[128] = "";
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/kernel/mm/transparent_hugepage/shmem_enabled", sys);
+        file = fopen(path, "re");
+        if (!file)
+                return false;
+        if (!fgets(line, sizeof(line), file))
+                line[0] = 0;
+        fclose(file);
+        return strstr(line, "[always]") || strstr(line, "[within_size]") || strstr(line, "[force]");
+}
+
+static void managed(struct findings *f) {
+        const struct mover_features *m = mover_features();
+        const char *sys = f->call->svc->options.sys_root;
+
+        if (!m->usable) {
+                add(f, "managed", WARNING, "there are no managed ranges here: %s", m->why);
+                return;
+        }
+        add(f, "managed", GOOD,
+            "managed ranges work; the kernel %s SIGBUS for what is revoked, and %s readers beside writers while copies lie "
+            "on nodes",
+            m->poison ? "grants" : "has no", m->continue_protects ? "grants" : "ends copies before it lets in");
+        if (large_folios(sys))
+                add(f, "managed-thp", WARNING,
+                    "shared memory gets transparent huge pages: what leaves a managed range may stay in memory; write "
+                    "advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled");
+        if (!m->huge)
+                add(f, "managed-huge", NOTE, "the kernel does not move huge pages: RANGE_HUGE is refused");
+        else if (read_number(sys, "kernel/mm/hugepages/hugepages-2048kB/nr_hugepages") == 0)
+                add(f, "managed-huge", NOTE,
+                    "no huge pages are set aside: sysctl vm.nr_hugepages=N gives ranges of 2 MiB granules twice the speed");
+        else
+                add(f, "managed-huge", GOOD, "%lu of %lu huge pages are free",
+                    read_number(sys, "kernel/mm/hugepages/hugepages-2048kB/free_hugepages"),
+                    read_number(sys, "kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"));
+}
+
 static void nodes(struct findings *f) {
         const struct machine *m = f->call->svc->options.machine;
         uint32_t soft = 0, faults = 0;
@@ -135,6 +179,7 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         keeper(&f);
         descriptors(&f);
         kernel(&f);
+        managed(&f);
         nodes(&f);
         pressure(&f);
         return f.count;
