@@ -38,6 +38,7 @@ struct partition {
         struct list sessions;
         uint64_t sessions_count, reservations_count;
         uint64_t memories_count; /* also those that outlive their session */
+        uint64_t retired;        /* bytes of addresses that only reservations which have ended still take */
         void *listener;          /* the transport's */
         void *managed;           /* the service's: struct managed_share, of one that has managed ranges */
 };

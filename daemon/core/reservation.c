@@ -74,8 +74,7 @@ int reservation_new(struct reservation **ret, struct state *s, struct partition 
         return 0;
 }
 
-void reservation_unlink(struct state *s, struct reservation *r) {
-        va_free(&r->partition->va, &r->va);
+static void unlink_but_addresses(struct state *s, struct reservation *r) {
         ids_remove(&s->ids, &r->object);
         if (r->owner) {
                 list_remove(&r->by_owner);
@@ -86,6 +85,24 @@ void reservation_unlink(struct state *s, struct reservation *r) {
                 name_unlink(&r->partition->reservation_names, r->shared->name);
         r->partition->reservations_count--;
         s->reservations_count--;
+}
+
+void reservation_unlink(struct state *s, struct reservation *r) {
+        va_free(&r->partition->va, &r->va);
+        unlink_but_addresses(s, r);
+}
+
+void reservation_retire(struct state *s, struct reservation *r) {
+        unlink_but_addresses(s, r);
+        r->owner = NULL;
+        r->retired = true;
+        r->partition->retired += r->va.size;
+}
+
+void reservation_release(struct reservation *r) {
+        va_free(&r->partition->va, &r->va);
+        r->partition->retired -= r->va.size;
+        reservation_free(r);
 }
 
 void reservation_link(struct state *s, struct reservation *r) {
@@ -169,5 +186,14 @@ struct reservation *reservation_by_name(const struct partition *p, const char *n
 struct reservation *reservation_at(const struct partition *p, uint64_t address) {
         struct va_extent *e = va_find(&p->va, address);
 
-        return e ? reservation_of(e) : NULL;
+        return e && !reservation_of(e)->retired ? reservation_of(e) : NULL;
+}
+
+bool reservation_retired_in(const struct partition *p, uint64_t address, uint64_t size) {
+        if (p->retired == 0)
+                return false;
+        for (struct va_extent *e = va_first_from(&p->va, address); e && e->start < address + size; e = va_next(e))
+                if (reservation_of(e)->retired)
+                        return true;
+        return false;
 }

@@ -31,6 +31,7 @@ struct reservation {
         struct reservation_shared *shared; /* named */
         struct vmap cpu;
         bool freeing;        /* an operation that is not committed yet frees it */
+        bool retired;        /* it has ended, and only its addresses are still taken */
         struct imap *sparse; /* of the CPU */
         void *managed;       /* the service's: struct managed_reservation, of one of kind SHARED; else NULL */
 };
@@ -69,6 +70,9 @@ int reservation_new(struct reservation **ret, struct state *s, struct partition 
 /* Takes it out of ids, names and addresses; link puts it back as it was (nobody may have taken its place). */
 void reservation_unlink(struct state *s, struct reservation *r);
 void reservation_link(struct state *s, struct reservation *r);
+/* As unlink, but the addresses stay taken, and nothing finds it any more; release gives them back and frees it. */
+void reservation_retire(struct state *s, struct reservation *r);
+void reservation_release(struct reservation *r);
 /* An unlinked one, without mappings, openings or sparse ranges. */
 void reservation_free(struct reservation *r);
 
@@ -84,6 +88,8 @@ struct opening *opening_find(const struct reservation *r, const struct session *
 unsigned reservation_access(const struct reservation *r, const struct session *session);
 
 struct reservation *reservation_by_name(const struct partition *p, const char *name);
-/* The one that contains the address, or NULL. */
+/* The one that contains the address, or NULL. A retired one is not found. */
 struct reservation *reservation_at(const struct partition *p, uint64_t address);
 struct reservation *reservation_of(struct va_extent *e);
+/* Whether a retired one has some of [address, address + size). */
+bool reservation_retired_in(const struct partition *p, uint64_t address, uint64_t size);

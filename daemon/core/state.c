@@ -198,7 +198,7 @@ static bool partition_ok(const struct state *s, const struct partition *p) {
                 }
                 memories += o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->partition == p;
         }
-        return va_check(&p->va) == 0 && p->va.used == used && p->reservations_count == reservations &&
+        return va_check(&p->va) == 0 && p->va.used == used + p->retired && p->reservations_count == reservations &&
                p->memories_count == memories && p->sessions_count == list_length(&p->sessions) && accounts_ok(s, p);
 }
 

@@ -7,6 +7,7 @@
 
 #include "backend/memfile.h"
 #include "base/alloc.h"
+#include "base/text.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -300,26 +301,14 @@ static int file_for(struct service *svc, struct session *s, uint32_t node, uint6
         return 0;
 }
 
-static void human(char *out, size_t size, uint64_t bytes) {
-        static const char units[] = "KMGTP";
-        double v = (double)bytes / 1024;
-        unsigned u = 0;
-
-        while (v >= 1024 && u < 4) {
-                v /= 1024;
-                u++;
-        }
-        snprintf(out, size, "%.4g %ciB", v, units[u]);
-}
-
 static unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size,
                          const struct account *over, char *why, size_t why_size) {
         const char *name = node_desc(svc, node)->name, *p = s->partition->name->text;
         char asked[24], used[24], max[24];
 
-        human(asked, sizeof(asked), size);
-        human(used, sizeof(used), over->used);
-        human(max, sizeof(max), over->max);
+        text_bytes(asked, sizeof(asked), size);
+        text_bytes(used, sizeof(used), over->used);
+        text_bytes(max, sizeof(max), over->max);
         if (over == &svc->state.nodes[node].account) {
                 snprintf(why, why_size, "%s is full: %s asked, %s of %s used; free memory there or use another node",
                          name, asked, used, max);
