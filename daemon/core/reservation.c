@@ -125,6 +125,13 @@ void reservation_orphan(struct reservation *r) {
         r->owner = NULL;
 }
 
+void reservation_adopt(struct reservation *r, struct session *owner) {
+        r->owner = owner;
+        list_push_back(&owner->reservations, &r->by_owner);
+        owner->reservations_count++;
+        owner->objects++;
+}
+
 struct opening *opening_new(struct reservation *r, struct session *session, unsigned access) {
         struct opening *o = alloc_zero(sizeof(*o));
 

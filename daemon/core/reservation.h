@@ -78,6 +78,8 @@ void reservation_free(struct reservation *r);
 
 /* Its owner's session ends, and others have it open. */
 void reservation_orphan(struct reservation *r);
+/* One without an owner gets one. */
+void reservation_adopt(struct reservation *r, struct session *owner);
 
 /* NULL: out of memory. */
 struct opening *opening_new(struct reservation *r, struct session *session, unsigned access);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -34,6 +35,7 @@ struct node {
         struct file *pool; /* soft nodes */
         void *device;      /* the service's: what runs it */
         uint64_t spaces, limited;
+        bool offline; /* takes nothing new */
 };
 
 struct state {

@@ -141,8 +141,8 @@ struct effect_pin { /* by the session; times: of pins more, or of pins less */
         uint32_t pad;
 };
 
-struct effect_revoke {
-        uint64_t reservation;
+struct effect_revoke { /* also where the content is replaced and `revoked` stays as it was */
+        uint64_t reservation, generation;
         uint32_t revoked, pad;
 };
 

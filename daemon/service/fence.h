@@ -23,6 +23,8 @@ struct fence_kind {
         void (*start)(struct service *svc, struct fence *f);
         /* It is done, or forgotten with its session: lets go of what it holds. Once. NULL: nothing. */
         void (*end)(struct service *svc, struct fence *f);
+        /* What the mover says of it: 0, MANAGED_E_*, -errno. From within what it tells. NULL: nothing. */
+        void (*answer)(struct service *svc, struct fence *f, int result);
 };
 
 /* The first member of a larger struct, where a kind needs more. */

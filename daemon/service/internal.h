@@ -242,6 +242,8 @@ void event_monitor(struct service *svc, const char *what, const struct session *
 /* ---- journal ---- */
 
 int journal_snapshot(struct service *svc);
+/* An effect that no request waits for. Where the journal has no room for it, a snapshot is due. */
+void journal_note(struct service *svc, uint16_t type, const void *bytes, size_t size);
 int journal_restore(struct service *svc, char *why, size_t why_size);
 /* Answers of this session that a resend may ask for. */
 void replies_free(struct session *s);
@@ -296,6 +298,11 @@ int op_nodes(struct call *c);
 int op_links(struct call *c);
 int op_status(struct call *c);
 int op_limits(struct call *c);
+int op_migrate(struct call *c);
+int op_discard(struct call *c);
+int op_pin(struct call *c);
+int op_revoke(struct call *c);
+int op_steal(struct call *c);
 int op_partition_create(struct call *c);
 int op_partition_set(struct call *c);
 int op_partition_delete(struct call *c);

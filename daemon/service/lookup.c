@@ -107,6 +107,23 @@ int find_node(struct call *c, uint32_t id) {
                       c->svc->options.machine->count - 1);
 }
 
+int find_partition(struct call *c, const char *name, struct partition **ret) {
+        struct partition *p = c->session->partition;
+
+        if (name[0]) {
+                if (!c->session->admin)
+                        return refuse(c, SVMD_STATUS_DENIED, "only an administrator names another partition");
+                p = partition_find(&c->svc->state, name);
+                if (!p || !p->ready)
+                        return refuse(c, SVMD_STATUS_NO_SUCH, "there is no partition %s; see svmd-ctl partition list",
+                                      name);
+        }
+        if (!p)
+                return refuse(c, SVMD_STATUS_NOT_ATTACHED, "name a partition, or attach to one first");
+        *ret = p;
+        return 0;
+}
+
 static int find_cpu(struct call *c, uint64_t address, uint64_t size, struct target *ret) {
         struct reservation *r = reservation_at(c->session->partition, address);
         unsigned access = r ? reservation_access(r, c->session) : 0;

@@ -12,9 +12,9 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
-#include "service/fence.h"
 #include "service/internal.h"
 #include "service/lookup.h"
+#include "service/order.h"
 
 /*
  * The mover among the service's parts: it is made when nodes are up, tells of what has happened in managed_collect(),
@@ -127,6 +127,7 @@ void managed_collect(struct service *svc) {
         if (!svc->mover)
                 return;
         mover_collect(svc->mover);
+        orders_collect(svc);
         while (!list_empty(&svc->managed.lost)) {
                 struct managed_client *k = container_of(svc->managed.lost.next, struct managed_client, link);
 
@@ -283,40 +284,4 @@ bool managed_pins_all(const struct managed_member *member, uint32_t first, uint3
 void managed_pins_drop(struct managed_member *member, uint32_t first, uint32_t count) {
         for (uint32_t i = first; i < first + count; i++)
                 member->pins[i]--;
-}
-
-/* ---- fences ---- */
-
-/* What came of a request, for a person. */
-static unsigned outcome(int result, char *text, size_t size) {
-        static const struct {
-                unsigned code;
-                const char *text;
-        } outcomes[] = {
-                [MANAGED_E_FULL] = { SVMD_STATUS_NO_ROOM, "there is no room for all of it there" },
-                [MANAGED_E_PINNED] = { SVMD_STATUS_BUSY, "part of it is pinned; unpin it first" },
-                [MANAGED_E_REVOKED] = { SVMD_STATUS_DENIED, "the reservation has been revoked" },
-                [MANAGED_E_RATE] = { SVMD_STATUS_BUSY, "part of it has moved too recently or too often" },
-                [MANAGED_E_OFFLINE] = { SVMD_STATUS_NO_ROOM, "the node takes nothing: an administrator drains it" },
-                [MANAGED_E_ENDED] = { SVMD_STATUS_GONE, "the reservation ended first" },
-        };
-
-        if (result == 0)
-                return SVMD_STATUS_OK;
-        if (result > 0 && (size_t)result < sizeof(outcomes) / sizeof(outcomes[0])) {
-                snprintf(text, size, "%s", outcomes[result].text);
-                return outcomes[result].code;
-        }
-        snprintf(text, size, "pages cannot be moved: %s", strerror(-result));
-        return result == -ENOMEM ? SVMD_STATUS_NO_MEMORY : SVMD_STATUS_SYSTEM;
-}
-
-void managed_fence_done(struct service *svc, uint64_t fence, int result) {
-        struct object *o = ids_find(&svc->state.ids, fence);
-        struct device_result d = { .fence = fence };
-
-        if (!o || o->type != OBJECT_FENCE)
-                return;
-        d.code = outcome(result, d.text, sizeof(d.text));
-        fence_finish(svc, container_of(o, struct fence, object), &d);
 }

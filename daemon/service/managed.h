@@ -35,6 +35,7 @@ struct managed_reservation {
         uint32_t granule, count;   /* granule: bytes */
         unsigned flags;            /* of the wire: RangeFlag */
         bool revoked;
+        uint64_t changing;   /* fence of the revoke or steal that is under way, or 0 */
         bool committed;      /* the journal has it */
         struct list members; /* managed_member.by_reservation */
         struct list link;    /* in managed_state.ranges or .ending */
@@ -75,6 +76,7 @@ struct managed_state {
         int device_error;
         uint64_t bytes; /* sizes of all ranges */
         struct list ranges, ending, lost, joined;
+        struct list answered; /* orders: see orders_collect() */
 };
 
 int managed_start(struct service *svc, char *why, size_t why_size);
@@ -105,6 +107,13 @@ int managed_pins_add(struct managed_member *member, uint32_t first, uint32_t cou
 bool managed_pins_all(const struct managed_member *member, uint32_t first, uint32_t count);
 /* Counts them down; all are pinned. */
 void managed_pins_drop(struct managed_member *member, uint32_t first, uint32_t count);
+
+/* ---- taken away ---- */
+
+/* In the call's transaction: its content or who may use it has changed; `revoked` is as it shall be. */
+void managed_changed(struct call *c, struct managed_reservation *m);
+/* It becomes the own of a session that has it open; everyone else loses it. Also in a replay. */
+void managed_steal(struct service *svc, struct managed_reservation *m, struct session *thief);
 
 /* ---- answers ---- */
 

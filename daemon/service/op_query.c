@@ -342,20 +342,12 @@ Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation 
 
 int op_reservation_list(struct call *c) {
         const Svmd__V1__ReservationList *m = c->op->reservation_list;
-        struct partition *p = c->session->partition;
+        struct partition *p;
         struct va_extent *e;
+        int k = find_partition(c, m->partition, &p);
 
-        if (m->partition[0]) {
-                if (!c->session->admin)
-                        return refuse(c, SVMD_STATUS_DENIED,
-                                      "only an administrator asks for another partition's reservations");
-                p = partition_find(&c->svc->state, m->partition);
-                if (!p || !p->ready)
-                        return refuse(c, SVMD_STATUS_NO_SUCH, "there is no partition %s; see svmd-ctl partition list",
-                                      m->partition);
-        }
-        if (!p)
-                return refuse(c, SVMD_STATUS_NOT_ATTACHED, "name a partition, or attach to one first");
+        if (k != 0)
+                return k;
         DETAIL(c, ReservationsResult, RESERVATIONS, reservations, r);
         r->reservations = call_take(c, SVMD_ROWS_MAX * sizeof(*r->reservations));
         if (!r->reservations)

@@ -70,7 +70,7 @@ static void submission_end(struct service *svc, struct fence *f) {
         m->space = NULL;
 }
 
-static const struct fence_kind submission_kind = { submission_start, submission_end };
+static const struct fence_kind submission_kind = { submission_start, submission_end, NULL };
 
 /* Its space ends. What no device has yet ends here; the rest ends with the device's word. */
 static void orphan(struct service *svc, struct fence *f) {

@@ -50,6 +50,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.ending);
         list_init(&svc->managed.lost);
         list_init(&svc->managed.joined);
+        list_init(&svc->managed.answered);
         svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);

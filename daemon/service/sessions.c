@@ -65,19 +65,14 @@ static void release_reservations(struct service *svc, struct session *s) {
         }
 }
 
-/* The journal's entry is one effect; what follows from it follows again at a replay. Where even that has no room, the
- * journal is behind until the next snapshot, which comes before anything else is appended. */
+/* The journal's entry is one effect; what follows from it follows again at a replay. */
 static void note_end(struct service *svc, struct session *s) {
         struct effect_id e = { .id = s->object.id };
 
         if (!svc->journal || svc->replaying || svc->journal_behind || !s->partition || s->end_noted)
                 return;
         s->end_noted = true;
-        if (journal_reserve_more(svc->journal, 1, sizeof(e)) != 0) {
-                svc->journal_behind = true;
-                return;
-        }
-        journal_append(svc->journal, EFFECT_SESSION_END, &e, sizeof(e));
+        journal_note(svc, EFFECT_SESSION_END, &e, sizeof(e));
 }
 
 void session_release(struct service *svc, struct session *s) {

@@ -263,6 +263,17 @@ static void note_named(struct service *svc) {
                 p->journaled = p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0;
 }
 
+/* Where even one effect has no room, the journal is behind until the next snapshot, which comes before anything else is
+ * appended. */
+void journal_note(struct service *svc, uint16_t type, const void *bytes, size_t size) {
+        if (!svc->journal || svc->replaying || svc->journal_behind)
+                return;
+        if (journal_reserve_more(svc->journal, 1, size) != 0)
+                svc->journal_behind = true;
+        else
+                journal_append(svc->journal, type, bytes, size);
+}
+
 /* What was appended and not committed belongs to requests that are complete: they are committed first, and their
  * replies leave. Those that cannot are in their sessions' lists. */
 int journal_snapshot(struct service *svc) {
