@@ -4,7 +4,7 @@
 
 /* Every sum is what its parts come to, and each slot belongs to the one that names it. */
 struct sums {
-        uint64_t used[MANAGED_NODES_MAX], pinned, evicting[MANAGED_NODES_MAX];
+        uint64_t used[MANAGED_NODES_MAX], pinned, evicting[MANAGED_NODES_MAX], copies[MANAGED_NODES_MAX];
         uint32_t waiting[MANAGED_NODES_MAX], reserve;
         bool wrong;
 };
@@ -63,8 +63,10 @@ static void count_range(const struct managed *e, struct sums *s, const struct ma
                         count_slot(e, s, r, g, g->host, g->host_slot);
                 if (g->slot)
                         count_slot(e, s, r, g, g->node, g->slot);
-                for (const struct copy *c = g->copies; c; c = c->next)
+                for (const struct copy *c = g->copies; c; c = c->next) {
                         count_slot(e, s, r, g, c->node, c->slot);
+                        s->copies[c->node]++;
+                }
                 s->pinned += g->pins ? r->bytes : 0;
                 guarded += managed_action((enum residency)g->state, MANAGED_JOIN) == MANAGED_PROTECT;
                 s->wrong |= !holds(g) || g->writable & ~g->mapped;
@@ -74,19 +76,47 @@ static void count_range(const struct managed *e, struct sums *s, const struct ma
         s->wrong |= guarded != r->guarded;
 }
 
+static bool group_adds_up(const struct managed *e, const struct managed_group *g) {
+        struct sums s = { 0 };
+        uint64_t granules = 0;
+
+        list_for_each (it, &g->ranges) {
+                const struct managed_range *r = container_of(it, struct managed_range, by_group);
+
+                count_range(e, &s, r);
+                granules += r->count;
+        }
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                const struct group_node *n = &g->nodes[i];
+
+                if (s.used[i] != n->used || s.waiting[i] != n->line.waiting || s.evicting[i] != n->evicting ||
+                    n->peak < n->used || (n->used > n->limit && !(g->pressed >> i & 1)))
+                        return false;
+        }
+        return granules == g->granules && s.pinned == g->pinned && list_empty(&g->press) == !g->pressed;
+}
+
+static bool node_adds_up(const struct managed *e, const struct sums *s, uint32_t i) {
+        const struct node *n = &e->nodes[i];
+        uint32_t waiting = 0;
+
+        list_for_each (it, &n->lines)
+                waiting += container_of(it, struct line, link)->waiting;
+        return s->used[i] == n->used && e->shape[i].used == n->used && s->waiting[i] == n->waiting &&
+               waiting == n->waiting && s->evicting[i] == n->evicting && s->copies[i] == n->copies;
+}
+
 int managed_check(const struct managed *e) {
         struct sums s = { 0 };
         uint64_t pinned = 0;
 
         list_for_each (it, &e->ranges)
                 count_range(e, &s, container_of(it, struct managed_range, link));
+        list_for_each (it, &e->groups)
+                s.wrong |= !group_adds_up(e, container_of(it, struct managed_group, link));
         for (uint32_t i = 0; i < e->nodes_count; i++) {
-                const struct node *n = &e->nodes[i];
-
-                if (s.used[i] != n->used || s.waiting[i] != n->waiting || s.evicting[i] != n->evicting ||
-                    e->shape[i].used != n->used)
-                        return -EUCLEAN;
-                pinned += n->pinned;
+                s.wrong |= !node_adds_up(e, &s, i);
+                pinned += e->nodes[i].pinned;
         }
         return s.wrong || pinned != s.pinned || s.reserve != e->reserve_works ? -EUCLEAN : 0;
 }

@@ -56,21 +56,6 @@ void work_todo(struct managed *e, struct work *w) {
         list_push_back(&e->todo, &w->todo);
 }
 
-/* The granule waits until `node` has room for it. */
-void work_park(struct managed *e, struct work *w, uint32_t node) {
-        w->parked_on = node + 1;
-        e->nodes[node].waiting++;
-        list_push_back(&e->nodes[node].parked, &w->parked);
-}
-
-void work_unpark(struct managed *e, struct work *w) {
-        if (!w->parked_on)
-                return;
-        e->nodes[w->parked_on - 1].waiting--;
-        list_remove(&w->parked);
-        w->parked_on = 0;
-}
-
 static void fence_done(struct managed *e, struct fence *f, int result) {
         if (!f->result || result < 0)
                 f->result = result ? result : f->result;
@@ -86,7 +71,7 @@ void demand_done(struct demand *d, int result) {
 
         list_remove(&d->link);
         if (d->evicts)
-                e->nodes[d->evicts - 1].evicting -= d->work->range->bytes;
+                evict_count(e, d->work->range, d->evicts - 1, false);
         if (d->resumes) {
                 d->resumes->waits = false;
                 in_fill(e, d->resumes);
@@ -257,16 +242,17 @@ static bool may_pin(const struct managed *e, uint64_t bytes) {
 
 void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on) {
         struct granule *g = granule_of(r, i);
+        uint64_t bytes = on ? r->bytes : -(uint64_t)r->bytes;
         uint32_t host = 0;
 
+        if (on ? g->pins++ : !g->pins || --g->pins)
+                return;
         while (!e->nodes[host].host)
                 host++;
-        if (on && !g->pins++)
-                e->nodes[host].pinned += r->bytes;
-        if (!on && g->pins && !--g->pins) {
-                e->nodes[host].pinned -= r->bytes;
-                e->changes++;
-        }
+        e->nodes[host].pinned += bytes;
+        if (r->group)
+                r->group->pinned += bytes;
+        e->changes += !on;
 }
 
 int managed_pin(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
@@ -283,7 +269,7 @@ int managed_pin(struct managed *e, struct managed_range *r, uint32_t first, uint
                 if (granule_of(r, first + i)->pins == UINT16_MAX)
                         return MANAGED_E_FULL;
         }
-        if (!may_pin(e, more))
+        if (e->restore != RESTORE_BEGINNING && (!may_pin(e, more) || !group_may_pin(e, r, more)))
                 return MANAGED_E_FULL;
         for (uint32_t i = 0; i < count; i++)
                 pin_count(e, r, first + i, true);

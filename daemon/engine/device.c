@@ -72,7 +72,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d) {
         const uint32_t *bandwidth = e->shape[d->node].bandwidth;
         uint32_t where = w->g->state == RESIDENCY_OUT ? w->g->node : w->g->host;
 
-        if (w->g->pins || !e->shape[d->node].online)
+        if (w->g->pins || !room_is_place(e, d->node, w->range))
                 return show(e, w, d);
         if (!serve_room(e, w, d, d->node)) {
                 if (bandwidth && bandwidth[where])
@@ -84,7 +84,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d) {
 }
 
 static bool duplicate(struct managed *e, struct work *w, struct demand *d) {
-        bool room = node_fits(e, d->node, w->range, ROOM_GRANT) && !e->nodes[d->node].waiting && !w->g->pins;
+        bool room = room_fits(e, d->node, w->range, ROOM_GRANT) && !line_ahead(e, w->range, d->node) && !w->g->pins;
 
         w->copy = room && !w->copy ? alloc_zero(sizeof(*w->copy)) : w->copy;
         if (!room || !w->copy || !serve_room(e, w, d, d->node))
@@ -123,13 +123,13 @@ bool device_place(struct managed *e, struct work *w, struct demand *d) {
         struct policy_advice advice = { 0 };
         uint32_t to;
 
-        if (!e->shape[d->node].faults && !e->shape[d->node].online)
-                return answer(e, w, d, MANAGED_E_OFFLINE);
-        node_room(e, w->range, room);
+        if (!e->shape[d->node].faults && !room_is_place(e, d->node, w->range))
+                return answer(e, w, d, e->shape[d->node].online ? MANAGED_E_FULL : MANAGED_E_OFFLINE);
+        room_all(e, w->range, room);
         serve_advice(e, w, &advice);
         to = e->shape[d->node].faults ? e->c.decide.place(&m, &advice, d->node, w->range->bytes, room) : d->node;
-        if (to == POLICY_NOWHERE || !e->shape[to].online)
-                to = e->shape[d->node].online ? d->node : node_host(e, w->range);
+        if (to == POLICY_NOWHERE || !room_is_place(e, to, w->range))
+                to = room_is_place(e, d->node, w->range) ? d->node : room_host(e, w->range);
         if (e->nodes[to].host)
                 return serve_fill(e, w, d);
         if (!serve_room(e, w, d, to))

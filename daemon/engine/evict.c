@@ -40,11 +40,11 @@ uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, 
         uint32_t to;
 
         if (wish < e->nodes_count && wish != from && (hosts || !e->nodes[wish].host) &&
-            node_fits(e, wish, r, ROOM_GRANT) && !e->nodes[wish].waiting)
+            room_fits(e, wish, r, ROOM_GRANT) && !line_ahead(e, r, wish))
                 return wish;
-        to = node_freest(e, r, ROOM_GRANT, from, hosts);
+        to = room_freest(e, r, ROOM_GRANT, from, hosts);
         if (to == MANAGED_NOWHERE && pressing)
-                to = node_freest(e, r, ROOM_EVICT, from, hosts);
+                to = room_freest(e, r, ROOM_EVICT, from, hosts);
         return to;
 }
 
@@ -58,7 +58,7 @@ bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, 
         if (e->c.advice)
                 e->c.advice(e->c.userdata, r->userdata, granule, &advice);
         granule_describe(r, granule_of(r, granule), &pg);
-        node_room(e, r, room);
+        room_all(e, r, room);
         return e->c.decide.evict(&m, &advice, &pg, e->now, room, ret_to);
 }
 
@@ -93,7 +93,7 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
         }
         if (parked)
                 work_unpark(e, parked);
-        e->nodes[node].evicting += o->range->bytes;
+        evict_count(e, o->range, node, true);
         return true;
 }
 
@@ -106,15 +106,29 @@ static bool advance(struct node *n) {
         return n->hand_class;
 }
 
+/* Whether anything has to be looked at: copies need no place elsewhere, all else does. */
+static bool is_hopeless(const struct managed *e, const struct managed_group *g, uint32_t node, bool pressing) {
+        enum room room = pressing ? ROOM_EVICT : ROOM_GRANT;
+
+        if (e->nodes[node].copies)
+                return false;
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                if (i != node && node_room(e, i, room) >= class_bytes(0) && group_room(e, g, i, room) >= class_bytes(0))
+                        return false;
+        return true;
+}
+
+static unsigned rounds(bool pressing) {
+        return pressing ? _ROUND_N : ROUND_WAITING;
+}
+
 static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
         struct node *n = &e->nodes[node];
         uint64_t slots = 0;
 
         for (unsigned c = 0; c < CLASSES; c++)
                 slots += n->pool[c].high;
-        for (unsigned round = ROUND_POLICY; round < _ROUND_N; round++) {
-                if (round == ROUND_WAITING && !pressing)
-                        break;
+        for (unsigned round = ROUND_POLICY; round < rounds(pressing); round++) {
                 for (uint64_t i = 0; i < slots + CLASSES; i++) {
                         const struct pool *p = &n->pool[n->hand_class];
                         const struct owner *o = n->hand < p->high ? &p->owners[n->hand] : NULL;
@@ -127,33 +141,90 @@ static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
         return false;
 }
 
+static bool lies_on(const struct granule *g, uint32_t node) {
+        const struct copy *c = g->copies;
+
+        while (c && c->node != node)
+                c = c->next;
+        return c || (g->slot && g->node == node) || (g->host_slot && g->host == node);
+}
+
+/* The same among the granules of a group. */
+static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
+        for (unsigned round = ROUND_POLICY; round < rounds(pressing); round++)
+                for (uint64_t i = 0; i < g->granules; i++) {
+                        struct owner o = { 0 };
+
+                        o.range = group_advance(g, node, &o.granule);
+                        if (lies_on(granule_of(o.range, o.granule), node) && evictable(e, node, &o, round) &&
+                            evict(e, node, &o, round, pressing))
+                                return true;
+                }
+        return false;
+}
+
+void evict_count(struct managed *e, const struct managed_range *r, uint32_t node, bool on) {
+        uint64_t bytes = on ? r->bytes : -(uint64_t)r->bytes;
+
+        e->nodes[node].evicting += bytes;
+        if (r->group)
+                r->group->nodes[node].evicting += bytes;
+}
+
 /* Bytes that have to leave. */
 static uint64_t excess(const struct managed *e, uint32_t node, bool *ret_pressing) {
         const struct node *n = &e->nodes[node];
-        uint64_t grant = n->capacity > n->reserve ? n->capacity - n->reserve : 0, need = 0;
+        const struct managed_range *first = line_for_node(e, node, ROOM_GRANT);
+        uint64_t need = room_under(n->used, n->capacity > n->reserve ? n->capacity - n->reserve : 0);
 
-        *ret_pressing = n->waiting || n->draining || n->used > n->capacity;
+        *ret_pressing = first || n->draining || n->used > n->capacity;
         if (!e->shape[node].online)
                 return n->used;
-        if (n->used > grant)
-                need = n->used - grant;
-        if (n->waiting) {
-                const struct work *w = container_of(n->parked.next, struct work, parked);
-
-                if (!node_fits(e, node, w->range, ROOM_GRANT) && need < w->range->bytes)
-                        need = w->range->bytes;
-        }
+        if (first && node_room(e, node, ROOM_GRANT) < first->bytes && need < first->bytes)
+                need = first->bytes;
         return need;
 }
 
-static void admit(struct managed *e, struct node *n, uint32_t node) {
-        struct work *w = container_of(n->parked.next, struct work, parked);
+static void run_node(struct managed *e, uint32_t node) {
+        struct node *n = &e->nodes[node];
+        bool pressing;
+        uint64_t need = excess(e, node, &pressing);
 
-        if (!node_fits(e, node, w->range, ROOM_TOUCH))
+        if (need <= n->evicting || n->barren == e->changes + 1 || is_hopeless(e, NULL, node, pressing))
                 return;
-        work_unpark(e, w);
-        w->turn = true;
-        work_todo(e, w);
+        while (n->evicting < need)
+                if (!evict_one(e, node, pressing)) {
+                        n->barren = e->changes + 1;
+                        break;
+                }
+}
+
+/* False: the node need not be looked at until the group presses again. */
+static bool run_group(struct managed *e, struct managed_group *g, uint32_t node) {
+        struct group_node *n = &g->nodes[node];
+        bool pressing;
+        uint64_t need = group_excess(e, g, node, &pressing);
+
+        if (need <= n->evicting || n->barren == e->changes + 1 || is_hopeless(e, g, node, pressing))
+                return need || n->line.waiting;
+        while (n->evicting < need)
+                if (!evict_of_group(e, g, node, pressing)) {
+                        n->barren = e->changes + 1;
+                        break;
+                }
+        return true;
+}
+
+static void run_groups(struct managed *e) {
+        list_for_each_safe (it, &e->press) {
+                struct managed_group *g = container_of(it, struct managed_group, press);
+
+                for (uint64_t left = g->pressed; left; left &= left - 1)
+                        if (!run_group(e, g, (uint32_t)__builtin_ctzll(left)))
+                                g->pressed &= ~(left & -left);
+                if (!g->pressed)
+                        list_remove(&g->press);
+        }
 }
 
 static void drained(struct managed *e, struct node *n) {
@@ -168,22 +239,14 @@ static void drained(struct managed *e, struct node *n) {
 void evict_run(struct managed *e) {
         for (uint32_t i = 0; i < e->nodes_count; i++) {
                 struct node *n = &e->nodes[i];
-                bool pressing;
-                uint64_t need;
 
                 if (n->draining && !n->used)
                         drained(e, n);
-                if (n->waiting)
-                        admit(e, n, i);
-                need = excess(e, i, &pressing);
-                if (need <= n->evicting || n->barren == e->changes + 1)
-                        continue;
-                while (n->evicting < need)
-                        if (!evict_one(e, i, pressing)) {
-                                n->barren = e->changes + 1;
-                                break;
-                        }
+                line_admit(e, i);
         }
+        run_groups(e);
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                run_node(e, i);
 }
 
 static bool victim_of(const struct managed *e, uint32_t node, const struct owner *o, uint64_t cgroup) {

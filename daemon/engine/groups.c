@@ -9,37 +9,113 @@
  *     0                  granted                limit       for touches and evictions       + workers x largest
  *     |-------------------------------------------|---------------------------------------------------|
  *
- * A touch or an eviction may pass the limit as it may take out of a node's reserve: it is counted with those that have,
- * so what passes is bounded over all nodes and groups together, and a swap goes on with every node of the group full.
+ * A touch or an eviction may pass the limit as it may take out of a node's reserve, and is counted with those that
+ * have: so what passes is bounded over all nodes and groups together, and a swap goes on with every node of the group
+ * full. What is above the limit is a debt, paid by the group's own granules.
+ *
+ * When a limit is lowered under what is used, it may be that not all of that has a place elsewhere. Until it has left
+ * touches swap above what is left of it, the floor.
  */
 static uint64_t above(uint64_t limit, uint64_t more) {
         return limit + more < limit ? UINT64_MAX : limit + more;
 }
 
-uint64_t group_limit(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room) {
-        uint64_t limit = g ? g->nodes[node].limit : UINT64_MAX;
-
-        if (room == ROOM_GRANT || !limit || e->reserve_works + (room == ROOM_TOUCH) >= e->c.workers)
-                return limit;
-        return above(limit, (uint64_t)e->c.workers * e->c.largest);
+static uint64_t limit_of(const struct managed *e, const struct group_node *n, enum room room) {
+        if (room == ROOM_GRANT || !n->limit || e->reserve_works + (room == ROOM_TOUCH) >= e->c.workers)
+                return n->limit;
+        return above(n->limit > n->floor ? n->limit : n->floor, (uint64_t)e->c.workers * e->c.largest);
 }
 
-uint64_t group_used(const struct managed_group *g, uint32_t node) {
-        return g ? g->nodes[node].used : 0;
+uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room) {
+        const struct group_node *n = g ? &g->nodes[node] : NULL;
+
+        return n ? room_under(limit_of(e, n, room), n->used) : UINT64_MAX;
 }
 
-void group_charge(struct managed_group *g, uint32_t node, uint64_t bytes) {
+void group_press(struct managed *e, struct managed_group *g, uint32_t node) {
+        if (!g)
+                return;
+        g->pressed |= 1ull << node;
+        if (list_empty(&g->press))
+                list_push_back(&e->press, &g->press);
+}
+
+void group_charge(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes) {
         struct group_node *n = g ? &g->nodes[node] : NULL;
 
         if (!n)
                 return;
         n->used += bytes;
         n->peak = n->used > n->peak ? n->used : n->peak;
+        if (n->used > n->limit)
+                group_press(e, g, node);
 }
 
 void group_refund(struct managed_group *g, uint32_t node, uint64_t bytes) {
-        if (g)
-                g->nodes[node].used -= bytes;
+        struct group_node *n = g ? &g->nodes[node] : NULL;
+
+        if (!n)
+                return;
+        n->used -= bytes;
+        n->floor = n->floor < n->used ? n->floor : n->used;
+}
+
+/* Whether a granule can still leave host memory for another one when so many bytes more are pinned. */
+bool group_may_pin(const struct managed *e, const struct managed_range *r, uint64_t bytes) {
+        uint64_t limit = 0;
+
+        if (!r->group)
+                return true;
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                limit = e->nodes[i].host ? above(limit, r->group->nodes[i].limit) : limit;
+        return r->group->pinned + bytes + r->bytes <= limit;
+}
+
+uint64_t group_excess(const struct managed *e, const struct managed_group *g, uint32_t node, bool *ret_pressing) {
+        const struct group_node *n = &g->nodes[node];
+        const struct managed_range *first = line_first(&n->line);
+        uint64_t need = room_under(n->used, n->limit);
+
+        *ret_pressing = first || (need && n->used > limit_of(e, n, ROOM_EVICT));
+        if (first && group_room(e, g, node, ROOM_GRANT) < first->bytes && need < first->bytes)
+                need = first->bytes;
+        return need;
+}
+
+struct managed_range *group_advance(struct managed_group *g, uint32_t node, uint32_t *ret_granule) {
+        struct group_node *n = &g->nodes[node];
+        struct list *next;
+
+        if (n->hand && ++n->hand_granule < n->hand->count) {
+                *ret_granule = n->hand_granule;
+                return n->hand;
+        }
+        next = n->hand ? n->hand->by_group.next : g->ranges.next;
+        next = next == &g->ranges ? g->ranges.next : next;
+        n->hand = next == &g->ranges ? NULL : container_of(next, struct managed_range, by_group);
+        *ret_granule = n->hand_granule = 0;
+        return n->hand;
+}
+
+void group_join(struct managed_group *g, struct managed_range *r) {
+        r->group = g;
+        list_init(&r->by_group);
+        if (!g)
+                return;
+        list_push_back(&g->ranges, &r->by_group);
+        g->granules += r->count;
+}
+
+void group_leave(struct managed_range *r) {
+        struct managed_group *g = r->group;
+
+        if (!g)
+                return;
+        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
+                if (g->nodes[i].hand == r)
+                        g->nodes[i].hand = NULL;
+        g->granules -= r->count;
+        list_remove(&r->by_group);
 }
 
 int managed_group_new(struct managed *e, struct managed_group **ret) {
@@ -48,8 +124,11 @@ int managed_group_new(struct managed *e, struct managed_group **ret) {
         if (!g)
                 return -ENOMEM;
         list_init(&g->ranges);
-        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
+        list_init(&g->press);
+        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++) {
                 g->nodes[i].limit = UINT64_MAX;
+                line_init(&g->nodes[i].line);
+        }
         list_push_back(&e->groups, &g->link);
         *ret = g;
         return 0;
@@ -59,12 +138,19 @@ void managed_group_free(struct managed *e, struct managed_group *g) {
         if (!g)
                 return;
         list_remove(&g->link);
+        list_remove(&g->press);
         alloc_free(g);
 }
 
 void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes, uint64_t now_ns) {
+        struct group_node *n = &g->nodes[node];
+
         e->now = now_ns;
-        g->nodes[node].limit = bytes;
+        n->floor = n->used > bytes ? n->used : 0;
+        n->limit = bytes;
+        if (!bytes)
+                line_dissolve(e, &n->line); /* they have to look for another place */
+        group_press(e, g, node);
         e->changes++;
         managed_run(e);
 }

@@ -93,6 +93,7 @@ static void filled(struct managed *e, struct work *w, int result) {
                 *w->copy = (struct copy){ .node = node, .slot = slot };
                 g->copies = w->copy;
                 w->copy = NULL;
+                e->nodes[node].copies++;
         }
         granule_record(e, w, keep ? RESIDENCY_DUPLICATED : RESIDENCY_RESIDENT);
         if (slot && !keep)

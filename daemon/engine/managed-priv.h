@@ -70,12 +70,29 @@ struct granule {
         struct work *work;
 };
 
+/* Who waits for room on a node. */
+struct line {
+        struct list link;   /* in the node's lines while somebody does */
+        struct list parked; /* works */
+        uint32_t waiting;
+};
+
 struct group_node {
         uint64_t limit, used, peak;
+        uint64_t floor;    /* used when the limit was lowered under it, or less since; 0: none */
+        uint64_t evicting; /* bytes on their way out, to make room */
+        uint64_t barren;   /* engine.changes when the hand last found nothing */
+        struct managed_range *hand;
+        uint32_t hand_granule;
+        struct line line;
 };
 
 struct managed_group {
         struct list link, ranges;
+        struct list press; /* in the engine's list while a node may have to be looked at */
+        uint64_t pressed;  /* bit per node */
+        uint64_t granules; /* of all ranges */
+        uint64_t pinned;
         struct group_node nodes[MANAGED_NODES_MAX];
 };
 
@@ -176,7 +193,7 @@ struct work {
         bool keep;           /* CHANGE_IN: the slot stays as a copy */
         bool settling;       /* a restart waits for it */
         bool waits;          /* an eviction in the payer's cgroup goes on */
-        bool turn;           /* first in the line for room */
+        bool turn;           /* let in from the line for room */
         int failed;          /* why the last change was abandoned */
         enum managed_cause cause;
         struct step step;
@@ -198,10 +215,12 @@ struct node {
         bool host;
         uint64_t capacity, reserve, used, pinned;
         uint64_t evicting; /* bytes on their way out, to make room */
+        uint64_t copies;   /* slots that are copies to read */
         struct pool pool[CLASSES];
         uint32_t hand, hand_class; /* where the clock stands */
         uint64_t barren;           /* engine.changes when the hand last found nothing */
-        struct list parked;        /* works */
+        struct list lines;         /* with somebody in them */
+        struct line line;          /* of ranges of no group */
         uint32_t waiting;
         uint64_t drain_token;
         bool draining;
@@ -211,7 +230,7 @@ struct node {
 
 struct managed {
         struct managed_config c;
-        struct list groups, ranges, sessions, steps, ready, todo, cancelled;
+        struct list groups, press, ranges, sessions, steps, ready, todo, cancelled;
         struct policy_node shape[MANAGED_NODES_MAX];
         struct node nodes[MANAGED_NODES_MAX];
         uint32_t nodes_count;
@@ -259,23 +278,49 @@ void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32
 uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, uint32_t slot);
 void node_rebuild(struct managed *e, uint32_t node);
 void node_trimmed(struct managed *e, struct node *n);
-/* Of nodes and of the range's group. */
-bool node_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room);
-void node_room(const struct managed *e, const struct managed_range *r, uint64_t *room);
-/* The host node for the range's next page, online or not. */
-uint32_t node_host(const struct managed *e, const struct managed_range *r);
-uint32_t node_freest(const struct managed *e, const struct managed_range *r, enum room room, uint32_t except,
+
+/* room.c; with a range: in the node and in the range's group */
+uint64_t node_reserve(const struct node *n);
+uint64_t room_under(uint64_t limit, uint64_t used);
+uint64_t node_room(const struct managed *e, uint32_t node, enum room room);
+bool room_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room);
+/* What may be granted on every node. */
+void room_all(const struct managed *e, const struct managed_range *r, uint64_t *ret);
+/* Online, and the group may have something there. */
+bool room_is_place(const struct managed *e, uint32_t node, const struct managed_range *r);
+/* The host node for the next page, a place or not. */
+uint32_t room_host(const struct managed *e, const struct managed_range *r);
+uint32_t room_freest(const struct managed *e, const struct managed_range *r, enum room room, uint32_t except,
                      bool hosts);
 
-/* groups.c; without a group there is no limit */
-/* Bytes that the group may have on the node; 0: the node is no place for it. */
-uint64_t group_limit(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room);
-uint64_t group_used(const struct managed_group *g, uint32_t node);
-void group_charge(struct managed_group *g, uint32_t node, uint64_t bytes);
+/* groups.c; `g` NULL: no limits, nothing to count */
+uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room);
+void group_charge(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes);
 void group_refund(struct managed_group *g, uint32_t node, uint64_t bytes);
+bool group_may_pin(const struct managed *e, const struct managed_range *r, uint64_t bytes);
+void group_join(struct managed_group *g, struct managed_range *r);
+void group_leave(struct managed_range *r);
+/* Something on the node may have to leave. */
+void group_press(struct managed *e, struct managed_group *g, uint32_t node);
+uint64_t group_excess(const struct managed *e, const struct managed_group *g, uint32_t node, bool *ret_pressing);
+/* The next granule under the group's hand on the node. */
+struct managed_range *group_advance(struct managed_group *g, uint32_t node, uint32_t *ret_granule);
+
+/* lines.c */
+void line_init(struct line *l);
+void line_dissolve(struct managed *e, struct line *l);
+const struct managed_range *line_first(const struct line *l);
+/* The first of a line whose group has this room: it waits for the node. */
+const struct managed_range *line_for_node(const struct managed *e, uint32_t node, enum room room);
+/* Somebody else waits for what the range wants there. */
+bool line_ahead(struct managed *e, const struct managed_range *r, uint32_t node);
+void line_admit(struct managed *e, uint32_t node);
+void work_park(struct managed *e, struct work *w, uint32_t node);
+void work_unpark(struct managed *e, struct work *w);
 
 /* evict.c */
 void evict_run(struct managed *e);
+void evict_count(struct managed *e, const struct managed_range *r, uint32_t node, bool on);
 /* Where it goes from `from`, or MANAGED_NOWHERE; `wish` if that can be; `pressing`: a reserve will do. */
 uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t from, uint32_t wish,
                   bool pressing);
@@ -288,8 +333,6 @@ int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, con
 void demand_done(struct demand *d, int result);
 void work_todo(struct managed *e, struct work *w);
 void work_put(struct managed *e, struct work *w);
-void work_park(struct managed *e, struct work *w, uint32_t node);
-void work_unpark(struct managed *e, struct work *w);
 struct work *work_get(struct managed *e, struct managed_range *r, uint32_t granule);
 void managed_run(struct managed *e);
 

@@ -23,6 +23,7 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
         if (!e->c.decide.prefetch)
                 e->c.decide.prefetch = policy_prefetch;
         list_init(&e->groups);
+        list_init(&e->press);
         list_init(&e->ranges);
         list_init(&e->sessions);
         list_init(&e->steps);
@@ -97,7 +98,6 @@ int managed_range_new(struct managed *e, struct managed_range **ret, void *userd
         if (!r)
                 return -ENOMEM;
         r->engine = e;
-        r->group = group;
         r->userdata = userdata;
         r->bytes = bytes;
         r->class = (uint8_t) class;
@@ -109,9 +109,7 @@ int managed_range_new(struct managed *e, struct managed_range **ret, void *userd
         list_init(&r->works);
         step_init(&r->step, OWNER_RANGE);
         list_push_back(&e->ranges, &r->link);
-        list_init(&r->by_group);
-        if (group)
-                list_push_back(&group->ranges, &r->by_group);
+        group_join(group, r);
         *ret = r;
         return 0;
 }
@@ -122,8 +120,10 @@ static void granule_end(struct managed *e, struct managed_range *r, struct granu
                 node_give(e, g->host, r, g->host_slot);
         if (g->slot)
                 node_give(e, g->node, r, g->slot);
-        for (struct copy *c = g->copies; c; c = c->next)
+        for (struct copy *c = g->copies; c; c = c->next) {
                 node_give(e, c->node, r, c->slot);
+                e->nodes[c->node].copies--;
+        }
 }
 
 /* Takes the translations of a range in which nothing goes on any more away, one after the other. */
@@ -158,7 +158,7 @@ void range_ended(struct managed *e, struct managed_range *r) {
                 granule_end(e, r, granule_of(r, i));
         }
         list_remove(&r->link);
-        list_remove(&r->by_group);
+        group_leave(r);
         range_free(r);
         e->changes++;
         if (token)

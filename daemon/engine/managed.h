@@ -250,7 +250,8 @@ int managed_discard(struct managed *e, struct managed_range *r, uint32_t first, 
                     uint64_t now_ns);
 int managed_unduplicate(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
                         uint64_t now_ns);
-/* Resident and never moved until unpinned; MANAGED_E_FULL when that would leave no granule to evict. */
+/* Resident and never moved until unpinned; MANAGED_E_FULL when that would leave no granule to evict. What is pinned
+ * again between managed_restore() and managed_restored() is not measured again. */
 int managed_pin(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t token,
                 uint64_t now_ns);
 void managed_unpin(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint64_t now_ns);

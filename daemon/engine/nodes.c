@@ -8,85 +8,8 @@
  * are sparse, and what bounds them together is the node's capacity in bytes. A host node's slots name nothing: they
  * make the bytes of resident granules a sum, and let the clock's hand find them.
  *
- *     0            granted to anyone             capacity - reserve    for touches and evictions   capacity
- *     |------------------------------------------------|------------------------------------------------|
- *
- * The reserve holds as many of the largest granules as there are workers. A touch may take out of it when nothing else
- * is left: it brings a granule in and thereby frees as many bytes elsewhere, so the debt can be paid. At most workers -
- * 1 touches and one eviction more have taken out of reserves and not ended yet; so with every node full some node
- * always has room for a granule of any size, and a swap goes on.
- *
  * A freed slot keeps its space for the next granule; of what is more than config.warm, the space is given back.
  */
-static uint64_t reserve_of(const struct node *n) {
-        return n->reserve < n->capacity ? n->reserve : n->capacity;
-}
-
-static uint64_t limit_of(const struct managed *e, const struct node *n, enum room room) {
-        if (room == ROOM_GRANT)
-                return n->capacity - reserve_of(n);
-        if (e->reserve_works + (room == ROOM_TOUCH) >= e->c.workers)
-                return n->capacity - reserve_of(n);
-        return n->capacity;
-}
-
-static uint64_t room_under(uint64_t limit, uint64_t used) {
-        return used < limit ? limit - used : 0;
-}
-
-/* Bytes that the range may still have there. */
-static uint64_t room_for(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
-        const struct node *n = &e->nodes[node];
-        uint64_t left = room_under(limit_of(e, n, room), n->used),
-                 of_group = room_under(group_limit(e, r->group, node, room), group_used(r->group, node));
-
-        if (!e->shape[node].online)
-                return 0;
-        return left < of_group ? left : of_group;
-}
-
-bool node_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
-        return room_for(e, node, r, room) >= r->bytes;
-}
-
-void node_room(const struct managed *e, const struct managed_range *r, uint64_t *room) {
-        for (uint32_t i = 0; i < e->nodes_count; i++)
-                room[i] = room_for(e, i, r, ROOM_GRANT);
-}
-
-static bool is_place(const struct managed *e, uint32_t node, const struct managed_range *r) {
-        return e->shape[node].online && group_limit(e, r->group, node, ROOM_GRANT);
-}
-
-uint32_t node_host(const struct managed *e, const struct managed_range *r) {
-        uint32_t found = MANAGED_NOWHERE;
-
-        for (uint32_t i = 0; i < e->nodes_count; i++) {
-                bool better = found == MANAGED_NOWHERE || !is_place(e, found, r) ||
-                              room_for(e, i, r, ROOM_GRANT) > room_for(e, found, r, ROOM_GRANT);
-
-                if (e->nodes[i].host && better && (found == MANAGED_NOWHERE || is_place(e, i, r)))
-                        found = i;
-        }
-        return found;
-}
-
-uint32_t node_freest(const struct managed *e, const struct managed_range *r, enum room room, uint32_t except,
-                     bool hosts) {
-        uint32_t found = MANAGED_NOWHERE;
-        uint64_t most = 0;
-
-        for (uint32_t i = 0; i < e->nodes_count; i++) {
-                uint64_t left = room_for(e, i, r, room);
-
-                if (i == except || (e->nodes[i].host && !hosts) || left < r->bytes || left <= most)
-                        continue;
-                most = left;
-                found = i;
-        }
-        return found;
-}
-
 /* Makes the table reach to the slot. */
 static int pool_reach(struct pool *p, uint32_t slot) {
         while (p->size < slot) {
@@ -129,7 +52,7 @@ static void pool_put(struct pool *p, uint32_t slot) {
 static void charge(struct managed *e, uint32_t node, const struct managed_range *r) {
         e->nodes[node].used += r->bytes;
         e->shape[node].used = e->nodes[node].used;
-        group_charge(r->group, node, r->bytes);
+        group_charge(e, r->group, node, r->bytes);
 }
 
 uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, enum room room,
@@ -139,9 +62,9 @@ uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, ui
         uint32_t slot;
         bool above;
 
-        if (!node_fits(e, node, r, room))
+        if (!room_fits(e, node, r, room))
                 return 0;
-        above = room_for(e, node, r, ROOM_GRANT) < r->bytes;
+        above = !room_fits(e, node, r, ROOM_GRANT);
         slot = pool_take(p);
         if (!slot)
                 return 0;
@@ -238,7 +161,8 @@ int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacit
         n->host = host;
         n->capacity = capacity;
         n->reserve = (uint64_t)e->c.workers * e->c.largest;
-        list_init(&n->parked);
+        list_init(&n->lines);
+        line_init(&n->line);
         step_init(&n->trim, OWNER_NODE);
         e->shape[i] = (struct policy_node){
                 .host = host,
@@ -273,12 +197,8 @@ void managed_node_drain(struct managed *e, uint32_t node, uint64_t token, uint64
         e->shape[node].online = false;
         e->nodes[node].draining = true;
         e->nodes[node].drain_token = token;
-        list_for_each_safe (it, &e->nodes[node].parked) { /* they have to look for another place */
-                struct work *w = container_of(it, struct work, parked);
-
-                work_unpark(e, w);
-                work_todo(e, w);
-        }
+        list_for_each_safe (it, &e->nodes[node].lines) /* they have to look for another place */
+                line_dissolve(e, container_of(it, struct line, link));
         managed_run(e);
 }
 
@@ -299,7 +219,7 @@ void managed_node_info(const struct managed *e, uint32_t node, struct managed_no
                 .online = e->shape[node].online,
                 .capacity = n->capacity,
                 .used = n->used,
-                .reserve = reserve_of(n),
+                .reserve = node_reserve(n),
                 .warm = warm,
                 .waiting = n->waiting,
         };

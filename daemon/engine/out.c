@@ -25,6 +25,7 @@ void granule_drop_copies(struct managed *e, struct work *w) {
         for (struct copy *c = w->g->copies; c; c = next) {
                 next = c->next;
                 node_give(e, c->node, w->range, c->slot);
+                e->nodes[c->node].copies--;
                 alloc_free(c);
         }
         w->g->copies = NULL;
@@ -74,6 +75,7 @@ static void copied(struct managed *e, struct work *w, int result) {
         *w->copy = (struct copy){ .next = g->copies, .node = g->node, .slot = g->slot };
         g->copies = w->copy;
         w->copy = NULL;
+        e->nodes[g->node].copies++;
         g->slot = 0;
         granule_record(e, w, RESIDENCY_DUPLICATED);
         change_end(e, w, 0);

@@ -30,7 +30,7 @@ static bool refuse(struct demand *d, int result) {
 bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node) {
         enum room room = d->forced ? ROOM_EVICT : is_touch(d) ? ROOM_TOUCH : ROOM_GRANT;
 
-        if (e->nodes[node].waiting && !w->turn && !d->forced)
+        if (!w->turn && !d->forced && line_ahead(e, w->range, node))
                 return false;
         w->slot = node_take(e, node, w->range, granule_index(w), room, &w->reserve);
         w->node = node;
@@ -69,14 +69,14 @@ static uint32_t fill_host(struct managed *e, struct work *w, const struct demand
         uint64_t room[MANAGED_NODES_MAX];
         struct policy_machine m = { e->shape, e->nodes_count };
         struct policy_advice advice = { 0 };
-        uint32_t best = node_host(e, w->range), host;
+        uint32_t best = room_host(e, w->range), host;
 
         if (d->event == MANAGED_TO_HOST)
                 return d->node;
-        node_room(e, w->range, room);
+        room_all(e, w->range, room);
         serve_advice(e, w, &advice);
         host = e->c.decide.place(&m, &advice, best, w->range->bytes, room);
-        return host != POLICY_NOWHERE && e->nodes[host].host ? host : best;
+        return host != POLICY_NOWHERE && e->nodes[host].host && room_is_place(e, host, w->range) ? host : best;
 }
 
 /* A run of granules around the fault comes along; none of them is waited for. */
@@ -123,9 +123,9 @@ bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
         return false;
 }
 
-static uint32_t any_device(const struct managed *e) {
+static uint32_t any_device(const struct managed *e, const struct managed_range *r) {
         for (uint32_t i = 0; i < e->nodes_count; i++)
-                if (!e->nodes[i].host && e->shape[i].online)
+                if (!e->nodes[i].host && room_is_place(e, i, r))
                         return i;
         return MANAGED_NOWHERE;
 }
@@ -137,8 +137,8 @@ static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
         if (w->g->pins)
                 return refuse(d, MANAGED_E_PINNED);
         if (d->event == MANAGED_REVOKE) {
-                to = node_freest(e, w->range, ROOM_TOUCH, MANAGED_NOWHERE, false);
-                to = to == MANAGED_NOWHERE ? any_device(e) : to;
+                to = room_freest(e, w->range, ROOM_TOUCH, MANAGED_NOWHERE, false);
+                to = to == MANAGED_NOWHERE ? any_device(e, w->range) : to;
         }
         if (to == MANAGED_NOWHERE)
                 return refuse(d, MANAGED_E_FULL);

@@ -1,0 +1,90 @@
+#include "engine/managed-priv.h"
+
+/*
+ * How much a node may have.
+ *
+ *     0            granted to anyone             capacity - reserve    for touches and evictions   capacity
+ *     |------------------------------------------------|------------------------------------------------|
+ *
+ * The reserve holds as many of the largest granules as there are workers. A touch may take out of it when nothing else
+ * is left: it brings a granule in and thereby frees as many bytes elsewhere, so the debt can be paid. At most workers -
+ * 1 touches and one eviction more have taken out of reserves and not ended yet; so with every node full some node
+ * always has room for a granule of any size, and a swap goes on.
+ *
+ * What is said of room is said to a range: it has to be in the node and in the range's group (groups.c).
+ */
+uint64_t node_reserve(const struct node *n) {
+        return n->reserve < n->capacity ? n->reserve : n->capacity;
+}
+
+static uint64_t limit_of(const struct managed *e, const struct node *n, enum room room) {
+        if (room == ROOM_GRANT || e->reserve_works + (room == ROOM_TOUCH) >= e->c.workers)
+                return n->capacity - node_reserve(n);
+        return n->capacity;
+}
+
+uint64_t room_under(uint64_t limit, uint64_t used) {
+        return used < limit ? limit - used : 0;
+}
+
+uint64_t node_room(const struct managed *e, uint32_t node, enum room room) {
+        const struct node *n = &e->nodes[node];
+
+        return e->shape[node].online ? room_under(limit_of(e, n, room), n->used) : 0;
+}
+
+static uint64_t room_for(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
+        uint64_t there = node_room(e, node, room), in_group = group_room(e, r->group, node, room);
+
+        return there < in_group ? there : in_group;
+}
+
+bool room_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
+        return room_for(e, node, r, room) >= r->bytes;
+}
+
+void room_all(const struct managed *e, const struct managed_range *r, uint64_t *ret) {
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                ret[i] = room_for(e, i, r, ROOM_GRANT);
+}
+
+bool room_is_place(const struct managed *e, uint32_t node, const struct managed_range *r) {
+        return e->shape[node].online && (!r->group || r->group->nodes[node].limit);
+}
+
+static bool more_room(const struct managed *e, uint32_t a, uint32_t b, const struct managed_range *r) {
+        uint64_t of_a = room_for(e, a, r, ROOM_GRANT), of_b = room_for(e, b, r, ROOM_GRANT);
+
+        if (of_a != of_b)
+                return of_a > of_b;
+        return room_for(e, a, r, ROOM_TOUCH) > room_for(e, b, r, ROOM_TOUCH);
+}
+
+uint32_t room_host(const struct managed *e, const struct managed_range *r) {
+        uint32_t found = MANAGED_NOWHERE;
+
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                if (!e->nodes[i].host)
+                        continue;
+                if (found == MANAGED_NOWHERE ||
+                    (room_is_place(e, i, r) && (!room_is_place(e, found, r) || more_room(e, i, found, r))))
+                        found = i;
+        }
+        return found;
+}
+
+uint32_t room_freest(const struct managed *e, const struct managed_range *r, enum room room, uint32_t except,
+                     bool hosts) {
+        uint32_t found = MANAGED_NOWHERE;
+        uint64_t most = 0;
+
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                uint64_t left = room_for(e, i, r, room);
+
+                if (i == except || (e->nodes[i].host && !hosts) || left < r->bytes || left <= most)
+                        continue;
+                most = left;
+                found = i;
+        }
+        return found;
+}
