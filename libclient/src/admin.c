@@ -3,8 +3,9 @@
 
 #include "error.h"
 #include "options.h"
-#include "proto/limits.h"
+#include "order.h"
 #include "query.h"
+#include "row.h"
 #include "wire.h"
 
 /* ---- partitions ---- */
@@ -135,7 +136,7 @@ int svmd_partition_delete(svmd_session *s, const char *name, int end_sessions, i
         return session_leave(s, call_simple(s, &op, mode_of(dry_run)));
 }
 
-static int partition_row(const Svmd__V1__Partition *p, struct svmd_use_row *nodes, const struct query *q) {
+static int partition_with_nodes(struct walk *w, const Svmd__V1__Partition *p, struct svmd_use_row *nodes) {
         const struct svmd_partition_row row = {
                 .name = p->name,
                 .domain = p->domain,
@@ -162,95 +163,67 @@ static int partition_row(const Svmd__V1__Partition *p, struct svmd_use_row *node
                         .max = p->nodes[i]->max,
                 };
         }
-        return q->fn.partition(&row, q->userdata);
+        return w->fn.partition(&row, w->userdata);
 }
 
-static int partition_with_nodes(const Svmd__V1__Partition *p, const struct query *q) {
+static int partition_row(struct walk *w, const void *data) {
+        const Svmd__V1__Partition *p = data;
         struct svmd_use_row *nodes = calloc(p->n_nodes + 1, sizeof(*nodes));
         int r;
 
         if (!nodes)
                 return fail_memory();
-        r = partition_row(p, nodes, q);
+        w->name[0] = 0;
+        strncat(w->name, p->name, SVMD_NAME_MAX);
+        w->op.partition_list->after = w->name;
+        r = partition_with_nodes(w, p, nodes);
         free(nodes);
-        return r;
-}
-
-static int partitions_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
-        int r = 0;
-
-        if (result->detail_case != SVMD__V1__RESULT__DETAIL_PARTITIONS)
-                return 0;
-        for (size_t i = 0; !r && i < result->partitions->n_partitions; i++) {
-                const char *name = result->partitions->partitions[i]->name;
-
-                r = partition_with_nodes(result->partitions->partitions[i], q);
-                *key += 1;
-                q->last_name[0] = 0;
-                strncat(q->last_name, name, SVMD_NAME_MAX);
-                q->partitions->after = q->last_name;
-        }
         return r;
 }
 
 int svmd_query_partitions(svmd_session *s, const char *name, svmd_partition_fn fn, void *userdata) {
         Svmd__V1__PartitionList body = SVMD__V1__PARTITION_LIST__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        char last[SVMD_NAME_MAX + 1];
-        const struct query q = { .fn.partition = fn, .userdata = userdata, .partitions = &body, .last_name = last };
-        uint64_t key = 0;
+        struct walk w;
 
         if (name)
                 body.name = (char *)name;
-        op.op_case = SVMD__V1__OP__OP_PARTITION_LIST;
-        op.partition_list = &body;
-        return query_walk(s, &op, &key, partitions_page, &q);
+        walk_begin(&w, SVMD__V1__OP__OP_PARTITION_LIST, &body, partition_row, userdata);
+        w.fn.partition = fn;
+        return walk_run(s, &w);
 }
 
 /* ---- sessions ---- */
 
-static int session_row(const Svmd__V1__Session *w, const struct query *q) {
+static int session_row(struct walk *w, const void *data) {
+        const Svmd__V1__Session *from = data;
         const struct svmd_session_row row = {
-                .id = w->id,
-                .partition = w->partition,
-                .client = w->client,
-                .pid = w->pid,
-                .uid = w->uid,
-                .gid = w->gid,
-                .reservations = w->reservations,
-                .memories = w->memories,
-                .spaces = w->spaces,
-                .requests = w->requests,
-                .refusals = w->refusals,
-                .dropped_events = w->dropped_events,
+                .id = from->id,
+                .partition = from->partition,
+                .client = from->client,
+                .pid = from->pid,
+                .uid = from->uid,
+                .gid = from->gid,
+                .reservations = from->reservations,
+                .memories = from->memories,
+                .spaces = from->spaces,
+                .requests = from->requests,
+                .refusals = from->refusals,
+                .dropped_events = from->dropped_events,
         };
 
-        return q->fn.session(&row, q->userdata);
-}
-
-static int sessions_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
-        int r = 0;
-
-        if (result->detail_case != SVMD__V1__RESULT__DETAIL_SESSIONS)
-                return 0;
-        for (size_t i = 0; !r && i < result->sessions->n_sessions; i++) {
-                r = session_row(result->sessions->sessions[i], q);
-                q->sessions->after = *key = result->sessions->sessions[i]->id;
-        }
-        return r;
+        w->op.session_list->after = from->id;
+        return w->fn.session(&row, w->userdata);
 }
 
 int svmd_query_sessions(svmd_session *s, const char *partition, svmd_session_fn fn, void *userdata) {
         Svmd__V1__SessionList body = SVMD__V1__SESSION_LIST__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        const struct query q = { .fn.session = fn, .userdata = userdata, .sessions = &body };
-        uint64_t key = 0;
+        struct walk w;
 
         if (partition)
                 body.partition = (char *)partition;
-        op.op_case = SVMD__V1__OP__OP_SESSION_LIST;
-        op.session_list = &body;
-        return query_walk(s, &op, &key, sessions_page, &q);
+        walk_begin(&w, SVMD__V1__OP__OP_SESSION_LIST, &body, session_row, userdata);
+        w.fn.session = fn;
+        return walk_run(s, &w);
 }
 
 int svmd_session_kill(svmd_session *s, uint64_t session, int dry_run) {
@@ -268,48 +241,24 @@ int svmd_session_kill(svmd_session *s, uint64_t session, int dry_run) {
 
 /* ---- reservations ---- */
 
-static int reservation_row(const Svmd__V1__Reservation *w, const struct query *q) {
-        const struct svmd_reservation_row row = {
-                .id = w->id,
-                .address = w->address,
-                .length = w->size,
-                .session = w->session,
-                .mapped = w->mapped,
-                .generation = w->generation,
-                .name = w->name,
-                .partition = w->partition,
-                .uid = w->uid,
-                .gid = w->gid,
-                .openers = w->openers,
-                .mode = w->mode,
-        };
+static int reservation_row(struct walk *w, const void *data) {
+        const Svmd__V1__Reservation *from = data;
+        struct svmd_reservation_row row;
 
-        return q->fn.reservation(&row, q->userdata);
-}
-
-static int reservations_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
-        int r = 0;
-
-        if (result->detail_case != SVMD__V1__RESULT__DETAIL_RESERVATIONS)
-                return 0;
-        for (size_t i = 0; !r && i < result->reservations->n_reservations; i++) {
-                r = reservation_row(result->reservations->reservations[i], q);
-                q->reservations->after = *key = result->reservations->reservations[i]->address;
-        }
-        return r;
+        row_reservation(&row, from);
+        w->op.reservation_list->after = from->address;
+        return w->fn.reservation(&row, w->userdata);
 }
 
 int svmd_query_reservations(svmd_session *s, const char *partition, svmd_reservation_fn fn, void *userdata) {
         Svmd__V1__ReservationList body = SVMD__V1__RESERVATION_LIST__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        const struct query q = { .fn.reservation = fn, .userdata = userdata, .reservations = &body };
-        uint64_t key = 0;
+        struct walk w;
 
         if (partition)
                 body.partition = (char *)partition;
-        op.op_case = SVMD__V1__OP__OP_RESERVATION_LIST;
-        op.reservation_list = &body;
-        return query_walk(s, &op, &key, reservations_page, &q);
+        walk_begin(&w, SVMD__V1__OP__OP_RESERVATION_LIST, &body, reservation_row, userdata);
+        w.fn.reservation = fn;
+        return walk_run(s, &w);
 }
 
 int svmd_monitor(svmd_session *s, int on) {
@@ -323,4 +272,51 @@ int svmd_monitor(svmd_session *s, int on) {
         op.op_case = SVMD__V1__OP__OP_MONITOR;
         op.monitor = &body;
         return session_leave(s, call_simple(s, &op, SVMD__V1__MODE__BEST_EFFORT));
+}
+
+/* ---- managed ranges and nodes ---- */
+
+static int run_in(svmd_session *s, svmd_fence **ret, const char *partition, struct order *o) {
+        if (!partition)
+                return fail(SVMD_E_NAME, "no name was given of the partition that has the range");
+        return order_run(s, ret, o);
+}
+
+int svmd_partition_migrate(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size,
+                           svmd_node node) {
+        struct order o;
+
+        order_migrate(&o, partition, address, size, node);
+        return run_in(s, ret, partition, &o);
+}
+
+int svmd_partition_evict(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size) {
+        struct order o;
+
+        order_evict(&o, partition, address, size);
+        return run_in(s, ret, partition, &o);
+}
+
+int svmd_partition_discard(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size) {
+        struct order o;
+
+        order_discard(&o, partition, address, size);
+        return run_in(s, ret, partition, &o);
+}
+
+int svmd_partition_revoke(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, int off) {
+        struct order o;
+
+        order_revoke(&o, partition, address, off);
+        return run_in(s, ret, partition, &o);
+}
+
+int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned action) {
+        struct order o;
+
+        if (action < SVMD_NODE_DRAIN || action > SVMD_NODE_ONLINE)
+                return fail(SVMD_E_INVALID, "%u is none of SVMD_NODE_DRAIN, SVMD_NODE_OFFLINE, SVMD_NODE_ONLINE",
+                            action);
+        order_node_set(&o, node, action);
+        return order_run(s, ret, &o);
 }

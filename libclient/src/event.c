@@ -39,22 +39,45 @@ void event_fini(svmd_session *s) {
         s->poll_fd = s->wake_fd = -1;
 }
 
-static struct event *event_push(svmd_session *s, unsigned type, const char *what, const char *partition,
-                                const char *text) {
-        size_t a = strlen(what) + 1, b = strlen(partition) + 1, c = strlen(text) + 1;
+static struct svmd_event event_of(unsigned type, uint64_t generation) {
+        return (struct svmd_event){
+                .type = type,
+                .generation = generation,
+                .what = "",
+                .partition = "",
+                .text = "",
+                .cause = "",
+                .from = SVMD_NODE_NONE,
+                .to = SVMD_NODE_NONE,
+        };
+}
+
+static char *push_string(char **at, const char *text) {
+        char *copy = *at;
+
+        *at = stpcpy(copy, text) + 1;
+        return copy;
+}
+
+/* NULL: it is lost. */
+static struct event *event_push(svmd_session *s, const struct svmd_event *what) {
+        size_t size = strlen(what->what) + strlen(what->partition) + strlen(what->text) + strlen(what->cause) + 4;
         struct event *e = NULL;
+        char *at;
 
         if (s->event_count < EVENTS_MAX)
-                e = calloc(1, sizeof(*e) + a + b + c);
+                e = calloc(1, sizeof(*e) + size);
         if (!e) {
                 s->lost_events++;
                 s->refresh_all = true;
                 return NULL;
         }
-        e->event.type = type;
-        e->event.what = memcpy(e->text, what, a);
-        e->event.partition = memcpy(e->text + a, partition, b);
-        e->event.text = memcpy(e->text + a + b, text, c);
+        at = e->text;
+        e->event = *what;
+        e->event.what = push_string(&at, what->what);
+        e->event.partition = push_string(&at, what->partition);
+        e->event.text = push_string(&at, what->text);
+        e->event.cause = push_string(&at, what->cause);
         *s->events_end = e;
         s->events_end = &e->next;
         s->event_count++;
@@ -62,29 +85,36 @@ static struct event *event_push(svmd_session *s, unsigned type, const char *what
 }
 
 static void take_monitor(svmd_session *s, const Svmd__V1__MonitorEvent *m) {
-        struct event *e = event_push(s, SVMD_EVENT_MONITOR, m->what, m->partition, m->text);
+        const struct svmd_event event = {
+                .type = SVMD_EVENT_MONITOR,
+                .address = (void *)(uintptr_t)m->address,
+                .time_ns = m->time_ns,
+                .session = m->session,
+                .pid = m->pid,
+                .what = m->what,
+                .partition = m->partition,
+                .text = m->text,
+                .cause = m->cause,
+                .length = m->size,
+                .from = m->from - 1, /* 0 becomes SVMD_NODE_NONE */
+                .to = m->to - 1,
+        };
 
-        if (!e)
-                return;
-        e->event.time_ns = m->time_ns;
-        e->event.session = m->session;
-        e->event.pid = m->pid;
+        event_push(s, &event);
 }
 
 static void take_reservation(svmd_session *s, const Svmd__V1__ReservationEvent *r) {
-        struct event *e = event_push(s, r->gone ? SVMD_EVENT_GONE : SVMD_EVENT_RESERVATION, "", "", "");
+        const struct svmd_event event = event_of(r->gone ? SVMD_EVENT_GONE : SVMD_EVENT_RESERVATION, r->generation);
+        struct event *e = event_push(s, &event);
 
-        if (!e)
-                return;
-        e->reservation = r->reservation;
-        e->event.generation = r->generation;
+        if (e)
+                e->reservation = r->reservation;
 }
 
 static void take_epoch(svmd_session *s, uint64_t epoch) {
-        struct event *e = event_push(s, SVMD_EVENT_EPOCH, "", "", "");
+        const struct svmd_event event = event_of(SVMD_EVENT_EPOCH, epoch);
 
-        if (e)
-                e->event.generation = epoch;
+        event_push(s, &event);
 }
 
 void event_take(svmd_session *s, const Svmd__V1__Event *event) {
@@ -98,10 +128,11 @@ void event_take(svmd_session *s, const Svmd__V1__Event *event) {
 }
 
 void event_ended(svmd_session *s) {
-        struct event *e = event_push(s, SVMD_EVENT_END, "", "", s->end_text);
+        struct svmd_event event = event_of(SVMD_EVENT_END, 0);
 
-        if (e)
-                e->event.code = s->end_code;
+        event.text = s->end_text;
+        event.code = s->end_code;
+        event_push(s, &event);
 }
 
 void event_refresh(svmd_session *s) {
@@ -130,27 +161,24 @@ static void emit(svmd_session *s, const struct svmd_event *event) {
 }
 
 static void emit_reservation(svmd_session *s, unsigned type, uint64_t address, uint64_t generation) {
-        const struct svmd_event event = {
-                .type = type,
-                .address = (void *)(uintptr_t)address,
-                .generation = generation,
-                .what = "",
-                .partition = "",
-                .text = "",
-        };
+        struct svmd_event event = event_of(type, generation);
 
+        event.address = (void *)(uintptr_t)address;
         emit(s, &event);
 }
 
 /* With `va_lock` held. 0 when there is nothing to say, else the type of event. */
 static unsigned update(svmd_session *s, struct reservation *r, bool gone, uint64_t generation) {
+        int error;
+
         if (gone) {
                 va_drop(s, r);
                 return SVMD_EVENT_GONE;
         }
         if (generation && generation <= r->generation)
                 return 0;
-        if (va_refresh(s, r) == SVMD_E_NO_SUCH) {
+        error = va_refresh(s, r);
+        if (error == SVMD_E_NO_SUCH || error == SVMD_E_FOREIGN) {
                 va_drop(s, r);
                 return SVMD_EVENT_GONE;
         }
@@ -229,13 +257,7 @@ static void handle(svmd_session *s, const struct event *e) {
 }
 
 static void handle_lost(svmd_session *s, uint64_t lost) {
-        const struct svmd_event event = {
-                .type = SVMD_EVENT_DROPPED,
-                .generation = lost,
-                .what = "",
-                .partition = "",
-                .text = "",
-        };
+        const struct svmd_event event = event_of(SVMD_EVENT_DROPPED, lost);
 
         emit(s, &event);
 }

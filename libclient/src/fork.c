@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "process.h"
+#include "uffd.h"
 #include "wire.h"
 
 /*
@@ -10,6 +11,7 @@
  * inherited (MADV_DONTFORK), so the child may reserve the same addresses for sessions of its own.
  */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t managed = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t registered = PTHREAD_ONCE_INIT;
 static svmd_session *sessions;
 
@@ -19,6 +21,14 @@ void process_lock(void) {
 
 void process_unlock(void) {
         pthread_mutex_unlock(&mutex);
+}
+
+void managed_lock(void) {
+        pthread_mutex_lock(&managed);
+}
+
+void managed_unlock(void) {
+        pthread_mutex_unlock(&managed);
 }
 
 static void before_fork(void) {
@@ -37,6 +47,7 @@ static void after_fork_in_child(void) {
         for (svmd_session *s = sessions; s; s = s->next) {
                 atomic_store(&s->forked, true);
                 wire_close(s);
+                uffd_close(s);
                 if (s->poll_fd >= 0)
                         close(s->poll_fd);
                 if (s->wake_fd >= 0)
@@ -44,6 +55,8 @@ static void after_fork_in_child(void) {
                 s->poll_fd = s->wake_fd = -1;
         }
         slice_forget_all();
+        /* fork() does not wait for it: a thread that is not in the child may hold it. */
+        pthread_mutex_init(&managed, NULL);
         unlock_all();
 }
 

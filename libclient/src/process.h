@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdbool.h>
+
 #include "session.h"
 
 /*
@@ -8,6 +10,9 @@
  */
 void process_lock(void);
 void process_unlock(void);
+/* What is mapped of managed ranges: see managed.h. Not held over fork(), which would wait for svmd. */
+void managed_lock(void);
+void managed_unlock(void);
 /* With the lock held. The first one also registers the handlers of fork(). */
 void process_add(svmd_session *s);
 void process_remove(svmd_session *s);
@@ -25,3 +30,9 @@ void slice_forget_all(void);
 void slice_claim(svmd_session *s, struct reservation *r);
 /* True when another one took over what is mapped. */
 bool slice_release(svmd_session *s, const struct reservation *r);
+
+/* Of the other sessions that have the slice: the first with a managed reservation that overlaps `r` and is as wanted.
+ * NULL: none. With the lock of managed ranges held, until which is let go it stays; not with that of the process. */
+typedef bool (*slice_wanted_fn)(const struct reservation *theirs, const struct reservation *r);
+struct reservation *slice_managed(svmd_session *s, const struct reservation *r, slice_wanted_fn wanted,
+                                  svmd_session **ret);

@@ -1,31 +1,61 @@
-#include <stdlib.h>
+#include "query.h"
+
 #include <string.h>
 
 #include "error.h"
 #include "options.h"
-#include "query.h"
 #include "wire.h"
 
 /*
  * A list comes in pages. Each page is asked for with the key of the last row before it; the reply stays where it is
  * while its rows are handed to the program.
  */
-int query_walk(svmd_session *s, Svmd__V1__Op *op, uint64_t *key, query_page_fn page, const struct query *q) {
-        bool more = true;
+
+/* NULL: there is none. */
+static const void *row_at(const Svmd__V1__Result *r, size_t i) {
+        switch (r->detail_case) {
+        case SVMD__V1__RESULT__DETAIL_NODES: return i < r->nodes->n_nodes ? r->nodes->nodes[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_LINKS: return i < r->links->n_links ? r->links->links[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_USAGE: return i < r->usage->n_rows ? r->usage->rows[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_PARTITIONS:
+                return i < r->partitions->n_partitions ? r->partitions->partitions[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_SESSIONS: return i < r->sessions->n_sessions ? r->sessions->sessions[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_RESERVATIONS:
+                return i < r->reservations->n_reservations ? r->reservations->reservations[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_RESIDENCY: return i < r->residency->n_runs ? r->residency->runs[i] : NULL;
+        default: return NULL;
+        }
+}
+
+void walk_begin(struct walk *w, Svmd__V1__Op__OpCase op_case, void *body, int (*row)(struct walk *w, const void *row),
+                void *userdata) {
+        memset(w, 0, sizeof(*w));
+        svmd__v1__op__init(&w->op);
+        w->op.op_case = op_case;
+        w->op.hello = body; /* all members are pointers to messages */
+        w->row = row;
+        w->userdata = userdata;
+}
+
+int walk_run(svmd_session *s, struct walk *w) {
         int r = session_check(s);
 
         if (r)
                 return r;
-        while (!r && more) {
+        for (bool more = true; !r && more;) {
                 const Svmd__V1__Result *result;
+                const void *row;
                 struct call *c;
-                uint64_t before = *key;
+                size_t i = 0;
 
-                r = call_one(s, op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
+                r = call_one(s, &w->op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
                 if (r)
                         break;
-                r = page(result, key, q);
-                more = result->more && *key != before;
+                while (!r && (row = row_at(result, i))) {
+                        r = w->row(w, row);
+                        i++;
+                }
+                more = result->more && i && !w->over;
                 call_put(s, c);
         }
         return session_leave(s, r);
@@ -33,7 +63,8 @@ int query_walk(svmd_session *s, Svmd__V1__Op *op, uint64_t *key, query_page_fn p
 
 /* ---- nodes and links ---- */
 
-static int node_row(const Svmd__V1__Node *n, const struct query *q) {
+static int node_row(struct walk *w, const void *data) {
+        const Svmd__V1__Node *n = data;
         const struct svmd_node_row row = {
                 .id = n->id,
                 .name = n->name,
@@ -50,72 +81,54 @@ static int node_row(const Svmd__V1__Node *n, const struct query *q) {
                 .va_start = n->va_start,
                 .va_end = n->va_end,
                 .limits = n->limited,
+                .managed = n->managed,
+                .reserve = n->reserve,
+                .warm = n->warm,
+                .waiting = n->waiting,
         };
 
-        return q->fn.node(&row, q->userdata);
-}
-
-static int nodes_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
-        int r = 0;
-
-        if (result->detail_case != SVMD__V1__RESULT__DETAIL_NODES)
-                return 0;
-        for (size_t i = 0; !r && i < result->nodes->n_nodes; i++) {
-                r = node_row(result->nodes->nodes[i], q);
-                *key = result->nodes->nodes[i]->id + 1ull;
-                q->nodes->from = (uint32_t)*key;
-        }
-        return r;
+        w->op.nodes->from = n->id + 1;
+        return w->fn.node(&row, w->userdata);
 }
 
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata) {
         Svmd__V1__Nodes body = SVMD__V1__NODES__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        const struct query q = { .fn.node = fn, .userdata = userdata, .nodes = &body };
-        uint64_t key = 0;
+        struct walk w;
 
-        op.op_case = SVMD__V1__OP__OP_NODES;
-        op.nodes = &body;
-        return query_walk(s, &op, &key, nodes_page, &q);
+        walk_begin(&w, SVMD__V1__OP__OP_NODES, &body, node_row, userdata);
+        w.fn.node = fn;
+        return walk_run(s, &w);
 }
 
-static int links_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
-        int r = 0;
+static int link_row(struct walk *w, const void *data) {
+        const Svmd__V1__Link *l = data;
+        const struct svmd_link_row row = {
+                .from = w->op.links->node,
+                .to = l->to,
+                .type = l->type,
+                .weight = l->weight,
+                .min_bandwidth = l->min_bandwidth,
+                .max_bandwidth = l->max_bandwidth,
+                .peer = l->peer,
+        };
 
-        if (result->detail_case != SVMD__V1__RESULT__DETAIL_LINKS)
-                return 0;
-        for (size_t i = 0; !r && i < result->links->n_links; i++) {
-                const Svmd__V1__Link *l = result->links->links[i];
-                const struct svmd_link_row row = {
-                        .from = q->node,
-                        .to = l->to,
-                        .type = l->type,
-                        .weight = l->weight,
-                        .min_bandwidth = l->min_bandwidth,
-                        .max_bandwidth = l->max_bandwidth,
-                        .peer = l->peer,
-                };
-
-                r = q->fn.link(&row, q->userdata);
-        }
-        return r;
+        return w->fn.link(&row, w->userdata);
 }
 
 int svmd_query_links(svmd_session *s, svmd_node node, svmd_link_fn fn, void *userdata) {
         Svmd__V1__Links body = SVMD__V1__LINKS__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        const struct query q = { .fn.link = fn, .userdata = userdata, .node = node };
-        uint64_t key = 0;
+        struct walk w;
 
         body.node = node;
-        op.op_case = SVMD__V1__OP__OP_LINKS;
-        op.links = &body;
-        return query_walk(s, &op, &key, links_page, &q);
+        walk_begin(&w, SVMD__V1__OP__OP_LINKS, &body, link_row, userdata);
+        w.fn.link = fn;
+        return walk_run(s, &w);
 }
 
 /* ---- use ---- */
 
-static int use_rows(const Svmd__V1__UsageRow *u, const struct query *q) {
+static int use_row(struct walk *w, const void *data) {
+        const Svmd__V1__UsageRow *u = data;
         int r = 0;
 
         for (size_t i = 0; !r && i < u->n_nodes; i++) {
@@ -131,37 +144,25 @@ static int use_rows(const Svmd__V1__UsageRow *u, const struct query *q) {
                         .max = u->nodes[i]->max,
                 };
 
-                r = q->fn.use(&row, q->userdata);
+                r = w->fn.use(&row, w->userdata);
         }
         return r;
 }
 
-static int usage_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
-        int r = 0;
+static int session_use_row(struct walk *w, const void *data) {
+        const Svmd__V1__UsageRow *u = data;
 
-        if (result->detail_case != SVMD__V1__RESULT__DETAIL_USAGE)
-                return 0;
-        for (size_t i = 0; !r && i < result->usage->n_rows; i++) {
-                const Svmd__V1__UsageRow *row = result->usage->rows[i];
-
-                r = use_rows(row, q);
-                if (row->session)
-                        *key = row->session;
-        }
-        if (q->usage)
-                q->usage->after = *key;
-        return r;
+        w->op.usage->after = u->session;
+        return use_row(w, u);
 }
 
 int svmd_query_limits(svmd_session *s, svmd_use_fn fn, void *userdata) {
         Svmd__V1__Limits body = SVMD__V1__LIMITS__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        const struct query q = { .fn.use = fn, .userdata = userdata };
-        uint64_t key = 0;
+        struct walk w;
 
-        op.op_case = SVMD__V1__OP__OP_LIMITS;
-        op.limits = &body;
-        return query_walk(s, &op, &key, usage_page, &q);
+        walk_begin(&w, SVMD__V1__OP__OP_LIMITS, &body, use_row, userdata);
+        w.fn.use = fn;
+        return walk_run(s, &w);
 }
 
 struct usage_sums {
@@ -181,16 +182,14 @@ static int partition_sums(const struct svmd_partition_row *row, void *userdata) 
 int svmd_query_usage(svmd_session *s, const char *partition, svmd_use_fn fn, void *userdata) {
         struct usage_sums sums = { fn, userdata };
         Svmd__V1__Usage body = SVMD__V1__USAGE__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        const struct query q = { .fn.use = fn, .userdata = userdata, .usage = &body };
-        uint64_t key = 0;
+        struct walk w;
         int r;
 
         if (partition)
                 body.partition = (char *)partition;
-        op.op_case = SVMD__V1__OP__OP_USAGE;
-        op.usage = &body;
-        r = query_walk(s, &op, &key, usage_page, &q);
+        walk_begin(&w, SVMD__V1__OP__OP_USAGE, &body, session_use_row, userdata);
+        w.fn.use = fn;
+        r = walk_run(s, &w);
         return r ? r : svmd_query_partitions(s, partition, partition_sums, &sums);
 }
 
@@ -215,41 +214,52 @@ static void take_status(const Svmd__V1__StatusResult *w, struct svmd_status *ret
         ret->journal_size = w->journal_size;
 }
 
-static int status_page(const Svmd__V1__Result *result, uint64_t *key, const struct query *q) {
-        int r = 0;
-
-        if (result->detail_case != SVMD__V1__RESULT__DETAIL_STATUS)
-                return 0;
-        if (q->status)
-                take_status(result->status, q->status);
-        for (size_t i = 0; q->fn.finding && !r && i < result->status->n_findings; i++) {
-                const Svmd__V1__Finding *f = result->status->findings[i];
-
-                r = q->fn.finding(f->id, f->level, f->text, q->userdata);
-        }
-        return r;
-}
-
-static int ask_status(svmd_session *s, const struct query *q) {
+static int ask_status(svmd_session *s, struct call **ret, const Svmd__V1__StatusResult **ret_status) {
         Svmd__V1__Status body = SVMD__V1__STATUS__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        uint64_t key = 0;
+        const Svmd__V1__Result *result;
+        struct call *c;
+        int r = session_check(s);
 
+        if (r)
+                return r;
         op.op_case = SVMD__V1__OP__OP_STATUS;
         op.status = &body;
-        return query_walk(s, &op, &key, status_page, q);
+        r = call_one(s, &op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
+        if (r)
+                return session_leave(s, r);
+        if (result->detail_case != SVMD__V1__RESULT__DETAIL_STATUS) {
+                call_put(s, c);
+                return session_leave(
+                        s, fail(SVMD_E_MALFORMED, "svmd answered a question about its status with something else"));
+        }
+        *ret = c;
+        *ret_status = result->status;
+        return 0;
 }
 
 int svmd_query_status(svmd_session *s, struct svmd_status *ret) {
+        const Svmd__V1__StatusResult *result;
         struct svmd_status status = { 0 };
-        const struct query q = { .status = &status };
-        int r = ask_status(s, &q);
+        struct call *c;
+        int r = ask_status(s, &c, &result);
 
-        return r ? r : options_give(ret, &status, sizeof(status), "svmd_status");
+        if (r)
+                return r;
+        take_status(result, &status);
+        call_put(s, c);
+        return session_leave(s, options_give(ret, &status, sizeof(status), "svmd_status"));
 }
 
 int svmd_query_findings(svmd_session *s, svmd_finding_fn fn, void *userdata) {
-        const struct query q = { .fn.finding = fn, .userdata = userdata };
+        const Svmd__V1__StatusResult *result;
+        struct call *c;
+        int r = ask_status(s, &c, &result);
 
-        return ask_status(s, &q);
+        if (r)
+                return r;
+        for (size_t i = 0; !r && i < result->n_findings; i++)
+                r = fn(result->findings[i]->id, result->findings[i]->level, result->findings[i]->text, userdata);
+        call_put(s, c);
+        return session_leave(s, r);
 }

@@ -1,32 +1,29 @@
 #pragma once
 
+#include "proto/limits.h"
 #include "proto/svmd.pb-c.h"
 #include "session.h"
 
-/* A walk over the pages of a list: what to call, and the body to put the key of the next page into. */
-struct query {
+/* A walk over a list that comes in pages. The body of the operation is the caller's. */
+struct walk {
+        Svmd__V1__Op op;
+        /* Hands a row over and moves the key in the body behind it. Non-zero ends the walk and is its result. */
+        int (*row)(struct walk *w, const void *row);
         union {
                 svmd_node_fn node;
                 svmd_link_fn link;
                 svmd_use_fn use;
-                svmd_finding_fn finding;
                 svmd_partition_fn partition;
                 svmd_session_fn session;
                 svmd_reservation_fn reservation;
+                svmd_residency_fn residency;
         } fn;
         void *userdata;
-        svmd_node node;
-        struct svmd_status *status;
-        Svmd__V1__Nodes *nodes;
-        Svmd__V1__Usage *usage;
-        Svmd__V1__PartitionList *partitions;
-        char *last_name; /* SVMD_NAME_MAX + 1 bytes: of the last partition */
-        Svmd__V1__SessionList *sessions;
-        Svmd__V1__ReservationList *reservations;
+        bool over;                    /* the rest is not wanted */
+        char name[SVMD_NAME_MAX + 1]; /* room for a key that is a name */
 };
 
-/* Hands over the rows of one page and moves the key, in `key` and in the body. Non-zero ends the walk. */
-typedef int (*query_page_fn)(const Svmd__V1__Result *result, uint64_t *key, const struct query *q);
-
-/* Asks page after page, while there are more and the key moves. */
-int query_walk(svmd_session *s, Svmd__V1__Op *op, uint64_t *key, query_page_fn page, const struct query *q);
+void walk_begin(struct walk *w, Svmd__V1__Op__OpCase op_case, void *body, int (*row)(struct walk *w, const void *row),
+                void *userdata);
+/* Asks page after page while there are more. */
+int walk_run(svmd_session *s, struct walk *w);

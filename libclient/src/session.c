@@ -13,6 +13,7 @@
 #include "options.h"
 #include "process.h"
 #include "proto/limits.h"
+#include "uffd.h"
 #include "va.h"
 #include "wire.h"
 
@@ -161,6 +162,8 @@ static int attach(svmd_session *s, const char *partition, unsigned window) {
 void session_free(svmd_session *s) {
         fence_free_all(s);
         event_fini(s);
+        heads_free(s);
+        uffd_close(s);
         wire_fini(s);
         pthread_mutex_destroy(&s->lock);
         if (!s->forked) /* a thread that is not in the child may have held it */
@@ -178,6 +181,7 @@ static int session_new(svmd_session **ret, int socket) {
         pthread_mutex_init(&s->lock, NULL);
         pthread_mutex_init(&s->va_lock, NULL);
         event_init(s);
+        s->uffd = -1;
         if (wire_init(s, socket) < 0) {
                 session_free(s);
                 return fail_memory();

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "heads.h"
 #include "ranges.h"
 #include "svmd.h"
 
@@ -18,9 +19,11 @@ struct view;
 struct waiter;
 
 /*
- * A session: one connection, and what this process knows of it. Three locks, taken in this order:
+ * A session: one connection, and what this process knows of it. Four locks, taken in this order:
  *  - `va_lock` makes changes of what the CPU sees one after the other; it is held over round trips;
- *  - the lock of the process (fork.h), for the lists of sessions and slices;
+ *  - the lock of managed ranges (process.h): what is mapped of them in this process, by whichever session; it is held
+ *    over round trips and over system calls that wait for svmd;
+ *  - the lock of the process (process.h), for the lists of sessions and slices;
  *  - `lock` guards every field below that changes, for moments, never over a system call that waits. What `va_lock`
  *    serialises is changed under `lock` too: fork() takes `lock` alone and must find consistent lists.
  */
@@ -64,6 +67,10 @@ struct svmd_session {
         struct fdcache *fdcache;
         struct slice *slice;
         struct svmd_session *slice_next, **slice_link;
+
+        /* uffd.c, heads.c */
+        int uffd; /* -1 until the first managed range */
+        struct heads heads;
 
         struct svmd_session_info info;
 };

@@ -212,7 +212,7 @@ void slice_claim(svmd_session *s, struct reservation *r) {
                         continue;
                 pthread_mutex_lock(&o->lock);
                 theirs = same_of(o, r);
-                if (theirs && !theirs->shadowed) {
+                if (theirs && !theirs->granule && !theirs->shadowed) {
                         r->shadowed = (theirs->access & r->access) == r->access;
                         theirs->shadowed = !r->shadowed;
                 }
@@ -230,7 +230,7 @@ bool slice_release(svmd_session *s, const struct reservation *r) {
                         continue;
                 pthread_mutex_lock(&o->lock);
                 theirs = same_of(o, r);
-                if (theirs) {
+                if (theirs && !theirs->granule) {
                         theirs->shadowed = false;
                         theirs->repaint = true;
                         event_refresh(o);
@@ -239,4 +239,26 @@ bool slice_release(svmd_session *s, const struct reservation *r) {
                 pthread_mutex_unlock(&o->lock);
         }
         return taken;
+}
+
+struct reservation *slice_managed(svmd_session *s, const struct reservation *r, slice_wanted_fn wanted,
+                                  svmd_session **ret) {
+        struct reservation *found = NULL;
+
+        process_lock();
+        for (svmd_session *o = s->slice ? s->slice->sessions : NULL; o && !found; o = o->slice_next) {
+                struct reservation *theirs;
+
+                if (o == s)
+                        continue;
+                pthread_mutex_lock(&o->lock);
+                theirs = same_of(o, r);
+                if (theirs && theirs->granule && wanted(theirs, r)) {
+                        found = theirs;
+                        *ret = o;
+                }
+                pthread_mutex_unlock(&o->lock);
+        }
+        process_unlock();
+        return found;
 }

@@ -5,6 +5,7 @@
 #include "error.h"
 #include "event.h"
 #include "fdcache.h"
+#include "managed.h"
 #include "process.h"
 #include "wire.h"
 
@@ -23,7 +24,9 @@ struct reservation *va_by_id(const svmd_session *s, uint64_t id) {
 }
 
 void va_add(svmd_session *s, struct reservation *r) {
-        if (r->shared) {
+        if (!r->granule)
+                managed_displace(s, r);
+        if (r->shared && !r->granule) {
                 process_lock();
                 slice_claim(s, r);
                 process_unlock();
@@ -33,9 +36,9 @@ void va_add(svmd_session *s, struct reservation *r) {
         pthread_mutex_unlock(&s->lock);
 }
 
-/* With the lock of the process held. */
+/* With the lock of the process held. What is managed has been left. */
 static void drop(svmd_session *s, struct reservation *r) {
-        bool taken = r->shared && !r->shadowed && slice_release(s, r);
+        bool taken = r->granule || (r->shared && !r->shadowed && slice_release(s, r));
 
         /* Blanking only fails when the kernel is out of mappings; then the slice keeps what it shows until it goes. */
         if (!taken && !va_blank(s, r->range.start, r->range.end))
@@ -49,9 +52,13 @@ static void drop(svmd_session *s, struct reservation *r) {
 }
 
 void va_drop(svmd_session *s, struct reservation *r) {
+        managed_lock();
+        if (r->granule)
+                managed_leave(s, r);
         process_lock();
         drop(s, r);
         process_unlock();
+        managed_unlock();
 }
 
 static void forget_views(struct ranges *t) {
@@ -81,7 +88,19 @@ static void forget(svmd_session *s) {
         fdcache_free(s);
 }
 
+static void leave_all(svmd_session *s) {
+        struct range *r;
+
+        for (uint64_t at = 0; (r = ranges_find(&s->reservations, at, UINT64_MAX)); at = r->end) {
+                if (reservation_of(r)->granule)
+                        managed_leave(s, reservation_of(r));
+        }
+}
+
 void va_fini(svmd_session *s) {
+        managed_lock();
+        if (!s->forked)
+                leave_all(s);
         process_lock();
         process_remove(s);
         /* The last session of a slice unmaps it as a whole. */
@@ -89,6 +108,7 @@ void va_fini(svmd_session *s) {
                 drop(s, reservation_of(s->reservations.root));
         slice_put(s);
         process_unlock();
+        managed_unlock();
         forget(s);
 }
 
@@ -250,7 +270,7 @@ int va_refresh(svmd_session *s, struct reservation *r) {
         int error = layout_fetch(s, r, &l);
 
         if (!error)
-                error = apply(s, r, &l);
+                error = r->granule ? managed_show(s, r) : apply(s, r, &l);
         free(l.view);
         return error;
 }

@@ -11,9 +11,15 @@ struct reservation {
         struct range range;
         uint64_t id, generation;
         unsigned access;
+        bool own;      /* giving it back ends it for everyone */
         bool shared;   /* others may change what it shows */
         bool shadowed; /* another session of this process shows it */
         bool repaint;  /* it did until now: every view is to be shown again */
+
+        /* managed.c */
+        uint32_t granule; /* 0: it shows memory that is mapped there */
+        bool mapped;      /* by this session; what another one of this process has mapped is used as it is */
+        bool head;        /* svmd_range_begin() knows it */
 };
 
 /* A piece of memory that the CPU sees, or (in the tree of sparse ranges) a range that reads zero. */

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "fdcache.h"
+#include "managed.h"
 #include "proto/limits.h"
 #include "va.h"
 #include "wire.h"
@@ -14,7 +15,8 @@
  *      allocate records -> blank what will go -> send, wait -> change the records -> show what is left and new
  *
  * The part after the reply allocates nothing. Only the kernel can still refuse a mapping (it has too many); then the
- * daemon is asked to unmap that part again, and the call fails.
+ * daemon is asked to unmap that part again, and the call fails. A managed range that was not given back after all is
+ * joined once more, which svmd can refuse too: it stays without access then, and the call fails.
  */
 
 /* ---- building ---- */
@@ -123,6 +125,7 @@ enum {
         SHOWS = 4,        /* makes views dirty */
         SHOWS_SPARSE = 8, /* makes what is between views read zero */
         REMEMBERS = 16,   /* is for the records alone */
+        HIDES_RANGE = 32, /* takes away a managed range */
 };
 
 struct effect {
@@ -143,7 +146,9 @@ static struct effect effect_of_map(const Svmd__V1__Map *m) {
 static struct effect effect_of_free(const svmd_session *s, const struct item *i) {
         const struct reservation *r = va_at(s, i->address);
 
-        return effect(HIDES_VIEWS | HIDES_SPARSE, i->address, r ? r->range.end - r->range.start : 0);
+        if (!r)
+                return effect(0, 0, 0);
+        return effect(r->granule ? HIDES_RANGE : HIDES_VIEWS | HIDES_SPARSE, i->address, r->range.end - r->range.start);
 }
 
 static struct effect effect_of(const svmd_session *s, const struct item *i) {
@@ -197,6 +202,8 @@ static int hide(svmd_session *s, const struct effect *e) {
                 r = va_blank(s, e->start, e->end);
         if (!r && (e->what & HIDES_SPARSE))
                 r = va_blank_sparse(s, e->start, e->end);
+        if (e->what & HIDES_RANGE)
+                r = managed_hide(s, va_at(s, e->start));
         return r;
 }
 
@@ -222,6 +229,7 @@ static void apply_reserve(svmd_session *s, struct item *i, const Svmd__V1__Resul
         r->range.end = result->address + result->size;
         r->generation = result->generation;
         r->access = SVMD_ACCESS_READ_WRITE;
+        r->own = true;
         r->shared = i->body.reserve.name[0];
         va_add(s, r);
 }
@@ -299,6 +307,8 @@ static int show_item(svmd_session *s, const struct item *i) {
                 views_dirty(s, e.start, e.end);
         if (!r && (e.what & (HIDES_VIEWS | SHOWS)))
                 r = show(s, &e);
+        if (e.what & HIDES_RANGE)
+                r = managed_show(s, va_at(s, e.start));
         return r;
 }
 

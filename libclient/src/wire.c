@@ -105,7 +105,8 @@ static struct call *call_get(svmd_session *s) {
         s->spare_calls = c->next;
         c->next = NULL;
         c->waiter.done = false;
-        c->fence = NULL;
+        c->fences = NULL;
+        c->fences_count = 0;
         c->error = 0;
         return c;
 }
@@ -315,6 +316,14 @@ static void take_refusal(svmd_session *s, const Svmd__V1__Reply *reply) {
         strncat(s->end_text, reply->results[0]->text, END_TEXT_MAX - 1);
 }
 
+/* A reply with another number of results fails the call, and the fences go with it. */
+static void take_fences(svmd_session *s, const struct call *c, const Svmd__V1__Reply *reply) {
+        for (size_t i = 0; i < c->fences_count && reply->n_results == c->fences_count; i++) {
+                if (!reply->results[i]->code)
+                        fence_link(s, c->fences[i], reply->results[i]->id);
+        }
+}
+
 static void take_reply(svmd_session *s, const Svmd__V1__Reply *reply) {
         struct call *c = s->calls;
         struct inbox *in;
@@ -330,10 +339,8 @@ static void take_reply(svmd_session *s, const Svmd__V1__Reply *reply) {
                 return;
         if (c->asked)
                 take_asked(s, c, reply);
-        resent = c->fence && c->id <= s->epoch_id;
-        /* Of one operation there is one result; a reply that is none fails the call, and the fence goes with it. */
-        if (c->fence && reply->n_results == 1 && !reply->results[0]->code)
-                fence_link(s, c->fence, reply->results[0]->id);
+        resent = c->fences && c->id <= s->epoch_id;
+        take_fences(s, c, reply);
         in = c->in;
         c->in = s->in;
         s->in = in;
@@ -583,8 +590,8 @@ const Svmd__V1__Result *call_result(const struct call *c, size_t i) {
         return reply->results[i < reply->n_results ? i : 0];
 }
 
-int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, unsigned count, svmd_fence *fence,
-             struct call **ret) {
+int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, unsigned count,
+             struct svmd_fence **fences, struct call **ret) {
         struct call *c;
         int r;
 
@@ -593,7 +600,8 @@ int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, 
         pthread_mutex_unlock(&s->lock);
         if (!c)
                 return fail_memory();
-        c->fence = fence;
+        c->fences = fences;
+        c->fences_count = fences ? request->n_ops : 0;
         r = pack(c, request);
         if (!r)
                 r = keep_descriptors(c, fds, count);

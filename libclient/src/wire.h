@@ -33,9 +33,11 @@ struct call {
         size_t size, room;
         struct fdlist fds;
         struct inbox *in;
-        struct svmd_fence *fence; /* takes its id from the reply, before any event can name it */
-        uint64_t *asked;          /* nobody waits: the reply is about these fences */
-        int error;                /* errno of a request that could not be sent */
+        struct svmd_fence *
+                *fences; /* one an operation: take their ids from the reply, before any event can name them */
+        size_t fences_count;
+        uint64_t *asked; /* nobody waits: the reply is about these fences */
+        int error;       /* errno of a request that could not be sent */
 };
 
 /* A fence belongs to its session, which frees it at the latest. */
@@ -58,9 +60,9 @@ void wire_close(svmd_session *s);
 
 /* Sends a request (its id is given here) with duplicates of `count` descriptors, and waits for the reply. 0 and the
  * call, to be given back with call_put() when its results were read; or a code. One result an operation is made sure
- * of. */
-int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, unsigned count, svmd_fence *fence,
-             struct call **ret);
+ * of. `fences`: NULL, or one an operation; of those that failed they are still the caller's. */
+int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, unsigned count,
+             struct svmd_fence **fences, struct call **ret);
 /* The same for one operation: its failure is the failure of the call. */
 int call_one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, struct call **ret,
              const Svmd__V1__Result **ret_result);

@@ -1,0 +1,168 @@
+#include <stdlib.h>
+
+#include "error.h"
+#include "options.h"
+#include "order.h"
+#include "proto/limits.h"
+#include "row.h"
+#include "wire.h"
+
+/* What a program says about its managed ranges: orders, which move or empty them, and advice. */
+
+int svmd_prefetch(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node) {
+        struct order o;
+
+        order_prefetch(&o, (uintptr_t)address, size, node);
+        return order_run(s, ret, &o);
+}
+
+int svmd_migrate(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node) {
+        struct order o;
+
+        order_migrate(&o, NULL, (uintptr_t)address, size, node);
+        return order_run(s, ret, &o);
+}
+
+int svmd_evict(svmd_session *s, svmd_fence **ret, const void *address, size_t size) {
+        struct order o;
+
+        order_evict(&o, NULL, (uintptr_t)address, size);
+        return order_run(s, ret, &o);
+}
+
+int svmd_discard(svmd_session *s, svmd_fence **ret, const void *address, size_t size) {
+        struct order o;
+
+        order_discard(&o, NULL, (uintptr_t)address, size);
+        return order_run(s, ret, &o);
+}
+
+int svmd_pin(svmd_session *s, svmd_fence **ret, const void *address, size_t size) {
+        struct order o;
+
+        order_pin(&o, (uintptr_t)address, size);
+        return order_run(s, ret, &o);
+}
+
+int svmd_unpin(svmd_session *s, const void *address, size_t size) {
+        Svmd__V1__Pin body = SVMD__V1__PIN__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        body.address = (uintptr_t)address;
+        body.size = size;
+        body.off = true;
+        op.op_case = SVMD__V1__OP__OP_PIN;
+        op.pin = &body;
+        return session_leave(s, call_simple(s, &op, SVMD__V1__MODE__BEST_EFFORT));
+}
+
+int svmd_revoke(svmd_session *s, svmd_fence **ret, const void *address) {
+        struct order o;
+
+        order_revoke(&o, NULL, (uintptr_t)address, false);
+        return order_run(s, ret, &o);
+}
+
+int svmd_unrevoke(svmd_session *s, svmd_fence **ret, const void *address) {
+        struct order o;
+
+        order_revoke(&o, NULL, (uintptr_t)address, true);
+        return order_run(s, ret, &o);
+}
+
+/* ---- vectors ---- */
+
+static int orders_new(struct order **ret, const struct svmd_range *ranges, size_t count) {
+        struct order *orders;
+
+        if (!ranges || !count || count > SVMD_OPS_MAX)
+                return fail(SVMD_E_SIZE, "%zu ranges were given; give 1 to %u", ranges ? count : 0, SVMD_OPS_MAX);
+        orders = calloc(count, sizeof(*orders));
+        if (!orders)
+                return fail_memory();
+        *ret = orders;
+        return 0;
+}
+
+int svmd_prefetch_ranges(svmd_session *s, svmd_fence **ret, const struct svmd_range *ranges, size_t count,
+                         svmd_node node) {
+        struct order *orders;
+        int r = orders_new(&orders, ranges, count);
+
+        if (r)
+                return r;
+        for (size_t i = 0; i < count; i++)
+                order_prefetch(&orders[i], (uintptr_t)ranges[i].address, ranges[i].length, node);
+        r = order_run_all(s, ret, orders, count);
+        free(orders);
+        return r;
+}
+
+int svmd_discard_ranges(svmd_session *s, svmd_fence **ret, const struct svmd_range *ranges, size_t count) {
+        struct order *orders;
+        int r = orders_new(&orders, ranges, count);
+
+        if (r)
+                return r;
+        for (size_t i = 0; i < count; i++)
+                order_discard(&orders[i], NULL, (uintptr_t)ranges[i].address, ranges[i].length);
+        r = order_run_all(s, ret, orders, count);
+        free(orders);
+        return r;
+}
+
+/* ---- advice ---- */
+
+int svmd_advise(svmd_session *s, const void *address, size_t size, const struct svmd_advice *given) {
+        Svmd__V1__Advise body = SVMD__V1__ADVISE__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        struct svmd_advice advice;
+        int r = session_check(s);
+
+        if (!r && !given)
+                r = fail(SVMD_E_INVALID, "no advice was given");
+        if (!r)
+                r = options_take(&advice, sizeof(advice), given, "svmd_advice");
+        if (r)
+                return r;
+        body.address = (uintptr_t)address;
+        body.size = size;
+        body.what = advice.what;
+        body.preferred = advice.preferred + 1; /* SVMD_NODE_NONE becomes 0 */
+        body.accessed_by = advice.accessed_by;
+        body.read_mostly = advice.read_mostly != 0;
+        body.pinned = advice.pinned != 0;
+        body.granularity = advice.granularity;
+        op.op_case = SVMD__V1__OP__OP_ADVISE;
+        op.advise = &body;
+        return session_leave(s, call_simple(s, &op, SVMD__V1__MODE__BEST_EFFORT));
+}
+
+int svmd_advice_query(svmd_session *s, const void *address, struct svmd_advice *ret) {
+        Svmd__V1__AdviceQuery body = SVMD__V1__ADVICE_QUERY__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        struct svmd_advice advice = { 0 };
+        const Svmd__V1__Result *result;
+        struct call *c;
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        body.address = (uintptr_t)address;
+        op.op_case = SVMD__V1__OP__OP_ADVICE_QUERY;
+        op.advice_query = &body;
+        r = call_one(s, &op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
+        if (r)
+                return session_leave(s, r);
+        if (result->detail_case == SVMD__V1__RESULT__DETAIL_ADVICE)
+                row_advice(&advice, result->advice);
+        else
+                r = fail(SVMD_E_NO_SUCH, "no managed reservation contains %p", address);
+        call_put(s, c);
+        if (!r)
+                r = options_give(ret, &advice, sizeof(advice), "svmd_advice");
+        return session_leave(s, r);
+}

@@ -1,0 +1,65 @@
+#include "row.h"
+
+#include "proto/range.h"
+
+void row_reservation(struct svmd_reservation_row *ret, const Svmd__V1__Reservation *from) {
+        *ret = (struct svmd_reservation_row){
+                .id = from->id,
+                .address = from->address,
+                .length = from->size,
+                .session = from->session,
+                .mapped = from->mapped,
+                .generation = from->generation,
+                .name = from->name,
+                .partition = from->partition,
+                .uid = from->uid,
+                .gid = from->gid,
+                .openers = from->openers,
+                .mode = from->mode,
+                .kind = from->kind == SVMD__V1__RESERVATION_KIND__SHARED ? SVMD_SHARED : SVMD_EXPLICIT,
+                .granule = from->granule,
+                .revoked = from->revoked,
+        };
+}
+
+#define NAME_OF(id, number, text)                                                                                      \
+        case number: return text;
+
+static const char *state_name(uint32_t state) {
+        switch (state) {
+                RANGE_STATES(NAME_OF)
+        default: return "unknown";
+        }
+}
+
+static const char *cause_name(uint32_t cause) {
+        switch (cause) {
+                RANGE_CAUSES(NAME_OF)
+        default: return "unknown";
+        }
+}
+
+void row_residency(struct svmd_residency_row *ret, const Svmd__V1__Run *from) {
+        *ret = (struct svmd_residency_row){
+                .address = from->address,
+                .length = from->size,
+                .state = state_name(from->state),
+                .cause = cause_name(from->cause),
+                .node = from->node,
+                .pins = from->pins,
+                .busy = from->busy,
+                .copies = from->copies,
+                .outs = from->outs,
+                .ins = from->ins,
+        };
+}
+
+void row_advice(struct svmd_advice *ret, const Svmd__V1__AdviceResult *from) {
+        ret->what = 0;
+        ret->preferred = from->preferred - 1; /* 0 becomes SVMD_NODE_NONE */
+        ret->accessed_by = from->accessed_by;
+        ret->read_mostly = from->read_mostly;
+        ret->pinned = from->pinned;
+        ret->granularity = from->granularity;
+        ret->session = from->session;
+}
