@@ -105,7 +105,8 @@ struct backend {
 
         int (*space_new)(struct device *d, struct device_space **ret);
         /* Operations of the space that wait or run end as GONE before this returns; it waits for `done` of each, so
-         * the caller holds no lock that `done` takes. */
+         * the caller holds no lock that `done` takes. If one waits for a fault, this waits for the answer, which must
+         * come without this thread. */
         void (*space_free)(struct device_space *s);
 
         /* Whether the driver knows these attributes: true, or false with a sentence in `why`. */
@@ -130,19 +131,23 @@ struct backend {
 
         /* ---- managed ranges ---- */
 
+        /* -ENOMEM, -EINVAL. */
         int (*range_new)(struct device *d, struct device_range **ret, const struct device_range_args *args);
         /* No space sees it. */
         void (*range_free)(struct device_range *r);
-        /* Any thread: the translation of a granule shows `extent` (of a pool, or of the range's memory). -ENOMEM. */
+        /* Any thread: the translation of a granule shows `extent` (of a pool, or of the range's memory). -ENOMEM,
+         * -EINVAL. */
         int (*range_map)(struct device_range *r, uint32_t granule, struct device_extent extent, bool write);
         /* Any thread: it shows nothing; when this returns, nothing of it is cached. */
         void (*range_invalidate)(struct device_range *r, uint32_t granule);
         /* The outcome of a fault; any thread. 0, or a status with a sentence, which ends the operation. */
         void (*range_answer)(struct device *d, void *token, unsigned code, const char *text);
-        /* The space sees the range, under what is mapped there otherwise; again: the access changes. -ENOMEM. */
+        /* The space sees the range, under what is mapped there otherwise; again: the access changes. -ENOMEM, -EEXIST
+         * (it sees another one there). */
         int (*space_show)(struct device_space *s, struct device_range *r, bool write);
         /* When this returns, no operation of the space uses the range. One that waits for a fault there ends
-         * NOT_MAPPED when it is answered. */
+         * NOT_MAPPED when it is answered, and this waits for the answer as space_free() does. The caller holds no lock
+         * that `done` or device_faults take. */
         void (*space_hide)(struct device_space *s, struct device_range *r);
 };
 
