@@ -52,12 +52,25 @@ static struct map_attrs random_attrs(void) {
         return (struct map_attrs){ .access = access[rnd(3)], .pat = (uint8_t)rnd(2), .kind = (uint16_t)rnd(2) };
 }
 
+/* The gap from `va` in page `i` of the window; what lies between windows shows nothing. */
+static void check_gap(const struct pagetable *pt, int w, unsigned i, uint64_t va, uint64_t max) {
+        uint64_t gap = pagetable_gap(pt, va, max), size = 0;
+
+        for (; i < PAGES && !model[w][i].valid && size < max; i++)
+                size += PAGETABLE_PAGE - (va + size) % PAGETABLE_PAGE;
+        if (i == PAGES && size < max)
+                assert_in_range(gap, size, max);
+        else
+                assert_int_equal(gap, size < max ? size : max);
+}
+
 static void check_page(const struct pagetable *pt, int w, unsigned i) {
         uint64_t in_page = rnd(PAGETABLE_PAGE), max = 1 + rnd(40 * PAGETABLE_PAGE);
         uint64_t va = window_base[w] + i * PAGETABLE_PAGE + in_page, size;
         const struct model_page *first = &model[w][i];
         struct pte pte;
 
+        check_gap(pt, w, i, va, max);
         size = pagetable_run(pt, va, max, &pte);
         assert_int_equal(size > 0, first->valid);
         if (!first->valid)
@@ -136,6 +149,9 @@ static void test_nothing_beyond_the_end(void **state) {
         assert_int_equal(pagetable_run(&pt, 0, 8, &pte), 8);
         assert_int_equal(pagetable_run(&pt, PAGETABLE_END, 8, &pte), 0);
         assert_int_equal(pagetable_run(&pt, UINT64_MAX - 7, 8, &pte), 0);
+        assert_int_equal(pagetable_gap(&pt, 0, 8), 0);
+        assert_int_equal(pagetable_gap(&pt, UINT64_MAX - 7, 8), 8);
+        assert_int_equal(pagetable_gap(&pt, PAGETABLE_PAGE, UINT64_MAX), PAGETABLE_END - PAGETABLE_PAGE);
         pagetable_clear(&pt, PAGETABLE_END - PAGETABLE_PAGE, 64 * PAGETABLE_PAGE);
         assert_int_equal(pagetable_run(&pt, 0, 8, &pte), 8);
         pagetable_fini(&pt);

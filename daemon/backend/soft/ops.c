@@ -1,149 +1,18 @@
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "backend/memfile.h"
 #include "backend/soft/soft.h"
+#include "backend/soft/span.h"
 #include "proto/status.h"
 
 /*
- * Operations are made of spans: the longest piece from an address on that one translation covers.
+ * A step function moves an operation by one span of each address. soft_run_chunk() repeats it until the chunk is used
+ * up; nothing that a span says is kept beyond the step.
  *
- *     void     in a sparse range where nothing is mapped: reads give zero, writes vanish
- *     direct   in a pool: a pointer
- *     file     in memory that a client maps too: read and written with system calls, through a bounce buffer
- *
- * A step function moves an operation by one span. soft_run_chunk() repeats it until the chunk is used up; nothing that
- * a span says is kept beyond the step.
+ * Of two operands one is read first. If anything of the two is managed, the bytes that were read are kept while the
+ * other one is asked for, so that no operation holds two granules and each answer moves it on.
  */
-enum span_kind { SPAN_VOID, SPAN_DIRECT, SPAN_FILE };
-
-struct span {
-        enum span_kind kind;
-        uint64_t size;
-        char *p; /* SPAN_DIRECT */
-        uint32_t slot;
-        uint64_t offset; /* SPAN_FILE */
-};
-
-enum progress { OP_MORE, OP_ENDED, OP_FAILED };
-
-struct run {
-        struct device_space *space;
-        struct soft_job *job;
-        struct device_result *result;
-};
-
-/* The sentence is that of the format with the node's name before it. */
-__attribute__((format(printf, 3, 4))) static void say_failed(const struct run *run, unsigned code, const char *format,
-                                                             ...) {
-        struct device_result *result = run->result;
-        va_list args;
-        int n;
-
-        n = snprintf(result->text, sizeof(result->text), "%s: ", run->space->device->name);
-        va_start(args, format);
-        vsnprintf(result->text + n, sizeof(result->text) - (size_t)n, format, args);
-        va_end(args);
-        result->code = code;
-        result->value = 0;
-}
-
-/* Ends the operation. */
-#define fail(...) (say_failed(__VA_ARGS__), OP_FAILED)
-
-static const char *access_name(bool write) {
-        return write ? "write to" : "read of";
-}
-
-static enum progress fail_access(const struct run *run, uint64_t va, bool write, unsigned code, const char *why) {
-        run->result->address = va;
-        run->result->write = write;
-        return fail(run, code, "%s 0x%" PRIx64 ": %s", access_name(write), va, why);
-}
-
-static enum progress fail_unmapped(const struct run *run, uint64_t va, bool write) {
-        return fail_access(run, va, write, SVMD_STATUS_NOT_MAPPED,
-                           run->space->device->faults
-                                   ? "nothing is mapped there in this space; map it first (explicit memory is never "
-                                     "faulted in)"
-                                   : "nothing is mapped there in this space, and this node has no faults: prefetch or "
-                                     "map first");
-}
-
-static enum progress fail_system(const struct run *run, uint64_t va, bool write, int error) {
-        run->result->address = va;
-        run->result->write = write;
-        return fail(run, SVMD_STATUS_SYSTEM, "%s 0x%" PRIx64 ": the memory file refused it: %s; see svmd's log",
-                    access_name(write), va, strerror(-error));
-}
-
-/* A page of a sparse range; what follows it may be mapped. */
-static enum progress span_sparse(const struct run *run, uint64_t va, uint64_t max, bool write, struct span *ret) {
-        uint64_t writes = imap_get(&run->space->sparse, va), size = PAGETABLE_PAGE - va % PAGETABLE_PAGE;
-
-        if (writes == SPARSE_NONE)
-                return fail_unmapped(run, va, write);
-        if (write && writes == SPARSE_WRITES_REFUSED)
-                return fail_access(run, va, write, SVMD_STATUS_ACCESS,
-                                   "no memory is there and this sparse range refuses writes; map memory first");
-        *ret = (struct span){ .kind = SPAN_VOID, .size = size < max ? size : max };
-        return OP_MORE;
-}
-
-static enum progress span_at(const struct run *run, uint64_t va, uint64_t max, bool write, struct span *ret) {
-        struct pte pte;
-        uint64_t size;
-        char *base;
-
-        if (max > SOFT_CHUNK)
-                max = SOFT_CHUNK;
-        size = pagetable_run(&run->space->table, va, max, &pte);
-        if (size == 0)
-                return span_sparse(run, va, max, write, ret);
-        if (!(pte.attrs.access & (write ? 2 : 1)))
-                return fail_access(run, va, write, SVMD_STATUS_ACCESS,
-                                   pte.attrs.access ? "the mapping there is read-only; set its access to read and write"
-                                                    : "the mapping there allows no access; set its access first");
-        base = memfile_base(pte.slot);
-        *ret = (struct span){ .kind = base ? SPAN_DIRECT : SPAN_FILE, .size = size, .slot = pte.slot };
-        ret->offset = pte.offset;
-        ret->p = base ? base + pte.offset : NULL;
-        return OP_MORE;
-}
-
-/* The bytes of a span: where they are, or read into `bounce`. */
-static enum progress span_read(const struct run *run, uint64_t va, uint64_t max, char *bounce, struct span *ret) {
-        enum progress step;
-        int r;
-
-        step = span_at(run, va, max, false, ret);
-        if (step != OP_MORE || ret->kind == SPAN_DIRECT)
-                return step;
-        if (ret->kind == SPAN_VOID) {
-                memset(bounce, 0, ret->size);
-        } else {
-                r = memfile_read(ret->slot, ret->offset, bounce, ret->size);
-                if (r < 0)
-                        return fail_system(run, va, false, r);
-        }
-        ret->p = bounce;
-        return OP_MORE;
-}
-
-static enum progress span_write(const struct run *run, uint64_t va, const struct span *span, const char *from,
-                                uint64_t size) {
-        int r;
-
-        if (span->kind == SPAN_DIRECT)
-                memmove(span->p, from, size); /* two addresses may show the same memory */
-        if (span->kind != SPAN_FILE)
-                return OP_MORE;
-        r = memfile_write(span->slot, span->offset, from, size);
-        return r < 0 ? fail_system(run, va, true, r) : OP_MORE;
-}
-
 static enum progress advance(struct soft_job *job, uint64_t size) {
         job->done += size;
         return job->done == job->op.size ? OP_ENDED : OP_MORE;
@@ -151,34 +20,60 @@ static enum progress advance(struct soft_job *job, uint64_t size) {
 
 static enum progress step_fill(const struct run *run) {
         struct soft_job *job = run->job;
-        uint64_t va = job->op.dst + job->done;
         char *bounce = run->space->device->bounce[0];
         struct span span = { 0 };
         enum progress step;
 
-        step = span_at(run, va, job->op.size - job->done, true, &span);
+        step = span_open(run, job->op.dst + job->done, job->op.size - job->done, true, &span);
         if (step != OP_MORE)
                 return step;
         if (span.kind == SPAN_DIRECT) {
                 memset(span.p, (int)(job->op.value & 0xff), span.size);
         } else {
                 memset(bounce, (int)(job->op.value & 0xff), span.size);
-                step = span_write(run, va, &span, bounce, span.size);
+                step = span_write(run, &span, bounce, span.size);
         }
+        step = span_close(run, &span, step);
         return step == OP_MORE ? advance(job, span.size) : step;
+}
+
+/* The bytes at `va`, in a span that is closed; they stay while those at `other` are asked for. */
+static enum progress read_first(const struct run *run, uint64_t va, uint64_t other, struct span *ret) {
+        struct device_space *s = run->space;
+        struct soft_job *job = run->job;
+        uint64_t left = job->op.size - job->done, limit;
+        enum progress step;
+
+        if (job->kept > 0) {
+                *ret = (struct span){ .kind = SPAN_DIRECT, .p = s->kept, .size = job->kept };
+                return OP_MORE;
+        }
+        limit = span_managed(run, other, left);
+        step = span_read(run, va, limit ? limit : left, s->kept ? s->kept : s->device->bounce[0], ret);
+        if (step != OP_MORE || (!ret->range && !span_managed(run, other, 1)))
+                return step;
+        if (ret->p != s->kept)
+                memcpy(s->kept, ret->p, ret->size);
+        ret->p = s->kept;
+        step = span_close(run, ret, OP_MORE);
+        if (step == OP_MORE)
+                job->kept = ret->size;
+        return step;
 }
 
 static enum progress step_copy(const struct run *run) {
         struct soft_job *job = run->job;
-        uint64_t to = job->op.dst + job->done;
+        uint64_t from = job->op.src + job->done, to = job->op.dst + job->done;
         struct span src = { 0 }, dst = { 0 };
         enum progress step;
 
-        step = span_read(run, job->op.src + job->done, job->op.size - job->done, run->space->device->bounce[0], &src);
+        step = read_first(run, from, to, &src);
         if (step == OP_MORE)
-                step = span_at(run, to, src.size, true, &dst);
-        if (step == OP_MORE)
-                step = span_write(run, to, &dst, src.p, dst.size);
+                step = span_open(run, to, src.size, true, &dst);
+        if (step != OP_MORE)
+                return step;
+        job->kept = 0;
+        step = span_close(run, &dst, span_write(run, &dst, src.p, dst.size));
         return step == OP_MORE ? advance(job, dst.size) : step;
 }
 
@@ -192,27 +87,29 @@ static uint64_t first_difference(const char *a, const char *b, uint64_t size) {
 
 static enum progress step_compare(const struct run *run) {
         struct soft_job *job = run->job;
-        char(*bounce)[SOFT_CHUNK] = run->space->device->bounce;
+        uint64_t at = job->op.dst + job->done, other = job->op.src + job->done, same;
         struct span a = { 0 }, b = { 0 };
         enum progress step;
 
-        step = span_read(run, job->op.dst + job->done, job->op.size - job->done, bounce[0], &a);
+        step = read_first(run, at, other, &a);
         if (step == OP_MORE)
-                step = span_read(run, job->op.src + job->done, a.size, bounce[1], &b);
+                step = span_read(run, other, a.size, run->space->device->bounce[1], &b);
         if (step != OP_MORE)
                 return step;
-        if (memcmp(a.p, b.p, b.size) != 0) {
-                run->result->value = job->done + first_difference(a.p, b.p, b.size);
-                return OP_ENDED;
-        }
-        run->result->value = job->done + b.size;
-        return advance(job, b.size);
+        job->kept = 0;
+        same = memcmp(a.p, b.p, b.size) == 0 ? b.size : first_difference(a.p, b.p, b.size);
+        step = span_close(run, &b, OP_MORE);
+        if (step != OP_MORE)
+                return step;
+        run->result->value = job->done + same;
+        return same < b.size ? OP_ENDED : advance(job, b.size);
 }
 
 static enum progress step_sum(const struct run *run) {
         struct soft_job *job = run->job;
         struct span span = { 0 };
         enum progress step;
+        uint64_t sum = 0;
 
         step = span_read(run, job->op.src + job->done, job->op.size - job->done, run->space->device->bounce[0], &span);
         if (step != OP_MORE)
@@ -221,27 +118,35 @@ static enum progress step_sum(const struct run *run) {
                 uint64_t word;
 
                 memcpy(&word, span.p + i, 8);
-                job->value += word;
+                sum += word;
         }
+        step = span_close(run, &span, OP_MORE);
+        if (step != OP_MORE)
+                return step;
+        job->value += sum;
         run->result->value = job->value;
         return advance(job, span.size);
 }
 
 /* A pointer may lie across two pages. */
 static enum progress load_pointer(const struct run *run, uint64_t va, uint64_t *ret) {
-        char bytes[8];
+        struct soft_job *job = run->job;
         struct span span = { 0 };
         enum progress step;
 
         if (va > UINT64_MAX - 8)
-                return fail(run, SVMD_STATUS_RANGE, "the chase left the address space at 0x%" PRIx64, va);
-        for (uint64_t done = 0; done < 8; done += span.size) {
-                step = span_read(run, va + done, 8 - done, run->space->device->bounce[0], &span);
+                return run_fail(run, SVMD_STATUS_RANGE, "the chase left the address space at 0x%" PRIx64, va);
+        for (; job->kept < 8; job->kept += span.size) {
+                step = span_read(run, va + job->kept, 8 - job->kept, run->space->device->bounce[0], &span);
                 if (step != OP_MORE)
                         return step;
-                memcpy(bytes + done, span.p, span.size);
+                memcpy(job->pointer + job->kept, span.p, span.size);
+                step = span_close(run, &span, OP_MORE);
+                if (step != OP_MORE)
+                        return step;
         }
-        memcpy(ret, bytes, 8);
+        memcpy(ret, job->pointer, 8);
+        job->kept = 0;
         return OP_MORE;
 }
 
@@ -251,8 +156,8 @@ static enum progress step_chase(const struct run *run) {
         enum progress step;
 
         if (job->at > UINT64_MAX - offset)
-                return fail(run, SVMD_STATUS_RANGE, "record 0x%" PRIx64 " plus offset 0x%" PRIx64 " is no address",
-                            job->at, offset);
+                return run_fail(run, SVMD_STATUS_RANGE, "record 0x%" PRIx64 " plus offset 0x%" PRIx64 " is no address",
+                                job->at, offset);
         step = load_pointer(run, job->at + offset, &next);
         if (step != OP_MORE)
                 return step;
@@ -274,14 +179,15 @@ static enum progress step_atomic_add(const struct run *run) {
         enum progress step;
         int r = 0;
 
-        step = span_at(run, op->dst, 8, true, &span);
+        step = span_open(run, op->dst, 8, true, &span);
         if (step != OP_MORE)
                 return step;
         if (span.kind == SPAN_DIRECT)
                 result->value = __atomic_fetch_add((uint64_t *)(void *)span.p, op->value, __ATOMIC_SEQ_CST);
         else if (span.kind == SPAN_FILE)
                 r = memfile_atomic_add(span.slot, span.offset, op->value, &result->value);
-        return r < 0 ? fail_system(run, op->dst, true, r) : OP_ENDED;
+        step = span_close(run, &span, r < 0 ? run_fail_system(run, &span, r) : OP_MORE);
+        return step == OP_MORE ? OP_ENDED : step;
 }
 
 /* What each operation is: its name, the step, which addresses it takes, and what it asks of them. */
@@ -313,50 +219,68 @@ static enum progress check_words(const struct run *run, const struct op_row *row
         uint64_t va = row->uses_dst ? op->dst : op->src;
 
         if (va % 8)
-                return fail(run, SVMD_STATUS_ALIGN, "%s at 0x%" PRIx64 ": the address must be a multiple of 8",
-                            row->name, va);
+                return run_fail(run, SVMD_STATUS_ALIGN, "%s at 0x%" PRIx64 ": the address must be a multiple of 8",
+                                row->name, va);
         if (row->step != step_atomic_add && op->size % 8)
-                return fail(run, SVMD_STATUS_SIZE, "%s of %" PRIu64 " bytes: the size must be a multiple of 8",
-                            row->name, op->size);
+                return run_fail(run, SVMD_STATUS_SIZE, "%s of %" PRIu64 " bytes: the size must be a multiple of 8",
+                                row->name, op->size);
         return OP_MORE;
 }
 
+/* Once, before the first step. */
 static enum progress check(const struct run *run, const struct op_row *row) {
         const struct device_op *op = &run->job->op;
         uint64_t size = op->type == DEVICE_ATOMIC_ADD ? 8 : op->size;
 
+        run->job->checked = true;
+        run->job->at = op->src;
         if (size == 0)
-                return fail(run, SVMD_STATUS_SIZE, "%s of nothing: the size must not be 0", row->name);
+                return run_fail(run, SVMD_STATUS_SIZE, "%s of nothing: the size must not be 0", row->name);
         if ((row->uses_dst && range_overflows(op->dst, size)) || (row->uses_src && range_overflows(op->src, size)))
-                return fail(run, SVMD_STATUS_RANGE, "%s of %" PRIu64 " bytes: the range ends behind the last address",
-                            row->name, size);
+                return run_fail(run, SVMD_STATUS_RANGE,
+                                "%s of %" PRIu64 " bytes: the range ends behind the last address", row->name, size);
         if (op->type == DEVICE_COPY && ranges_overlap(op))
-                return fail(run, SVMD_STATUS_RANGE,
-                            "copy of %" PRIu64 " bytes: source and destination overlap; copy in parts that do not",
-                            size);
+                return run_fail(run, SVMD_STATUS_RANGE,
+                                "copy of %" PRIu64 " bytes: source and destination overlap; copy in parts that do not",
+                                size);
         return row->words ? check_words(run, row) : OP_MORE;
 }
 
-bool soft_run_chunk(struct device_space *s, struct soft_job *job, struct device_result *result) {
-        const struct run run = { .space = s, .job = job, .result = result };
-        enum progress step = OP_MORE;
-        const struct op_row *row;
+/* With the space locked. */
+static enum progress run_steps(const struct run *run) {
+        struct soft_job *job = run->job;
+        const struct op_row *row = &rows[job->op.type];
         uint64_t first = job->done;
+        enum progress step;
+
+        if (job->checked)
+                step = run_answered(run);
+        else
+                step = check(run, row);
+        for (unsigned i = 0; step == OP_MORE && i < row->steps_of_a_chunk && job->done - first < SOFT_CHUNK; i++) {
+                step = row->step(run);
+                run_settle(run);
+        }
+        return step;
+}
+
+enum soft_outcome soft_run_chunk(struct device_space *s, struct soft_job *job, struct device_result *result) {
+        const struct run run = { .space = s, .job = job, .result = result };
+        enum progress step;
 
         if (job->op.type >= sizeof(rows) / sizeof(rows[0]) || !rows[job->op.type].step) {
-                say_failed(&run, SVMD_STATUS_INVALID, "operation %d: a software device does not know it",
-                           (int)job->op.type);
-                return true;
+                run_fail(&run, SVMD_STATUS_INVALID, "operation %d: a software device does not know it",
+                         (int)job->op.type);
+                return SOFT_ENDED;
         }
-        row = &rows[job->op.type];
-        if (!job->checked) {
-                job->checked = true;
-                job->at = job->op.src;
-                step = check(&run, row);
+        soft_lock(s);
+        step = run_steps(&run);
+        soft_unlock(s);
+        switch (step) {
+        case OP_MORE: return SOFT_GOES_ON;
+        case OP_ASKS: return SOFT_ASKS;
+        case OP_ENDED: result->code = SVMD_STATUS_OK; break;
+        case OP_FAILED: break;
         }
-        for (unsigned i = 0; step == OP_MORE && i < row->steps_of_a_chunk && job->done - first < SOFT_CHUNK; i++)
-                step = row->step(&run);
-        if (step == OP_ENDED)
-                result->code = SVMD_STATUS_OK;
-        return step != OP_MORE;
+        return SOFT_ENDED;
 }

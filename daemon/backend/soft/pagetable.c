@@ -183,3 +183,22 @@ uint64_t pagetable_run(const struct pagetable *pt, uint64_t va, uint64_t max, st
                         break;
         return size < max ? size : max;
 }
+
+uint64_t pagetable_gap(const struct pagetable *pt, uint64_t va, uint64_t max) {
+        uint64_t end, at = va, skip;
+
+        if (va >= PAGETABLE_END)
+                return max;
+        end = max < PAGETABLE_END - va ? va + max : PAGETABLE_END;
+        while (at < end) {
+                const struct pt_leaf *leaf = leaf_at(pt, at, &skip);
+
+                if (!leaf)
+                        at += skip;
+                else if (!(leaf->pte[leaf_index(at)].offset & VALID))
+                        at = (at | (PAGETABLE_PAGE - 1)) + 1;
+                else
+                        break;
+        }
+        return (at < end ? at : end) - va;
+}

@@ -42,3 +42,7 @@ void pagetable_protect(struct pagetable *pt, uint64_t va, uint64_t size, struct 
  * than there are, but never reaches into another piece. 0: nothing is mapped at `va`. `ret` says where `va` itself
  * lies. */
 uint64_t pagetable_run(const struct pagetable *pt, uint64_t va, uint64_t max, struct pte *ret);
+
+/* How many bytes from `va`, at most `max`, show nothing; fewer than `max` only where something is mapped, or at the
+ * end. */
+uint64_t pagetable_gap(const struct pagetable *pt, uint64_t va, uint64_t max);

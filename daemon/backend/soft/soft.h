@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "backend/soft/pagetable.h"
+#include "backend/soft/views.h"
 #include "base/list.h"
 #include "core/imap.h"
 
@@ -20,26 +21,49 @@ enum {
 /* One operation and how far it has come. */
 struct soft_job {
         struct list link;
+        struct device_space *space;
         struct device_op op;
         bool checked;
-        uint64_t done;  /* bytes, or hops */
-        uint64_t value; /* sum so far */
-        uint64_t at;    /* record that the chase has reached */
+        uint64_t done;   /* bytes, or hops */
+        uint64_t value;  /* sum so far */
+        uint64_t at;     /* record that the chase has reached */
+        uint64_t kept;   /* bytes of the step that have been read: in space->kept, of a chase in `pointer` */
+        char pointer[8]; /* that the chase reads */
+};
+
+/* The granule that the first operation of a space asked for. It belongs to the device's thread, and from fault() to
+ * range_answer() to whoever answers. */
+struct soft_ask {
+        bool open;  /* asked, and the answer has not been looked at */
+        bool given; /* the answer began it, and it was not used yet */
+        struct device_range *range;
+        uint32_t granule;
+        uint64_t va;
+        bool write;
+        unsigned code; /* the answer */
+        char text[128];
 };
 
 struct device_space {
         struct device *device;
 
-        /* The translation; held for a chunk by the device's thread, see soft.c. */
+        /* The translation; held for a chunk by the device's thread, see space.c. */
         pthread_mutex_t lock;
         pthread_cond_t left;
         atomic_uint waiting; /* callers at the lock */
         bool yielding;       /* the thread waits until they have been in */
         struct pagetable table;
         struct imap sparse; /* address -> enum sparse_writes */
+        struct soft_views views;
+        const struct device_range *using; /* the first operation has begun a granule of it, or asked for one */
+        bool hiding;                      /* a caller waits until it has not */
+        pthread_cond_t unused;
+        char *kept; /* SOFT_CHUNK bytes that an operation has read before it asks for where to write; NULL: no views */
+
+        struct soft_ask ask;
 
         /* Under the device's lock. */
-        struct list ready; /* in device->ready while operations wait */
+        struct list ready; /* in device->ready while operations wait and the first of them can go on */
         struct list jobs;
         unsigned jobs_count;
         bool dying;
@@ -63,6 +87,35 @@ struct device {
         char bounce[2][SOFT_CHUNK]; /* the thread's own */
 };
 
-/* Runs the next chunk of the operation, with the space locked. True: it has ended, and `result` (zeroed before) says
- * how. */
-bool soft_run_chunk(struct device_space *s, struct soft_job *job, struct device_result *result);
+/* ---- space.c ---- */
+
+int soft_space_new(struct device *d, struct device_space **ret);
+void soft_space_free(struct device_space *s);
+int soft_map(struct device_space *s, uint64_t va, const struct device_extent *extents, uint32_t count,
+             struct map_attrs attrs);
+void soft_unmap(struct device_space *s, uint64_t va, uint64_t size);
+void soft_protect(struct device_space *s, uint64_t va, uint64_t size, struct map_attrs attrs);
+void soft_sparse(struct device_space *s, uint64_t va, uint64_t size, enum sparse_writes writes,
+                 struct imap_spare *spare);
+void soft_translate(struct device_space *s, uint64_t va, struct device_translation *ret);
+int soft_space_show(struct device_space *s, struct device_range *r, bool write);
+void soft_space_hide(struct device_space *s, struct device_range *r);
+
+/* The lock of the translation, for the device's thread: behind the callers that wait for it. */
+void soft_lock(struct device_space *s);
+void soft_unlock(struct device_space *s);
+/* The first operation uses no range any more. With the space locked. */
+void soft_unused(struct device_space *s);
+
+/* ---- ops.c ---- */
+
+enum soft_outcome {
+        SOFT_GOES_ON,
+        SOFT_ENDED, /* `result` says how */
+        SOFT_ASKS,  /* space->ask is to be told to fault() */
+};
+
+/* Runs the next chunk of the operation; `result` is zeroed before. No lock is held. */
+enum soft_outcome soft_run_chunk(struct device_space *s, struct soft_job *job, struct device_result *result);
+/* The operation ends where it is: what an answer gave to it is given back. */
+void soft_give_back(struct device_space *s);
