@@ -22,6 +22,11 @@
 #define DAEMONS_MAX 4
 
 static struct daemon *all[DAEMONS_MAX];
+static const char *program = SVMD_PROGRAM;
+
+void daemon_use(const char *p) {
+        program = p;
+}
 
 static void remember(struct daemon *d) {
         for (unsigned i = 0; i < DAEMONS_MAX; i++) {
@@ -73,7 +78,7 @@ static void become_svmd(const struct daemon *d) {
         snprintf(state, sizeof(state), "%s/state", d->dir);
         snprintf(notify, sizeof(notify), "%s/notify", d->dir);
         snprintf(log, sizeof(log), "%s/log", d->dir);
-        argv[n++] = SVMD_PROGRAM;
+        argv[n++] = program;
         argv[n++] = "--runtime-dir";
         argv[n++] = run;
         argv[n++] = "--state-dir";
@@ -88,7 +93,7 @@ static void become_svmd(const struct daemon *d) {
         prctl(PR_SET_PDEATHSIG, SIGINT); /* however the test ends, svmd and its keeper do too */
         /* Descriptors of the test are not svmd's to hold, and would be counted as its. */
         close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
-        execv(SVMD_PROGRAM, (char **)argv);
+        execv(program, (char **)argv);
         _exit(127);
 }
 

@@ -16,6 +16,8 @@ struct daemon {
         size_t options_count;
 };
 
+/* From now on this program is started as svmd. */
+void daemon_use(const char *program);
 /* Starts it with these options (ended by NULL, beside the folders) and waits until it says that it is ready. */
 void daemon_new(struct daemon *d, const char *const *options);
 /* The same folder and options again. */

@@ -6,7 +6,35 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "hammer_actor.h"
+
+void hammer_partition(const struct daemon *d, const char *name) {
+        struct svmd_partition_options o = {
+                .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0444
+        };
+        svmd_session *admin;
+
+        connect_watcher(&admin, d->admin);
+        ok(svmd_partition_create(admin, name, &o, NULL));
+        svmd_disconnect(admin);
+}
+
+void hammer_plan(struct hammer_plan *ret, const struct daemon *d, const char *partition, const char *name,
+                 uint32_t granule, uint32_t pages) {
+        *ret = (struct hammer_plan){ .granule = granule,
+                                     .pages = pages,
+                                     .writers = 2,
+                                     .threads = 2,
+                                     .joiner = true,
+                                     .victim = true,
+                                     .reader = true,
+                                     .what = HAMMER_EVERYTHING };
+        snprintf(ret->socket, sizeof(ret->socket), "%s", d->socket);
+        snprintf(ret->admin, sizeof(ret->admin), "%s", d->admin);
+        snprintf(ret->partition, sizeof(ret->partition), "%s", partition);
+        snprintf(ret->name, sizeof(ret->name), "%s", name);
+}
 
 /* ---- starting ---- */
 

@@ -28,6 +28,13 @@ enum hammer_end {
         HAMMER_BROKEN, /* a process ended that should not have */
 };
 
+struct daemon;
+/* Everybody may attach to it. */
+void hammer_partition(const struct daemon *d, const char *name);
+/* Of this range, and everything: the caller takes away what it does not want. */
+void hammer_plan(struct hammer_plan *ret, const struct daemon *d, const char *partition, const char *name,
+                 uint32_t granule, uint32_t pages);
+
 struct hammer {
         struct hammer_board *board;
         struct actor writer[8], joiner, victim, reader, admin;

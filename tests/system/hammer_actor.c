@@ -31,14 +31,20 @@ void hammer_actor_board(struct hammer_board *b) {
 
 /* ---- coming and going ---- */
 
-static void find_devices(void) {
-        static const char *const names[HAMMER_DEVICES] = { "gpu0", "gpu1", "gpu2", "gpu3" };
+static int find_node(const struct svmd_node_row *row, void *userdata) {
+        if (row->kind == SVMD_NODE_HOST) {
+                common.host = row->id;
+                return 0;
+        }
+        must(common.devices < HAMMER_DEVICES);
+        common.faults[common.devices] = row->faults;
+        common.node[common.devices++] = row->id;
+        return 0;
+}
 
-        common.host = node_named(common.session, "host0");
+static void find_nodes(void) {
         common.devices = 0;
-        for (unsigned i = 0; i < HAMMER_DEVICES; i++)
-                if (node_find(common.session, names[i], &common.node[common.devices]))
-                        common.devices++;
+        ok(svmd_query_nodes(common.session, find_node, NULL));
 }
 
 static void make_spaces(void) {
@@ -57,7 +63,7 @@ static void reserve(void **ret) {
 
 static void attach_admin(void) {
         connect_watcher(&common.session, board->plan.admin);
-        find_devices();
+        find_nodes();
 }
 
 static void attach(void **ret) {
@@ -72,7 +78,7 @@ static void attach(void **ret) {
                                      role == ROLE_READER ? SVMD_ACCESS_READ : SVMD_ACCESS_READ_WRITE));
                 must(size == (size_t)p->pages * PAGE_BYTES);
         }
-        find_devices();
+        find_nodes();
         if (role != ROLE_READER)
                 make_spaces();
 }
@@ -144,10 +150,20 @@ static uint64_t *new_last(void) {
         return last;
 }
 
+static void fill(struct hand *h) {
+        h->seat->doing = "fills";
+        for (uint32_t i = 0; i < h->count; i++)
+                hand_write(h, &h->own[i]);
+        for (uint32_t i = 0; h->id == 0 && i < plan_counters(&board->plan); i++)
+                __atomic_fetch_add(plan_counter(&board->plan, i), 0, __ATOMIC_SEQ_CST);
+}
+
 static void writer_run(struct hand *h) {
         uint64_t *last = new_last();
 
         hand_take_pages(h);
+        if (board->plan.fill)
+                fill(h);
         while (board_gate(board, h->seat))
                 writer_step(h, last);
         hand_sweep(h);
@@ -232,6 +248,7 @@ static void stay(struct hand *h, uint64_t *last) {
                 h->session = common.session;
                 memcpy(h->space, common.space, sizeof(h->space));
                 memcpy(h->node, common.node, sizeof(h->node));
+                memcpy(h->faults, common.faults, sizeof(h->faults));
                 h->devices = common.devices;
         }
         while (steps-- && board_gate(board, h->seat))

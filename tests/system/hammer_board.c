@@ -59,7 +59,7 @@ void board_report(struct hammer_board *b, unsigned finding, const char *format, 
                 va_end(args);
         }
         board_count(&b->findings[finding], 1);
-        if (b->plan.stop_at_first)
+        if (b->plan.stop_at_first && finding != HAMMER_REFUSED)
                 board_set(&b->stop, 1);
 }
 

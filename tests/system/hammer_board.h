@@ -35,7 +35,8 @@ struct hammer_plan {
         bool joiner, victim, reader; /* processes beside those: see hammer.h */
         unsigned what;               /* HAMMER_* */
         uint64_t writes;             /* verified writes, and then it ends */
-        bool stop_at_first;          /* finding */
+        bool stop_at_first;          /* loss */
+        bool fill;                   /* every page is written before anything else is done */
 };
 
 /* Findings beside those of page.h. */

@@ -20,41 +20,42 @@ static uint64_t address_of(const struct hand *h, uint32_t page) {
         return (uint64_t)page_at(plan_of(h), page);
 }
 
-/* The codes that moving, pinning and revoking by others may bring, and full nodes. */
-bool hand_accepts(struct hand *h, const char *what, int code) {
-        switch (code) {
-        case SVMD_OK:
-        case SVMD_E_BUSY:
-        case SVMD_E_NO_ROOM:
-        case SVMD_E_LIMIT: return true;
-        case SVMD_E_ACCESS:
-        case SVMD_E_NOT_MAPPED:
-        case SVMD_E_GONE:
-        case SVMD_E_DENIED:
-                if (plan_of(h)->what & HAMMER_REVOKE)
-                        return true;
-                break;
-        default: break;
-        }
+static bool refused(struct hand *h, const char *what, int code) {
         board_report(h->b, HAMMER_REFUSED, "%s gave %s: %s", what, svmd_status_name(code), svmd_error());
         return false;
+}
+
+static bool is_revoked(struct hand *h, int code) {
+        return code == SVMD_E_ACCESS && (plan_of(h)->what & HAMMER_REVOKE);
+}
+
+bool hand_accepts(struct hand *h, const char *what, int code) {
+        return code == SVMD_OK || code == SVMD_E_BUSY || code == SVMD_E_NO_ROOM || is_revoked(h, code) ||
+               refused(h, what, code);
+}
+
+/* A device without faults refuses what is not there just now. */
+static bool device_accepts(struct hand *h, unsigned device, int code) {
+        return code == SVMD_OK || is_revoked(h, code) || (code == SVMD_E_NOT_MAPPED && !h->faults[device]) ||
+               refused(h, "a device operation", code);
 }
 
 /* True: done, with its value in *ret. */
 static bool operate(struct hand *h, struct svmd_device_op *op, uint64_t *ret) {
         struct svmd_fence_result result = { 0 };
         svmd_fence *f = NULL;
+        unsigned device = (unsigned)hand_random(h, h->devices);
         int r;
 
         op->size = sizeof(*op);
-        op->space = h->space[hand_random(h, h->devices)];
+        op->space = h->space[device];
         h->seat->doing = "waits for a device";
         r = svmd_submit(h->session, &f, op);
         if (!r)
                 r = svmd_fence_wait(f, -1, &result);
         svmd_fence_free(f);
         board_count(r ? &h->b->device_refused : &h->b->device_ops, 1);
-        hand_accepts(h, "a device operation", r);
+        device_accepts(h, device, r);
         *ret = result.value;
         return !r;
 }

@@ -26,6 +26,7 @@ struct hand {
         svmd_session *session;            /* NULL: no svmd */
         svmd_space space[HAMMER_DEVICES]; /* of its process, on the nodes `node` */
         svmd_node node[HAMMER_DEVICES];
+        bool faults[HAMMER_DEVICES];
         unsigned devices;
         svmd_node host;
 
@@ -60,5 +61,5 @@ void hand_look(struct hand *h, uint32_t page, uint64_t *last);
 void hand_device(struct hand *h);
 /* Discards a granule that is all its own; false: it has none. */
 bool hand_discard(struct hand *h);
-/* A code that svmd may give while others revoke, pin and move; another one is a finding. */
+/* A code that an order may get while others revoke, pin and move, and nodes are full; another one is a finding. */
 bool hand_accepts(struct hand *h, const char *what, int code);

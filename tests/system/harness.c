@@ -413,18 +413,10 @@ static int match_node(const struct svmd_node_row *row, void *userdata) {
         return 0;
 }
 
-bool node_find(svmd_session *s, const char *name, svmd_node *ret) {
-        struct named n = { name, SVMD_NODE_NONE };
+svmd_node node_named(svmd_session *s, const char *name) {
+        struct named n = { name, UINT32_MAX };
 
         ok(svmd_query_nodes(s, match_node, &n));
-        if (n.id != SVMD_NODE_NONE)
-                *ret = n.id;
-        return n.id != SVMD_NODE_NONE;
-}
-
-svmd_node node_named(svmd_session *s, const char *name) {
-        svmd_node id = SVMD_NODE_NONE;
-
-        must(node_find(s, name, &id));
-        return id;
+        must(n.id != UINT32_MAX);
+        return n.id;
 }

@@ -102,5 +102,3 @@ bool ledger_is_true(svmd_session *watcher, const struct daemon *d);
 void await_settled(svmd_session *watcher, const struct daemon *d, unsigned svmd_fds, unsigned keeper_fds);
 void status_of(svmd_session *watcher, struct svmd_status *st);
 svmd_node node_named(svmd_session *s, const char *name);
-/* False: there is none. */
-bool node_find(svmd_session *s, const char *name, svmd_node *ret);

@@ -1,0 +1,90 @@
+/*
+ * The hammer on svmd: rounds of writes by processes of two users, everything else at full rate, and between and within
+ * them the ledger against the kernel. Each round has another size of granule, and as many processes and threads as
+ * chance has it.
+ *
+ *      system_hammer [WRITES]      SVMD_SEED reproduces the choices; 10 million with SVMD_LONG=1
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "hammer.h"
+#include "hammer_oracle.h"
+
+enum { WRITES = 90000, WRITES_LONG = 10000000, ROUND = 200000 };
+
+static const struct { uint32_t granule, pages; } sizes[] = { { 64 << 10, 2048 }, { 4 << 10, 1024 }, { 2 << 20, 4096 } };
+
+static struct daemon d;
+static svmd_session *watcher;
+
+static bool look_at_ledger(void *userdata, struct hammer *h) {
+        return oracle_agrees(watcher, &d);
+}
+
+static void choose(struct hammer_plan *p, unsigned round, uint64_t writes) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "round-%u", round);
+        hammer_plan(p, &d, "hammer", name, sizes[round % 3].granule, sizes[round % 3].pages);
+        p->writers = 2 + (uint32_t)random_below(7);
+        p->threads = 1 + (uint32_t)random_below(16);
+        p->writes = writes;
+        p->stop_at_first = true;
+        /* Now and then without some of it, so that the rest has other neighbours. */
+        for (unsigned bit = 1; bit < HAMMER_EVERYTHING; bit <<= 1)
+                if (round >= 3 && random_below(5) == 0)
+                        p->what &= ~bit;
+}
+
+static void must_be_clean(struct hammer *h, enum hammer_end end) {
+        board_print(h->board);
+        if (end == HAMMER_DONE && board_findings(h->board) == 0)
+                return;
+        hammer_abandon(h);
+        fail_here("the hammer found something, or did not go on");
+}
+
+static void run_round(unsigned round, uint64_t writes) {
+        struct hammer h = { .quiet = look_at_ledger };
+        struct hammer_plan plan;
+        enum hammer_end end;
+
+        choose(&plan, round, writes);
+        printf("%s: granules of %u KiB, %u processes of %u threads, what %u\n", plan.name, plan.granule / 1024,
+               plan.writers, plan.threads, plan.what);
+        hammer_start(&h, &plan);
+        end = hammer_watch(&h);
+        must_be_clean(&h, end);
+        hammer_finish(&h);
+        must_be_clean(&h, end);
+        hammer_free(&h);
+        must(oracle_agrees(watcher, &d));
+}
+
+int main(int argc, char **argv) {
+        static const char *const options[] = { "--soft-node",   "gpu0:size=32M", "--soft-node",
+                                               "gpu1:size=24M", "--soft-node",   "gpu2:size=24M,faults=off",
+                                               "--log-level",   "warning",       NULL };
+        uint64_t writes = getenv("SVMD_LONG") ? WRITES_LONG : WRITES, done = 0, each;
+
+        harness_begin("system_hammer");
+        if (harness_one_user())
+                return 0;
+        if (argc > 1)
+                writes = strtoull(argv[1], NULL, 0);
+        alarm(0); /* nothing is written for 30 s: that ends it */
+        each = writes / 3 + 1 < ROUND ? writes / 3 + 1 : ROUND;
+        daemon_new(&d, options);
+        hammer_partition(&d, "hammer");
+        connect_watcher(&watcher, d.admin);
+        for (unsigned round = 0; done < writes; round++, done += each)
+                run_round(round, each);
+        svmd_disconnect(watcher);
+        daemon_end(&d);
+        return 0;
+}
