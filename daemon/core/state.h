@@ -35,7 +35,8 @@ struct node {
         struct file *pool; /* soft nodes */
         void *device;      /* the service's: what runs it */
         uint64_t spaces, limited;
-        bool offline; /* takes nothing new */
+        bool offline;   /* takes nothing new */
+        uint64_t drain; /* the service's: fence of who waits until it is empty, or 0 */
 };
 
 struct state {

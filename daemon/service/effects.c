@@ -6,6 +6,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/managed.h"
 
 /* What an operation journals and what a snapshot says of the same object are one. */
 
@@ -47,5 +48,27 @@ struct effect_file effect_of_file(const struct file *f) {
                 .size = f->slots.end - f->slots.start,
                 .kind = f->kind,
                 .node = f->node,
+        };
+}
+
+struct effect_range effect_of_range(const struct managed_reservation *m) {
+        return (struct effect_range){ .reservation = m->reservation->object.id,
+                                      .granule = m->granule,
+                                      .flags = m->flags };
+}
+
+struct effect_advice effect_of_advice(const struct managed_reservation *m, uint32_t first, uint32_t count,
+                                      unsigned what, const struct mover_advice *a) {
+        return (struct effect_advice){
+                .reservation = m->reservation->object.id,
+                .session = a->session,
+                .first = first,
+                .count = count,
+                .what = what,
+                .preferred = a->policy.preferred,
+                .accessed_by = a->policy.accessed_by,
+                .granularity = a->granularity,
+                .read_mostly = a->policy.read_mostly,
+                .pinned = a->policy.pinned,
         };
 }

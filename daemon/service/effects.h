@@ -169,6 +169,8 @@ struct effect_node_state {
 #define EFFECT_MAX 640
 
 struct file;
+struct managed_reservation;
+struct mover_advice;
 struct partition;
 struct reservation;
 struct session;
@@ -177,3 +179,6 @@ struct session;
 struct effect_session effect_of_session(const struct session *s, const struct partition *p);
 struct effect_reserve effect_of_reservation(const struct reservation *r);
 struct effect_file effect_of_file(const struct file *f);
+struct effect_range effect_of_range(const struct managed_reservation *m);
+struct effect_advice effect_of_advice(const struct managed_reservation *m, uint32_t first, uint32_t count,
+                                      unsigned what, const struct mover_advice *a);

@@ -1,13 +1,16 @@
 #include "service/internal.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "base/clock.h"
 #include "core/name.h"
+#include "core/node.h"
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "proto/range.h"
 
 /* Events are hints and never wait: a session that is too slow for one gets the count of those it missed with the next.
  */
@@ -64,10 +67,23 @@ void event_reservation(struct service *svc, const struct reservation *r, const s
         }
 }
 
+static void tell_monitors(struct service *svc, Svmd__V1__MonitorEvent *body) {
+        Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
+
+        body->time_ns = clock_ns(CLOCK_REALTIME);
+        event.event_case = SVMD__V1__EVENT__EVENT_MONITOR;
+        event.monitor = body;
+        list_for_each (l, &svc->state.sessions) {
+                struct session *s = container_of(l, struct session, by_state);
+
+                if (s->monitor)
+                        event_send(svc, s, &event);
+        }
+}
+
 void event_monitor(struct service *svc, const char *what, const struct session *about, const char *partition,
                    const char *format, ...) {
         Svmd__V1__MonitorEvent body = SVMD__V1__MONITOR_EVENT__INIT;
-        Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
         char text[256];
         va_list ap;
 
@@ -76,18 +92,68 @@ void event_monitor(struct service *svc, const char *what, const struct session *
         va_start(ap, format);
         vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
-        body.time_ns = clock_ns(CLOCK_REALTIME);
         body.what = (char *)what;
         body.partition = (char *)partition;
         body.session = about ? about->object.id : 0;
         body.pid = about ? about->pid : 0;
         body.text = text;
-        event.event_case = SVMD__V1__EVENT__EVENT_MONITOR;
-        event.monitor = &body;
+        tell_monitors(svc, &body);
+}
+
+void event_monitors(struct service *svc, int more) {
+        svc->monitors = (uint64_t)((int64_t)svc->monitors + more);
+        if (svc->mover)
+                mover_watch(svc->mover, svc->monitors > 0);
+}
+
+/* ---- moves ---- */
+
+/* More than a monitor takes in would only be made to be dropped. */
+#define MOVES_TOLD 256 /* in one collection */
+
+static void drop_move(struct service *svc) {
         list_for_each (l, &svc->state.sessions) {
                 struct session *s = container_of(l, struct session, by_state);
 
-                if (s->monitor)
-                        event_send(svc, s, &event);
+                s->dropped += s->monitor;
+                s->dropped_total += s->monitor;
         }
+}
+
+static const char *place_name(const struct service *svc, uint32_t node) {
+        return node < svc->options.machine->count ? node_desc(svc, node)->name : "nowhere";
+}
+
+void event_moved(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
+                 uint32_t from, uint32_t to, enum managed_cause cause) {
+        static const char *const causes[] = {
+#define X(name, number, text) [number] = text,
+                RANGE_CAUSES(X)
+#undef X
+        };
+        Svmd__V1__MonitorEvent body = SVMD__V1__MONITOR_EVENT__INIT;
+        const struct reservation *r = m->reservation;
+        const struct session *owner = r->owner;
+        char text[256];
+
+        if (svc->monitors == 0)
+                return;
+        if (svc->moves_told++ >= MOVES_TOLD) {
+                drop_move(svc);
+                return;
+        }
+        body.what = (char *)"move";
+        body.partition = r->partition->name->text;
+        body.session = owner ? owner->object.id : 0;
+        body.pid = owner ? owner->pid : 0;
+        body.cause = (char *)causes[cause];
+        body.address = r->va.start + (uint64_t)first * m->granule;
+        body.size = (uint64_t)granules * m->granule;
+        body.from = from == MANAGED_NOWHERE ? 0 : from + 1;
+        body.to = to == MANAGED_NOWHERE ? 0 : to + 1;
+        snprintf(text, sizeof(text), "0x%" PRIx64 ", %" PRIu64 " KiB of %s%s, went from %s to %s (%s)", body.address,
+                 body.size >> 10, r->shared ? "reservation " : "an anonymous reservation",
+                 r->shared ? r->shared->name->text : "", place_name(svc, from), place_name(svc, to), body.cause);
+        body.text = text;
+        tell_monitors(svc, &body);
 }

@@ -45,6 +45,7 @@ struct service {
         uint64_t started_ns, requests, refusals;
         uint64_t monitors; /* sessions that want to see everything */
         uint32_t own_uid;
+        uint32_t moves_told; /* to them, in this collection */
         uint32_t store_lane;
         uint32_t removed; /* partitions that wait for their last session */
         bool replaying, starting;
@@ -245,6 +246,12 @@ int journal_snapshot(struct service *svc);
 /* An effect that no request waits for. Where the journal has no room for it, a snapshot is due. */
 void journal_note(struct service *svc, uint16_t type, const void *bytes, size_t size);
 int journal_restore(struct service *svc, char *why, size_t why_size);
+/* One monitor more, or less. */
+void event_monitors(struct service *svc, int more);
+/* Granules have moved; from within what the mover tells. */
+void event_moved(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
+                 uint32_t from, uint32_t to, enum managed_cause cause);
+
 /* Answers of this session that a resend may ask for. */
 void replies_free(struct session *s);
 const void *replies_find(const struct session *s, uint64_t id, size_t *ret_size);
@@ -317,3 +324,8 @@ bool memory_is_staged(struct service *svc, const Svmd__V1__MemCreate *m);
 /* Prepares what op_mem_create() will find: starts jobs for large memory; returns how many. */
 uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m);
 void staged_free(struct service *svc, struct request *r);
+int op_advise(struct call *c);
+int op_advice_query(struct call *c);
+int op_residency(struct call *c);
+int op_explain(struct call *c);
+int op_node_set(struct call *c);

@@ -285,3 +285,14 @@ void managed_pins_drop(struct managed_member *member, uint32_t first, uint32_t c
         for (uint32_t i = first; i < first + count; i++)
                 member->pins[i]--;
 }
+int managed_around(struct call *c, const struct partition *p, uint64_t address, unsigned access,
+                   struct managed_reservation **ret, uint32_t *ret_granule) {
+        const struct reservation *r = reservation_at(p, address);
+        const struct managed_reservation *m = r ? managed_of(r) : NULL;
+        uint32_t count;
+
+        if (m)
+                address -= (address - r->va.start) % m->granule;
+        return managed_at(c, p, address, 0, access, ret, ret_granule, &count);
+}
+

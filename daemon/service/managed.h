@@ -75,8 +75,11 @@ struct managed_state {
         int device; /* /dev/userfaultfd, or -1 */
         int device_error;
         uint64_t bytes; /* sizes of all ranges */
-        struct list ranges, ending, lost, joined;
-        struct list answered; /* orders: see orders_collect() */
+        struct list ranges, ending, lost;
+        struct list joins, joined; /* struct join: asked for; and answered */
+        struct list waits;         /* struct capacity_wait */
+        struct list answered;      /* orders: see orders_collect() */
+        struct list said;          /* advice that no range was told yet: see said.h */
 };
 
 int managed_start(struct service *svc, char *why, size_t why_size);
@@ -106,6 +109,9 @@ int managed_pins_add(struct managed_member *member, uint32_t first, uint32_t cou
 /* Whether each of the granules is pinned by this session. */
 bool managed_pins_all(const struct managed_member *member, uint32_t first, uint32_t count);
 /* Counts them down; all are pinned. */
+/* The one around the address, and its granule there: likewise. */
+int managed_around(struct call *c, const struct partition *p, uint64_t address, unsigned access,
+                   struct managed_reservation **ret, uint32_t *ret_granule);
 void managed_pins_drop(struct managed_member *member, uint32_t first, uint32_t count);
 
 /* ---- taken away ---- */
@@ -117,6 +123,8 @@ void managed_steal(struct service *svc, struct managed_reservation *m, struct se
 
 /* ---- answers ---- */
 
+/* A copy of the counts, without those whose request has not ended. The caller frees it; NULL: out of memory. */
+uint16_t *managed_pins_settled(const struct managed_member *member);
 /* Tokens for the mover: what is answered in the highest byte, a number below. */
 enum managed_answer {
         ANSWER_FENCE = 1, /* id of a fence: see managed_fence_done() */

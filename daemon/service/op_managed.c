@@ -1,6 +1,8 @@
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
+#include "base/alloc.h"
 #include "core/name.h"
 #include "core/node.h"
 #include "core/reservation.h"
@@ -170,11 +172,38 @@ static const struct order_kind pin_kind = {
         .full = "host memory cannot keep so much pinned: unpin something, or pin less",
 };
 
+static bool is_pinning(const struct session *s, const struct managed_reservation *m, uint32_t first, uint32_t count) {
+        list_for_each (l, &s->fences) {
+                const struct order *o = order_pending(container_of(l, struct fence, by_session), &pin_kind);
+
+                if (o && o->reservation == m->reservation->object.id && o->first < first + count && first < o->end)
+                        return true;
+        }
+        return false;
+}
+
+uint16_t *managed_pins_settled(const struct managed_member *member) {
+        const struct session *s = member->client->session;
+        uint16_t *pins = alloc_array(member->managed->count, sizeof(*pins));
+
+        if (!pins)
+                return NULL;
+        memcpy(pins, member->pins, member->managed->count * sizeof(*pins));
+        list_for_each (l, &s->fences) {
+                const struct order *o = order_pending(container_of(l, struct fence, by_session), &pin_kind);
+
+                if (o && o->reservation == member->managed->reservation->object.id)
+                        for (uint32_t i = o->first; i < o->next; i++)
+                                pins[i]--;
+        }
+        return pins;
+}
+
 static int unpin(struct call *c, struct managed_reservation *m, uint32_t first, uint32_t count) {
         struct managed_member *member = managed_member_find(m, c->session);
         struct effect_pin e;
 
-        if (order_find(c->session, &pin_kind, m, first, count))
+        if (is_pinning(c->session, m, first, count))
                 return refuse(c, SVMD_STATUS_BUSY,
                               "this session is pinning some of it just now: wait for that fence first");
         if (!member || !managed_pins_all(member, first, count))

@@ -272,7 +272,7 @@ int op_reservation_query(struct call *c) {
         return 0;
 }
 
-static Svmd__V1__Mapping *mapping_row(struct call *c, const struct mapping *e) {
+Svmd__V1__Mapping *mapping_row(struct call *c, const struct mapping *e) {
         Svmd__V1__Mapping *row = call_take(c, sizeof(*row));
 
         if (!row)

@@ -98,8 +98,9 @@ int op_revoke(struct call *c) {
         const Svmd__V1__Revoke *op = c->op->revoke;
         const struct order_kind *kind = op->off ? &unrevoke_kind : &revoke_kind;
         struct managed_reservation *m;
+        uint32_t granule;
         struct order *o;
-        int r = order_around(c, op->partition, op->address, RIGHT_READ, &m);
+        int r = order_around(c, op->partition, op->address, RIGHT_READ, &m, &granule);
 
         if (r == 0 && (r = check_owner(c, m)) == 0)
                 r = check_changing(c, m);
@@ -204,8 +205,9 @@ static int check_thief(struct call *c, const struct managed_reservation *m) {
 
 int op_steal(struct call *c) {
         struct managed_reservation *m;
+        uint32_t granule;
         struct order *o;
-        int r = order_around(c, "", c->op->steal->address, RIGHT_WRITE, &m);
+        int r = order_around(c, "", c->op->steal->address, RIGHT_WRITE, &m, &granule);
 
         if (r == 0 && (r = check_thief(c, m)) == 0)
                 r = check_changing(c, m);

@@ -38,7 +38,7 @@ int op_hello(struct call *c) {
 }
 
 int op_monitor(struct call *c) {
-        c->svc->monitors += c->op->monitor->on - c->session->monitor;
+        event_monitors(c->svc, c->op->monitor->on - c->session->monitor);
         c->session->monitor = c->op->monitor->on;
         return 0;
 }

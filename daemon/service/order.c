@@ -192,14 +192,6 @@ void orders_collect(struct service *svc) {
 
 /* ---- making one ---- */
 
-/* Of the granule that the address lies in, if it does in one. */
-static uint64_t granule_start(const struct partition *p, uint64_t address) {
-        const struct reservation *r = reservation_at(p, address);
-        const struct managed_reservation *m = r ? managed_of(r) : NULL;
-
-        return m ? address - (address - r->va.start) % m->granule : address;
-}
-
 int order_at(struct call *c, const char *partition, uint64_t address, uint64_t size, unsigned access,
              struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_count) {
         struct partition *p;
@@ -211,14 +203,13 @@ int order_at(struct call *c, const char *partition, uint64_t address, uint64_t s
 }
 
 int order_around(struct call *c, const char *partition, uint64_t address, unsigned access,
-                 struct managed_reservation **ret) {
+                 struct managed_reservation **ret, uint32_t *ret_granule) {
         struct partition *p;
         int r = find_partition(c, partition, &p);
-        uint32_t first, count;
 
         if (r != 0)
                 return r;
-        return managed_at(c, p, granule_start(p, address), 0, partition[0] ? 0 : access, ret, &first, &count);
+        return managed_around(c, p, address, partition[0] ? 0 : access, ret, ret_granule);
 }
 
 int order_new(struct call *c, struct order **ret, const struct order_kind *kind, const struct managed_reservation *m,
@@ -247,17 +238,8 @@ uint32_t order_piece(const struct order *o) {
         return o->end - o->next < PIECE ? o->end - o->next : PIECE;
 }
 
-struct order *order_find(const struct session *s, const struct order_kind *kind, const struct managed_reservation *m,
-                         uint32_t first, uint32_t count) {
-        list_for_each (l, &s->fences) {
-                struct fence *f = container_of(l, struct fence, by_session);
-                struct order *o = order_of(f);
+const struct order *order_pending(const struct fence *f, const struct order_kind *kind) {
+        const struct order *o = container_of(f, struct order, fence);
 
-                if (f->kind != &order_fence || f->done || o->kind != kind ||
-                    o->reservation != m->reservation->object.id)
-                        continue;
-                if (o->first < first + count && first < o->end)
-                        return o;
-        }
-        return NULL;
+        return f->kind == &order_fence && !f->done && o->kind == kind ? o : NULL;
 }

@@ -45,16 +45,15 @@ struct order {
  * ("": the session's own, with `access`). 0 or OP_REFUSED. */
 int order_at(struct call *c, const char *partition, uint64_t address, uint64_t size, unsigned access,
              struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_count);
-/* The whole reservation around the address, likewise. */
+/* The reservation around the address, and its granule there, likewise. */
 int order_around(struct call *c, const char *partition, uint64_t address, unsigned access,
-                 struct managed_reservation **ret);
+                 struct managed_reservation **ret, uint32_t *ret_granule);
 /* Begins when the journal has the reply. 0, OP_REFUSED, -ENOMEM. */
 int order_new(struct call *c, struct order **ret, const struct order_kind *kind, const struct managed_reservation *m,
               uint32_t first, uint32_t count);
 /* The next granules of the order, at most so many as one step may have. */
 uint32_t order_piece(const struct order *o);
-/* One of this session's orders of the kind that has to do with any of the granules, and is not over; or NULL. */
-struct order *order_find(const struct session *s, const struct order_kind *kind, const struct managed_reservation *m,
-                         uint32_t first, uint32_t count);
+/* The order behind a fence, if it is one of this kind and is not over; else NULL. */
+const struct order *order_pending(const struct fence *f, const struct order_kind *kind);
 /* Orders whose step was answered go on. Not from within what the mover tells. */
 void orders_collect(struct service *svc);

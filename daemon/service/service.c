@@ -54,6 +54,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);
+        list_init(&svc->managed.said);
         svc->reply_buffer = alloc_zero(sizeof(struct effect_reply) + SVMD_PACKET_MAX);
         if (svc->reply_buffer)
                 svc->reply = svc->reply_buffer + sizeof(struct effect_reply);

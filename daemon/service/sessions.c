@@ -92,7 +92,7 @@ void session_release(struct service *svc, struct session *s) {
                 svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_SESSION, s->object.id));
                 event_monitor(svc, "session-end", s, p->name->text, "%s (uid %u) left", s->client, s->who.uid);
         }
-        svc->monitors -= s->monitor;
+        event_monitors(svc, -(int)s->monitor);
         replies_free(s);
         session_free(&svc->state, s);
         if (!list_empty(&svc->pending))

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <stdint.h>
+
+#include "service/internal.h"
+
+/* What op_explain says in sentences, most important first. */
+#define SENTENCES_MAX 24
+
+struct sentences {
+        struct call *call;
+        char *list[SENTENCES_MAX];
+        size_t count;
+};
+/* Beyond SENTENCES_MAX, and out of memory, it is left out. */
+void sentence(struct sentences *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Of a granule: where it is and why, what is advised, and what a touch by each node would come to. */
+void explain_granule(struct sentences *s, const struct managed_reservation *m, uint32_t granule,
+                     const struct managed_granule_info *info);
+/* What the nodes would do about it, by policy. */
+void explain_touches(struct sentences *s, const struct managed_reservation *m, uint32_t granule,
+                     const struct managed_granule_info *info);
+/* Nodes of the set (a bit each): "gpu0, gpu1 and gpu2". */
+void name_nodes(const struct service *svc, uint64_t set, char *text, size_t size);

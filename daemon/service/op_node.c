@@ -1,0 +1,129 @@
+#include <stdio.h>
+
+#include "core/node.h"
+#include "core/session.h"
+#include "service/effects.h"
+#include "service/fence.h"
+#include "service/internal.h"
+#include "service/lookup.h"
+
+/*
+ * Nodes that take nothing new. What is managed leaves them; explicit memory that is there stays, and no more is
+ * created. It outlives a restart, and ends with the boot.
+ */
+struct drain {
+        struct fence fence;
+        uint32_t node;
+};
+
+static struct drain *drain_of(struct fence *f) {
+        return container_of(f, struct drain, fence);
+}
+
+static void drain_start(struct service *svc, struct fence *f) {
+        uint32_t node = drain_of(f)->node;
+        int r = 0;
+
+        if (svc->mover && node < svc->managed.nodes_count)
+                r = mover_node_drain(svc->mover, node, ANSWER(ANSWER_FENCE, f->object.id));
+        if (r < 0 || !svc->mover || node >= svc->managed.nodes_count)
+                f->kind->answer(svc, f, r);
+}
+
+static void drain_end(struct service *svc, struct fence *f) {
+        svc->state.nodes[drain_of(f)->node].drain = 0;
+}
+
+static void drain_answer(struct service *svc, struct fence *f, int result) {
+        const char *name = node_desc(svc, drain_of(f)->node)->name;
+        struct device_result d = { .fence = f->object.id };
+
+        if (result == MANAGED_E_OFFLINE) {
+                d.code = SVMD_STATUS_BUSY;
+                snprintf(d.text, sizeof(d.text), "%s was put online again before everything had left it", name);
+        } else if (result != 0) {
+                d.code = SVMD_STATUS_NO_MEMORY;
+                snprintf(d.text, sizeof(d.text), "svmd has no memory left to empty %s; it is offline", name);
+        }
+        fence_finish(svc, f, &d);
+}
+
+static const struct fence_kind drain_kind = { drain_start, drain_end, drain_answer };
+
+/* Pages that the CPU touches need a place. */
+static int check_hosts(struct call *c, uint32_t node) {
+        const struct machine *m = c->svc->options.machine;
+
+        if (m->nodes[node].kind != NODE_HOST)
+                return 0;
+        for (uint32_t i = 0; i < m->count; i++)
+                if (i != node && m->nodes[i].kind == NODE_HOST && !c->svc->state.nodes[i].offline)
+                        return 0;
+        return refuse(c, SVMD_STATUS_BUSY,
+                      "%s is the only host node that is online: what the CPU touches has to lie somewhere",
+                      m->nodes[node].name);
+}
+
+static void set_offline(struct call *c, uint32_t node, bool offline) {
+        struct effect_node_state e = { .node = node, .offline = offline };
+
+        c->svc->state.nodes[node].offline = offline;
+        tx_effect(c->tx, EFFECT_NODE_STATE, &e, sizeof(e));
+        event_monitor(c->svc, offline ? "node-offline" : "node-online", c->session, "", "%s is %s",
+                      node_desc(c->svc, node)->name, offline ? "offline" : "online again");
+}
+
+static int drain(struct call *c, uint32_t node) {
+        struct node *n = &c->svc->state.nodes[node];
+        struct fence *f;
+        int r = fence_quota(c);
+
+        if (r == 0 && n->drain)
+                r = refuse(c, SVMD_STATUS_BUSY, "somebody drains %s already, and waits for it",
+                           node_desc(c->svc, node)->name);
+        if (r != 0)
+                return r;
+        f = fence_new(c, sizeof(struct drain), &drain_kind, -1);
+        if (!f)
+                return -ENOMEM;
+        drain_of(f)->node = node;
+        n->drain = f->object.id;
+        set_offline(c, node, true);
+        return 0;
+}
+
+static int offline(struct call *c, uint32_t node) {
+        int r = 0;
+
+        if (c->svc->mover && node < c->svc->managed.nodes_count && !c->svc->state.nodes[node].drain)
+                r = mover_node_drain(c->svc->mover, node, 0);
+        if (r < 0)
+                return r;
+        set_offline(c, node, true);
+        return 0;
+}
+
+static int online(struct call *c, uint32_t node) {
+        if (c->svc->mover && node < c->svc->managed.nodes_count)
+                mover_node_online(c->svc->mover, node);
+        set_offline(c, node, false);
+        return 0;
+}
+
+int op_node_set(struct call *c) {
+        const Svmd__V1__NodeSet *op = c->op->node_set;
+        int r = find_node(c, op->node);
+
+        if (r != 0)
+                return r;
+        switch (op->action) {
+        case SVMD__V1__NODE_ACTION__NODE_DRAIN: r = check_hosts(c, op->node); return r == 0 ? drain(c, op->node) : r;
+        case SVMD__V1__NODE_ACTION__NODE_OFFLINE:
+                r = check_hosts(c, op->node);
+                return r == 0 ? offline(c, op->node) : r;
+        case SVMD__V1__NODE_ACTION__NODE_ONLINE: return online(c, op->node);
+        default:
+                return refuse(c, SVMD_STATUS_INVALID, "the action is DRAIN, OFFLINE or ONLINE, not %d",
+                              (int)op->action);
+        }
+}

@@ -1,0 +1,310 @@
+#include "service/said.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "core/node.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "service/effects.h"
+#include "service/internal.h"
+#include "service/managed.h"
+
+/*
+ * In a replay there are no ranges yet, so advice waits for them in a list. Pins are counted in the members, revoked
+ * ranges and nodes have their flags; the mover is told of them when it has the ranges:
+ *
+ *      before it serves anything    advice, pins (what is pinned must not move), nodes that are offline
+ *      then                         it takes what is revoked, and gives back what is not
+ */
+struct waiting {
+        struct list link;
+        struct effect_advice advice;
+};
+
+struct replay {
+        struct service *svc;
+        char *why;
+        size_t why_size;
+};
+
+__attribute__((format(printf, 2, 3))) static int bad(struct replay *x, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(x->why, x->why_size, format, ap);
+        va_end(ap);
+        return -EBADMSG;
+}
+
+static struct managed_reservation *range_of(struct service *svc, uint64_t id) {
+        struct object *o = ids_find(&svc->state.ids, id);
+
+        if (!o || o->type != OBJECT_RESERVATION)
+                return NULL;
+        return managed_of(container_of(o, struct reservation, object));
+}
+
+static struct session *session_of(struct service *svc, uint64_t id) {
+        struct object *o = ids_find(&svc->state.ids, id);
+
+        return o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+}
+
+static bool lies_in(const struct managed_reservation *m, uint32_t first, uint32_t count) {
+        return count > 0 && first < m->count && count <= m->count - first;
+}
+
+/* ---- replay ---- */
+
+static int replay_pin(struct replay *x, const struct effect_pin *e) {
+        struct managed_reservation *m = range_of(x->svc, e->reservation);
+        struct session *s = session_of(x->svc, e->session);
+        struct managed_member *member = m && s ? managed_member_find(m, s) : NULL;
+        int r = 0;
+
+        if (!member || !lies_in(m, e->first, e->count) || e->times == 0 || e->times > UINT16_MAX ||
+            e->times < -UINT16_MAX)
+                return bad(x, "session %" PRIu64 " pins what it cannot pin, in reservation %" PRIu64, e->session,
+                           e->reservation);
+        for (int32_t i = 0; i < e->times && r == 0; i++)
+                r = managed_pins_add(member, e->first, e->count);
+        for (int32_t i = 0; i > e->times && r == 0; i--) {
+                if (!managed_pins_all(member, e->first, e->count))
+                        r = -EOVERFLOW;
+                else
+                        managed_pins_drop(member, e->first, e->count);
+        }
+        if (r == -EOVERFLOW)
+                return bad(x, "session %" PRIu64 " pins too often or too seldom, in reservation %" PRIu64, e->session,
+                           e->reservation);
+        return r;
+}
+
+static int replay_revoke(struct replay *x, const struct effect_revoke *e) {
+        struct managed_reservation *m = range_of(x->svc, e->reservation);
+
+        if (!m)
+                return bad(x, "reservation %" PRIu64 " is revoked, and is no managed one", e->reservation);
+        m->revoked = e->revoked;
+        m->reservation->generation = e->generation;
+        if (e->generation > x->svc->generation)
+                x->svc->generation = e->generation;
+        return 0;
+}
+
+static int replay_steal(struct replay *x, const struct effect_steal *e) {
+        struct managed_reservation *m = range_of(x->svc, e->reservation);
+        struct session *s = session_of(x->svc, e->session);
+
+        if (!m || !s || !opening_find(m->reservation, s))
+                return bad(x, "session %" PRIu64 " takes over reservation %" PRIu64 ", which it does not have open",
+                           e->session, e->reservation);
+        m->reservation->generation = e->generation;
+        if (e->generation > x->svc->generation)
+                x->svc->generation = e->generation;
+        managed_steal(x->svc, m, s);
+        return 0;
+}
+
+static int replay_advice(struct replay *x, const struct effect_advice *e) {
+        struct managed_reservation *m = range_of(x->svc, e->reservation);
+        struct waiting *w;
+
+        if (!m || !lies_in(m, e->first, e->count) || e->what == 0 || e->what >= 2 * MOVER_GRANULARITY ||
+            e->preferred > MANAGED_NODES_MAX)
+                return bad(x, "advice is given that svmd does not take, about reservation %" PRIu64, e->reservation);
+        w = alloc_zero(sizeof(*w));
+        if (!w)
+                return -ENOMEM;
+        w->advice = *e;
+        list_push_back(&x->svc->managed.said, &w->link);
+        return 0;
+}
+
+static int replay_node(struct replay *x, const struct effect_node_state *e) {
+        if (e->node >= x->svc->options.machine->count)
+                return bad(x, "node %u is offline, and is not there", e->node);
+        x->svc->state.nodes[e->node].offline = e->offline;
+        return 0;
+}
+
+int said_replay(struct service *svc, uint16_t type, const void *bytes, char *why, size_t why_size) {
+        struct replay x = { svc, why, why_size };
+
+        switch (type) {
+        case EFFECT_PIN: return replay_pin(&x, bytes);
+        case EFFECT_REVOKE: return replay_revoke(&x, bytes);
+        case EFFECT_STEAL: return replay_steal(&x, bytes);
+        case EFFECT_ADVICE: return replay_advice(&x, bytes);
+        case EFFECT_NODE_STATE: return replay_node(&x, bytes);
+        default: return -EINVAL;
+        }
+}
+
+/* ---- snapshot ---- */
+
+/* Behind the granules that are pinned as often as the first one. */
+static uint32_t run_end(const uint16_t *pins, uint32_t first, uint32_t count) {
+        uint32_t end = first + 1;
+
+        while (end < count && pins[end] == pins[first])
+                end++;
+        return end;
+}
+
+static int put_run(struct service *svc, const struct managed_member *member, uint32_t first, uint32_t end,
+                   unsigned times) {
+        struct effect_pin e = { .reservation = member->managed->reservation->object.id,
+                                .session = member->client->session->object.id,
+                                .first = first,
+                                .count = end - first,
+                                .times = (int32_t)times };
+
+        return times == 0 ? 0 : journal_snapshot_put(svc->journal, EFFECT_PIN, &e, sizeof(e));
+}
+
+static int put_pins(struct service *svc, const struct managed_member *member) {
+        uint16_t *pins = member->pins ? managed_pins_settled(member) : NULL;
+        int r = 0;
+
+        if (!pins)
+                return member->pins ? -ENOMEM : 0;
+        for (uint32_t first = 0, end; r == 0 && first < member->managed->count; first = end) {
+                end = run_end(pins, first, member->managed->count);
+                r = put_run(svc, member, first, end, pins[first]);
+        }
+        alloc_free(pins);
+        return r;
+}
+
+struct put_advice {
+        struct service *svc;
+        const struct managed_reservation *m;
+};
+
+static int put_advice(void *userdata, uint32_t first, uint32_t count, const struct mover_advice *a) {
+        struct put_advice *p = userdata;
+        struct effect_advice e = effect_of_advice(p->m, first, count, 2 * MOVER_GRANULARITY - 1, a);
+
+        return journal_snapshot_put(p->svc->journal, EFFECT_ADVICE, &e, sizeof(e));
+}
+
+static int put_range(struct service *svc, struct managed_reservation *m) {
+        struct put_advice p = { svc, m };
+        struct effect_revoke e = { .reservation = m->reservation->object.id,
+                                   .generation = m->reservation->generation,
+                                   .revoked = m->revoked };
+        int r = m->revoked ? journal_snapshot_put(svc->journal, EFFECT_REVOKE, &e, sizeof(e)) : 0;
+
+        if (r == 0)
+                r = mover_each_advice(svc->mover, m->range, put_advice, &p);
+        list_for_each (l, &m->members) {
+                if (r == 0)
+                        r = put_pins(svc, container_of(l, struct managed_member, by_reservation));
+        }
+        return r;
+}
+
+int said_put(struct service *svc) {
+        int r = 0;
+
+        for (uint32_t i = 0; r == 0 && i < svc->options.machine->count; i++) {
+                struct effect_node_state e = { .node = i, .offline = svc->state.nodes[i].offline };
+
+                if (e.offline)
+                        r = journal_snapshot_put(svc->journal, EFFECT_NODE_STATE, &e, sizeof(e));
+        }
+        list_for_each (l, &svc->managed.ranges) {
+                if (r == 0)
+                        r = put_range(svc, container_of(l, struct managed_reservation, link));
+        }
+        return r;
+}
+
+/* ---- telling the mover again ---- */
+
+static int tell_advice(struct service *svc, const struct effect_advice *e) {
+        struct managed_reservation *m = range_of(svc, e->reservation);
+        struct mover_advice a = {
+                .policy = { .preferred = e->preferred,
+                            .accessed_by = e->accessed_by,
+                            .read_mostly = e->read_mostly,
+                            .pinned = e->pinned },
+                .granularity = e->granularity,
+                .session = e->session,
+        };
+
+        return m ? mover_advise(svc->mover, m->range, e->first, e->count, e->what, &a) : 0;
+}
+
+/* A run is pinned as often as it is counted. */
+static int tell_pins(struct service *svc, const struct managed_member *member) {
+        const struct managed_reservation *m = member->managed;
+        int r = 0;
+
+        for (uint32_t first = 0, end; member->pins && r == 0 && first < m->count; first = end) {
+                end = run_end(member->pins, first, m->count);
+                for (unsigned i = 0; r == 0 && i < member->pins[first]; i++)
+                        r = mover_pin(svc->mover, m->range, first, end - first, 0);
+        }
+        return r < 0 ? r : 0;
+}
+
+int said_before(struct service *svc) {
+        int r = 0;
+
+        for (uint32_t i = 0; r == 0 && i < svc->managed.nodes_count; i++)
+                if (svc->state.nodes[i].offline)
+                        r = mover_node_drain(svc->mover, i, 0);
+        list_for_each (l, &svc->managed.said) {
+                if (r == 0)
+                        r = tell_advice(svc, &container_of(l, struct waiting, link)->advice);
+        }
+        list_for_each (l, &svc->managed.ranges) {
+                list_for_each (k, &container_of(l, struct managed_reservation, link)->members) {
+                        if (r == 0)
+                                r = tell_pins(svc, container_of(k, struct managed_member, by_reservation));
+                }
+        }
+        said_forget(svc);
+        return r;
+}
+
+static bool some_taken(struct service *svc, const struct managed_reservation *m) {
+        struct managed_granule_info info[64];
+
+        for (uint32_t at = 0; at < m->count; at += 64) {
+                uint32_t count = m->count - at < 64 ? m->count - at : 64;
+
+                mover_look(svc->mover, m->range, at, count, info);
+                for (uint32_t i = 0; i < count; i++)
+                        if (info[i].state == RESIDENCY_REVOKED)
+                                return true;
+        }
+        return false;
+}
+
+int said_after(struct service *svc) {
+        int r = 0;
+
+        list_for_each (l, &svc->managed.ranges) {
+                struct managed_reservation *m = container_of(l, struct managed_reservation, link);
+
+                if (r == 0 && m->revoked)
+                        r = mover_revoke(svc->mover, m->range, 0);
+                else if (r == 0 && some_taken(svc, m))
+                        r = mover_unrevoke(svc->mover, m->range, 0);
+        }
+        return r;
+}
+
+void said_forget(struct service *svc) {
+        list_for_each_safe (l, &svc->managed.said) {
+                list_remove(l);
+                alloc_free(container_of(l, struct waiting, link));
+        }
+}
