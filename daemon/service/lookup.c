@@ -107,7 +107,7 @@ int find_node(struct call *c, uint32_t id) {
                       c->svc->options.machine->count - 1);
 }
 
-int find_partition(struct call *c, const char *name, struct partition **ret) {
+int call_partition(struct call *c, const char *name, struct partition **ret) {
         struct partition *p = c->session->partition;
 
         if (name[0]) {

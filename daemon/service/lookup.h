@@ -18,7 +18,7 @@ int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding
 int find_space(struct call *c, uint64_t id, struct space **ret);
 int find_node(struct call *c, uint32_t id);
 /* "": the session's own; only administrators name another one. */
-int find_partition(struct call *c, const char *name, struct partition **ret);
+int call_partition(struct call *c, const char *name, struct partition **ret);
 /* Where a mapping operation acts: `space` 0 is the CPU, in the reservation that holds the whole range and that the
  * session may write. Checks the range too. */
 int find_target(struct call *c, uint64_t space, uint64_t address, uint64_t size, struct target *ret);

@@ -149,7 +149,7 @@ int op_explain(struct call *c) {
         struct sentences *s = call_take(c, sizeof(*s));
         const struct reservation *r;
         struct partition *p;
-        int k = find_partition(c, op->partition, &p);
+        int k = call_partition(c, op->partition, &p);
 
         if (k != 0)
                 return k;

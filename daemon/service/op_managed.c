@@ -132,10 +132,10 @@ static int pin_next(struct service *svc, struct order *o, struct managed_reserva
         if (r < 0)
                 return r == -EOVERFLOW ? MANAGED_E_FULL : r;
         r = mover_pin(svc->mover, m->range, first, count, token);
-        if (r == 0)
-                o->next += count;
-        else
+        if (r != 0)
                 managed_pins_drop(member, first, count);
+        o->next += r == 0 ? count : 0;
+        o->piece = r == 0 ? count : 0;
         return r;
 }
 
@@ -153,6 +153,7 @@ static struct effect_pin pin_effect(const struct managed_reservation *m, const s
 static void pin_over(struct service *svc, struct order *o, struct managed_reservation *m, int result) {
         struct managed_member *member = managed_member_find(m, o->fence.session);
         struct effect_pin e = pin_effect(m, o->fence.session, o->first, o->end - o->first, 1);
+        uint32_t pinned;
 
         if (result == ORDER_LEFT || !member)
                 return;
@@ -160,9 +161,11 @@ static void pin_over(struct service *svc, struct order *o, struct managed_reserv
                 journal_note(svc, EFFECT_PIN, &e, sizeof(e));
                 return;
         }
+        /* The piece that was answered so is not pinned. */
+        pinned = o->next - o->first - o->piece;
         managed_pins_drop(member, o->first, o->next - o->first);
-        if (o->next > o->first)
-                mover_unpin(svc->mover, m->range, o->first, o->next - o->first);
+        if (pinned > 0)
+                mover_unpin(svc->mover, m->range, o->first, pinned);
 }
 
 static const struct order_kind pin_kind = {

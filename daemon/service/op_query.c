@@ -344,7 +344,7 @@ int op_reservation_list(struct call *c) {
         const Svmd__V1__ReservationList *m = c->op->reservation_list;
         struct partition *p;
         struct va_extent *e;
-        int k = find_partition(c, m->partition, &p);
+        int k = call_partition(c, m->partition, &p);
 
         if (k != 0)
                 return k;

@@ -87,7 +87,7 @@ static int find_granules(struct call *c, const Svmd__V1__Residency *op, struct m
         struct managed_reservation *m;
         struct partition *p;
         uint64_t offset, left;
-        int r = find_partition(c, op->partition, &p);
+        int r = call_partition(c, op->partition, &p);
 
         if (r == 0)
                 r = managed_around(c, p, op->address, 0, &m, ret_first);

@@ -195,7 +195,7 @@ void orders_collect(struct service *svc) {
 int order_at(struct call *c, const char *partition, uint64_t address, uint64_t size, unsigned access,
              struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_count) {
         struct partition *p;
-        int r = find_partition(c, partition, &p);
+        int r = call_partition(c, partition, &p);
 
         if (r != 0)
                 return r;
@@ -205,7 +205,7 @@ int order_at(struct call *c, const char *partition, uint64_t address, uint64_t s
 int order_around(struct call *c, const char *partition, uint64_t address, unsigned access,
                  struct managed_reservation **ret, uint32_t *ret_granule) {
         struct partition *p;
-        int r = find_partition(c, partition, &p);
+        int r = call_partition(c, partition, &p);
 
         if (r != 0)
                 return r;

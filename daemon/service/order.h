@@ -32,12 +32,12 @@ struct order {
         const struct order_kind *kind;
         uint64_t reservation; /* its id */
         uint32_t first, next; /* granules: from where, and what the mover was not asked for yet */
-        uint32_t end;
-        uint8_t phase;      /* the kind's, 0 at first */
-        uint32_t node;      /* where they go; MANAGED_NOWHERE: wherever policy wants them */
-        bool hint;          /* what cannot be done now is no failure */
-        bool ended;         /* with `result` */
-        int result, answer; /* the worst so far; of the last step */
+        uint32_t end, piece;  /* piece: the kind's, of the last step */
+        uint8_t phase;        /* the kind's, 0 at first */
+        uint32_t node;        /* where they go; MANAGED_NOWHERE: wherever policy wants them */
+        bool hint;            /* what cannot be done now is no failure */
+        bool ended;           /* with `result` */
+        int result, answer;   /* the worst so far; of the last step */
         struct list answered;
 };
 
