@@ -23,6 +23,7 @@ struct reservation;
 struct opening;
 struct name;
 struct node_desc;
+struct join;
 
 struct service {
         struct service_options options;
@@ -44,11 +45,11 @@ struct service {
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t monitors; /* sessions that want to see everything */
-        uint32_t own_uid;
         uint32_t moves_told; /* to them, in this collection */
+        uint32_t own_uid;
         uint32_t store_lane;
         uint32_t removed; /* partitions that wait for their last session */
-        bool replaying, starting;
+        bool replaying, starting, closing;
         bool journal_behind; /* something ended for which the journal had no room: only a snapshot will do */
         struct service_kept *kept;
         size_t kept_count;
@@ -91,9 +92,13 @@ struct request {
         size_t size;
         struct fdlist in, out;
         struct staged *staged; /* one an operation: memory whose pages a job takes */
-        uint32_t jobs;         /* that still run */
-        bool again;            /* wake it up when any store job is done */
-        int store_result;      /* of its own store job */
+        uint32_t jobs;         /* that still run, and other things that it waits for */
+        bool again;            /* wake it up when anything is done */
+        bool begun;            /* its slow work was started */
+        bool drop;             /* svmd goes: nobody gets an answer */
+        uint64_t until_ns;     /* it waits for addresses, until then at most */
+        struct join *join;
+        int store_result; /* of its own store job */
         bool store_done;
         char store_why[256];
         struct partition *made;     /* by its own store job */
@@ -113,6 +118,7 @@ enum {
         OP_STORE = 64,   /* may wait for the store */
         OP_FINAL = 128,  /* takes effect at once: only where nothing is taken back */
         OP_GIVES = 256,  /* gives something back: even when the journal is nearly full */
+        OP_WAITS = 512,  /* may wait for what is no job */
 };
 
 struct op_row {
@@ -240,18 +246,18 @@ void event_reservation(struct service *svc, const struct reservation *r, const s
 void event_monitor(struct service *svc, const char *what, const struct session *about, const char *partition,
                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* ---- journal ---- */
-
-int journal_snapshot(struct service *svc);
-/* An effect that no request waits for. Where the journal has no room for it, a snapshot is due. */
-void journal_note(struct service *svc, uint16_t type, const void *bytes, size_t size);
-int journal_restore(struct service *svc, char *why, size_t why_size);
 /* One monitor more, or less. */
 void event_monitors(struct service *svc, int more);
 /* Granules have moved; from within what the mover tells. */
 void event_moved(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
                  uint32_t from, uint32_t to, enum managed_cause cause);
 
+/* ---- journal ---- */
+
+int journal_snapshot(struct service *svc);
+/* An effect that no request waits for. Where the journal has no room for it, a snapshot is due. */
+void journal_note(struct service *svc, uint16_t type, const void *bytes, size_t size);
+int journal_restore(struct service *svc, char *why, size_t why_size);
 /* Answers of this session that a resend may ask for. */
 void replies_free(struct session *s);
 const void *replies_find(const struct session *s, uint64_t id, size_t *ret_size);
@@ -269,6 +275,10 @@ void request_free(struct request *r);
 /* A job of this request is done. */
 void request_continue(struct service *svc, struct request *r);
 void requests_wake(struct service *svc);
+/* svmd goes: those that wait for what may never come end without an answer, and without an effect. */
+void requests_drop(struct service *svc);
+/* service_collect() in a moment, for what nobody tells of. */
+void service_wake_soon(struct service *svc);
 /* What its store job leaves to do whether or not its session is still there. */
 void request_settle(struct service *svc, struct request *r);
 
@@ -284,6 +294,10 @@ int op_reserve(struct call *c);
 int op_open(struct call *c);
 int op_free(struct call *c);
 int op_reservation_query(struct call *c);
+int op_uffd_device(struct call *c);
+int op_uffd_give(struct call *c);
+int op_range_files(struct call *c);
+int op_join(struct call *c);
 int op_layout(struct call *c);
 int op_mem_create(struct call *c);
 int op_mem_release(struct call *c);
@@ -310,6 +324,11 @@ int op_discard(struct call *c);
 int op_pin(struct call *c);
 int op_revoke(struct call *c);
 int op_steal(struct call *c);
+int op_advise(struct call *c);
+int op_advice_query(struct call *c);
+int op_residency(struct call *c);
+int op_explain(struct call *c);
+int op_node_set(struct call *c);
 int op_partition_create(struct call *c);
 int op_partition_set(struct call *c);
 int op_partition_delete(struct call *c);
@@ -324,8 +343,3 @@ bool memory_is_staged(struct service *svc, const Svmd__V1__MemCreate *m);
 /* Prepares what op_mem_create() will find: starts jobs for large memory; returns how many. */
 uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m);
 void staged_free(struct service *svc, struct request *r);
-int op_advise(struct call *c);
-int op_advice_query(struct call *c);
-int op_residency(struct call *c);
-int op_explain(struct call *c);
-int op_node_set(struct call *c);

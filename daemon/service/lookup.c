@@ -138,6 +138,11 @@ static int find_cpu(struct call *c, uint64_t address, uint64_t size, struct targ
         if (!(access & RIGHT_WRITE))
                 return refuse(c, SVMD_STATUS_DENIED,
                               "this session opened the reservation at 0x%" PRIx64 " to read only", r->va.start);
+        if (managed_of(r))
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "the reservation at 0x%" PRIx64 " is managed: all of it is there already, and svmd moves "
+                              "its pages; explicit memory needs an explicit reservation",
+                              r->va.start);
         if (size > r->va.start + r->va.size - address)
                 return refuse(c, SVMD_STATUS_RANGE,
                               "0x%" PRIx64 " bytes at 0x%" PRIx64 " pass the end of the reservation, 0x%" PRIx64, size,

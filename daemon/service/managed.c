@@ -7,14 +7,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/memfile.h"
 #include "base/alloc.h"
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/capacity.h"
 #include "service/internal.h"
+#include "service/join.h"
 #include "service/lookup.h"
 #include "service/order.h"
+#include "service/range.h"
 
 /*
  * The mover among the service's parts: it is made when nodes are up, tells of what has happened in managed_collect(),
@@ -94,14 +98,26 @@ static void on_wake(void *userdata) {
         svc->hooks.wake(svc->hooks.userdata);
 }
 
+static void on_ended(struct service *svc, uint64_t id) {
+        list_for_each_safe (l, &svc->managed.ending) {
+                struct managed_reservation *m = container_of(l, struct managed_reservation, link);
+
+                if (m->reservation->object.id == id)
+                        managed_ended(svc, m);
+        }
+}
+
 static void on_done(void *userdata, uint64_t token, int result) {
         struct service *svc = userdata;
 
         if (ANSWER_KIND(token) == ANSWER_FENCE)
                 managed_fence_done(svc, ANSWER_NUMBER(token), result);
+        else if (ANSWER_KIND(token) == ANSWER_END)
+                on_ended(svc, ANSWER_NUMBER(token));
 }
 
 static void on_joined(void *userdata, uint64_t token, int result, const char *why) {
+        join_answer(userdata, ANSWER_NUMBER(token), result, why);
 }
 
 static void on_lost(void *userdata, void *session, const char *why) {
@@ -119,8 +135,55 @@ static void on_moved(void *userdata, void *range, uint32_t first, uint32_t granu
                      enum managed_cause cause) {
 }
 
+static unsigned log2_of(uint32_t n) {
+        return (unsigned)__builtin_ctz(n);
+}
+
+/* Taken over from an earlier svmd, or new and in the keeper's hands. */
+static int make_pool(struct service *svc, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret) {
+        uint64_t key = KEEP_KEY(KEEP_SLOTS, (uint64_t)node << 8 | log2_of(granule));
+        int fd = kept_take(svc, key), r;
+        char name[64];
+
+        if (fd >= 0) {
+                r = memfile_adopt(ret, fd, size, -1, true);
+                if (r < 0)
+                        close(fd);
+                return r;
+        }
+        snprintf(name, sizeof(name), "svmd-slots-%u-%u", node, granule);
+        r = memfile_new(ret, name, size, -1, true);
+        if (r < 0)
+                return r;
+        r = svc->hooks.keep(svc->hooks.userdata, key, memfile_fd(*ret));
+        if (r < 0)
+                memfile_free(*ret);
+        return r;
+}
+
 static int on_pool(void *userdata, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret) {
-        return -ENOSYS;
+        struct service *svc = userdata;
+        struct managed_pool *pool = alloc_zero(sizeof(*pool));
+        int r = pool ? make_pool(svc, node, granule, size, &pool->memfile) : -ENOMEM;
+
+        if (r < 0) {
+                alloc_free(pool);
+                return r;
+        }
+        pool->next = svc->managed.pools;
+        svc->managed.pools = pool;
+        *ret = pool->memfile;
+        return 0;
+}
+
+static void free_pools(struct service *svc) {
+        struct managed_pool *pool;
+
+        while ((pool = svc->managed.pools)) {
+                svc->managed.pools = pool->next;
+                memfile_free(pool->memfile);
+                alloc_free(pool);
+        }
 }
 
 void managed_collect(struct service *svc) {
@@ -128,6 +191,8 @@ void managed_collect(struct service *svc) {
                 return;
         mover_collect(svc->mover);
         orders_collect(svc);
+        joins_collect(svc);
+        capacity_collect(svc);
         while (!list_empty(&svc->managed.lost)) {
                 struct managed_client *k = container_of(svc->managed.lost.next, struct managed_client, link);
 
@@ -186,6 +251,9 @@ int managed_start(struct service *svc, char *why, size_t why_size) {
 void managed_stop(struct service *svc) {
         mover_free(svc->mover);
         svc->mover = NULL;
+        list_for_each_safe (l, &svc->managed.ending)
+                managed_ended(svc, container_of(l, struct managed_reservation, link));
+        free_pools(svc);
         alloc_free(svc->managed.nodes);
         alloc_free(svc->managed.bandwidth);
         if (svc->managed.device >= 0)
@@ -259,6 +327,17 @@ int managed_at(struct call *c, const struct partition *p, uint64_t address, uint
         return 0;
 }
 
+int managed_around(struct call *c, const struct partition *p, uint64_t address, unsigned access,
+                   struct managed_reservation **ret, uint32_t *ret_granule) {
+        const struct reservation *r = reservation_at(p, address);
+        const struct managed_reservation *m = r ? managed_of(r) : NULL;
+        uint32_t count;
+
+        if (m)
+                address -= (address - r->va.start) % m->granule;
+        return managed_at(c, p, address, 0, access, ret, ret_granule, &count);
+}
+
 /* ---- pins ---- */
 
 int managed_pins_add(struct managed_member *member, uint32_t first, uint32_t count) {
@@ -285,14 +364,3 @@ void managed_pins_drop(struct managed_member *member, uint32_t first, uint32_t c
         for (uint32_t i = first; i < first + count; i++)
                 member->pins[i]--;
 }
-int managed_around(struct call *c, const struct partition *p, uint64_t address, unsigned access,
-                   struct managed_reservation **ret, uint32_t *ret_granule) {
-        const struct reservation *r = reservation_at(p, address);
-        const struct managed_reservation *m = r ? managed_of(r) : NULL;
-        uint32_t count;
-
-        if (m)
-                address -= (address - r->va.start) % m->granule;
-        return managed_at(c, p, address, 0, access, ret, ret_granule, &count);
-}
-

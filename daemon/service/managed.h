@@ -36,7 +36,6 @@ struct managed_reservation {
         unsigned flags;            /* of the wire: RangeFlag */
         bool revoked;
         uint64_t changing;   /* fence of the revoke or steal that is under way, or 0 */
-        bool committed;      /* the journal has it */
         struct list members; /* managed_member.by_reservation */
         struct list link;    /* in managed_state.ranges or .ending */
 };
@@ -46,7 +45,7 @@ struct managed_member {
         struct managed_client *client;
         struct list by_reservation, by_client;
         bool readonly;
-        bool joining;   /* the mover was asked, and has not answered */
+        bool joining;   /* the mover was asked, and has not answered: there is a struct join */
         bool joined;    /* the session's process may touch it */
         uint16_t *pins; /* of each granule, how often this session has pinned it; NULL: never any */
 };
@@ -55,16 +54,23 @@ struct managed_client {
         struct session *session;
         struct mover_session *mover; /* NULL: no userfaultfd was given */
         struct list members;         /* managed_member.by_client */
-        struct list link;            /* in managed_state.lost */
+        uint64_t cgroup;             /* that its process is in; 0: unknown */
+        bool given;                  /* in a replay: the journal has that it gave its userfaultfd */
         bool taken_over;             /* its userfaultfd came from the keeper, and its client may not know */
-        bool lost;
+        bool lost;                   /* what it had is gone: it ends as soon as it can be told so */
+        struct list link;            /* in managed_state.lost */
         char why[160];
 };
 
 struct managed_share {
         struct managed_group *group;
         uint64_t bytes; /* sizes of its ranges */
-        uint64_t ranges, ending;
+};
+
+struct memfile;
+struct managed_pool { /* of slots */
+        struct managed_pool *next;
+        struct memfile *memfile;
 };
 
 /* In struct service. Without a mover (`mover` NULL) no range can be made; mover_features() says why. */
@@ -72,6 +78,7 @@ struct managed_state {
         struct mover_node *nodes; /* the machine's first `nodes_count`, same numbers */
         uint32_t *bandwidth;
         uint32_t nodes_count;
+        struct managed_pool *pools;
         int device; /* /dev/userfaultfd, or -1 */
         int device_error;
         uint64_t bytes; /* sizes of all ranges */
@@ -99,6 +106,9 @@ int managed_at(struct call *c, const struct partition *p, uint64_t address, uint
                struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_count);
 /* NULL: explicit. */
 struct managed_reservation *managed_of(const struct reservation *r);
+/* The one around the address, and its granule there: likewise. */
+int managed_around(struct call *c, const struct partition *p, uint64_t address, unsigned access,
+                   struct managed_reservation **ret, uint32_t *ret_granule);
 /* NULL: it has not opened it. */
 struct managed_member *managed_member_find(const struct managed_reservation *m, const struct session *s);
 
@@ -109,10 +119,9 @@ int managed_pins_add(struct managed_member *member, uint32_t first, uint32_t cou
 /* Whether each of the granules is pinned by this session. */
 bool managed_pins_all(const struct managed_member *member, uint32_t first, uint32_t count);
 /* Counts them down; all are pinned. */
-/* The one around the address, and its granule there: likewise. */
-int managed_around(struct call *c, const struct partition *p, uint64_t address, unsigned access,
-                   struct managed_reservation **ret, uint32_t *ret_granule);
 void managed_pins_drop(struct managed_member *member, uint32_t first, uint32_t count);
+/* A copy of the counts, without those whose request has not ended. The caller frees it; NULL: out of memory. */
+uint16_t *managed_pins_settled(const struct managed_member *member);
 
 /* ---- taken away ---- */
 
@@ -123,13 +132,11 @@ void managed_steal(struct service *svc, struct managed_reservation *m, struct se
 
 /* ---- answers ---- */
 
-/* A copy of the counts, without those whose request has not ended. The caller frees it; NULL: out of memory. */
-uint16_t *managed_pins_settled(const struct managed_member *member);
 /* Tokens for the mover: what is answered in the highest byte, a number below. */
 enum managed_answer {
         ANSWER_FENCE = 1, /* id of a fence: see managed_fence_done() */
         ANSWER_END,       /* id of a reservation that has ended */
-        ANSWER_JOIN,      /* id of a session */
+        ANSWER_JOIN,      /* number of a join */
 };
 #define ANSWER(kind, id)     ((uint64_t)(kind) << 56 | (id))
 #define ANSWER_KIND(token)   ((enum managed_answer)((token) >> 56))

@@ -13,6 +13,7 @@
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "service/capacity.h"
 
 /*
  * Where memory lies and how its pages come and go.
@@ -149,6 +150,12 @@ int file_restore(struct service *svc, uint64_t id, enum file_kind kind, uint32_t
         return 0;
 }
 
+static void memory_abandon(struct memory *m) {
+        alloc_free(m->release);
+        memory_release(m);
+        memory_free(m);
+}
+
 int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct session *s, uint32_t node,
                    uint64_t size, bool shareable, struct file *f, const uint64_t (*extents)[2], uint32_t count) {
         struct account *account = s ? session_account(&svc->state, s, node) : &p->accounts[node];
@@ -160,12 +167,11 @@ int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct
         m->release = release_new(svc, node);
         /* Limits may be lower than they were; what is there stays. */
         if (!m->release || memory_take_extents_at(m, f, extents, count) < 0) {
-                alloc_free(m->release);
-                memory_release(m);
-                memory_free(m);
+                memory_abandon(m);
                 return -EINVAL;
         }
         charge_force(&m->charge, account, size);
+        capacity_changed(svc, p, node);
         holding_init(&m->creator, m, s, RIGHT_READ | RIGHT_WRITE);
         memory_link(&svc->state, m);
         if (s)
@@ -229,6 +235,7 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
         if (f->kind == FILE_ARENA && f->session->ending)
                 bytes = 0;
         memory_release(m);
+        capacity_changed(svc, m->partition, m->node);
         if (bytes == 0) {
                 release_done(&r->job);
                 return;
@@ -338,41 +345,52 @@ static unsigned say_errno(int r, const char *name, char *why, size_t why_size) {
         return SVMD_STATUS_NO_MEMORY;
 }
 
+static unsigned memory_charge(struct service *svc, struct session *s, struct memory *m, struct account *account,
+                              char *why, size_t why_size) {
+        struct account *over;
+
+        if (charge_take(&m->charge, account, m->size, &over) != 0)
+                return say_over(svc, s, m->node, m->size, over, why, why_size);
+        return capacity_for_memory(svc, s->partition, m->node, why, why_size);
+}
+
+/* -errno, MEMORY_E_FULL. */
+static int memory_place(struct service *svc, struct session *s, struct memory *m) {
+        struct file *f;
+        int r = m->release ? file_for(svc, s, m->node, m->size, m->shareable, &f) : -ENOMEM;
+
+        if (r < 0)
+                return r;
+        r = memory_take_extents(m, f, f->kind == FILE_POOL);
+        if (r != 0 && f->kind == FILE_OWN) {
+                ids_remove(&svc->state.ids, &f->object);
+                svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_FILE, f->object.id));
+                memfile_free(f->memfile);
+                file_free(f);
+        }
+        return r;
+}
+
 unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, bool shareable,
                      struct memory **ret, char *why, size_t why_size) {
-        struct account *account = session_account(&svc->state, s, node), *over;
+        struct account *account = session_account(&svc->state, s, node);
         struct memory *m;
-        struct file *f;
-        int r = -ENOMEM;
+        unsigned code;
+        int r;
 
         m = account ? memory_new(state_take_id(&svc->state), s->partition, node, size) : NULL;
         if (!m)
                 return say_errno(-ENOMEM, node_desc(svc, node)->name, why, why_size);
         m->shareable = shareable;
         m->release = release_new(svc, node);
-        if (charge_take(&m->charge, account, size, &over) != 0) {
-                alloc_free(m->release);
-                memory_release(m);
-                memory_free(m);
-                return say_over(svc, s, node, size, over, why, why_size);
+        code = memory_charge(svc, s, m, account, why, why_size);
+        if (!code && (r = memory_place(svc, s, m)) != 0)
+                code = say_errno(r, node_desc(svc, node)->name, why, why_size);
+        if (code) {
+                memory_abandon(m);
+                return code;
         }
-        if (m->release)
-                r = file_for(svc, s, node, size, shareable, &f);
-        if (r == 0) {
-                r = memory_take_extents(m, f, f->kind == FILE_POOL);
-                if (r != 0 && f->kind == FILE_OWN) {
-                        ids_remove(&svc->state.ids, &f->object);
-                        svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_FILE, f->object.id));
-                        memfile_free(f->memfile);
-                        file_free(f);
-                }
-        }
-        if (r != 0) {
-                alloc_free(m->release);
-                memory_release(m);
-                memory_free(m);
-                return say_errno(r, node_desc(svc, node)->name, why, why_size);
-        }
+        capacity_changed(svc, s->partition, node);
         *ret = m;
         return SVMD_STATUS_OK;
 }

@@ -18,6 +18,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/capacity.h"
 #include "service/effects.h"
 #include "service/lookup.h"
 
@@ -33,11 +34,17 @@
 
 struct staged {
         struct job job;
+        struct capacity_wait wait;
         struct service *svc;
         struct request *request;
         struct memory *memory;
         int result;
 };
+
+#define INLINE_COMMIT (1ull << 20)
+
+/* Beside 0 and -errno: managed granules stay where it would lie. */
+enum { STAGE_FULL = 1 };
 
 static void stage_run(struct job *job) {
         struct staged *st = container_of(job, struct staged, job);
@@ -50,6 +57,31 @@ static void stage_done(struct job *job) {
 
         st->request->jobs--;
         request_continue(st->svc, st->request);
+}
+
+/* Its place is its own. */
+static void stage_commit(struct service *svc, struct staged *st) {
+        if (st->memory->size <= INLINE_COMMIT && jobs_lane_idle(svc->jobs, st->memory->node)) {
+                st->result = memory_commit_pages(st->memory);
+                return;
+        }
+        st->job = (struct job){ .lane = st->memory->node, .run = stage_run, .done = stage_done };
+        list_init(&st->job.link);
+        st->request->jobs++;
+        jobs_submit(svc->jobs, &st->job);
+}
+
+/* Managed granules have left its place, or will not. */
+static void stage_placed(struct service *svc, struct capacity_wait *w, bool is_free) {
+        struct staged *st = container_of(w, struct staged, wait);
+
+        st->request->jobs--;
+        st->request->drop |= svc->closing;
+        if (is_free)
+                stage_commit(svc, st);
+        else
+                st->result = STAGE_FULL;
+        request_continue(svc, st->request);
 }
 
 /* What is refused here is tried again when the request runs, and refused there with words. */
@@ -67,17 +99,18 @@ static void stage_one(struct service *svc, struct request *r, struct staged *st,
                 return;
         st->svc = svc;
         st->request = r;
-        st->job = (struct job){ .lane = m->node, .run = stage_run, .done = stage_done };
-        list_init(&st->job.link);
+        if (capacity_is_free(svc, m->node)) {
+                stage_commit(svc, st);
+                return;
+        }
+        st->wait = (struct capacity_wait){ .node = m->node, .done = stage_placed };
         r->jobs++;
-        jobs_submit(svc->jobs, &st->job);
+        capacity_wait(svc, &st->wait);
 }
-
-#define INLINE_COMMIT (1ull << 20)
 
 bool memory_is_staged(struct service *svc, const Svmd__V1__MemCreate *m) {
         return m->node < svc->options.machine->count &&
-               (m->size > INLINE_COMMIT || !jobs_lane_idle(svc->jobs, m->node));
+               (m->size > INLINE_COMMIT || !jobs_lane_idle(svc->jobs, m->node) || capacity_is_shared(svc, m->node));
 }
 
 uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m) {
@@ -171,6 +204,18 @@ static int check_create(struct call *c, const Svmd__V1__MemCreate *m) {
         return check_quota(c, 1);
 }
 
+static int refuse_shared(struct call *c, const Svmd__V1__MemCreate *m) {
+        char managed[24], asked[24];
+
+        text_bytes(managed, sizeof(managed), capacity_managed(c->svc, m->node));
+        text_bytes(asked, sizeof(asked), m->size);
+        return refuse(
+                c, SVMD_STATUS_NO_ROOM,
+                "%s of managed pages are on %s and do not leave it for %s: they are pinned, or other nodes are full; "
+                "unpin or discard some, or use another node",
+                managed, node_desc(c->svc, m->node)->name, asked);
+}
+
 /* What a job has prepared, or the same made here and now. Code 0, or refused. */
 static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memory **ret, bool *ret_committed) {
         struct staged *st = c->request->staged ? &c->request->staged[c->index] : NULL;
@@ -185,6 +230,8 @@ static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memor
                 st->memory = NULL;
                 return 0;
         }
+        if (st && st->memory && st->result == STAGE_FULL)
+                return refuse_shared(c, m);
         if (st && st->memory)
                 return refuse_errno(c, st->result == -ENOSPC ? -ENOMEM : st->result, "the pages of this memory");
         code = memory_make(c->svc, c->session, m->node, m->size, m->flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE, ret, why,
@@ -194,6 +241,10 @@ static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memor
         *ret_committed = !dry;
         if (dry)
                 return 0;
+        if (!capacity_is_free(c->svc, m->node)) {
+                memory_discard(c->svc, *ret, false);
+                return refuse_shared(c, m);
+        }
         if (!jobs_lane_idle(c->svc->jobs, m->node))
                 jobs_wait_lane(c->svc->jobs, m->node);
         r = memory_commit_pages(*ret);

@@ -12,6 +12,8 @@
 #include "core/session.h"
 #include "service/effects.h"
 #include "service/lookup.h"
+#include "service/op_range.h"
+#include "service/range.h"
 
 /* Reservations: reserve, open, free, and what they show. */
 
@@ -55,8 +57,10 @@ static int check_reserve(struct call *c, const Svmd__V1__Reserve *m) {
                               "0x%" PRIx64 " bytes at 0x%" PRIx64 " do not lie in the partition's slice, 0x%" PRIx64
                               " to 0x%" PRIx64,
                               m->size, m->address, p->slice.start, p->slice.start + p->slice.size);
-        if (m->kind != SVMD__V1__RESERVATION_KIND__EXPLICIT)
+        if (m->kind != SVMD__V1__RESERVATION_KIND__EXPLICIT && m->kind != SVMD__V1__RESERVATION_KIND__SHARED)
                 return refuse(c, SVMD_STATUS_INVALID, "svmd knows no reservation of kind %d", (int)m->kind);
+        if (m->kind == SVMD__V1__RESERVATION_KIND__EXPLICIT && (m->granule || m->flags))
+                return refuse(c, SVMD_STATUS_INVALID, "granule and flags are of managed reservations (kind SHARED)");
         if (m->name[0] && !name_ok(m->name))
                 return refuse(c, SVMD_STATUS_NAME,
                               "a name is 1 to 63 letters, digits and . _ : - and begins with a letter or digit");
@@ -79,9 +83,12 @@ int op_reserve(struct call *c) {
                 .gid = s->who.gid,
                 .mode = m->mode ? m->mode : 0600,
         };
+        bool managed = m->kind == SVMD__V1__RESERVATION_KIND__SHARED;
         struct reservation *r;
         int k = check_reserve(c, m);
 
+        if (k == 0 && managed)
+                k = range_check(c, m, &args.align);
         if (k != 0)
                 return k;
         if (tx_room(c->tx, 1) < 0)
@@ -102,10 +109,15 @@ int op_reserve(struct call *c) {
                               "a larger partition",
                               s->partition->name->text, m->size);
         }
-        if (k < 0)
+        if (k == 0 && managed)
+                k = range_begin(c, m, r);
+        if (k != 0)
                 return k;
-        tx_push(c->tx, &reserve_change, r, NULL);
+        if (!managed)
+                tx_push(c->tx, &reserve_change, r, NULL);
         effect_reserve(c->tx, r);
+        if (managed)
+                effect_range(c->tx, managed_of(r));
         c->result->id = r->object.id;
         c->result->address = r->va.start;
         c->result->size = r->va.size;
@@ -116,8 +128,11 @@ int op_reserve(struct call *c) {
 /* ---- open ---- */
 
 static void open_undo(struct tx *tx, struct change *c) {
-        opening_unlink(c->a);
-        alloc_free(c->a);
+        struct opening *o = c->a;
+
+        managed_closed(tx->svc, o->reservation, o->session);
+        opening_unlink(o);
+        alloc_free(o);
 }
 
 static const struct change_kind open_change = { open_undo, NULL };
@@ -149,6 +164,10 @@ int op_open(struct call *c) {
         o = opening_new(r, s, m->access);
         if (!o)
                 return -ENOMEM;
+        if (managed_of(r) && managed_member_begin(c->svc, managed_of(r), s, m->access == RIGHT_READ) < 0) {
+                alloc_free(o);
+                return -ENOMEM;
+        }
         opening_link(o);
         tx_push(c->tx, &open_change, o, NULL);
         e = (struct effect_open){ .reservation = r->object.id, .session = s->object.id, .access = m->access };
@@ -156,6 +175,7 @@ int op_open(struct call *c) {
         c->result->id = r->object.id;
         c->result->address = r->va.start;
         c->result->size = r->va.size;
+        c->result->value = managed_of(r) ? managed_of(r)->granule : 0;
         c->result->generation = r->generation;
         return 0;
 }
@@ -219,6 +239,9 @@ int op_free(struct call *c) {
 void reservation_end(struct service *svc, struct reservation *r) {
         struct mapping *e;
 
+        if (managed_of(r))
+                list_for_each_safe (l, &managed_of(r)->members)
+                        managed_member_end(svc, container_of(l, struct managed_member, by_reservation));
         while ((e = vmap_first_from(&r->cpu, 0))) {
                 struct memory *m = memory_of(e->backing);
 
@@ -237,6 +260,10 @@ void reservation_end(struct service *svc, struct reservation *r) {
         if (r->sparse)
                 imap_clear(r->sparse);
         alloc_free(r->sparse);
+        if (managed_of(r)) {
+                managed_end(svc, managed_of(r));
+                return;
+        }
         reservation_unlink(&svc->state, r);
         reservation_free(r);
 }
@@ -244,6 +271,7 @@ void reservation_end(struct service *svc, struct reservation *r) {
 void opening_end(struct service *svc, struct opening *o) {
         struct reservation *r = o->reservation;
 
+        managed_closed(svc, r, o->session);
         opening_unlink(o);
         alloc_free(o);
         if (!r->owner && r->shared->openings_count == 0)

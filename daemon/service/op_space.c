@@ -15,6 +15,7 @@
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/lookup.h"
+#include "service/range.h"
 
 /*
  * Spaces, and operations of devices in them.
@@ -48,6 +49,11 @@ int space_bring_up(struct service *svc, struct session *session, uint64_t id, ui
         }
         s->device_space = device;
         space_link(&svc->state, s);
+        r = managed_space_begin(svc, s);
+        if (r < 0) {
+                space_end(svc, s);
+                return r;
+        }
         *ret = s;
         return 0;
 }
@@ -89,6 +95,7 @@ static void orphan(struct service *svc, struct fence *f) {
 void space_end(struct service *svc, struct space *s) {
         struct mapping *e;
 
+        managed_space_end(svc, s);
         node_backend(svc, s->node)->space_free(s->device_space);
         list_for_each (l, &s->session->fences) {
                 struct fence *f = container_of(l, struct fence, by_session);

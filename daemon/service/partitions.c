@@ -9,6 +9,8 @@
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "service/capacity.h"
+#include "service/range.h"
 
 /* Partitions beside their requests: limits, the row that the store keeps, and their coming and going. */
 
@@ -20,6 +22,7 @@ int partition_set_limit(struct service *svc, struct partition *p, uint32_t node,
         if (a->max != ACCOUNT_NO_LIMIT && max == ACCOUNT_NO_LIMIT)
                 svc->state.nodes[node].limited--;
         a->max = max;
+        capacity_changed(svc, p, node);
         return 0;
 }
 
@@ -94,6 +97,7 @@ void partition_take_down(struct service *svc, struct partition *p) {
                         service_session_kick(svc, s, SVMD_STATUS_GONE, "an administrator deleted the partition");
         }
         svc->hooks.partition_down(svc->hooks.userdata, p);
+        managed_share_free(svc, p);
         partition_free(&svc->state, p);
 }
 

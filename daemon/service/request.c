@@ -7,9 +7,13 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "core/partition.h"
+#include "core/reservation.h"
 #include "core/session.h"
+#include "service/capacity.h"
 #include "service/effects.h"
+#include "service/join.h"
 
 /*
  * From a packet to its reply.
@@ -28,6 +32,8 @@
 #define REPLY_EACH 100
 /* A result without text and detail: its head, code, flag, and five numbers with their tags. */
 #define RESULT_NUMBERS (2 + 6 + 2 + 5 * 11)
+/* How long a request waits for addresses that have ended. */
+#define ADDRESSES_NS 5000000000ull
 
 void call_refuse(struct call *c, unsigned code, const char *format, ...) {
         char text[512];
@@ -409,12 +415,50 @@ static struct request *request_keep(struct service *svc, const struct request *r
 
 static void request_end(struct service *svc, struct request *r, bool on_stack) {
         if (!on_stack) {
+                join_free(svc, r);
                 staged_free(svc, r);
                 request_free(r);
                 return;
         }
         fdlist_close(&r->in);
         fdlist_close(&r->out);
+}
+
+void service_wake_soon(struct service *svc) {
+        svc->hooks.wake_soon(svc->hooks.userdata);
+}
+
+/* Addresses that a managed reservation had, and that it gives up in a moment. */
+static bool waits_for_addresses(const struct request *r, const Svmd__V1__Request *m) {
+        const struct partition *p = r->session->partition;
+
+        for (size_t i = 0; p && i < m->n_ops; i++) {
+                const Svmd__V1__Reserve *op = m->ops[i]->reserve;
+
+                if (m->ops[i]->op_case == SVMD__V1__OP__OP_RESERVE && op->address != 0 && op->size <= p->slice.size &&
+                    reservation_retired_in(p, op->address, op->size))
+                        return true;
+        }
+        return false;
+}
+
+/* What has to be done before it can run. True: it waits. */
+static bool request_waits(struct service *svc, struct request *r, const Svmd__V1__Request *m) {
+        uint64_t now;
+
+        if (r->begun)
+                return false;
+        if (waits_for_addresses(r, m)) {
+                now = clock_ns(CLOCK_MONOTONIC);
+                r->until_ns = r->until_ns ? r->until_ns : now + ADDRESSES_NS;
+                r->again = now < r->until_ns;
+                if (r->again) {
+                        service_wake_soon(svc);
+                        return true;
+                }
+        }
+        r->begun = true;
+        return stage_memory(svc, r, m) > 0;
 }
 
 void request_continue(struct service *svc, struct request *r) {
@@ -430,8 +474,15 @@ void request_continue(struct service *svc, struct request *r) {
                 session_release(svc, s);
                 return;
         }
+        if (r->drop) {
+                request_end(svc, r, false);
+                s->waiting = false;
+                return;
+        }
         arena_reset(&svc->arena);
         m = decode_request(&svc->arena, r->bytes, r->size);
+        if (m && request_waits(svc, r, m))
+                return;
         if (m)
                 k = run_request(svc, r, m);
         if (k == OP_LATER)
@@ -449,6 +500,20 @@ void requests_wake(struct service *svc) {
                 if (!r->again)
                         continue;
                 r->again = false;
+                request_continue(svc, r);
+        }
+}
+
+void requests_drop(struct service *svc) {
+        svc->closing = true;
+        capacity_give_up(svc);
+        list_for_each_safe (l, &svc->pending) {
+                struct request *r = container_of(l, struct request, link);
+
+                if (!r->join && !r->until_ns)
+                        continue;
+                r->drop = true;
+                r->jobs = 0;
                 request_continue(svc, r);
         }
 }
@@ -480,14 +545,16 @@ static void request_init(struct request *r, struct session *s, const Svmd__V1__R
                 fdlist_add(&r->in, fdlist_steal(fds));
 }
 
-/* Whether it may have to wait for a job: then it needs a place and a copy of its packet from the start. */
-static bool may_wait(struct service *svc, const Svmd__V1__Request *m) {
+/* Whether it may have to wait: then it needs a place and a copy of its packet from the start. */
+static bool may_wait(struct service *svc, const struct request *r, const Svmd__V1__Request *m) {
+        if (waits_for_addresses(r, m))
+                return true;
         for (size_t i = 0; i < m->n_ops; i++) {
                 const Svmd__V1__Op *op = m->ops[i];
 
                 if (op->op_case == SVMD__V1__OP__OP_MEM_CREATE && memory_is_staged(svc, op->mem_create))
                         return true;
-                if (op_row(op->op_case) && (op_row(op->op_case)->flags & OP_STORE))
+                if (op_row(op->op_case) && (op_row(op->op_case)->flags & (OP_STORE | OP_WAITS)))
                         return true;
         }
         return false;
@@ -517,14 +584,14 @@ int service_receive(struct service *svc, struct session *s, const void *bytes, s
                 fdlist_close(&now.in);
                 return malformed(svc, s, "svmd has no memory left to serve the request");
         }
-        if (may_wait(svc, m)) {
+        if (may_wait(svc, r, m)) {
                 r = request_keep(svc, &now, bytes, size);
                 if (!r) {
                         k = refuse_request(svc, &now, m);
                         fdlist_close(&now.in);
                         return k < 0 ? malformed(svc, s, "svmd has no memory left to serve the request") : 0;
                 }
-                if (stage_memory(svc, r, m) > 0) {
+                if (request_waits(svc, r, m)) {
                         s->waiting = true;
                         return SERVICE_E_LATER;
                 }

@@ -17,6 +17,7 @@
 #include "core/session.h"
 #include "service/effects.h"
 #include "service/fence.h"
+#include "service/range.h"
 
 /* Coming up and going down. */
 
@@ -49,12 +50,14 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.ranges);
         list_init(&svc->managed.ending);
         list_init(&svc->managed.lost);
+        list_init(&svc->managed.joins);
         list_init(&svc->managed.joined);
+        list_init(&svc->managed.waits);
         list_init(&svc->managed.answered);
+        list_init(&svc->managed.said);
         svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);
-        list_init(&svc->managed.said);
         svc->reply_buffer = alloc_zero(sizeof(struct effect_reply) + SVMD_PACKET_MAX);
         if (svc->reply_buffer)
                 svc->reply = svc->reply_buffer + sizeof(struct effect_reply);
@@ -229,6 +232,8 @@ void service_commit(struct service *svc) {
         fences_start(svc);
         if (svc->journal_behind)
                 journal_snapshot(svc);
+        if (!svc->journal_behind)
+                managed_commit(svc);
 }
 
 bool service_idle(struct service *svc) {
@@ -283,6 +288,7 @@ void service_free(struct service *svc, bool keep_state) {
         if (!svc)
                 return;
         if (svc->jobs) {
+                requests_drop(svc);
                 while (!service_idle(svc)) {
                         for (uint32_t lane = 0; lane <= svc->options.machine->count; lane++)
                                 jobs_wait_lane(svc->jobs, lane);
@@ -295,6 +301,8 @@ void service_free(struct service *svc, bool keep_state) {
         journal_free(svc->journal);
         svc->journal = NULL;
         if (svc->state.nodes) {
+                if (svc->replaying)
+                        managed_stop(svc);
                 list_for_each_safe (l, &svc->state.sessions) {
                         struct session *s = container_of(l, struct session, by_state);
 

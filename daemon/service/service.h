@@ -39,6 +39,8 @@ struct service_hooks {
         void (*flush)(void *userdata);
         /* From any thread: call service_collect() soon. */
         void (*wake)(void *userdata);
+        /* In this thread: call it in some 10 ms; once, however often this is called meanwhile. */
+        void (*wake_soon)(void *userdata);
 };
 
 struct service_default_limit {

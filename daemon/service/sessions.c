@@ -12,6 +12,8 @@
 #include "core/space.h"
 #include "service/effects.h"
 #include "service/fence.h"
+#include "service/join.h"
+#include "service/range.h"
 
 /* Sessions come with a connection and go with it; what they held is released in the order in which things name one
  * another: devices let go first, then addresses, handles, and the files in which plain memory lay. */
@@ -58,9 +60,10 @@ static void release_reservations(struct service *svc, struct session *s) {
         list_for_each_safe (l, &s->reservations) {
                 struct reservation *r = container_of(l, struct reservation, by_owner);
 
-                if (r->shared && r->shared->openings_count > 0)
+                if (r->shared && r->shared->openings_count > 0) {
+                        managed_closed(svc, r, s);
                         reservation_orphan(r);
-                else
+                } else
                         reservation_end(svc, r);
         }
 }
@@ -82,6 +85,7 @@ void session_release(struct service *svc, struct session *s) {
         list_for_each_safe (l, &s->spaces)
                 space_end(svc, container_of(l, struct space, by_session));
         forget_fences(svc, s);
+        managed_client_leave(svc, s);
         release_reservations(svc, s);
         list_for_each_safe (l, &s->holdings)
                 holding_end(svc, container_of(l, struct holding, by_session));
@@ -94,6 +98,7 @@ void session_release(struct service *svc, struct session *s) {
         }
         event_monitors(svc, -(int)s->monitor);
         replies_free(s);
+        managed_client_free(svc, s);
         session_free(&svc->state, s);
         if (!list_empty(&svc->pending))
                 svc->hooks.wake(svc->hooks.userdata);
@@ -102,9 +107,10 @@ void session_release(struct service *svc, struct session *s) {
 void service_session_end(struct service *svc, struct session *s) {
         s->connection = NULL;
         s->ending = true;
-        if (s->waiting)
+        if (s->waiting) {
+                joins_over(svc, s, "the session has ended");
                 note_end(svc, s);
-        else
+        } else
                 session_release(svc, s);
 }
 

@@ -25,7 +25,7 @@ static const struct op_row rows[] = {
         ROW(SPACE_CREATE, "space_create", OP_ATTACHED | OP_CHANGES, op_space_create),
         ROW(SPACE_DESTROY, "space_destroy", OP_ATTACHED | OP_CHANGES | OP_GIVES, op_space_destroy),
         ROW(SUBMIT, "submit", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_submit),
-        ROW(FENCE_QUERY, "fence_query", OP_ATTACHED | OP_FINAL, op_fence_query),
+        ROW(FENCE_QUERY, "fence_query", OP_FINAL, op_fence_query),
         ROW(LAYOUT, "layout", OP_ATTACHED, op_layout),
         ROW(TRANSLATE, "translate", OP_ATTACHED, op_translate),
         ROW(NODES, "nodes", 0, op_nodes),
@@ -34,6 +34,17 @@ static const struct op_row rows[] = {
         ROW(LIMITS, "limits", OP_ATTACHED, op_limits),
         ROW(MONITOR, "monitor", OP_ADMIN | OP_FINAL, op_monitor),
         ROW(RESERVATION_QUERY, "reservation_query", OP_ATTACHED, op_reservation_query),
+        ROW(UFFD_DEVICE, "uffd_device", OP_ATTACHED | OP_FD_OUT, op_uffd_device),
+        ROW(UFFD_GIVE, "uffd_give", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL, op_uffd_give),
+        ROW(RANGE_FILES, "range_files", OP_ATTACHED | OP_FD_OUT, op_range_files),
+        ROW(JOIN, "join", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL | OP_WAITS, op_join),
+        ROW(MIGRATE, "migrate", OP_CHANGES | OP_FINAL, op_migrate),
+        ROW(DISCARD, "discard", OP_CHANGES | OP_FINAL, op_discard),
+        ROW(PIN, "pin", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_pin),
+        ROW(REVOKE, "revoke", OP_CHANGES | OP_FINAL, op_revoke),
+        ROW(STEAL, "steal", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_steal),
+        ROW(ADVISE, "advise", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_advise),
+        ROW(ADVICE_QUERY, "advice_query", OP_ATTACHED, op_advice_query),
         ROW(PARTITION_CREATE, "partition_create", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_create),
         ROW(PARTITION_SET, "partition_set", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_set),
         ROW(PARTITION_DELETE, "partition_delete", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_delete),
@@ -42,6 +53,9 @@ static const struct op_row rows[] = {
         ROW(SESSION_KILL, "session_kill", OP_ADMIN | OP_ALONE, op_session_kill),
         ROW(RESERVATION_LIST, "reservation_list", 0, op_reservation_list),
         ROW(USAGE, "usage", OP_ADMIN, op_usage),
+        ROW(RESIDENCY, "residency", 0, op_residency),
+        ROW(EXPLAIN, "explain", 0, op_explain),
+        ROW(NODE_SET, "node_set", OP_ADMIN | OP_CHANGES | OP_FINAL, op_node_set),
 #undef ROW
 };
 
@@ -56,5 +70,7 @@ unsigned op_fds(const Svmd__V1__Op *op) {
                 return op->submit->notify;
         if (op->op_case == SVMD__V1__OP__OP_MEM_IMPORT)
                 return op->mem_import->name[0] == 0;
+        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE)
+                return 1;
         return 0;
 }

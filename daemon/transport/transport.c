@@ -13,6 +13,8 @@
 
 /* The loop itself, and what the service asks of it. */
 
+#define SOON_S 0.01
+
 /* ---- hooks ---- */
 
 static void on_reply(void *userdata, struct session *s, const void *bytes, size_t size, struct fdlist *fds) {
@@ -105,6 +107,15 @@ static void on_wake(void *userdata) {
         ev_async_send(t->loop, &t->wake);
 }
 
+static void on_wake_soon(void *userdata) {
+        struct transport *t = userdata;
+
+        if (ev_is_active(&t->soon))
+                return;
+        ev_timer_set(&t->soon, SOON_S, 0);
+        ev_timer_start(t->loop, &t->soon);
+}
+
 void transport_hooks(struct transport *t, struct service_hooks *hooks) {
         *hooks = (struct service_hooks){
                 .userdata = t,
@@ -118,6 +129,7 @@ void transport_hooks(struct transport *t, struct service_hooks *hooks) {
                 .keep_session = on_keep_session,
                 .flush = on_flush,
                 .wake = on_wake,
+                .wake_soon = on_wake_soon,
         };
 }
 
@@ -125,6 +137,12 @@ void transport_hooks(struct transport *t, struct service_hooks *hooks) {
 
 static void on_async(struct ev_loop *loop, ev_async *async, int events) {
         struct transport *t = container_of(async, struct transport, wake);
+
+        service_collect(t->svc);
+}
+
+static void on_soon(struct ev_loop *loop, ev_timer *timer, int events) {
+        struct transport *t = container_of(timer, struct transport, soon);
 
         service_collect(t->svc);
 }
@@ -176,6 +194,7 @@ int transport_new(struct transport **ret, const struct transport_options *option
                 return r;
         }
         ev_async_init(&t->wake, on_async);
+        ev_timer_init(&t->soon, on_soon, SOON_S, 0);
         ev_prepare_init(&t->flush, on_prepare);
         ev_async_start(t->loop, &t->wake);
         *ret = t;

@@ -68,6 +68,7 @@ static const struct service_hooks hooks = {
         .keep_session = on_keep_session,
         .flush = on_flush,
         .wake = on_flush,
+        .wake_soon = on_flush,
 };
 
 /* ---- what the keeper holds ---- */

@@ -23,6 +23,7 @@
 #include "core/space.h"
 
 #define WAIT_MS 30000
+#define SOON_MS 10
 
 /* ---- hooks --------------------------------------------------------------------------------------------------- */
 
@@ -129,6 +130,12 @@ static void on_wake(void *userdata) {
         assert_int_equal(write(w->wake, &one, sizeof(one)), sizeof(one));
 }
 
+static void on_wake_soon(void *userdata) {
+        struct world *w = userdata;
+
+        w->soon = true;
+}
+
 static const struct service_hooks hooks = {
         .reply = on_reply,
         .event = on_event,
@@ -140,6 +147,7 @@ static const struct service_hooks hooks = {
         .keep_session = on_keep_session,
         .flush = on_flush,
         .wake = on_wake,
+        .wake_soon = on_wake_soon,
 };
 
 /* A dead svmd's: nobody hears it. */
@@ -249,9 +257,14 @@ static void await_wake(struct world *w) {
         uint64_t n;
         int r;
 
+        bool soon = w->soon;
+
+        w->soon = false;
         do
-                r = poll(&p, 1, WAIT_MS);
+                r = poll(&p, 1, soon ? SOON_MS : WAIT_MS);
         while (r < 0 && errno == EINTR); /* a fuzzer's clock */
+        if (r == 0 && soon)
+                return;
         if (r != 1)
                 fail_msg("nothing happened for %d ms", WAIT_MS);
         assert_int_equal(read(w->wake, &n, sizeof(n)), sizeof(n));
@@ -283,6 +296,7 @@ struct service *world_restart(struct world *w, struct client **clients, size_t c
                 .keep_session = (int (*)(void *, struct session *))on_partition_up,
                 .flush = dead_flush,
                 .wake = on_wake,
+                .wake_soon = dead_flush,
         };
         for (size_t i = 0; i < n; i++)
                 kept[i] = (struct service_kept){ w->kept[i].key, w->kept[i].fd >= 0 ? dup(w->kept[i].fd) : -1 };

@@ -22,6 +22,7 @@ struct world {
         struct store *store;
         struct service *svc;
         int wake; /* eventfd */
+        bool soon;
         struct kept_row {
                 uint64_t key;
                 int fd;

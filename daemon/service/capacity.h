@@ -1,0 +1,49 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+/*
+ * What explicit memory and managed ranges have together. A node's capacity is for both: explicit memory takes its part
+ * and stays; managed granules may have the rest, and leave when explicit memory comes.
+ *
+ *      node       |-- explicit --|------ managed may have: mover_node_capacity() ------|
+ *      partition  |-- explicit --|-- managed may have: mover_group_limit() --| its max
+ *
+ * A managed range is admitted by its size: so much always has a place somewhere, whatever is touched.
+ */
+struct partition;
+struct service;
+
+/* The explicit memory of the partition on this node, or its limit there, has changed. */
+void capacity_changed(struct service *svc, struct partition *p, uint32_t node);
+/* The same of every node. */
+void capacity_limits(struct service *svc, struct partition *p);
+
+/* Whether a managed range of that size may be made: 0, or a status with a sentence in `why`. */
+unsigned capacity_for_range(struct service *svc, struct partition *p, uint64_t size, char *why, size_t why_size);
+/* Whether explicit memory that has just been charged on the node leaves what was admitted: likewise. */
+unsigned capacity_for_memory(struct service *svc, struct partition *p, uint32_t node, char *why, size_t why_size);
+
+/* No managed granules lie where explicit memory has been charged. */
+bool capacity_is_free(struct service *svc, uint32_t node);
+/* Managed granules may lie on the node. */
+bool capacity_is_shared(const struct service *svc, uint32_t node);
+/* Bytes of managed granules on the node. */
+uint64_t capacity_managed(struct service *svc, uint32_t node);
+
+/* Until it is free; or for as long as granules leave. */
+struct capacity_wait {
+        struct list link;
+        uint32_t node;
+        uint64_t least, since_ns;
+        void (*done)(struct service *svc, struct capacity_wait *w, bool free);
+};
+void capacity_wait(struct service *svc, struct capacity_wait *w);
+/* Whoever waits and need not wait any longer. */
+void capacity_collect(struct service *svc);
+/* Nobody waits any longer. */
+void capacity_give_up(struct service *svc);
