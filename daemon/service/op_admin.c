@@ -392,7 +392,8 @@ void partitions_reap(struct service *svc) {
                 char name[64];
 
                 next = partition_after(&svc->state, p->name->text);
-                if (!p->removed || p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0)
+                if (!p->removed || p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0 ||
+                    p->retired > 0)
                         continue;
                 text_copy(name, p->name->text);
                 partition_take_down(svc, p);

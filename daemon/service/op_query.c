@@ -56,6 +56,20 @@ int op_status(struct call *c) {
         return 0;
 }
 
+static void fill_managed(struct service *svc, uint32_t node, Svmd__V1__Node *row) {
+        struct managed_node_info info;
+
+        row->online = !svc->state.nodes[node].offline;
+        if (!svc->mover || node >= svc->managed.nodes_count)
+                return;
+        mover_node_info(svc->mover, node, &info);
+        row->managed = info.used;
+        row->used += info.used;
+        row->reserve = info.reserve;
+        row->warm = info.warm;
+        row->waiting = info.waiting;
+}
+
 static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
         const struct node_desc *d = node_desc(c->svc, i);
         const struct node *n = &c->svc->state.nodes[i];
@@ -78,7 +92,7 @@ static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
         row->ops = n->device ? node_backend(c->svc, i)->ops_done(n->device) : 0;
         row->va_start = d->va_start;
         row->va_end = d->va_end;
-        row->online = true;
+        fill_managed(c->svc, i, row);
         return row;
 }
 
@@ -129,8 +143,25 @@ int op_links(struct call *c) {
 
 /* ---- use ---- */
 
-/* A row a node that is used, was used, or is limited. */
-static int fill_use(struct call *c, const struct account *accounts, Svmd__V1__NodeUse ***ret, size_t *ret_count) {
+/* What managed ranges of the partition use on the node. The most that both kinds of memory have had together is not
+ * kept: it is at least the most of either. */
+static void add_managed(struct service *svc, const struct partition *p, uint32_t node, Svmd__V1__NodeUse *row) {
+        const struct managed_share *share = p ? p->managed : NULL;
+        uint64_t used, peak;
+
+        if (!share || !svc->mover || node >= svc->managed.nodes_count)
+                return;
+        mover_group_used(svc->mover, share->group, node, &used, &peak);
+        row->used += used;
+        if (peak > row->peak)
+                row->peak = peak;
+        if (row->used > row->peak)
+                row->peak = row->used;
+}
+
+/* A row a node that is used, was used, or is limited; of a session, or with all that is managed of a partition. */
+static int fill_use(struct call *c, const struct account *accounts, const struct partition *p, Svmd__V1__NodeUse ***ret,
+                    size_t *ret_count) {
         uint32_t count = c->svc->options.machine->count;
         Svmd__V1__NodeUse **rows = call_take(c, (count + 1) * sizeof(*rows));
         size_t n = 0;
@@ -139,17 +170,20 @@ static int fill_use(struct call *c, const struct account *accounts, Svmd__V1__No
                 return -ENOMEM;
         for (uint32_t i = 0; accounts && i < count; i++) {
                 const struct account *a = &accounts[i];
+                Svmd__V1__NodeUse row;
 
-                if (a->used == 0 && a->peak == 0 && a->max == ACCOUNT_NO_LIMIT)
+                svmd__v1__node_use__init(&row);
+                row.node = i;
+                row.used = a->used;
+                row.peak = a->peak;
+                row.max = a->max;
+                add_managed(c->svc, p, i, &row);
+                if (row.used == 0 && row.peak == 0 && row.max == ACCOUNT_NO_LIMIT)
                         continue;
                 rows[n] = call_take(c, sizeof(**rows));
                 if (!rows[n])
                         return -ENOMEM;
-                svmd__v1__node_use__init(rows[n]);
-                rows[n]->node = i;
-                rows[n]->used = a->used;
-                rows[n]->peak = a->peak;
-                rows[n++]->max = a->max;
+                *rows[n++] = row;
         }
         *ret = rows;
         *ret_count = n;
@@ -169,7 +203,7 @@ static Svmd__V1__UsageRow *usage_row(struct call *c, const struct partition *p, 
                 row->uid = s->who.uid;
                 row->client = s->client;
         }
-        if (fill_use(c, s ? s->accounts : p->accounts, &row->nodes, &row->n_nodes) < 0)
+        if (fill_use(c, s ? s->accounts : p->accounts, s ? NULL : p, &row->nodes, &row->n_nodes) < 0)
                 return NULL;
         return row;
 }
@@ -230,8 +264,8 @@ static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partit
         row->mode = p->name->mode;
         row->sessions = p->sessions_count;
         row->reservations = p->reservations_count;
-        row->reserved_bytes = p->va.used;
-        if (fill_use(c, p->accounts, &row->nodes, &row->n_nodes) < 0)
+        row->reserved_bytes = p->va.used - p->retired;
+        if (fill_use(c, p->accounts, p, &row->nodes, &row->n_nodes) < 0)
                 return NULL;
         return row;
 }
@@ -315,6 +349,13 @@ static uint64_t mapped_bytes(const struct reservation *r) {
         return sum;
 }
 
+static void fill_range(const struct managed_reservation *m, Svmd__V1__Reservation *row) {
+        row->kind = SVMD__V1__RESERVATION_KIND__SHARED;
+        row->granule = m->granule;
+        row->revoked = m->revoked;
+        row->mapped = mover_range_memory_bytes(m->range);
+}
+
 Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation *r) {
         const struct name *n = r->shared ? r->shared->name : NULL;
         Svmd__V1__Reservation *row = call_take(c, sizeof(*row));
@@ -327,6 +368,8 @@ Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation 
         row->size = r->va.size;
         row->session = r->owner ? r->owner->object.id : 0;
         row->mapped = mapped_bytes(r);
+        if (managed_of(r))
+                fill_range(managed_of(r), row);
         row->generation = r->generation;
         row->partition = r->partition->name->text;
         if (n) {
@@ -354,7 +397,7 @@ int op_reservation_list(struct call *c) {
                 return -ENOMEM;
         for (e = va_first_from(&p->va, m->after ? m->after + 1 : 0); e && r->n_reservations < SVMD_ROWS_MAX;
              e = va_next(e)) {
-                if (e->start <= m->after)
+                if (e->start <= m->after || reservation_of(e)->retired)
                         continue;
                 r->reservations[r->n_reservations] = reservation_row(c, reservation_of(e));
                 if (!r->reservations[r->n_reservations++])
