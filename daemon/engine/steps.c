@@ -72,6 +72,10 @@ const struct managed_step *managed_take(struct managed *e) {
         return &s->pub;
 }
 
+bool managed_ready(const struct managed *e) {
+        return !list_empty(&e->ready) || !list_empty(&e->steps);
+}
+
 /* Whether the step is to be done again rather than to be reported. */
 static bool again(const struct step *s, int result) {
         switch (s->pub.type) {
