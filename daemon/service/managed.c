@@ -133,15 +133,16 @@ static void on_lost(void *userdata, void *session, const char *why) {
 
 static void on_moved(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t from, uint32_t to,
                      enum managed_cause cause) {
+        event_moved(userdata, range, first, granules, from, to, cause);
 }
 
-static unsigned log2_of(uint32_t n) {
-        return (unsigned)__builtin_ctz(n);
+uint64_t managed_pool_key(uint32_t node, uint32_t granule) {
+        return KEEP_KEY(KEEP_SLOTS, (uint64_t)node << 8 | (unsigned)__builtin_ctz(granule));
 }
 
 /* Taken over from an earlier svmd, or new and in the keeper's hands. */
 static int make_pool(struct service *svc, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret) {
-        uint64_t key = KEEP_KEY(KEEP_SLOTS, (uint64_t)node << 8 | log2_of(granule));
+        uint64_t key = managed_pool_key(node, granule);
         int fd = kept_take(svc, key), r;
         char name[64];
 
@@ -170,6 +171,8 @@ static int on_pool(void *userdata, uint32_t node, uint32_t granule, uint64_t siz
                 alloc_free(pool);
                 return r;
         }
+        pool->node = node;
+        pool->granule = granule;
         pool->next = svc->managed.pools;
         svc->managed.pools = pool;
         *ret = pool->memfile;
@@ -189,6 +192,7 @@ static void free_pools(struct service *svc) {
 void managed_collect(struct service *svc) {
         if (!svc->mover)
                 return;
+        svc->moves_told = 0;
         mover_collect(svc->mover);
         orders_collect(svc);
         joins_collect(svc);

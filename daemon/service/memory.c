@@ -378,6 +378,11 @@ unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint
         unsigned code;
         int r;
 
+        if (svc->state.nodes[node].offline) {
+                snprintf(why, why_size, "node %s is offline: svmd-ctl node online %s", node_desc(svc, node)->name,
+                         node_desc(svc, node)->name);
+                return SVMD_STATUS_NO_NODE;
+        }
         m = account ? memory_new(state_take_id(&svc->state), s->partition, node, size) : NULL;
         if (!m)
                 return say_errno(-ENOMEM, node_desc(svc, node)->name, why, why_size);

@@ -18,6 +18,9 @@
 #include "core/space.h"
 #include "service/effects.h"
 #include "service/lookup.h"
+#include "service/range.h"
+#include "service/range_restore.h"
+#include "service/said.h"
 
 /*
  * From a journal to objects: each effect is done again, through the same functions that did it first, with what was
@@ -193,8 +196,10 @@ static int do_open(struct restore *x, const struct effect_open *e) {
                 return say(x, "session %" PRIu64 " opened reservation %" PRIu64 ", one of which is not there",
                            e->session, e->reservation);
         o = opening_new(r, s, e->access);
-        if (!o)
+        if (!o || (managed_of(r) && managed_member_begin(x->svc, managed_of(r), s, e->access == RIGHT_READ) < 0)) {
+                alloc_free(o);
                 return -ENOMEM;
+        }
         opening_link(o);
         return 0;
 }
@@ -326,7 +331,7 @@ static int find_where(struct restore *x, uint64_t space, uint64_t reservation, s
                 .space = space ? OBJECT(x, space, SPACE, space) : NULL,
                 .reservation = reservation ? OBJECT(x, reservation, RESERVATION, reservation) : NULL,
         };
-        return !ret->space != !ret->reservation
+        return !ret->space != !ret->reservation && !(ret->reservation && managed_of(ret->reservation))
                        ? 0
                        : say(x, "a mapping lies in space %" PRIu64 ", reservation %" PRIu64 ", which is not there",
                              space, reservation);
@@ -441,6 +446,14 @@ static const struct {
         [EFFECT_PROTECT] = { sizeof(struct effect_map), false },
         [EFFECT_SPARSE] = { sizeof(struct effect_sparse), false },
         [EFFECT_REPLY] = { sizeof(struct effect_reply), false },
+        [EFFECT_RANGE] = { sizeof(struct effect_range), false },
+        [EFFECT_UFFD] = { sizeof(struct effect_id), false },
+        [EFFECT_JOIN] = { sizeof(struct effect_join), false },
+        [EFFECT_PIN] = { sizeof(struct effect_pin), false },
+        [EFFECT_REVOKE] = { sizeof(struct effect_revoke), false },
+        [EFFECT_ADVICE] = { sizeof(struct effect_advice), false },
+        [EFFECT_STEAL] = { sizeof(struct effect_steal), false },
+        [EFFECT_NODE_STATE] = { sizeof(struct effect_node_state), false },
 };
 
 /* The name of a partition in an effect ends inside of it. */
@@ -503,12 +516,12 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_REPLY: return do_reply(x, bytes, size);
         case EFFECT_RANGE:
         case EFFECT_UFFD:
-        case EFFECT_JOIN:
+        case EFFECT_JOIN: return range_replay(x->svc, type, bytes, x->why, x->why_size);
         case EFFECT_PIN:
         case EFFECT_REVOKE:
         case EFFECT_ADVICE:
         case EFFECT_STEAL:
-        case EFFECT_NODE_STATE: break; /* written by no svmd yet */
+        case EFFECT_NODE_STATE: return said_replay(x->svc, type, bytes, x->why, x->why_size);
         }
         return 0;
 }
@@ -597,13 +610,16 @@ int journal_restore(struct service *svc, char *why, size_t why_size) {
         if (r != 0)
                 return r < 0 ? r : -EBADMSG;
         r = adopt_files(&x);
-        if (r == 0)
-                r = fill_tables(&x);
         if (r < 0)
                 return r;
         /* Ids that were given and not journaled (fences, sessions that had not attached) are not given again. */
         svc->state.next_id += 1ull << 32;
         match_sockets(svc);
+        r = fill_tables(&x);
+        if (r == 0)
+                r = ranges_restore(svc, why, why_size);
+        if (r < 0)
+                return r;
         punch_leftovers(svc);
         return 0;
 }

@@ -14,11 +14,13 @@
 #include "core/space.h"
 #include "service/effects.h"
 #include "service/lookup.h"
+#include "service/range_restore.h"
+#include "service/said.h"
 
 /*
  * Everything there is, as the effects that would make it, in an order in which each names only what came before:
- * epoch, nodes, sessions, files, memory, handles, reservations, openings, spaces, mappings, replies that may not have
- * left.
+ * epoch, nodes, sessions, files, memory, handles, reservations, openings, what sessions joined, spaces, mappings,
+ * replies that may not have left, and what was said of managed ranges and nodes.
  */
 
 static int put(struct service *svc, uint16_t type, const void *bytes, size_t size) {
@@ -115,10 +117,17 @@ static int put_reservation(struct service *svc, const struct reservation *r) {
         const char *name = r->shared ? r->shared->name->text : "";
         struct effect_reserve e = effect_of_reservation(r);
         uint8_t bytes[sizeof(e) + SVMD_NAME_MAX + 1];
+        int k;
 
         memcpy(bytes, &e, sizeof(e));
         memcpy(bytes + sizeof(e), name, strlen(name) + 1);
-        return put(svc, EFFECT_RESERVE, bytes, sizeof(e) + strlen(name) + 1);
+        k = put(svc, EFFECT_RESERVE, bytes, sizeof(e) + strlen(name) + 1);
+        if (k == 0 && managed_of(r)) {
+                struct effect_range range = effect_of_range(managed_of(r));
+
+                k = put(svc, EFFECT_RANGE, &range, sizeof(range));
+        }
+        return k;
 }
 
 static int put_opening(struct service *svc, const struct opening *o) {
@@ -198,6 +207,8 @@ static int put_session_holds(struct service *svc, const struct session *s) {
                 if (r == 0)
                         r = put_opening(svc, container_of(l, struct opening, by_session));
         }
+        if (r == 0 && s->managed)
+                r = range_put_session(svc, s->managed);
         list_for_each (l, &s->spaces) {
                 struct space *space = container_of(l, struct space, by_session);
                 struct effect_space e = { .id = space->object.id, .session = s->object.id, .node = space->node };
@@ -254,7 +265,9 @@ static int put_all(struct service *svc) {
                 if (r == 0 && s->partition)
                         r = replies_each(s, put_reply, svc);
         }
-        return r == 0 ? put_cpu_mappings(svc) : r;
+        if (r == 0)
+                r = put_cpu_mappings(svc);
+        return r == 0 ? said_put(svc) : r;
 }
 
 /* Only sessions bring what names a partition into the journal. */
