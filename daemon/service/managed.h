@@ -70,6 +70,7 @@ struct managed_share {
 struct memfile;
 struct managed_pool { /* of slots */
         struct managed_pool *next;
+        uint32_t node, granule;
         struct memfile *memfile;
 };
 
@@ -88,6 +89,9 @@ struct managed_state {
         struct list answered;      /* orders: see orders_collect() */
         struct list said;          /* advice that no range was told yet: see said.h */
 };
+
+/* By which the keeper holds a pool. */
+uint64_t managed_pool_key(uint32_t node, uint32_t granule);
 
 int managed_start(struct service *svc, char *why, size_t why_size);
 void managed_stop(struct service *svc);

@@ -25,11 +25,6 @@
  *      reserve or open -> range_files: what to map -> mapped without access -> join -> made accessible
  *      uffd_device -> the client's userfaultfd -> uffd_give -----------------^
  */
-#define SMALL (4u << 10)
-#define LARGE (64u << 10)
-#define HUGE  (2u << 20)
-/* What svmd keeps of each granule is memory of its own. */
-#define GRANULES_MAX (1u << 24)
 
 /* ---- reserve ---- */
 
@@ -43,7 +38,7 @@ static int check_flags(struct call *c, const Svmd__V1__Reserve *m, uint32_t gran
         if (m->flags & ~known)
                 return refuse(c, SVMD_STATUS_INVALID, "svmd knows no flag 0x%x of a managed reservation", m->flags);
         if (m->flags & SVMD__V1__RANGE_FLAG__RANGE_HUGE) {
-                if (granule != HUGE)
+                if (granule != GRANULE_HUGE)
                         return refuse(c, SVMD_STATUS_INVALID, "huge pages need a granule of 2 MiB, not %u KiB",
                                       granule >> 10);
                 if (!mover_features()->huge)
@@ -73,12 +68,12 @@ static int check_sizes(struct call *c, const Svmd__V1__Reserve *m, uint32_t gran
 }
 
 int range_check(struct call *c, const Svmd__V1__Reserve *m, uint64_t *align) {
-        uint32_t granule = m->granule ? m->granule : SMALL;
+        uint32_t granule = m->granule ? m->granule : GRANULE_SMALL;
         char why[320];
         unsigned code;
         int r;
 
-        if (granule != SMALL && granule != LARGE && granule != HUGE)
+        if (granule != GRANULE_SMALL && granule != GRANULE_LARGE && granule != GRANULE_HUGE)
                 return refuse(c, SVMD_STATUS_INVALID, "a granule is 4 KiB, 64 KiB or 2 MiB, not %u bytes", m->granule);
         if (!c->svc->mover)
                 return refuse_unusable(c);
@@ -88,7 +83,7 @@ int range_check(struct call *c, const Svmd__V1__Reserve *m, uint64_t *align) {
         if (code)
                 return refuse(c, code, "%s", why);
         if (*align == 0)
-                *align = m->size >= HUGE ? HUGE : granule;
+                *align = m->size >= GRANULE_HUGE ? GRANULE_HUGE : granule;
         return 0;
 }
 
@@ -111,7 +106,7 @@ static int refuse_files(struct call *c, const Svmd__V1__Reserve *m, int r) {
                 return refuse(c, SVMD_STATUS_NO_ROOM,
                               "the machine has not %" PRIu64 " huge pages set aside that are free: sysctl "
                               "vm.nr_hugepages=NUMBER sets some aside, or leave RANGE_HUGE out",
-                              m->size / HUGE);
+                              m->size / GRANULE_HUGE);
         return refuse_errno(c, r == -ENOSPC ? -ENOMEM : r, "the files of a managed reservation");
 }
 
@@ -121,7 +116,7 @@ int range_begin(struct call *c, const Svmd__V1__Reserve *m, struct reservation *
         int k = managed_client_of(svc, c->session) ? 0 : -ENOMEM;
 
         if (k == 0)
-                k = managed_begin(svc, r, m->granule ? m->granule : SMALL, m->flags, &managed);
+                k = managed_begin(svc, r, m->granule ? m->granule : GRANULE_SMALL, m->flags, &managed);
         if (k < 0) {
                 reservation_unlink(&svc->state, r);
                 reservation_free(r);

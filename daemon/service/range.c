@@ -252,6 +252,11 @@ void managed_share_free(struct service *svc, struct partition *p) {
         p->managed = NULL;
 }
 
+bool granule_ok(uint32_t granule, uint64_t address, uint64_t size) {
+        return (granule == GRANULE_SMALL || granule == GRANULE_LARGE || granule == GRANULE_HUGE) &&
+               address % granule == 0 && size % granule == 0 && size / granule <= GRANULES_MAX;
+}
+
 int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, unsigned flags,
                   struct managed_reservation **ret) {
         struct managed_share *share = share_of(svc, r->partition);

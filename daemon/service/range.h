@@ -11,6 +11,12 @@
  * cannot fail.
  */
 
+#define GRANULE_SMALL (4u << 10)
+#define GRANULE_LARGE (64u << 10)
+#define GRANULE_HUGE  (2u << 20)
+/* Of one reservation: what svmd keeps of each granule is memory of its own. */
+#define GRANULES_MAX (1u << 24)
+
 /* The session's; made when it first has to do with managed ranges. NULL: out of memory. */
 struct managed_client *managed_client_of(struct service *svc, struct session *s);
 /* With its session, when its reservations and openings have gone. */
@@ -18,6 +24,8 @@ void managed_client_free(struct service *svc, struct session *s);
 /* The mover forgets the session: it touches no range any more. */
 void managed_client_leave(struct service *svc, struct session *s);
 
+/* Whether a managed reservation can have this granule. */
+bool granule_ok(uint32_t granule, uint64_t address, uint64_t size);
 /* Hangs it on the reservation, without a range. -ENOMEM. */
 int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, unsigned flags,
                   struct managed_reservation **ret);

@@ -18,6 +18,7 @@
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/range.h"
+#include "service/range_restore.h"
 
 /* Coming up and going down. */
 
@@ -212,6 +213,8 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
                          "the journal has no room for what is there; start svmd with a larger journal-size");
         svc->kept = NULL;
         svc->kept_count = 0;
+        if (r == 0)
+                r = ranges_go_on(svc, why, why_size);
         return r > 0 ? -ENOSPC : r;
 }
 

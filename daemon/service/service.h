@@ -110,7 +110,7 @@ void service_session_end(struct service *svc, struct session *s);
 void service_session_kick(struct service *svc, struct session *s, unsigned code, const char *text);
 /* Sessions of an earlier svmd, after service_start(); a non-zero return ends the walk. */
 int service_each_session(struct service *svc, int (*fn)(void *userdata, struct session *s), void *userdata);
-/* Tells a resumed session that another svmd answers now. */
+/* Tells a resumed session that another svmd answers now, or ends it where what it had is lost. */
 void service_session_resumed(struct service *svc, struct session *s, void *connection);
 
 /* One packet. Descriptors that are needed are stolen from `fds`. */

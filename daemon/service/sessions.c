@@ -140,6 +140,7 @@ int service_each_session(struct service *svc, int (*fn)(void *userdata, struct s
 }
 
 void service_session_resumed(struct service *svc, struct session *s, void *connection) {
+        const struct managed_client *k = s->managed;
         Svmd__V1__EpochEvent body = SVMD__V1__EPOCH_EVENT__INIT;
         Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
 
@@ -148,6 +149,8 @@ void service_session_resumed(struct service *svc, struct session *s, void *conne
         event.event_case = SVMD__V1__EVENT__EVENT_EPOCH;
         event.epoch = &body;
         event_send(svc, s, &event);
+        if (k && k->lost)
+                service_session_kick(svc, s, SVMD_STATUS_GONE, k->why);
 }
 
 uint64_t session_id(const struct session *s) {
