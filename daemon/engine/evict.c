@@ -89,6 +89,7 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
         if (demand_add(e, o->range, o->granule, &d, true)) {
                 if (g->work)
                         work_put(e, g->work);
+                e->starved = true;
                 return false;
         }
         if (parked)
@@ -194,7 +195,7 @@ static void run_node(struct managed *e, uint32_t node) {
                 return;
         while (n->evicting < need)
                 if (!evict_one(e, node, pressing)) {
-                        n->barren = e->changes + 1;
+                        n->barren = e->starved ? 0 : e->changes + 1;
                         break;
                 }
 }
@@ -209,7 +210,7 @@ static bool run_group(struct managed *e, struct managed_group *g, uint32_t node)
                 return need || n->line.waiting;
         while (n->evicting < need)
                 if (!evict_of_group(e, g, node, pressing)) {
-                        n->barren = e->changes + 1;
+                        n->barren = e->starved ? 0 : e->changes + 1;
                         break;
                 }
         return true;
@@ -237,6 +238,7 @@ static void drained(struct managed *e, struct node *n) {
 }
 
 void evict_run(struct managed *e) {
+        e->starved = false;
         for (uint32_t i = 0; i < e->nodes_count; i++) {
                 struct node *n = &e->nodes[i];
 

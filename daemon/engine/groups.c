@@ -20,10 +20,14 @@ static uint64_t above(uint64_t limit, uint64_t more) {
         return limit + more < limit ? UINT64_MAX : limit + more;
 }
 
+static uint64_t passing(const struct managed *e) {
+        return (uint64_t)e->c.workers * e->c.largest;
+}
+
 static uint64_t limit_of(const struct managed *e, const struct group_node *n, enum room room) {
         if (room == ROOM_GRANT || !n->limit || e->reserve_works + (room == ROOM_TOUCH) >= e->c.workers)
                 return n->limit;
-        return above(n->limit > n->floor ? n->limit : n->floor, (uint64_t)e->c.workers * e->c.largest);
+        return above(n->limit > n->floor ? n->limit : n->floor, passing(e));
 }
 
 uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room) {
@@ -116,6 +120,18 @@ void group_leave(struct managed_range *r) {
                         g->nodes[i].hand = NULL;
         g->granules -= r->count;
         list_remove(&r->by_group);
+}
+
+/* After a restart nobody knows what has a place elsewhere. What is there may stay, and one more come for a swap. */
+void group_restored(struct managed *e, struct managed_group *g) {
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                struct group_node *n = &g->nodes[i];
+
+                n->floor = room_under(n->used + e->c.largest, passing(e));
+                if (n->floor <= n->limit)
+                        n->floor = 0;
+                group_press(e, g, i);
+        }
 }
 
 int managed_group_new(struct managed *e, struct managed_group **ret) {

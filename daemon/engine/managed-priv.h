@@ -241,6 +241,7 @@ struct managed {
         uint64_t waking;   /* wakes of a restart that are out */
         enum { RESTORE_NONE, RESTORE_BEGINNING, RESTORE_SETTLING, RESTORE_WAKING } restore;
         bool flip;
+        bool starved; /* an eviction found no memory for itself: the next input looks again */
 };
 
 static inline uint32_t granule_index(const struct work *w) {
@@ -300,6 +301,7 @@ void group_refund(struct managed_group *g, uint32_t node, uint64_t bytes);
 bool group_may_pin(const struct managed *e, const struct managed_range *r, uint64_t bytes);
 void group_join(struct managed_group *g, struct managed_range *r);
 void group_leave(struct managed_range *r);
+void group_restored(struct managed *e, struct managed_group *g);
 /* Something on the node may have to leave. */
 void group_press(struct managed *e, struct managed_group *g, uint32_t node);
 uint64_t group_excess(const struct managed *e, const struct managed_group *g, uint32_t node, bool *ret_pressing);

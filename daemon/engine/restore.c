@@ -209,6 +209,8 @@ int managed_restored(struct managed *e, uint64_t now_ns) {
         e->restore = RESTORE_BEGINNING;
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 node_rebuild(e, i);
+        list_for_each (it, &e->groups)
+                group_restored(e, container_of(it, struct managed_group, link));
         list_for_each (it, &e->ranges) {
                 struct managed_range *r = container_of(it, struct managed_range, link);
 

@@ -157,6 +157,12 @@ static void test_waits_alone(void **state) {
         fault(w, w->other, 3);
         all(w, 2, 3);
         assert_int_equal(w->last[1][3].state, RESIDENCY_RESIDENT);
+        managed_node_info(w->e, HOST, &host);
+        managed_node_capacity(w->e, HOST, host.used, 1); /* now others wait too, for the node */
+        fault(w, w->other, 4);
+        all(w, 2, 3);
+        assert_int_not_equal(w->last[1][4].state, RESIDENCY_EMPTY);
+        managed_node_capacity(w->e, HOST, 30 * BYTES, 1);
         limit(w, NEAR, COUNT);
         all(w, 2, COUNT);
         managed_node_info(w->e, HOST, &host);
@@ -165,28 +171,35 @@ static void test_waits_alone(void **state) {
         assert_int_equal(used(w, NEAR), COUNT - 2);
 }
 
+static void fill(struct world *w, uint64_t each) {
+        limit(w, HOST, each);
+        limit(w, NEAR, each);
+        for (uint32_t g = 0; g < 2 * each; g++)
+                fault(w, w->range, g);
+        all(w, each, each);
+        assert_int_equal(used(w, HOST), each);
+        assert_int_equal(used(w, NEAR), each);
+}
+
+/* What has a place elsewhere leaves. Then nothing has, and a swap goes on. */
 static void test_limit_lowered(void **state) {
         struct world *w = *state;
 
-        limit(w, HOST, 5);
-        for (uint32_t g = 0; g < 5; g++)
+        fill(w, 6);
+        limit(w, NEAR, 8);
+        limit(w, HOST, 4);
+        all(w, 6, 8);
+        assert_int_equal(used(w, HOST), 4);
+        limit(w, HOST, 1);
+        limit(w, NEAR, 1);
+        all(w, 4, 8);
+        for (uint32_t g = 0; g < 12; g++) {
                 fault(w, w->range, g);
-        all(w, 5, 3);
-        assert_int_equal(used(w, HOST), 5);
-        limit(w, HOST, 3);
-        all(w, 5, 3);
-        assert_int_equal(used(w, HOST), 3);
-        assert_int_equal(used(w, NEAR), 2);
-        limit(w, HOST, 1); /* one has no place any more; a swap goes on */
-        all(w, 5, 3);
-        assert_int_equal(used(w, HOST) + used(w, NEAR), 5);
-        for (uint32_t g = 0; g < 5; g++) {
-                fault(w, w->range, g);
-                all(w, 3, 3);
+                all(w, 4, 8);
                 assert_int_equal(w->last[0][g].state, RESIDENCY_RESIDENT);
         }
         limit(w, NEAR, UINT64_MAX / BYTES);
-        all(w, 3, COUNT);
+        all(w, 4, COUNT);
         assert_int_equal(used(w, HOST), 1);
 }
 
@@ -225,6 +238,26 @@ static void test_no_place(void **state) {
         assert_int_equal(w->last[0][5].state, RESIDENCY_RESIDENT);
         assert_int_equal(managed_revoke(w->e, w->range, 1, 1), 0);
         assert_int_equal(w->answer, MANAGED_E_FULL);
+}
+
+/* Who waits on a node that is no place any more goes elsewhere. */
+static void test_no_place_any_more(void **state) {
+        struct world *w = *state;
+
+        limit(w, HOST, 1);
+        limit(w, NEAR, 1);
+        touch(w, 0, 2);
+        assert_int_equal(managed_device_access(w->e, w->range, 2, NEAR, true, 1, 1), 0);
+        all(w, 1, 1);
+        touch(w, 3, 5);
+        assert_int_equal(managed_device_access(w->e, w->range, 9, NEAR, true, 1, 1), 0);
+        assert_int_equal(w->last[0][9].state, RESIDENCY_EMPTY);
+        limit(w, HOST, COUNT);
+        w->answer = 99;
+        limit(w, NEAR, 0);
+        all(w, COUNT, 1);
+        assert_int_equal(w->answer, 0);
+        assert_int_equal(w->last[0][9].state, RESIDENCY_RESIDENT);
 }
 
 static void test_pins(void **state) {
@@ -278,12 +311,44 @@ static void test_restart(void **state) {
         assert_int_equal(used(w, NEAR), 3);
 }
 
+/* Limits were lowered before the restart, and nothing has a place elsewhere: a swap goes on. */
+static void test_restart_above(void **state) {
+        struct world *w = *state;
+        struct managed_record before[COUNT];
+
+        fill(w, 6);
+        memcpy(before, w->last[0], sizeof(before));
+        managed_free(w->e);
+        start(w);
+        memcpy(w->last[0], before, sizeof(before));
+        limit(w, HOST, 3);
+        limit(w, NEAR, 1);
+        for (uint32_t g = 0; g < 12; g++)
+                assert_int_equal(managed_restore(w->e, w->range, &before[g]), 0);
+        assert_int_equal(managed_restored(w->e, 1), 0);
+        all(w, 6, 6);
+        for (uint32_t round = 0; round < 3; round++)
+                for (uint32_t g = 0; g < 12; g++) {
+                        fault(w, w->range, g);
+                        all(w, 6, 6);
+                        assert_int_equal(w->last[0][g].state, RESIDENCY_RESIDENT);
+                }
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                T(test_own_granules_leave), T(test_swap), T(test_waits_alone), T(test_limit_lowered),
-                T(test_no_place),           T(test_pins), T(test_end),         T(test_restart),
+                T(test_own_granules_leave),
+                T(test_swap),
+                T(test_waits_alone),
+                T(test_limit_lowered),
+                T(test_no_place),
+                T(test_pins),
+                T(test_end),
+                T(test_restart),
+                T(test_restart_above),
+                T(test_no_place_any_more),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,6 +61,36 @@ void check_discarded(struct range *r, uint32_t granule, uint64_t began, bool don
                 }
 }
 
+/* What workers hold may be above a limit, and no more. */
+static void check_groups(struct world *w) {
+        uint64_t named[GROUPS][NODES] = { 0 };
+
+        for (unsigned i = 0; i < RANGES; i++)
+                for (unsigned g = 0; group_of(w, &w->range[i]) && g < GRANULES; g++) {
+                        const struct managed_record *rec = &w->range[i].record[g];
+                        uint64_t *of = named[group_of(w, &w->range[i]) - w->group];
+
+                        if (rec->node != MANAGED_NOWHERE && rec->state != RESIDENCY_DUPLICATED)
+                                of[rec->node] += w->range[i].bytes;
+                        if (rec->host != MANAGED_NOWHERE)
+                                of[rec->host] += w->range[i].bytes;
+                }
+        for (unsigned i = 0; i < GROUPS; i++)
+                for (unsigned n = 0; n < NODES; n++) {
+                        struct group *g = &w->group[i];
+                        uint64_t used, limit;
+
+                        managed_group_used(g->group, n, &used, NULL);
+                        g->floor[n] = g->floor[n] < used ? g->floor[n] : used;
+                        limit = g->floor[n] > g->limit[n] ? g->floor[n] : g->limit[n];
+                        w->total.above += used > g->limit[n];
+                        if (used < named[i][n] || (used > limit && used - limit > 3ull * w->largest))
+                                world_fail(w, "group %u uses %llu of %llu on node %u, records name %llu", i,
+                                           (unsigned long long)used, (unsigned long long)limit, n,
+                                           (unsigned long long)named[i][n]);
+                }
+}
+
 void check_sums(struct world *w) {
         uint64_t used[NODES] = { 0 };
 
@@ -83,6 +113,45 @@ void check_sums(struct world *w) {
                         world_fail(w, "node %u uses %llu of %llu, records name %llu", i, (unsigned long long)info.used,
                                    (unsigned long long)info.capacity, (unsigned long long)used[i]);
         }
+        check_groups(w);
+}
+
+/* Whether a granule of the group that has to leave `node` has a place. What is revoked goes to devices alone. */
+static bool has_place(struct world *w, unsigned group, unsigned node) {
+        const struct group *g = &w->group[group];
+        const struct range *r = &w->range[group ? 3 : 0], *more = &w->range[group ? 3 : 1];
+        bool hosts = !r->revoked && !r->changing && !more->revoked && !more->changing;
+        uint64_t unit = r->bytes > more->bytes ? r->bytes : more->bytes, used;
+
+        for (unsigned i = hosts ? 0 : 1; i < NODES; i++) {
+                struct managed_node_info info;
+
+                managed_node_info(w->engine, i, &info);
+                managed_group_used(g->group, i, &used, NULL);
+                if (i != node && !w->offline[i] && info.used + unit <= info.capacity - info.reserve &&
+                    used + unit <= g->limit[i])
+                        return true;
+        }
+        return false;
+}
+
+/* Nothing is going on: no group has more than its limit, but for what is pinned or has no other place. */
+void check_rest(struct world *w) {
+        uint64_t pinned[GROUPS] = { 0 };
+
+        for (unsigned i = 0; i < RANGES; i++)
+                for (unsigned g = 0; group_of(w, &w->range[i]) && g < GRANULES; g++)
+                        pinned[group_of(w, &w->range[i]) - w->group] += w->range[i].pins[g] ? w->range[i].bytes : 0;
+        for (unsigned i = 0; i < GROUPS; i++)
+                for (unsigned n = 0; n < NODES; n++) {
+                        uint64_t used, limit = w->group[i].limit[n];
+
+                        limit = n == 0 && limit < pinned[i] ? pinned[i] : limit;
+                        managed_group_used(w->group[i].group, n, &used, NULL);
+                        if (used > limit && has_place(w, i, n))
+                                world_fail(w, "group %u rests with %llu of %llu on node %u", i,
+                                           (unsigned long long)used, (unsigned long long)limit, n);
+                }
 }
 
 static void check_page(struct world *w, struct range *r, uint32_t page) {

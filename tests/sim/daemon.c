@@ -26,7 +26,7 @@ static void end_revoke(struct world *w, struct request *q, int result) {
         if (result < 0)
                 world_fail(w, "a revocation failed: %d", result);
         r->changing = false;
-        for (unsigned g = 0; g < GRANULES; g++)
+        for (unsigned g = 0; g < r->granules; g++)
                 if (r->revoked && !r->pins[g] && result == 0 && r->record[g].state != RESIDENCY_REVOKED)
                         world_fail(w, "granule %u of range %u is revoked and %s", g, r->index,
                                    managed_state_name(r->record[g].state));
@@ -124,7 +124,7 @@ static void make_engine(struct world *w) {
         struct managed_config c = {
                 .workers = 3,
                 .session_steps = 2,
-                .largest = 65536,
+                .largest = w->largest,
                 .warm = 4,
                 .continue_protects = w->continue_protects,
                 .window_ns = 1000,
@@ -135,14 +135,43 @@ static void make_engine(struct world *w) {
                 .done = on_done,
                 .joined = on_joined,
         };
-        uint64_t granule = 65536;
+        uint64_t granule = 65536, huge = w->largest == 65536 ? 0 : w->largest, reserve = 3ull * w->largest;
 
         deciding = w;
         if (managed_new(&w->engine, &c))
                 world_fail(w, "no engine");
-        managed_node_add(w->engine, true, false, (16 + 3) * granule, 0, bandwidth);
+        managed_node_add(w->engine, true, false, 16 * granule + 4 * huge + reserve, 0, bandwidth);
         for (unsigned i = 1; i < NODES; i++)
-                managed_node_add(w->engine, false, true, (10 + 3) * granule, 1, bandwidth);
+                managed_node_add(w->engine, false, w->faults[i], 10 * granule + 2 * huge + reserve, 1, bandwidth);
+        for (unsigned i = 0; i < GROUPS; i++) {
+                struct group *g = &w->group[i];
+
+                if (managed_group_new(w->engine, &g->group))
+                        world_fail(w, "no group");
+                for (unsigned n = 0; n < NODES; n++)
+                        managed_group_limit(w->engine, g->group, n, g->limit[n], w->now);
+        }
+}
+
+/* Limits at random, into which what the ranges have fits on any of the places, on devices alone, and without one. */
+static void set_limits(struct world *w, unsigned group) {
+        uint64_t unit = group ? w->range[3].bytes : 65536, none = 0;
+        bool one_less = !group && chance(w, 4);
+        struct group *g = &w->group[group];
+
+        for (unsigned i = 1; i < NODES; i++)
+                one_less &= !w->offline[i];
+        if (one_less)
+                none = 1 + below(w, NODES - 1);
+        for (unsigned i = 0; i < NODES; i++) {
+                uint64_t low = group ? 2 : i ? 5 : 6;
+
+                g->limit[i] = (low + (one_less ? 4 : 0) + below(w, 4)) * unit;
+                if (chance(w, 10))
+                        g->limit[i] = UINT64_MAX;
+                if (none && i == none)
+                        g->limit[i] = 0;
+        }
 }
 
 static void make_ranges(struct world *w) {
@@ -150,15 +179,20 @@ static void make_ranges(struct world *w) {
                 struct range *r = &w->range[i];
 
                 r->index = i;
-                r->class = i == 1 ? 0 : 1;
+                r->class = i == 1 ? 0 : i == 3 && w->largest > 65536 ? 2 : 1;
                 r->bytes = sizes[r->class];
+                r->granules = i == 3 ? 4 : GRANULES;
                 r->poison = i == 2;
-                if (managed_range_new(w->engine, &r->range, r, NULL, r->bytes, GRANULES, i % (CGROUPS - 1), r->poison))
+                if (managed_range_new(w->engine, &r->range, r, group_of(w, r) ? group_of(w, r)->group : NULL, r->bytes,
+                                      r->granules, i % (CGROUPS - 1), r->poison))
                         world_fail(w, "no range");
         }
 }
 
 void daemon_start(struct world *w) {
+        w->range[3].bytes = w->largest;
+        for (unsigned i = 0; i < GROUPS; i++)
+                set_limits(w, i);
         make_engine(w);
         make_ranges(w);
         for (unsigned i = 0; i < RANGES; i++)
@@ -211,7 +245,7 @@ static struct request *request_new(struct world *w, enum request_type type, uint
 }
 
 static void restore_range(struct world *w, struct range *r) {
-        for (unsigned g = 0; g < GRANULES; g++) {
+        for (unsigned g = 0; g < r->granules; g++) {
                 if (managed_restore(w->engine, r->range, &r->record[g]))
                         world_fail(w, "granule %u of range %u is not restored", g, r->index);
                 for (unsigned k = 0; k < r->pins[g]; k++)
@@ -234,8 +268,22 @@ static void revoke_again(struct world *w, struct range *r) {
                 managed_unrevoke(w->engine, r->range, token, w->now);
 }
 
+/* A new engine lets one granule more in than there was, if that was more than it would. */
+static void restore_floors(struct world *w) {
+        for (unsigned i = 0; i < GROUPS; i++)
+                for (unsigned n = 0; n < NODES; n++) {
+                        struct group *g = &w->group[i];
+                        uint64_t used, floor;
+
+                        managed_group_used(g->group, n, &used, NULL);
+                        floor = used > 2 * w->largest ? used - 2 * w->largest : 0;
+                        g->floor[n] = floor > g->floor[n] ? floor : g->floor[n];
+                }
+}
+
 void daemon_kill(struct world *w) {
         w->total.kills++;
+        restore_floors(w);
         for (unsigned i = 0; i < WORKERS; i++)
                 for (uint32_t n = below(w, 4); w->job[i].step && !w->job[i].done && n; n--)
                         job_advance(w, &w->job[i]);
@@ -316,6 +364,34 @@ static void request_move(struct world *w, struct range *r, uint32_t first, uint3
         alloc_fail_off();
 }
 
+static void request_evict(struct world *w, struct range *r, uint32_t first, uint32_t count) {
+        uint64_t token = 0;
+        struct request *q = request_new(w, REQUEST_MOVE, r->index, &token);
+
+        if (!q)
+                return;
+        w->total.evictions++;
+        world_starve(w);
+        if (managed_evict(w->engine, r->range, first, count, token, w->now))
+                answer(w, q, -ENOMEM);
+        alloc_fail_off();
+}
+
+static void request_limits(struct world *w) {
+        unsigned group = below(w, GROUPS);
+        struct group *g = &w->group[group];
+
+        w->total.limits++;
+        set_limits(w, group);
+        for (unsigned i = 0; i < NODES; i++) {
+                uint64_t used;
+
+                managed_group_used(g->group, i, &used, NULL);
+                g->floor[i] = used > g->limit[i] ? used : 0;
+                managed_group_limit(w->engine, g->group, i, g->limit[i], w->now);
+        }
+}
+
 static void request_discard(struct world *w, struct range *r, uint32_t first, uint32_t count) {
         uint64_t token = 0;
         struct request *q = request_new(w, REQUEST_DISCARD, r->index, &token);
@@ -391,7 +467,7 @@ static void request_drain(struct world *w) {
                 return;
         }
         for (unsigned i = 0; i < NODES; i++)
-                if (w->offline[i])
+                if (w->offline[i] || !w->group[0].limit[i])
                         return;
         for (unsigned i = 0; i < RANGES; i++)
                 if (w->range[i].revoked || w->range[i].changing)
@@ -404,13 +480,17 @@ static void request_drain(struct world *w) {
 
 void daemon_request(struct world *w) {
         struct range *r = &w->range[below(w, RANGES)];
-        uint32_t first = below(w, GRANULES), count = 1 + below(w, GRANULES - first > 4 ? 4 : GRANULES - first);
+        uint32_t first = below(w, r->granules), left = r->granules - first, count = 1 + below(w, left > 4 ? 4 : left);
         uint32_t what = below(w, 1000);
 
         if (w->requests > 20)
                 return;
-        if (what < 800)
+        if (what < 700)
                 request_move(w, r, first, count);
+        else if (what < 780)
+                request_evict(w, r, first, count);
+        else if (what < 800)
+                request_limits(w);
         else if (what < 880)
                 request_discard(w, r, first, chance(w, 2) ? 1 : count);
         else if (what < 940)
@@ -493,7 +573,7 @@ static void device_ask(struct world *w, struct device_op *op) {
 
         op->node = 1 + below(w, NODES - 1);
         op->range = below(w, RANGES);
-        op->granule = below(w, GRANULES);
+        op->granule = below(w, w->range[op->range].granules);
         op->write = chance(w, 2);
         op->since = w->now;
         t = &w->shown[op->node][op->range][op->granule];

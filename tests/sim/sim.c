@@ -40,7 +40,7 @@ static void choose(struct world *w, const struct process *p, struct thread *t) {
                 t->page = (uint8_t)(other->page / PAGES * PAGES + below(w, PAGES));
         } else if (chance(w, 4)) {
                 t->range = (uint8_t)below(w, RANGES);
-                t->page = (uint8_t)below(w, RANGE_PAGES);
+                t->page = (uint8_t)below(w, w->range[t->range].granules * PAGES);
         }
 }
 
@@ -112,7 +112,7 @@ static void process_run(struct world *w, struct process *p) {
 
 static void pinned_run(struct world *w) {
         struct range *r = &w->range[below(w, RANGES)];
-        uint32_t page = below(w, RANGE_PAGES), word = below(w, WORDS);
+        uint32_t page = below(w, r->granules * PAGES), word = below(w, WORDS);
 
         if (!r->pins[page / PAGES])
                 return;
@@ -176,10 +176,15 @@ static void rest(struct world *w) {
         w->quiesce = true;
         while (!w->error && busy(w) && w->now < until)
                 step(w);
+        managed_node_online(w->engine, 0, w->now); /* an input: what found no memory is tried again */
+        while (!w->error && busy(w) && w->now < until)
+                step(w);
         if (!w->error && busy(w))
                 world_fail(w, "does not come to rest");
         if (!w->error)
                 check_content(w);
+        if (!w->error)
+                check_rest(w);
         w->quiesce = false;
 }
 
@@ -190,6 +195,9 @@ static void world_start(struct world *w, uint64_t seed, const struct shortcuts *
                 draw(w);
         w->shortcuts = *shortcuts;
         w->continue_protects = chance(w, 2);
+        w->largest = chance(w, 4) ? 2u << 20 : 65536;
+        for (unsigned i = 1; i < NODES; i++)
+                w->faults[i] = i < NODES - 1 || chance(w, 2);
         w->limit[0] = 14;
         w->limit[1] = 20;
         w->limit[2] = UINT32_MAX;
@@ -204,9 +212,9 @@ static void report(const struct world *w) {
                w->now, t->accesses, t->writes, t->verified, t->faults, t->steps);
         printf("  out %" PRIu64 " in %" PRIu64 " written back %" PRIu64 " merged %" PRIu64 " moved %" PRIu64
                " duplicated %" PRIu64 " discards %" PRIu64 " revokes %" PRIu64 " device %" PRIu64 " joins %" PRIu64
-               " enomem %" PRIu64 " deaths %" PRIu64 "\n",
+               " enomem %" PRIu64 " deaths %" PRIu64 " evictions %" PRIu64 " limits %" PRIu64 " above %" PRIu64 "\n",
                t->outs, t->ins, t->written_back, t->merged, t->moves, t->duplicated, t->discards, t->revokes, t->device,
-               t->joins, t->enomem, t->kills);
+               t->joins, t->enomem, t->kills, t->evictions, t->limits, t->above);
 }
 
 /* A world of one seed. */

@@ -12,9 +12,10 @@
  */
 enum {
         NODES = 4,
-        RANGES = 3,
-        GRANULES = 12,
-        PAGES = 2, /* a granule */
+        RANGES = 4,
+        GROUPS = 2,
+        GRANULES = 12, /* at most */
+        PAGES = 2,     /* a granule */
         RANGE_PAGES = GRANULES * PAGES,
         WORDS = 2, /* a page */
         PROCESSES = 8,
@@ -63,7 +64,7 @@ struct truth {
 
 struct range {
         uint32_t index;
-        uint32_t bytes;
+        uint32_t bytes, granules;
         uint8_t class;
         bool poison, revoked, changing; /* changing: (un)revoke is being done */
         struct managed_range *range;
@@ -72,6 +73,13 @@ struct range {
         struct managed_record record[GRANULES];
         uint32_t discards[GRANULES]; /* asked for and not answered */
         uint32_t pins[GRANULES];
+};
+
+/* The limits of two of the ranges, or of one. */
+struct group {
+        struct managed_group *group;
+        uint64_t limit[NODES];
+        uint64_t floor[NODES]; /* what was there when the limit was lowered, or less since */
 };
 
 struct translation {
@@ -124,7 +132,7 @@ struct shortcuts {
 
 struct totals {
         uint64_t accesses, verified, writes, faults, steps, kills, outs, ins, moves, discards, device, joins, enomem,
-                revokes;
+                revokes, evictions, limits, above;
         uint64_t written_back, merged, duplicated;
 };
 
@@ -133,6 +141,7 @@ struct world {
         struct shortcuts shortcuts;
         struct managed *engine;
         struct range range[RANGES];
+        struct group group[GROUPS];
         struct process process[PROCESSES];
         uint32_t charged[CGROUPS], limit[CGROUPS];
         uint64_t pool[NODES][CLASS_SIZES][SLOTS][PAGES][WORDS];
@@ -141,7 +150,8 @@ struct world {
         struct job job[WORKERS];
         struct request request[64];
         uint32_t requests;
-        bool continue_protects, offline[NODES], quiesce, restoring;
+        uint32_t largest;
+        bool continue_protects, faults[NODES], offline[NODES], quiesce, restoring;
         struct totals total;
         const char *error;
         char message[256];
@@ -175,12 +185,18 @@ int kernel_copy(struct world *w, struct process *p, struct range *r, uint32_t pa
                 bool protect);
 int kernel_continue(struct process *p, struct range *r, uint32_t page, bool protect);
 
+/* Of a range's group, or NULL. */
+static inline struct group *group_of(struct world *w, const struct range *r) {
+        return r->index == 2 ? NULL : &w->group[r->index / 2];
+}
+
 /* check.c */
 void check_read(struct world *w, struct range *r, uint32_t page, uint32_t word, uint64_t value, const char *who);
 uint64_t check_write(struct world *w, struct range *r, uint32_t page, uint32_t word);
 void check_discarded(struct range *r, uint32_t granule, uint64_t began, bool done);
 void check_sums(struct world *w);
 void check_content(struct world *w);
+void check_rest(struct world *w);
 
 /* execute.c */
 void job_advance(struct world *w, struct job *j);
