@@ -22,6 +22,9 @@ enum opt {
         OPT_WIDTH,
         OPT_COUNT,
         OPT_TIMEOUT,
+        OPT_COUNTERS,
+        OPT_CAUSE,
+        OPT_OFF,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

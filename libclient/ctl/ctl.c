@@ -39,7 +39,8 @@ void ctl_init(struct ctl *c, FILE *out, FILE *err) {
         obstack_alloc_failed_handler = pool_failed;
         obstack_init(&c->pool);
         c->terminal = isatty(fileno(out));
-        c->can_ask = isatty(STDIN_FILENO) && isatty(fileno(err));
+        c->watched = isatty(fileno(err));
+        c->can_ask = isatty(STDIN_FILENO) && c->watched;
         c->color = c->terminal && !(no_color && *no_color);
         c->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
         c->width = columns_of(fileno(out));
@@ -110,4 +111,16 @@ const char *ctl_limit(struct ctl *c, uint64_t bytes) {
 
 const char *ctl_address(struct ctl *c, uint64_t address) {
         return ctl_text(c, "0x%012llx", (unsigned long long)address);
+}
+
+const char *ctl_duration(struct ctl *c, uint64_t ms) {
+        unsigned long long s = ms / 1000;
+
+        if (s < 60)
+                return ctl_text(c, "%llu s", s);
+        if (s < 3600)
+                return ctl_text(c, "%llu min %llu s", s / 60, s % 60);
+        if (s < 86400)
+                return ctl_text(c, "%llu h %llu min", s / 3600, s / 60 % 60);
+        return ctl_text(c, "%llu d %llu h", s / 86400, s / 3600 % 24);
 }

@@ -20,6 +20,7 @@ struct ctl {
         FILE *out, *err;
         bool json, color, utf8;
         bool terminal;  /* `out` is one: tables keep to `width` */
+        bool watched;   /* `err` is one: what takes long says how far it is */
         bool can_ask;   /* a person is there to answer */
         unsigned width; /* columns */
 
@@ -51,3 +52,5 @@ char *ctl_copy(struct ctl *c, const char *text);
 const char *ctl_size(struct ctl *c, uint64_t bytes);
 const char *ctl_limit(struct ctl *c, uint64_t bytes);
 const char *ctl_address(struct ctl *c, uint64_t address);
+/* The two greatest units: "3 h 12 min". */
+const char *ctl_duration(struct ctl *c, uint64_t ms);

@@ -23,6 +23,11 @@ static const char *count_text(struct ctl *c, uint64_t n, const char *what) {
         return ctl_text(c, "%s %s%s", text, what, n == 1 ? "" : "s");
 }
 
+/* Of a managed reservation every byte is there. */
+static uint64_t mapped_of(const struct svmd_reservation_row *r) {
+        return r->kind == SVMD_SHARED || r->mapped > r->length ? r->length : r->mapped;
+}
+
 static struct picture_range *ranges_of(struct ctl *c, const struct reservation_rows *rows, uint64_t *ret_bytes) {
         struct picture_range *ranges = ctl_alloc(c, rows->count * sizeof(*ranges));
         uint64_t bytes = 0;
@@ -30,8 +35,7 @@ static struct picture_range *ranges_of(struct ctl *c, const struct reservation_r
         for (size_t i = 0; i < rows->count; i++) {
                 const struct svmd_reservation_row *r = &rows->rows[i];
 
-                ranges[i] =
-                        (struct picture_range){ r->address, r->length, r->mapped < r->length ? r->mapped : r->length };
+                ranges[i] = (struct picture_range){ r->address, r->length, mapped_of(r) };
                 bytes += r->length;
         }
         *ret_bytes = bytes;
@@ -92,7 +96,7 @@ static void draw_legend(struct ctl *c, const struct map_partition *p) {
                 table_cell_count(l, i + 1);
                 table_cell(l, ctl_address(c, r->address));
                 table_cell(l, ctl_size(c, r->length));
-                table_cell(l, ctl_size(c, r->mapped));
+                table_cell(l, r->kind == SVMD_SHARED ? "managed" : ctl_size(c, r->mapped));
                 table_cell_count(l, r->session);
                 table_cell(l, r->name);
         }

@@ -125,14 +125,19 @@ int map_run(struct ctl *c, const struct args *a) {
         struct map m = { 0 };
         int r = args_count(c, a, OPT_WIDTH, 40, 1000, &width);
 
-        if (r == EXIT_OK)
-                r = c->info.admin ? fetch_any(c, name, &m) : fetch_own(c, &m);
+        if (r != EXIT_OK)
+                return r;
+        c->width = (unsigned)width;
+        c->terminal |= a->value[OPT_WIDTH] != NULL;
+        if (a->words_count)
+                return map_range_run(c, a, c->width);
+        if (a->value[OPT_COUNTERS])
+                return ctl_fail(c, EXIT_USAGE, "--counters goes with a RANGE; see 'svmd-ctl map --help'");
+        r = c->info.admin ? fetch_any(c, name, &m) : fetch_own(c, &m);
         if (r != EXIT_OK)
                 return r;
         if (c->json)
                 return map_json(c, &m);
-        c->width = (unsigned)width;
-        c->terminal |= a->value[OPT_WIDTH] != NULL;
         if (m.count == 1)
                 map_draw_one(c, &m.partitions[0], c->width);
         else if (m.count)

@@ -5,6 +5,7 @@
 
 #include "rows.h"
 
+struct args;
 struct ctl;
 
 /* A partition and what is reserved in it, for the picture. */
@@ -18,3 +19,5 @@ struct map_partition {
 void map_draw_one(struct ctl *c, const struct map_partition *p, unsigned width);
 /* A line a partition, and one of its reserved parts; runs of empty ones are one line. By domain and address. */
 void map_draw_all(struct ctl *c, const struct map_partition *partitions, size_t count, unsigned width);
+/* `svmd-ctl map RANGE`. */
+int map_range_run(struct ctl *c, const struct args *a, unsigned width);

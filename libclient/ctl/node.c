@@ -29,6 +29,10 @@ static struct json_object *node_json(const struct svmd_node_row *n) {
         json_add_address(o, "va_start", n->va_start);
         json_add_address(o, "va_end", n->va_end);
         json_add_count(o, "limited_partitions", n->limits);
+        json_add_count(o, "managed", n->managed);
+        json_add_count(o, "reserve", n->reserve);
+        json_add_count(o, "warm", n->warm);
+        json_add_count(o, "waiting", n->waiting);
         return o;
 }
 
@@ -57,6 +61,8 @@ static void node_list_text(struct ctl *c, const struct node_rows *nodes) {
                 { "CAPACITY", COLUMN_RIGHT },
                 { "USED", COLUMN_RIGHT },
                 { "USE%", COLUMN_RIGHT },
+                { "MANAGED", COLUMN_RIGHT },
+                { "WAIT", COLUMN_RIGHT },
                 { "SPACES", COLUMN_RIGHT },
                 { "HIVE", 0 },
                 { "MODEL", COLUMN_TRUNC },
@@ -75,6 +81,8 @@ static void node_list_text(struct ctl *c, const struct node_rows *nodes) {
                 table_cell(l, ctl_size(c, n->capacity));
                 table_cell(l, ctl_size(c, n->used));
                 table_cell(l, percent(c, n->used, n->capacity));
+                table_cell(l, ctl_size(c, n->managed));
+                table_cell_count(l, n->waiting);
                 table_cell_count(l, n->spaces);
                 table_cell(l, hive_name(nodes, n));
                 table_cell(l, n->model);
@@ -124,15 +132,24 @@ static void node_show_fields(struct ctl *c, const struct node_view *v) {
         struct fields *f = fields_new(c);
 
         fprintf(c->out, "%s: %s node %u%s%s\n", n->name, node_kind(n), n->id, *n->model ? ", " : "", n->model);
-        fields_add(f, "state", "%s", n->online ? "online" : "offline");
+        if (n->online || n->managed == 0)
+                fields_add(f, "state", "%s", n->online ? "online" : "offline");
+        else
+                fields_add(f, "state", "offline, with %s of managed memory still to leave", ctl_size(c, n->managed));
         if (n->kind != SVMD_NODE_HOST)
                 fields_add(f, "faults", "%s",
                            n->faults ? "yes: waits for what is not there"
                                      : "no: an access to what is not mapped is an error");
         fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
         fields_add(f, "used", "%s (%s)", ctl_size(c, n->used), percent(c, n->used, n->capacity));
+        fields_add(f, "managed", "%s of what is used", ctl_size(c, n->managed));
+        fields_add(f, "reserve", "%s kept back for bringing pages in", ctl_size(c, n->reserve));
+        if (n->waiting)
+                fields_add(f, "waiting", "%llu granule%s for room", (unsigned long long)n->waiting,
+                           n->waiting == 1 ? "" : "s");
         if (n->kind == SVMD_NODE_SOFT)
-                fields_add(f, "pool", "%s taken from this machine", ctl_size(c, n->pool_bytes));
+                fields_add(f, "pool", "%s taken from this machine, %s of it free and kept warm",
+                           ctl_size(c, n->pool_bytes), ctl_size(c, n->warm));
         fields_add(f, "limits", "%llu partition%s", (unsigned long long)n->limits, n->limits == 1 ? "" : "s");
         if (n->kind != SVMD_NODE_HOST) {
                 fields_add(f, "spaces", "%llu", (unsigned long long)n->spaces);

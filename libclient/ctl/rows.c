@@ -1,6 +1,5 @@
 #include "rows.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "ctl.h"
@@ -198,6 +197,46 @@ int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret) {
 
         if (r == SVMD_OK)
                 *ret = (struct use_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+/* States and causes are few words in many rows. */
+struct words {
+        struct collect rows;
+        const char *seen[32];
+        size_t count;
+};
+
+static const char *word_copy(struct words *w, const char *word) {
+        const char *copy;
+
+        word = word ? word : "";
+        for (size_t i = 0; i < w->count; i++) {
+                if (strcmp(w->seen[i], word) == 0)
+                        return w->seen[i];
+        }
+        copy = ctl_copy(w->rows.ctl, word);
+        if (w->count < sizeof(w->seen) / sizeof(w->seen[0]))
+                w->seen[w->count++] = copy;
+        return copy;
+}
+
+static int add_residency(const struct svmd_residency_row *row, void *userdata) {
+        struct words *w = userdata;
+        struct svmd_residency_row *copy = collect_row(&w->rows, row);
+
+        copy->state = word_copy(w, row->state);
+        copy->cause = word_copy(w, row->cause);
+        return 0;
+}
+
+int rows_residency(struct ctl *c, const char *partition, uint64_t address, uint64_t size, bool counters,
+                   struct residency_rows *ret) {
+        struct words w = { .rows = { .ctl = c, .row_size = sizeof(*ret->rows) } };
+        int r = svmd_query_residency(c->session, partition, address, size, counters, add_residency, &w);
+
+        if (r == SVMD_OK)
+                *ret = (struct residency_rows){ (const void *)w.rows.rows, w.rows.count };
         return r;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <svmd.h>
@@ -42,6 +43,10 @@ struct reservation_rows {
         const struct svmd_reservation_row *rows;
         size_t count;
 };
+struct residency_rows {
+        const struct svmd_residency_row *rows;
+        size_t count;
+};
 
 int rows_nodes(struct ctl *c, struct node_rows *ret);
 int rows_links(struct ctl *c, svmd_node node, struct link_rows *ret);
@@ -52,6 +57,9 @@ int rows_sessions(struct ctl *c, const char *partition, struct session_rows *ret
 /* These two are of the session's own partition when it may not administer. */
 int rows_reservations(struct ctl *c, const char *partition, struct reservation_rows *ret);
 int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret);
+/* Of a managed range, in address order. `partition` NULL: the session's own. */
+int rows_residency(struct ctl *c, const char *partition, uint64_t address, uint64_t size, bool counters,
+                   struct residency_rows *ret);
 
 /* "host0", or "node 7" if it is not among the rows. */
 const char *rows_node_name(struct ctl *c, const struct node_rows *nodes, svmd_node id);

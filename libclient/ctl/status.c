@@ -28,19 +28,6 @@ static void status_json(struct ctl *c, const struct svmd_status *s) {
         json_print(c, o);
 }
 
-/* The two greatest units: "3 h 12 min". */
-static const char *duration(struct ctl *c, uint64_t ms) {
-        unsigned long long s = ms / 1000;
-
-        if (s < 60)
-                return ctl_text(c, "%llu s", s);
-        if (s < 3600)
-                return ctl_text(c, "%llu min %llu s", s / 60, s % 60);
-        if (s < 86400)
-                return ctl_text(c, "%llu h %llu min", s / 3600, s / 60 % 60);
-        return ctl_text(c, "%llu d %llu h", s / 86400, s / 3600 % 24);
-}
-
 static const char *count(struct ctl *c, uint64_t n) {
         char text[SIZE_TEXT];
 
@@ -54,7 +41,7 @@ static void status_text(struct ctl *c, const struct svmd_status *s, const struct
 
         for (size_t i = 0; i < findings->count; i++)
                 bad += findings->rows[i].level >= SVMD_FINDING_WARNING;
-        fprintf(c->out, "svmd %s is up for %s\n", s->version, duration(c, s->uptime_ms));
+        fprintf(c->out, "svmd %s is up for %s\n", s->version, ctl_duration(c, s->uptime_ms));
         fields_add(f, "process", "%u", s->pid);
         fields_add(f, "keeper", "%s",
                    s->keeper ? ctl_text(c, "present: sessions and memory outlive svmd (epoch %llu)",

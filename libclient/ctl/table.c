@@ -167,3 +167,7 @@ void fields_add(struct fields *f, const char *name, const char *format, ...) {
 void fields_print(struct fields *f) {
         table_print(f->table, NULL);
 }
+
+void table_sentence(struct ctl *c, const char *text) {
+        fprintf(c->out, "%s\n", c->terminal ? broken(c, text, c->width) : text);
+}

@@ -36,3 +36,6 @@ struct fields;
 struct fields *fields_new(struct ctl *c);
 void fields_add(struct fields *f, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void fields_print(struct fields *f);
+
+/* A sentence in lines of its own; on a terminal they keep to its width. */
+void table_sentence(struct ctl *c, const char *text);

@@ -135,9 +135,20 @@ int svmd_query_status(svmd_session *s, struct svmd_status *ret) {
                         fn(&fake.list[i], userdata);                                                                   \
         return SVMD_OK
 
-int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata) {
+static int query_nodes(svmd_node_fn fn, void *userdata) {
 #define matches(row, wanted) 1
         ROWS(nodes);
+}
+
+int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata) {
+        const struct svmd_node_row *before = fake.nodes;
+        int r;
+
+        if (fake.done && fake.nodes_then)
+                fake.nodes = fake.nodes_then;
+        r = query_nodes(fn, userdata);
+        fake.nodes = before;
+        return r;
 }
 
 int svmd_query_limits(svmd_session *s, svmd_use_fn fn, void *userdata) {
@@ -242,4 +253,93 @@ int svmd_event_fd(svmd_session *s) {
 int svmd_dispatch(svmd_session *s) {
         event_handler(s, &fake.events[fake.events_sent++], event_userdata);
         return SVMD_OK;
+}
+
+static void keep_asked(const char *what, const char *partition, uint64_t address, uint64_t size) {
+        fake.asked = what;
+        snprintf(fake.asked_partition, sizeof(fake.asked_partition), "%s", partition ? partition : "");
+        fake.asked_address = address;
+        fake.asked_size = size;
+}
+
+/* What svmd says of [address, address + size): rows are cut to it, as runs are. */
+int svmd_query_residency(svmd_session *s, const char *partition, uint64_t address, uint64_t size, int counters,
+                         svmd_residency_fn fn, void *userdata) {
+        const struct svmd_residency_row *rows = fake.done ? fake.moved : fake.residency;
+        size_t count = fake.done ? fake.moved_count : fake.residency_count;
+
+        fake.queries++;
+        fake.asked_counters = counters;
+        for (size_t i = 0; i < count && fake.code == SVMD_OK; i++) {
+                struct svmd_residency_row row = rows[i];
+                uint64_t end = row.address + row.length < address + size ? row.address + row.length : address + size;
+
+                row.address = row.address > address ? row.address : address;
+                if (row.address >= end)
+                        continue;
+                row.length = end - row.address;
+                fn(&row, userdata);
+        }
+        return fake.code;
+}
+
+int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_explain_fn fn, void *userdata) {
+        keep_asked("explain", partition, address, 0);
+        if (fake.code)
+                return fake.code;
+        return fake.explanation ? fn(fake.explanation, userdata) : SVMD_E_NO_SUCH;
+}
+
+static int start(svmd_fence **ret) {
+        fake.changes++;
+        if (fake.start_code)
+                return fake.start_code;
+        fake.fences++;
+        *ret = (svmd_fence *)&fake.waits;
+        return SVMD_OK;
+}
+
+int svmd_partition_migrate(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size,
+                           svmd_node node) {
+        keep_asked("migrate", partition, address, size);
+        fake.asked_node = node;
+        return start(ret);
+}
+
+int svmd_partition_evict(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size) {
+        keep_asked("evict", partition, address, size);
+        return start(ret);
+}
+
+int svmd_partition_discard(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size) {
+        keep_asked("discard", partition, address, size);
+        return start(ret);
+}
+
+int svmd_partition_revoke(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, int off) {
+        keep_asked("revoke", partition, address, 0);
+        fake.asked_action = (unsigned)off;
+        return start(ret);
+}
+
+int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned action) {
+        keep_asked("node", NULL, 0, 0);
+        fake.asked_node = node;
+        fake.asked_action = action;
+        return start(ret);
+}
+
+int svmd_fence_wait(svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret) {
+        if (fake.waits++ < fake.fence_after)
+                return SVMD_E_TIMEOUT;
+        fake.done = true;
+        return fake.fence_code;
+}
+
+void svmd_fence_free(svmd_fence *f) {
+        fake.fences -= f != NULL;
+}
+
+const char *svmd_status_name(int code) {
+        return code == SVMD_OK ? "OK" : code == SVMD_E_NO_ROOM ? "NO_ROOM" : code == SVMD_E_TIMEOUT ? "TIMEOUT" : "?";
 }

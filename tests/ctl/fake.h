@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <svmd.h>
@@ -37,6 +38,17 @@ struct fake {
         size_t events_count, events_sent;
         unsigned appear_after; /* a partition shows only from that query on */
 
+        /* Managed memory is where `residency` says, and from the end of a fence on where `moved` says. */
+        const struct svmd_residency_row *residency;
+        size_t residency_count;
+        const struct svmd_residency_row *moved;
+        size_t moved_count;
+        const struct svmd_node_row *nodes_then; /* as many, from the end of a fence on; NULL: as before */
+        const struct svmd_explanation *explanation;
+        int start_code;       /* of what would return a fence */
+        int fence_code;       /* how the fence ends */
+        unsigned fence_after; /* waits that are over before it does */
+
         /* what was asked for */
         char connected[2][256]; /* the sockets, in order */
         unsigned connects, attached;
@@ -49,6 +61,14 @@ struct fake {
         int end_sessions, dry_run;
         uint64_t killed;
         unsigned changes, queries;
+        const char *asked; /* which of the functions with a fence; NULL: none */
+        char asked_partition[64];
+        uint64_t asked_address, asked_size;
+        svmd_node asked_node;
+        unsigned asked_action; /* of a node; 1: take back what was revoked */
+        int asked_counters;
+        unsigned waits, fences; /* fences: that are not freed */
+        bool done;              /* a fence has ended */
 };
 extern struct fake fake;
 

@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <json-c/json_tokener.h>
 
 #include "args.h"
 #include "ctl.h"
+#include "expect.h"
 #include "fake.h"
 #include "table.h"
 #include "verbs.h"
@@ -39,6 +39,10 @@ static const struct svmd_node_row nodes[] = {
           .spaces = 2,
           .ops = 7,
           .limits = 1,
+          .managed = GIB / 2,
+          .reserve = 64 << 20,
+          .warm = 128 << 20,
+          .waiting = 3,
           .va_end = 0x800000000000 },
         { .id = 2,
           .name = "gpu1",
@@ -47,6 +51,7 @@ static const struct svmd_node_row nodes[] = {
           .online = 0,
           .capacity = 2 * GIB,
           .hive = 0xabc,
+          .managed = 4096,
           .va_end = 0x800000000000 },
 };
 static const struct svmd_link_row links[] = {
@@ -141,54 +146,14 @@ static int setup(void **state) {
         return 0;
 }
 
-static void expect(const char *line, int status, const char *out, const char *err) {
-        int got = run(line);
-
-        if (got != status || strcmp(run_out, out) != 0 || strcmp(run_err, err) != 0)
-                fail_msg("'%s' ended with %d\n--- out\n%s--- instead of %d\n%s--- err\n%s--- instead of\n%s", line, got,
-                         run_out, status, out, run_err, err);
-}
-
-/* The parts of what was written to `out` and `err`. */
-static void expect_part(const char *line, int status, const char *out, const char *err) {
-        int got = run(line);
-
-        if (got != status || !strstr(run_out, out) || !strstr(run_err, err))
-                fail_msg("'%s' ended with %d, not %d\n--- out\n%s--- err\n%s", line, got, status, run_out, run_err);
-}
-
-static struct json_object *run_json(const char *line, int status) {
-        struct json_object *o;
-        int got = run(line);
-
-        o = json_tokener_parse(run_out);
-        if (got != status || !o)
-                fail_msg("'%s' ended with %d: %s%s", line, got, run_out, run_err);
-        return o;
-}
-
-/* The text of a value: "name" or "0.name" for the first of a list. */
-static void expect_json(struct json_object *o, const char *path, const char *want) {
-        char copy[128], *rest = copy;
-        struct json_object *at = o;
-
-        snprintf(copy, sizeof(copy), "%s", path);
-        for (char *key; (key = strsep(&rest, "."));) {
-                if (json_object_is_type(at, json_type_array))
-                        at = json_object_array_get_idx(at, (size_t)atoi(key));
-                else if (!json_object_object_get_ex(at, key, &at))
-                        fail_msg("there is no '%s' in %s", path, json_object_to_json_string(o));
-        }
-        if (strcmp(at ? json_object_get_string(at) : "null", want) != 0)
-                fail_msg("%s is %s, not %s", path, json_object_get_string(at), want);
-}
-
 static void test_typos(void **state) {
         expect("pratition", 2, "", "svmd-ctl: unknown verb 'pratition'; did you mean 'partition'?\n");
         expect("partition crate x", 2, "",
                "svmd-ctl: unknown verb 'partition crate'; did you mean 'partition create'?\n");
         expect("partition", 2, "", "svmd-ctl: 'partition' goes with create, list, show, set or delete\n");
-        expect("node frobnicate", 2, "", "svmd-ctl: unknown verb 'node frobnicate'; 'node' goes with list or show\n");
+        expect("node frobnicate", 2, "",
+               "svmd-ctl: unknown verb 'node frobnicate'; 'node' goes with list, show, drain, offline or "
+               "online\n");
         expect("frobnicate", 2, "", "svmd-ctl: unknown verb 'frobnicate'; 'svmd-ctl --help' names them\n");
         expect("", 2, "", "svmd-ctl: what to do? 'svmd-ctl --help' names the verbs\n");
         expect("map --widht 3", 2, "", "svmd-ctl: unknown option '--widht'; did you mean '--width'?\n");
@@ -306,6 +271,8 @@ static void test_without_rights(void **state) {
 }
 
 static void test_refusals(void **state) {
+        static const char *const operands[] = { "", "7", "7 7" };
+
         fake.code = SVMD_E_DENIED;
         fake.error = "only administrators may list partitions";
         expect("partition list", 1, "", "svmd-ctl: only administrators may list partitions\n");
@@ -316,7 +283,7 @@ static void test_refusals(void **state) {
 
                 if (strcmp(verbs[i].name, "wait") == 0)
                         continue;
-                snprintf(line, sizeof(line), "%s %s %s", verbs[i].name, verbs[i].least ? "7" : "",
+                snprintf(line, sizeof(line), "%s %s %s", verbs[i].name, operands[verbs[i].least],
                          strcmp(verbs[i].name, "partition set") ? "" : "--mode 0600");
                 expect(line, 4, "", "svmd-ctl: svmd ended the session\n");
         }
@@ -412,10 +379,10 @@ static void test_node_list(void **state) {
         struct json_object *o;
 
         expect("node list", 0,
-               "NODE  ID KIND STATE   FAULTS CAPACITY    USED USE% SPACES HIVE MODEL\n"
-               "host0  0 host online  -        64 GiB  16 GiB  25%      0 -    -\n"
-               "gpu0   1 soft online  no        2 GiB 1.5 GiB  75%      2 gpu0 MI210\n"
-               "gpu1   2 soft offline no        2 GiB       0   0%      0 gpu0 MI210\n",
+               "NODE  ID KIND STATE   FAULTS CAPACITY    USED USE% MANAGED WAIT SPACES HIVE MODEL\n"
+               "host0  0 host online  -        64 GiB  16 GiB  25%       0    0      0 -    -\n"
+               "gpu0   1 soft online  no        2 GiB 1.5 GiB  75% 512 MiB    3      2 gpu0 MI210\n"
+               "gpu1   2 soft offline no        2 GiB       0   0%   4 KiB    0      0 gpu0 MI210\n",
                "");
         o = run_json("node list --json", 0);
         assert_int_equal(json_object_array_length(o), 3);
@@ -423,6 +390,10 @@ static void test_node_list(void **state) {
         expect_json(o, "0.hive", "null");
         expect_json(o, "1.used", "1610612736");
         expect_json(o, "1.faults", "false");
+        expect_json(o, "1.managed", "536870912");
+        expect_json(o, "1.reserve", "67108864");
+        expect_json(o, "1.warm", "134217728");
+        expect_json(o, "1.waiting", "3");
         expect_json(o, "1.va_end", "0x800000000000");
         json_object_put(o);
 }
@@ -436,7 +407,10 @@ static void test_node_show(void **state) {
                "  faults      no: an access to what is not mapped is an error\n"
                "  capacity    2 GiB\n"
                "  used        1.5 GiB (75%)\n"
-               "  pool        1 GiB taken from this machine\n"
+               "  managed     512 MiB of what is used\n"
+               "  reserve     64 MiB kept back for bringing pages in\n"
+               "  waiting     3 granules for room\n"
+               "  pool        1 GiB taken from this machine, 128 MiB of it free and kept warm\n"
                "  limits      1 partition\n"
                "  spaces      2\n"
                "  operations  7 done\n"
@@ -450,6 +424,7 @@ static void test_node_show(void **state) {
                "USED BY  USED  PEAK LIMIT\n"
                "train   1 GiB 2 GiB 2 GiB\n",
                "");
+        expect_part("node show gpu1", 0, "  state       offline, with 4 KiB of managed memory still to leave\n", "");
         o = run_json("node show 1 --json", 0);
         expect_json(o, "name", "gpu0");
         expect_json(o, "links.1.to", "gpu1");
@@ -495,8 +470,8 @@ static void test_partition_show(void **state) {
                "     12 loader  77 root       1   2      0       40       1\n"
                "     13 reader  78 root       0   0      0        0       0\n"
                "\n"
-               "ADDRESS         SIZE  MAPPED NAME  MODE OWNER SESSION OPEN\n"
-               "0x280000000000 1 GiB 512 MiB index 0640 root       12    1\n",
+               "ADDRESS         SIZE  MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN\n"
+               "0x280000000000 1 GiB 512 MiB explicit       - index 0640 root       12    1\n",
                "");
         o = run_json("partition show train --json", 0);
         expect_json(o, "name", "train");
@@ -650,12 +625,15 @@ static void test_reservations(void **state) {
         struct json_object *o;
 
         expect("reservation list", 0,
-               "PARTITION ADDRESS         SIZE  MAPPED NAME  MODE OWNER SESSION OPEN\n"
-               "train     0x280000000000 1 GiB 512 MiB index 0640 root       12    1\n",
+               "PARTITION ADDRESS         SIZE  MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN\n"
+               "train     0x280000000000 1 GiB 512 MiB explicit       - index 0640 root       12    1\n",
                "");
         o = run_json("reservation list --json", 0);
         expect_json(o, "0.address", "0x280000000000");
         expect_json(o, "0.mapped", "536870912");
+        expect_json(o, "0.kind", "explicit");
+        expect_json(o, "0.granule", "null");
+        expect_json(o, "0.revoked", "false");
         json_object_put(o);
         o = run_json("map --json", 0);
         expect_json(o, "0.partition", "check");

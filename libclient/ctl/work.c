@@ -1,0 +1,77 @@
+#include "work.h"
+
+#include <time.h>
+
+#include "args.h"
+#include "ctl.h"
+
+enum { FIRST_MS = 500, NEXT_MS = 100, LONGEST_MS = 1000000000 };
+
+static uint64_t now_ns(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+int work_deadline(struct ctl *c, const struct args *a, uint64_t *ret_ns) {
+        uint64_t timeout = UINT64_MAX;
+        int r = args_seconds(c, a, OPT_TIMEOUT, &timeout);
+
+        if (r == EXIT_OK)
+                *ret_ns = timeout == UINT64_MAX ? UINT64_MAX : now_ns() + timeout;
+        return r;
+}
+
+/* Up to the deadline, rounded up, so that it has passed afterwards. */
+static int most_ms(uint64_t deadline, int most) {
+        uint64_t now = now_ns(), left;
+
+        if (deadline == UINT64_MAX)
+                return most;
+        left = deadline > now ? (deadline - now + 999999) / 1000000 : 0;
+        return left < (uint64_t)most ? (int)left : most;
+}
+
+/* "\033[K" clears what is left of a longer line before it. */
+static void show(struct ctl *c, const struct work *w) {
+        void *mark = obstack_alloc(&c->pool, 0);
+        const char *line = w->how_far(c, w->userdata);
+
+        if (line)
+                fprintf(c->err, "\r%.*s\033[K", (int)c->width - 1, line);
+        fflush(c->err);
+        obstack_free(&c->pool, mark);
+}
+
+int work_wait(struct ctl *c, const struct work *w, const char **ret_why) {
+        bool watched = c->watched && w->how_far, shown = false;
+        int r = SVMD_OK;
+
+        fflush(c->out);
+        while (w->fence) {
+                int ms = most_ms(w->deadline_ns, !watched ? LONGEST_MS : shown ? NEXT_MS : FIRST_MS);
+
+                r = svmd_fence_wait(w->fence, ms, NULL);
+                if (r != SVMD_E_TIMEOUT || now_ns() >= w->deadline_ns)
+                        break;
+                if (watched)
+                        show(c, w);
+                shown = watched;
+        }
+        *ret_why = r == SVMD_E_TIMEOUT ? "the time is over" : r ? ctl_copy(c, svmd_error()) : "";
+        svmd_fence_free(w->fence);
+        if (shown) {
+                fputs("\r\033[K", c->err);
+                fflush(c->err);
+        }
+        return r;
+}
+
+int work_result(struct ctl *c, int code, const char *why) {
+        switch (code) {
+        case SVMD_OK: return EXIT_OK;
+        case SVMD_E_TIMEOUT: return ctl_fail(c, EXIT_TIMEOUT, "%s", why);
+        default: return ctl_fail(c, code == SVMD_E_GONE ? EXIT_UNREACHED : EXIT_REFUSED, "%s", why);
+        }
+}

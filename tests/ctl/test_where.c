@@ -1,0 +1,302 @@
+/* Where managed pages are, and why. */
+#include <locale.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "expect.h"
+#include "fake.h"
+#include "machine.h"
+
+static const char map_index[] = "index in partition train, shared\n"
+                                "0x280000000000 to 0x280004000000, 64 MiB in granules of 2 MiB\n"
+                                "\n"
+                                "0x280000000000  AAAAAAAAAAAABBBBBBBBBBBBCCCC····\n"
+                                "                a cell is 2 MiB\n"
+                                "\n"
+                                "CELL NODE        HOLDS SHARE PINNED MOVING COPIES\n"
+                                "A    host0      24 MiB   38%  4 MiB      -  8 MiB\n"
+                                "B    gpu0       24 MiB   38%      -  2 MiB  8 MiB\n"
+                                "C    gpu1        8 MiB   12%      -      -      -\n"
+                                "·    none: zero  8 MiB   12%      -      -      -\n";
+
+/* Widened to whole granules. What has only copies has no cell. */
+static const char map_part[] = "index in partition train, shared\n"
+                               "0x280002c00000 to 0x280003a00000, 14 MiB of 64 MiB in granules of 2 MiB\n"
+                               "\n"
+                               "0x280002c00000  BBCCCC·\n"
+                               "                a cell is 2 MiB\n"
+                               "\n"
+                               "CELL NODE       HOLDS SHARE PINNED MOVING COPIES\n"
+                               "A    host0          0    0%      -      -  8 MiB\n"
+                               "B    gpu0       4 MiB   29%      -  2 MiB  8 MiB\n"
+                               "C    gpu1       8 MiB   57%      -      -      -\n"
+                               "·    none: zero 2 MiB   14%      -      -      -\n";
+
+static const char map_all[] = "index in partition train, shared\n"
+                              "0x280000000000 to 0x280004000000, 64 MiB in granules of 2 MiB\n"
+                              "\n"
+                              "0x280000000000  AAAAAAAAAAAABBBB\n"
+                              "0x280002000000  BBBBBBBBCCCC····\n"
+                              "                a cell is 2 MiB\n"
+                              "\n"
+                              "shm in partition train, explicit\n"
+                              "0x280004000000 to 0x280004100000, 1 MiB\n"
+                              "shows 1 MiB of memory objects, which lie where they were created\n"
+                              "\n"
+                              "of session 14 in partition train, revoked\n"
+                              "0x280008000000 to 0x280008100000, 1 MiB in granules of 4 KiB\n"
+                              "\n"
+                              "0x280008000000  BBBBBBBBBBBBBBBB\n"
+                              "0x280008020000  BBBBBBBBBBBBBBBB\n"
+                              "0x280008040000  BBBBBBBBBBBBBBBB\n"
+                              "0x280008060000  BBBBBBBBBBBBBBBB\n"
+                              "0x280008080000  BBBBBBBBBBBBBBBB\n"
+                              "0x2800080a0000  BBBBBBBBBBBBBBBB\n"
+                              "0x2800080c0000  BBBBBBBBBBBBBBBB\n"
+                              "0x2800080e0000  BBBBBBBBBBBBBBBB\n"
+                              "                a cell is 8 KiB\n"
+                              "\n";
+
+static void test_map(void **state) {
+        struct json_object *o;
+
+        expect("map index", 0, map_index, "");
+        expect("map 0x280002d00000-0x280003900000", 0, map_part, "");
+        expect_part("map 0x280000000000+1G --partition train --width 40", 0, map_all, "");
+        assert_null(strstr(run_out, "small letter"));
+        expect("map shm --partition twin", 0,
+               "shm in partition twin, explicit\n"
+               "0x280080000000 to 0x280080100000, 1 MiB\n"
+               "shows 0 of memory objects, which lie where they were created\n",
+               "");
+        o = run_json("map index --json", 0);
+        expect_json(o, "0.reservation.name", "index");
+        expect_json(o, "0.runs.1.pins", "1");
+        expect_json(o, "0.runs.2.node", "gpu0");
+        expect_json(o, "0.runs.2.cause", "eviction");
+        expect_json(o, "0.runs.3.busy", "true");
+        expect_json(o, "0.runs.4.copies.1", "gpu0");
+        expect_json(o, "0.runs.5.node", "null");
+        expect_json(o, "0.runs.5.state", "empty");
+        json_object_put(o);
+        assert_int_equal(fake.asked_counters, 0);
+        expect_part("map 0x1000", 1, "", "nothing is reserved at 0x1000");
+}
+
+/* 512 granules of 4 KiB: every fourth on gpu0, and a whole cell of them at the end. */
+static void test_map_mixed(void **state) {
+        static const struct svmd_reservation_row big = { .address = AT,
+                                                         .length = 2 * MIB,
+                                                         .name = "big",
+                                                         .partition = "train",
+                                                         .kind = SVMD_SHARED,
+                                                         .granule = 4096 };
+        static struct svmd_residency_row rows[512];
+
+        for (unsigned i = 0; i < 512; i++)
+                rows[i] = (struct svmd_residency_row){ .address = AT + i * 4096ull,
+                                                       .length = 4096,
+                                                       .state = "out",
+                                                       .cause = "fault",
+                                                       .node = i % 4 == 0 || i >= 508 ? 1
+                                                               : i < 64               ? SVMD_NODE_NONE
+                                                                                      : 0 };
+        fake.reservations = &big;
+        fake.reservations_count = 1;
+        fake.residency = rows;
+        fake.residency_count = 512;
+        expect_part("map big --width 40", 0,
+                    "0x280000000000  bbbbbbbbbbbbbbbb\n"
+                    "0x280000040000  aaaaaaaaaaaaaaaa\n",
+                    "");
+        expect_part("map big --width 40", 0, "0x2800001c0000  aaaaaaaaaaaaaaaB\n                a cell is 16 KiB\n",
+                    "");
+        expect_part("map big --width 40", 0, "\nA small letter: that node holds most of the cell, not all of it.\n",
+                    "");
+        expect_part("map big --width 600", 0, "0x280000000000  B···B···", "");
+        assert_null(strstr(run_out, "small letter"));
+}
+
+static void test_map_counters(void **state) {
+        static const struct svmd_residency_row granules[] = {
+                RUN(0, 2, HOST, .cause = "fault"),
+                RUN(2, 2, HOST, .cause = "fault"),
+                RUN(4, 2, HOST, .cause = "fault", .pins = 2, .outs = 3, .ins = 3),
+                RUN(6, 2, GPU0, .cause = "eviction", .outs = 4, .ins = 3),
+                RUN(8, 56, NOWHERE, .cause = "fault"),
+        };
+        struct json_object *o;
+
+        fake.residency = granules;
+        fake.residency_count = COUNT(granules);
+        expect_part("map index --counters", 0,
+                    "\n\n"
+                    "ADDRESS        GRANULES STATE    NODE  CAUSE    PINS OUTS INS\n"
+                    "0x280000000000        2 resident host0 fault       0    0   0\n"
+                    "0x280000400000        1 resident host0 fault       2    3   3\n"
+                    "0x280000600000        1 out      gpu0  eviction    0    4   3\n"
+                    "0x280000800000        1 empty    -     fault       0    0   0\n",
+                    "");
+        assert_int_equal(fake.asked_counters, 1);
+        o = run_json("map index --counters --json", 0);
+        expect_json(o, "0.runs.3.outs", "4");
+        expect_json(o, "0.runs.3.ins", "3");
+        json_object_put(o);
+}
+
+static const char *const sentences[] = { "This is reservation index of session 12.", "It is on gpu0 to make room." };
+static const struct svmd_residency_row granule =
+        RUN(24, 2, GPU0, .cause = "eviction", .copies = 4, .outs = 2, .ins = 1);
+static const struct svmd_advice advice = { .size = sizeof(advice),
+                                           .preferred = 1,
+                                           .accessed_by = 5,
+                                           .read_mostly = 1,
+                                           .pinned = 1,
+                                           .granularity = 65536,
+                                           .session = 12 };
+static const struct svmd_explanation explanation = { .size = sizeof(explanation),
+                                                     .reservation = &machine_reservations[0],
+                                                     .granule = &granule,
+                                                     .advice = &advice,
+                                                     .sentences = sentences,
+                                                     .sentences_count = 2,
+                                                     .moves = 3,
+                                                     .moved_ms = 62000,
+                                                     .touched_ms = 250 };
+
+static void test_explain(void **state) {
+        struct json_object *o;
+
+        fake.explanation = &explanation;
+        expect("explain 0x280001900000 --partition train", 0,
+               "This is reservation index of session 12.\n"
+               "It is on gpu0 to make room.\n"
+               "\n"
+               "  reservation  index, 64 MiB from 0x280000000000\n"
+               "  partition    train\n"
+               "  owner        root:root, session 12\n"
+               "  kind         shared, in granules of 2 MiB\n"
+               "  granule      2 MiB at 0x280001800000\n"
+               "  state        out\n"
+               "  node         gpu0\n"
+               "  copies       gpu1\n"
+               "  cause        eviction\n"
+               "  pins         0\n"
+               "  moves        3, out of host memory 2, back 1; the last 1 min 2 s ago\n"
+               "  touched      250 ms ago\n"
+               "  advice       preferred on gpu0; accessed by host0, gpu1; read mostly; to be left where it is; "
+               "64 KiB move together; last said by session 12\n",
+               "");
+        machine_expect_asked("explain", AT + 25 * MIB, 0);
+        o = run_json("explain index --json", 0);
+        machine_expect_asked("explain", AT, 0);
+        expect_json(o, "sentences.1", "It is on gpu0 to make room.");
+        expect_json(o, "reservation.granule", "2097152");
+        expect_json(o, "granule.outs", "2");
+        expect_json(o, "advice.preferred", "gpu0");
+        expect_json(o, "advice.accessed_by.1", "gpu1");
+        expect_json(o, "moves", "3");
+        expect_json(o, "moved_ms_ago", "62000");
+        json_object_put(o);
+}
+
+static void test_explain_little(void **state) {
+        static const struct svmd_advice silence = { .preferred = SVMD_NODE_NONE };
+        static const struct svmd_residency_row empty = RUN(56, 2, NOWHERE, .cause = "fault", .busy = 1);
+        struct svmd_explanation e = { .reservation = &machine_reservations[0], .granule = &empty, .advice = &silence };
+        struct json_object *o;
+
+        fake.explanation = &e;
+        expect("explain index", 0,
+               "  reservation  index, 64 MiB from 0x280000000000\n"
+               "  partition    train\n"
+               "  owner        root:root, session 12\n"
+               "  kind         shared, in granules of 2 MiB\n"
+               "  granule      2 MiB at 0x280003800000\n"
+               "  state        empty, on its way\n"
+               "  node         none: it is zero\n"
+               "  cause        fault\n"
+               "  pins         0\n"
+               "  moves        0, out of host memory 0, back 0; the last never\n"
+               "  touched      never\n"
+               "  advice       none\n",
+               "");
+        machine_again();
+        e = (struct svmd_explanation){ .reservation = &machine_reservations[2] };
+        expect_part("explain 0x280008000000 --partition train", 0,
+                    "  reservation  without a name, 1 MiB from 0x280008000000\n", "");
+        expect_part("explain 0x280008000000 --partition train", 0, "  kind         revoked, in granules of 4 KiB\n",
+                    "");
+        e = (struct svmd_explanation){ .reservation = &machine_reservations[1] };
+        expect_part("explain 0x280004000000 --partition train", 0, "  kind         explicit, shows 1 MiB of memory",
+                    "");
+        e = (struct svmd_explanation){ .moves = 0 };
+        expect("explain 0x280100000000", 0, "Nothing is reserved at 0x280100000000.\n", "");
+        o = run_json("explain 0x280100000000 --json", 0);
+        expect_json(o, "reservation", "null");
+        expect_json(o, "granule", "null");
+        expect_json(o, "advice", "null");
+        expect_json(o, "moved_ms_ago", "null");
+        json_object_put(o);
+}
+
+/* Who may not administer asks about the own partition; changes are refused before anything is asked. */
+static void test_without_rights(void **state) {
+        fake.admin = 0;
+        fake.admin_code = SVMD_E_SYSTEM;
+        fake.explanation = &explanation;
+        fake.reservations_count = 3;
+        expect_part("explain index", 0, "This is reservation index", "");
+        assert_string_equal(fake.asked_partition, "");
+        expect_part("explain 0x270000000000", 0, "This is reservation index", "");
+        expect("map index", 0, map_index, "");
+        assert_int_equal(run("migrate index gpu1"), 4);
+        assert_int_equal(run("node drain gpu0"), 4);
+        assert_int_equal(fake.changes, 0);
+}
+
+static void test_reservations(void **state) {
+        struct json_object *o;
+
+        expect("reservation list --partition train", 0,
+               "ADDRESS          SIZE MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN\n"
+               "0x280000000000 64 MiB      - shared     2 MiB index 0640 root       12    2\n"
+               "0x280004000000  1 MiB  1 MiB explicit       - shm   0000 root       12    0\n"
+               "0x280008000000  1 MiB      - revoked    4 KiB -     -    root       14    0\n",
+               "");
+        o = run_json("reservation list --json --partition train", 0);
+        expect_json(o, "0.kind", "shared");
+        expect_json(o, "0.granule", "2097152");
+        expect_json(o, "1.kind", "explicit");
+        expect_json(o, "2.kind", "shared");
+        expect_json(o, "2.revoked", "true");
+        json_object_put(o);
+        /* Every byte of a managed one is there. */
+        expect_part("map --partition train --width 60", 0,
+                    "reserved  ███████████████████████████████████████ █ · █ ·\n", "");
+        expect_part("map --partition train --width 60", 0, "1 0x280000000000 64 MiB managed      12 index\n", "");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup(test_map, machine_setup),
+                cmocka_unit_test_setup(test_map_mixed, machine_setup),
+                cmocka_unit_test_setup(test_map_counters, machine_setup),
+                cmocka_unit_test_setup(test_explain, machine_setup),
+                cmocka_unit_test_setup(test_explain_little, machine_setup),
+                cmocka_unit_test_setup(test_without_rights, machine_setup),
+                cmocka_unit_test_setup(test_reservations, machine_setup),
+        };
+
+        if (!setlocale(LC_ALL, "C.UTF-8"))
+                return 1;
+        setenv("TZ", "UTC", 1);
+        unsetenv("COLUMNS");
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
