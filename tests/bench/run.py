@@ -32,9 +32,22 @@ ROWS = {
     "bytes_per_reservation": ("reservations", None, "<=256"),
     "journal_bytes_per_reservation": ("reservations", None, None),
     "reap": ("reap", "<=3", "<=2"),
+    "fault_copy": ("faults", "<=1.2", "<=1.0"),
+    "fault_continue": ("faults", "<=1.0", "<=0.8"),
+    "fault_16_threads": ("faults", None, ">=1.5" if (os.cpu_count() or 1) < 16 else ">=2"),
+    "fault_p99_under_migration": ("faults", None, None),
+    "out_64k": ("moves", "<=2.8", "<=2.4"),
+    "out_2m": ("moves", "<=2.5", "<=2.2"),
+    "in_2m": ("moves", "<=3.0", "<=2.6"),
+    "out_2m_huge": ("moves", "<=1.2", "<=1.05"),
+    "in_2m_huge": ("moves", "<=1.2", "<=1.05"),
+    "prefetch_2m": ("moves", ">=1.1", ">=1.3"),
+    "evict_2m": ("moves", "<=1.4", "<=1.2"),
+    "revoke_2m": ("moves", None, "<=2"),
+    "hammer_migrate": ("moves", None, ">=0.15"),
 }
 # A program: how many daemons it is given.
-PROGRAMS = {"wire": 1, "va": 0, "sessions": 2, "reservations": 1, "reap": 1}
+PROGRAMS = {"wire": 1, "va": 0, "sessions": 2, "reservations": 1, "reap": 1, "faults": 1, "moves": 1}
 
 
 class BenchError(Exception):
