@@ -164,6 +164,7 @@ int mover_migrate(struct mover *m, struct mover_range *r, uint32_t first, uint32
 /* Off the node where it lies, to where policy wants it. */
 int mover_evict(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token);
 int mover_discard(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token);
+/* Answered with anything but 0: nothing of it is pinned. */
 int mover_pin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token);
 void mover_unpin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count);
 int mover_revoke(struct mover *m, struct mover_range *r, uint64_t token);

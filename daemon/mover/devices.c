@@ -1,0 +1,188 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#include "backend/memfile.h"
+#include "base/alloc.h"
+#include "mover/internal.h"
+#include "mover/pools.h"
+#include "mover/steps.h"
+#include "proto/status.h"
+
+/*
+ * Devices. What a device's translation of a range shows is the engine's business; a device says when it begins and ends
+ * to use what is shown, and waits in range_answer() for what is not. Answers are given by whichever thread has just
+ * left the lock.
+ */
+static bool device_begin(void *range, uint32_t granule, uint32_t node, bool write) {
+        struct mover_range *r = range;
+        bool shown;
+
+        mover_lock(r->m);
+        shown = managed_device_begin(r->m->engine, r->range, granule, node, write);
+        mover_unlock(r->m);
+        return shown;
+}
+
+static void device_end(void *range, uint32_t granule) {
+        struct mover_range *r = range;
+
+        mover_lock(r->m);
+        managed_device_end(r->m->engine, r->range, granule, mover_now());
+        mover_unlock(r->m);
+}
+
+static void asked(struct mover *m, struct answer *a, int result) {
+        struct ask *ask = container_of(a, struct ask, answer);
+
+        ask->result = result;
+        list_remove(&a->all);
+        list_push_back(&m->asks, &ask->link);
+}
+
+static void device_fault(void *range, uint32_t granule, uint32_t node, bool write, void *token) {
+        struct mover_range *r = range;
+        struct mover *m = r->m;
+        struct ask *ask = alloc_zero(sizeof(*ask));
+        int k;
+
+        if (!ask) {
+                m->nodes[node].node.backend->range_answer(m->nodes[node].node.device, token, SVMD_STATUS_NO_MEMORY,
+                                                          "svmd is out of memory");
+                return;
+        }
+        *ask = (struct ask){ .r = r, .granule = granule, .node = node, .token = token };
+        list_init(&ask->link);
+        mover_lock(m);
+        answer_add(m, &ask->answer, asked);
+        k = managed_device_access(m->engine, r->range, granule, node, write, (uintptr_t)&ask->answer, mover_now());
+        if (k)
+                asked(m, &ask->answer, k);
+        mover_unlock(m);
+}
+
+static unsigned status_of(const struct ask *a, char *text, size_t size) {
+        unsigned long long at = granule_address(a->r, a->granule);
+
+        switch (a->result) {
+        case 0: text[0] = '\0'; return SVMD_STATUS_OK;
+        case -EFAULT:
+                snprintf(text, size, "0x%llx is not on this node, which has no faults: prefetch it there first", at);
+                return SVMD_STATUS_NOT_MAPPED;
+        case MANAGED_E_REVOKED:
+                snprintf(text, size, "0x%llx has been revoked, and cannot be used until it is given back", at);
+                return SVMD_STATUS_ACCESS;
+        case MANAGED_E_ENDED: snprintf(text, size, "the range at 0x%llx has ended", at); return SVMD_STATUS_NOT_MAPPED;
+        case MANAGED_E_FULL: snprintf(text, size, "no node has room for 0x%llx", at); return SVMD_STATUS_NO_ROOM;
+        case -ENOMEM: snprintf(text, size, "0x%llx: the machine is out of memory", at); return SVMD_STATUS_NO_MEMORY;
+        default:
+                snprintf(text, size, "0x%llx could not be brought there: %s", at,
+                         a->result < 0 ? strerror(-a->result) : "it was refused");
+                return SVMD_STATUS_SYSTEM;
+        }
+}
+
+void asks_answer(struct mover *m, struct list *asks) {
+        list_for_each_safe (it, asks) {
+                struct ask *a = container_of(it, struct ask, link);
+                const struct mover_node *n = &m->nodes[a->node].node;
+                char text[160];
+                unsigned code = status_of(a, text, sizeof(text));
+
+                n->backend->range_answer(n->device, a->token, code, text);
+                alloc_free(a);
+        }
+}
+
+const struct device_faults *mover_device_faults(void) {
+        static const struct device_faults faults = { device_begin, device_end, device_fault };
+
+        return &faults;
+}
+
+static int device_range_get(struct mover *m, struct mover_range *r, uint32_t node) {
+        const struct mover_node *n = &m->nodes[node].node;
+        struct device_range_args args = {
+                .range = r,
+                .faults = mover_device_faults(),
+                .node = node,
+                .address = r->address,
+                .granule = r->granule,
+                .count = r->count,
+        };
+        struct device_range *d;
+        int k;
+
+        if (r->device[node])
+                return 0;
+        k = n->backend->range_new(n->device, &d, &args);
+        if (k)
+                return k;
+        mover_lock(m);
+        r->device[node] = d;
+        mover_unlock(m);
+        return 0;
+}
+
+int mover_show(struct mover *m, struct mover_range *r, uint32_t node, struct device_space *space, bool write) {
+        const struct mover_node *n = &m->nodes[node].node;
+        int k;
+
+        if (!n->backend || !n->backend->range_new)
+                return -EOPNOTSUPP;
+        k = device_range_get(m, r, node);
+        return k ? k : n->backend->space_show(space, r->device[node], write);
+}
+
+void mover_hide(struct mover *m, struct mover_range *r, uint32_t node, struct device_space *space) {
+        if (r->device[node])
+                m->nodes[node].node.backend->space_hide(space, r->device[node]);
+}
+
+void devices_free(struct mover_range *r) {
+        for (uint32_t i = 0; i < r->m->c.nodes_count; i++)
+                if (r->device[i])
+                        r->m->nodes[i].node.backend->range_free(r->device[i]);
+}
+
+/* Where the bytes are that the translation is to show. */
+static int extent_of(struct mover *m, const struct managed_step *step, struct device_extent *ret) {
+        struct mover_range *r = step->range;
+        struct pool *p;
+
+        if (m->nodes[step->from].node.host) {
+                *ret = (struct device_extent){
+                        .slot = memfile_slot(r->memory),
+                        .offset = (uint64_t)step->granule * step->bytes,
+                        .size = step->bytes,
+                };
+                return 0;
+        }
+        p = pool_get(m, step->from, step->bytes);
+        if (!p || !pool_at(p, step->from_slot))
+                return -EIO;
+        *ret = (struct device_extent){
+                .slot = memfile_slot(p->file),
+                .offset = (uint64_t)step->from_slot * step->bytes,
+                .size = step->bytes,
+        };
+        return 0;
+}
+
+int step_translate(struct mover *m, const struct managed_step *step) {
+        struct mover_range *r = step->range;
+        const struct backend *b = m->nodes[step->node].node.backend;
+        struct device_range *d = r->device[step->node];
+        struct device_extent extent;
+        int k;
+
+        if (!d) /* nobody there sees the range */
+                return 0;
+        if (step->type == MANAGED_INVALIDATE) {
+                b->range_invalidate(d, step->granule);
+                return 0;
+        }
+        k = extent_of(m, step, &extent);
+        return k ? k : b->range_map(d, step->granule, extent, step->write);
+}

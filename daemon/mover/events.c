@@ -1,0 +1,131 @@
+#include <errno.h>
+#include <unistd.h>
+
+#include "mover/internal.h"
+#include "mover/userfault.h"
+
+/*
+ * What a userfaultfd has to say. One thread at a time reads it, so that what happens to a mapping is learnt in order;
+ * what another one is told meanwhile is read by the first.
+ *
+ *     fault      to the engine. In what is no range of the session's, or not any more, the thread stays blocked: only
+ *                where nothing is mapped is it safe to let go. With no memory to note it, the thread is woken, and
+ *                faults again.
+ *     unmap      the session has left a range that is gone as a whole; a hole in one is only found by steps
+ *     remap      cannot be followed
+ *     remove     read, so that the client goes on; its mapping comes back by faults
+ */
+enum { BATCH = 16, ROUNDS = 4 };
+
+struct reading {
+        struct mover *m;
+        struct mover_session *s;
+        uint64_t wake_start[BATCH], wake_end[BATCH];
+        unsigned wakes;
+        bool starved;
+};
+
+static void wake_later(struct reading *rd, uint64_t start, uint64_t end) {
+        rd->wake_start[rd->wakes] = start;
+        rd->wake_end[rd->wakes++] = end;
+}
+
+static void fault(struct reading *rd, const struct userfault_event *e) {
+        struct share *share = share_at(rd->s, e->start);
+        uint64_t page = e->start & ~(uint64_t)(PAGE - 1);
+        int k;
+
+        if (!share)
+                return;
+        k = managed_fault(rd->m->engine, rd->s->session, share->r->range,
+                          (uint32_t)((e->start - share->r->address) / share->r->granule), e->write, e->minor,
+                          mover_now());
+        if (k == -ENOMEM) {
+                rd->starved = true;
+                wake_later(rd, share->r->huge ? e->start & ~(uint64_t)(HUGE_PAGE - 1) : page,
+                           share->r->huge ? (e->start & ~(uint64_t)(HUGE_PAGE - 1)) + HUGE_PAGE : page + PAGE);
+        }
+}
+
+/* Threads that waited there find that nothing is mapped. */
+static void unmapped(struct reading *rd, const struct userfault_event *e) {
+        struct share *share;
+        uint64_t at = e->start;
+
+        wake_later(rd, e->start, e->end);
+        while (at < e->end && (share = share_overlapping(rd->s, at, e->end))) {
+                struct mover_range *r = share->r;
+
+                at = r->address + r->size;
+                if (r->address < e->start || at > e->end)
+                        continue;
+                share_remove(share);
+                managed_leave(rd->m->engine, rd->s->session, r->range, mover_now());
+        }
+}
+
+static void handle(struct reading *rd, const struct userfault_event *e) {
+        switch (e->type) {
+        case USERFAULT_FAULT: fault(rd, e); break;
+        case USERFAULT_UNMAP: unmapped(rd, e); break;
+        case USERFAULT_REMAP:
+                if (share_overlapping(rd->s, e->start, e->end))
+                        session_lost(rd->s, "it moved a managed range with mremap, which svmd cannot follow");
+                break;
+        case USERFAULT_REMOVE:
+        case USERFAULT_OTHER: break;
+        }
+}
+
+static void wake(struct reading *rd) {
+        if (rd->starved)
+                usleep(1000);
+        for (unsigned i = 0; i < rd->wakes; i++)
+                (void)userfault_wake(rd->s->uffd, rd->wake_start[i], rd->wake_end[i] - rd->wake_start[i]);
+        rd->wakes = 0;
+        rd->starved = false;
+}
+
+static int read_batch(struct reading *rd) {
+        struct userfault_event e[BATCH];
+        int n;
+
+        rd->s->more = false;
+        mover_unlock(rd->m);
+        n = userfault_read(rd->s->uffd, e, BATCH);
+        mover_lock(rd->m);
+        for (int i = 0; i < n && !rd->s->ended; i++)
+                handle(rd, &e[i]);
+        if (n < 0)
+                session_lost(rd->s, "its userfaultfd cannot be read");
+        if (rd->wakes) {
+                mover_unlock(rd->m);
+                wake(rd);
+                mover_lock(rd->m);
+        }
+        return n;
+}
+
+void session_read(struct mover *m, struct mover_session *s) {
+        struct reading rd = { .m = m, .s = s };
+        unsigned rounds = 0;
+        int n;
+
+        if (s->reading) {
+                s->more = true;
+                return;
+        }
+        s->refs++;
+        s->reading = true;
+        do
+                n = read_batch(&rd);
+        while (!s->ended && (n == BATCH || s->more) && ++rounds < ROUNDS);
+        s->reading = false;
+        joins_go_on(s);
+        if (!s->ended && (n == BATCH || s->more)) {
+                mover_unlock(m);
+                session_rearm(s);
+                mover_lock(m);
+        }
+        session_drop(s);
+}

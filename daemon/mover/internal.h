@@ -1,0 +1,260 @@
+#pragma once
+
+#include <pthread.h>
+
+#include "base/list.h"
+#include "base/tree.h"
+#include "core/imap.h"
+#include "mover/mover.h"
+
+struct range_entry;
+struct range_head;
+struct worker;
+
+/* What the mover's files share. Everything here is under mover.lock, but what says that it stays, and what only the
+ * loop's thread uses. */
+enum { SIZES = 3, PAGE = 4096, HUGE_PAGE = 2 << 20, LATER_MAX = 64 };
+
+/* Told in the loop's thread, without the lock; `tell` frees it, or whatever it belongs to. */
+struct news {
+        struct list link;
+        void (*tell)(struct mover *m, struct news *n);
+};
+
+/* What a token of the engine stands for; first in what was allocated. `done` is called with the lock. */
+struct answer {
+        struct list all;
+        void (*done)(struct mover *m, struct answer *a, int result);
+};
+
+struct request {
+        struct answer answer; /* first */
+        struct news news;
+        uint64_t token;
+        uint32_t parts;
+        int result;
+        struct mover_range *r;
+        uint32_t first, pinned; /* granules that it counts as pinned */
+};
+
+/* A device waits for a granule. */
+struct ask {
+        struct answer answer; /* first */
+        struct list link;
+        struct mover_range *r;
+        uint32_t granule, node;
+        void *token;
+        int result;
+};
+
+/* Slots of one size on one node. Stays, once it is there. */
+struct pool {
+        struct memfile *file;
+        char *base;
+        uint32_t bytes, slots;
+        uint64_t *committed; /* bit per slot: its pages are taken. Atomic */
+};
+
+struct node {
+        struct mover_node node;
+        struct pool *pool[SIZES];
+};
+
+struct advice_record {
+        struct list link;
+        struct mover_advice advice;
+        bool used;
+};
+
+struct mover_range {
+        struct list link, shares;
+        struct mover *m;
+        struct managed_range *range; /* NULL: it has ended */
+        void *userdata;
+        uint64_t id, address, size; /* from here on these stay */
+        uint32_t granule, count;
+        bool huge;
+        struct memfile *memory;
+        int fd; /* of the memory */
+        int state_fd;
+        struct range_head *head;
+        struct range_entry *entries;
+        struct device_range *device[MANAGED_NODES_MAX];
+        struct imap advice; /* granule -> advice_record */
+        struct list advices;
+        uint32_t advices_count;
+        struct request end;
+};
+
+/* A session's place in a range. */
+struct share {
+        struct tree_node node; /* in the session's, by address */
+        struct list by_range;
+        struct mover_session *s;
+        struct mover_range *r;
+        bool readonly;
+        struct join *join; /* that is not answered */
+};
+
+struct join {
+        struct list all, link;
+        struct news news;
+        struct mover_session *s;
+        struct mover_range *r;
+        struct share *share; /* NULL: it has been called off, or is over */
+        uint64_t token;
+        bool registered;
+        bool busy; /* a worker is at it, and tells */
+        int result;
+        char why[128];
+};
+
+struct mover_session {
+        struct list link;
+        struct mover *m;
+        struct managed_session *session;
+        void *userdata;
+        int uffd; /* stays until nobody holds it */
+        uint32_t index, generation;
+        uint32_t refs; /* workers that are at it */
+        bool ended, reading, more, registering;
+        struct tree shares;
+        struct list waiting; /* joins that cannot go on now */
+        struct news lost;
+        bool lost_told;
+        const char *why;
+};
+
+struct session_slot {
+        struct mover_session *s;
+        uint32_t generation;
+};
+
+/* A step that is to be done again, after a while. */
+struct later {
+        const struct managed_step *step;
+        uint64_t due;
+        int result;
+};
+
+struct moved {
+        struct mover_range *r;
+        uint32_t first, count, from, to;
+        enum managed_cause cause;
+};
+
+struct mover {
+        pthread_mutex_t lock;
+        struct managed *engine;
+        struct mover_config c;
+        struct mover_hooks hooks;
+        struct node nodes[MANAGED_NODES_MAX];
+        struct list ranges, answers, joins;
+
+        /* news.c */
+        struct list news, asks;
+        bool told, wake_due;
+        struct moved *moved;
+        uint32_t moved_count, moved_size;
+        bool watching;
+
+        /* sessions.c, joins.c */
+        struct list sessions, jobs;
+        struct session_slot *slots;
+        uint32_t slots_count;
+
+        /* workers.c, watchdog.c */
+        int epoll, kick;
+        struct list workers;
+        unsigned threads, idle, stuck;
+        bool started, stop, kicked;
+        bool watch, watch_due; /* the watchdog is awake, or has to be */
+        pthread_t watchdog;
+        pthread_cond_t watch_cond, gone;
+        struct later later[LATER_MAX];
+        unsigned later_count;
+};
+
+/* mover.c */
+uint64_t mover_now(void);
+void mover_lock(struct mover *m);
+/* Then tells the loop, the workers and devices what they have to know. */
+void mover_unlock(struct mover *m);
+unsigned size_class(uint32_t bytes);
+
+/* news.c */
+void news_push(struct mover *m, struct news *n, void (*tell)(struct mover *m, struct news *n));
+void news_init(struct mover *m);
+void news_free(struct mover *m);
+void moved_note(struct mover *m, struct mover_range *r, uint32_t granule, uint64_t before, uint64_t after);
+void moved_forget(struct mover *m, const struct mover_range *r);
+
+/* requests.c. NULL: no memory. */
+struct request *request_new(struct mover *m, uint64_t token);
+void answer_add(struct mover *m, struct answer *a, void (*done)(struct mover *m, struct answer *a, int result));
+void request_done(struct mover *m, struct answer *a, int result);
+
+/* ranges.c */
+void ranges_free(struct mover *m);
+
+/* records.c */
+void record_intent(void *userdata, const struct managed_record *r);
+void record_punched(struct mover_range *r, uint32_t first, uint32_t count);
+int record_restore(struct mover *m, struct mover_range *r);
+
+/* advice.c */
+void advice_get(void *userdata, void *range, uint32_t granule, struct policy_advice *ret);
+void advice_free(struct mover_range *r);
+
+/* devices.c */
+void asks_answer(struct mover *m, struct list *asks);
+void devices_free(struct mover_range *r);
+
+/* sessions.c */
+struct mover_session *session_get(struct mover *m, uint64_t id);
+void session_drop(struct mover_session *s);
+/* Asks for its userfaultfd to be looked at again; without the lock. */
+void session_rearm(struct mover_session *s);
+void session_lost(struct mover_session *s, const char *why);
+struct share *share_at(const struct mover_session *s, uint64_t address);
+/* The first that overlaps, or NULL. */
+struct share *share_overlapping(const struct mover_session *s, uint64_t start, uint64_t end);
+void share_insert(struct share *share);
+/* Frees it too. */
+void share_remove(struct share *share);
+void sessions_free(struct mover *m);
+
+/* events.c: reads what the session's userfaultfd has to say. With the lock, which is given up meanwhile; returns at
+ * once while another thread is at it. */
+void session_read(struct mover *m, struct mover_session *s);
+
+/* joins.c */
+struct join *join_take(struct mover *m);
+void join_run(struct mover *m, struct join *j);
+void join_joined(void *userdata, void *session, void *range);
+void join_end(struct mover *m, struct join *j, int result, const char *why);
+void joins_go_on(struct mover_session *s);
+void joins_cancel(struct mover_session *s, const struct mover_range *r);
+void joins_free(struct mover *m);
+
+/* workers.c */
+int workers_start(struct mover *m);
+int workers_init(struct mover *m);
+/* False: one did not come back; what it may use has to stay. */
+bool workers_stop(struct mover *m);
+void workers_fini(struct mover *m);
+int worker_new(struct mover *m);
+void workers_kick(struct mover *m);
+int thread_new(pthread_t *ret, void *(*fn)(void *), void *userdata, const char *name);
+/* Marks those that are where they were at that time; how many are stuck. */
+unsigned workers_stuck(struct mover *m, uint64_t since);
+/* Whether there is something for an idle worker, of which none knows. */
+bool workers_wanted(const struct mover *m);
+
+/* watchdog.c */
+int watchdog_start(struct mover *m);
+void watchdog_stop(struct mover *m);
+
+static inline uint64_t granule_address(const struct mover_range *r, uint32_t granule) {
+        return r->address + (uint64_t)granule * r->granule;
+}

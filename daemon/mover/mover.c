@@ -1,0 +1,189 @@
+#include "mover/mover.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "mover/internal.h"
+#include "mover/pools.h"
+
+enum { WARM_SLOTS = 32 };
+
+static const uint64_t minimum_ns = 10ull * 1000 * 1000;
+
+uint64_t mover_now(void) {
+        return clock_ns(CLOCK_MONOTONIC);
+}
+
+void mover_lock(struct mover *m) {
+        pthread_mutex_lock(&m->lock);
+}
+
+void mover_unlock(struct mover *m) {
+        bool kick = workers_wanted(m), watch = m->watch_due, wake = m->wake_due;
+        struct list asks;
+
+        list_init(&asks);
+        while (!list_empty(&m->asks)) {
+                struct list *l = m->asks.next;
+
+                list_remove(l);
+                list_push_back(&asks, l);
+        }
+        m->kicked |= kick;
+        m->watch_due = m->wake_due = false;
+        pthread_mutex_unlock(&m->lock);
+        if (kick)
+                workers_kick(m);
+        if (watch)
+                pthread_cond_signal(&m->watch_cond);
+        if (wake)
+                m->hooks.wake(m->hooks.userdata);
+        if (!list_empty(&asks))
+                asks_answer(m, &asks);
+}
+
+static void on_done(void *userdata, uint64_t token, int result) {
+        struct answer *a = (struct answer *)(uintptr_t)token;
+
+        a->done(userdata, a, result);
+}
+
+static int engine_new(struct mover *m) {
+        struct managed_config c = {
+                .workers = m->c.workers,
+                .session_steps = m->c.session_steps,
+                .largest = m->c.largest,
+                .warm = WARM_SLOTS,
+                .continue_protects = mover_features()->continue_protects,
+                .minimum_ns = minimum_ns,
+                .userdata = m,
+                .intent = record_intent,
+                .done = on_done,
+                .joined = join_joined,
+                .advice = advice_get,
+        };
+        int k = managed_new(&m->engine, &c);
+
+        for (uint32_t i = 0; !k && i < m->c.nodes_count; i++) {
+                const struct mover_node *n = &m->nodes[i].node;
+                int added = managed_node_add(m->engine, n->host, n->faults, n->capacity, n->hive, n->bandwidth);
+
+                k = added < 0 ? added : 0;
+        }
+        return k;
+}
+
+int mover_new(struct mover **ret, const struct mover_config *c, const struct mover_hooks *hooks) {
+        pthread_mutexattr_t adaptive;
+        struct mover *m;
+        int k;
+
+        if (c->nodes_count > MANAGED_NODES_MAX || c->workers < 2)
+                return -EINVAL;
+        m = alloc_zero(sizeof(*m));
+        if (!m)
+                return -ENOMEM;
+        m->c = *c;
+        m->hooks = *hooks;
+        for (uint32_t i = 0; i < c->nodes_count; i++)
+                m->nodes[i].node = c->nodes[i];
+        m->c.nodes = NULL;
+        pthread_mutexattr_init(&adaptive);
+        pthread_mutexattr_settype(&adaptive, PTHREAD_MUTEX_ADAPTIVE_NP);
+        pthread_mutex_init(&m->lock, &adaptive);
+        pthread_mutexattr_destroy(&adaptive);
+        list_init(&m->ranges);
+        list_init(&m->answers);
+        list_init(&m->joins);
+        list_init(&m->sessions);
+        list_init(&m->jobs);
+        news_init(m);
+        k = workers_init(m);
+        k = k ? k : engine_new(m);
+        if (k) {
+                managed_free(m->engine);
+                workers_fini(m);
+                alloc_free(m);
+                return k;
+        }
+        *ret = m;
+        return 0;
+}
+
+/* A worker that an address space does not let go may still come back, and needs what it left. */
+void mover_free(struct mover *m) {
+        if (!m || !workers_stop(m))
+                return;
+        sessions_free(m);
+        joins_free(m);
+        ranges_free(m);
+        managed_free(m->engine);
+        list_for_each_safe (it, &m->answers)
+                alloc_free(container_of(it, struct answer, all));
+        news_free(m);
+        pools_free(m);
+        workers_fini(m);
+        pthread_mutex_destroy(&m->lock);
+        alloc_free(m);
+}
+
+bool mover_idle(struct mover *m) {
+        bool idle;
+
+        mover_lock(m);
+        idle = managed_idle(m->engine) && list_empty(&m->news) && list_empty(&m->asks) && list_empty(&m->joins) &&
+               !m->moved_count;
+        list_for_each (it, &m->sessions)
+                idle &= !container_of(it, struct mover_session, link)->reading;
+        mover_unlock(m);
+        return idle;
+}
+
+void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity) {
+        mover_lock(m);
+        managed_node_capacity(m->engine, node, capacity, mover_now());
+        mover_unlock(m);
+}
+
+void mover_node_online(struct mover *m, uint32_t node) {
+        mover_lock(m);
+        managed_node_online(m->engine, node, mover_now());
+        mover_unlock(m);
+}
+
+void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *ret) {
+        mover_lock(m);
+        managed_node_info(m->engine, node, ret);
+        mover_unlock(m);
+}
+
+struct managed_group *mover_group_new(struct mover *m) {
+        struct managed_group *g = NULL;
+
+        mover_lock(m);
+        if (managed_group_new(m->engine, &g))
+                g = NULL;
+        mover_unlock(m);
+        return g;
+}
+
+void mover_group_free(struct mover *m, struct managed_group *g) {
+        mover_lock(m);
+        managed_group_free(m->engine, g);
+        mover_unlock(m);
+}
+
+void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes) {
+        mover_lock(m);
+        managed_group_limit(m->engine, g, node, bytes, mover_now());
+        mover_unlock(m);
+}
+
+void mover_group_used(struct mover *m, struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak) {
+        mover_lock(m);
+        managed_group_used(g, node, ret_used, ret_peak);
+        mover_unlock(m);
+}

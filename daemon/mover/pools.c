@@ -1,0 +1,141 @@
+#include "mover/pools.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "backend/memfile.h"
+#include "base/alloc.h"
+#include "mover/internal.h"
+
+/*
+ * The engine numbers slots from 0 and reuses free ones first, so a pool of the node's size reaches, with one slot more
+ * for the one whose space is being given back. A slot is used by one step at a time; slots share the words of the bit
+ * map, so its bits are set atomically.
+ */
+static const struct { uint32_t bytes; } sizes[SIZES] = { { 4096 }, { 65536 }, { 2u << 20 } };
+
+unsigned size_class(uint32_t bytes) {
+        unsigned i = 0;
+
+        while (i < SIZES && sizes[i].bytes != bytes)
+                i++;
+        return i;
+}
+
+static int pool_new(struct mover *m, struct pool **ret, uint32_t node, uint32_t granule) {
+        uint64_t slots = m->nodes[node].node.total / granule + 2;
+        struct pool *p;
+        int k;
+
+        if (slots > UINT32_MAX)
+                slots = UINT32_MAX;
+        p = alloc_zero(sizeof(*p));
+        if (!p)
+                return -ENOMEM;
+        p->bytes = granule;
+        p->slots = (uint32_t)slots;
+        p->committed = alloc_array(slots / 64 + 1, sizeof(p->committed[0]));
+        k = p->committed ? m->hooks.pool(m->hooks.userdata, node, granule, slots * granule, &p->file) : -ENOMEM;
+        if (!k)
+                p->base = memfile_base(memfile_slot(p->file));
+        if (!k && (!p->base || memfile_size(p->file) < slots * granule))
+                k = -EINVAL;
+        if (k) {
+                alloc_free(p->committed);
+                alloc_free(p);
+                return k;
+        }
+        *ret = p;
+        return 0;
+}
+
+int pools_prepare(struct mover *m, uint32_t granule) {
+        unsigned class = size_class(granule);
+
+        for (uint32_t i = 0; i < m->c.nodes_count; i++) {
+                struct pool *p;
+                int k;
+
+                if (m->nodes[i].node.host || m->nodes[i].pool[class])
+                        continue;
+                k = pool_new(m, &p, i, granule);
+                if (k)
+                        return k;
+                mover_lock(m);
+                m->nodes[i].pool[class] = p;
+                mover_unlock(m);
+        }
+        return 0;
+}
+
+struct pool *pool_get(const struct mover *m, uint32_t node, uint32_t granule) {
+        return node < m->c.nodes_count ? m->nodes[node].pool[size_class(granule)] : NULL;
+}
+
+char *pool_at(const struct pool *p, uint32_t slot) {
+        return slot < p->slots ? p->base + (uint64_t)slot * p->bytes : NULL;
+}
+
+int pool_commit(struct pool *p, uint32_t slot, bool *ret_zero) {
+        uint64_t *word = &p->committed[slot / 64], bit = 1ull << slot % 64;
+        int k;
+
+        if (ret_zero)
+                *ret_zero = false;
+        if (__atomic_load_n(word, __ATOMIC_ACQUIRE) & bit)
+                return 0;
+        k = memfile_commit(p->file, (uint64_t)slot * p->bytes, p->bytes);
+        if (k)
+                return k;
+        __atomic_fetch_or(word, bit, __ATOMIC_RELEASE);
+        if (ret_zero)
+                *ret_zero = true;
+        return 0;
+}
+
+void pool_committed(struct pool *p, uint32_t slot) {
+        __atomic_fetch_or(&p->committed[slot / 64], 1ull << slot % 64, __ATOMIC_RELEASE);
+}
+
+void pool_release(struct pool *p, uint32_t slot) {
+        __atomic_fetch_and(&p->committed[slot / 64], ~(1ull << slot % 64), __ATOMIC_RELEASE);
+        memfile_punch(p->file, (uint64_t)slot * p->bytes, p->bytes);
+}
+
+/* The run of slots that have pages, at `offset` or after it. */
+static bool next_used(void *userdata, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end) {
+        const struct pool *p = userdata;
+        uint64_t i = offset / p->bytes, end;
+
+        while (i < p->slots && !(p->committed[i / 64] >> i % 64 & 1))
+                i += p->committed[i / 64] >> i % 64 ? 1 : 64 - i % 64;
+        if (i >= p->slots)
+                return false;
+        for (end = i; end < p->slots && p->committed[end / 64] >> end % 64 & 1; end++)
+                ;
+        *ret_start = i * p->bytes;
+        *ret_end = end * p->bytes;
+        return true;
+}
+
+void pools_sweep(struct mover *m) {
+        for (uint32_t i = 0; i < m->c.nodes_count; i++)
+                for (unsigned c = 0; c < SIZES; c++) {
+                        struct pool *p = m->nodes[i].pool[c];
+
+                        if (p)
+                                (void)memfile_punch_unused(p->file, next_used, p);
+                }
+}
+
+void pools_free(struct mover *m) {
+        for (uint32_t i = 0; i < m->c.nodes_count; i++)
+                for (unsigned c = 0; c < SIZES; c++) {
+                        struct pool *p = m->nodes[i].pool[c];
+
+                        if (!p)
+                                continue;
+                        alloc_free(p->committed);
+                        alloc_free(p);
+                }
+}

@@ -1,0 +1,41 @@
+#include "mover/steps.h"
+
+#include <errno.h>
+
+int step_execute(struct mover *m, const struct managed_step *step) {
+        switch (step->type) {
+        case MANAGED_WRITE_PROTECT:
+        case MANAGED_UNPROTECT:
+        case MANAGED_CONTINUE:
+        case MANAGED_COPY_IN:
+        case MANAGED_ZERO:
+        case MANAGED_WAKE:
+        case MANAGED_POISON: return step_enter(m, step);
+        case MANAGED_WRITE_BACK:
+        case MANAGED_ALLOCATE:
+        case MANAGED_COPY_OUT:
+        case MANAGED_MERGE:
+        case MANAGED_PUNCH_HOLE:
+        case MANAGED_COPY_NODE:
+        case MANAGED_ZERO_SLOT:
+        case MANAGED_SLOT_FREE: return step_bytes(m, step);
+        case MANAGED_INVALIDATE:
+        case MANAGED_NODE_MAP: return step_translate(m, step);
+        case _MANAGED_STEP_N: break;
+        }
+        return -EINVAL;
+}
+
+/* What the engine answers with another step. */
+static bool is_answer(const struct managed_step *step, int result) {
+        switch ((int)step->type) {
+        case MANAGED_COPY_IN:
+        case MANAGED_ZERO: return result == -EEXIST || result == -ENOMEM || result == -ESRCH;
+        case MANAGED_CONTINUE: return result == -EFAULT || result == -ESRCH;
+        default: return result == -ESRCH && step->session;
+        }
+}
+
+bool step_rests(const struct managed_step *step, int result) {
+        return result < 0 && !is_answer(step, result);
+}

@@ -1,0 +1,302 @@
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "mover/internal.h"
+#include "mover/steps.h"
+
+/*
+ * Workers. Each goes round: is there a step, then it carries it out; is there none, then it waits for whatever any
+ * session's userfaultfd says, and takes that to the engine. So the worker that reads a fault serves it.
+ *
+ * Edges wake (EPOLLET): a fault wakes one idle worker, and a batch that was read to its end needs no call to arm it
+ * again. Steps that come from elsewhere are told by an eventfd, which is written only when somebody is idle and none
+ * has been told yet; who takes a step while there are more tells the next.
+ */
+enum { EAGAIN_MS = 1, FAILED_MS = 10 };
+
+struct worker {
+        struct list link;
+        struct mover *m;
+        uint64_t since; /* when it went into what it may be stuck in, 0: it is in nothing */
+        bool stuck;
+};
+
+bool workers_wanted(const struct mover *m) {
+        if (!m->idle || m->kicked)
+                return false;
+        return m->stop || !list_empty(&m->jobs) || managed_ready(m->engine);
+}
+
+void workers_kick(struct mover *m) {
+        uint64_t one = 1;
+
+        while (write(m->kick, &one, sizeof(one)) < 0 && errno == EINTR)
+                ;
+}
+
+/* It goes into something from which it may not come back for long. */
+static void enter(struct mover *m, struct worker *w) {
+        w->since = mover_now();
+        if (!m->idle && !m->watch)
+                m->watch = m->watch_due = true;
+}
+
+static void left(struct mover *m, struct worker *w) {
+        w->since = 0;
+        if (w->stuck)
+                m->stuck--;
+        w->stuck = false;
+}
+
+/* Ends the step for the engine. */
+static void complete(struct mover *m, const struct managed_step *step, int result) {
+        struct mover_session *s = step->session;
+        bool punched = step->type == MANAGED_PUNCH_HOLE;
+        uint32_t first = step->granule, count = step->count;
+        struct mover_range *r = step->range;
+
+        if (punched && !result)
+                record_punched(r, first, count);
+        if (s && result == -ESRCH)
+                session_lost(s, "its process has ended");
+        managed_complete(m->engine, step, result, mover_now());
+        if (s) {
+                joins_go_on(s);
+                session_drop(s);
+        }
+}
+
+static void put_off(struct mover *m, const struct managed_step *step, int result) {
+        uint64_t ms = result == -EAGAIN ? EAGAIN_MS : FAILED_MS;
+
+        m->later[m->later_count++] = (struct later){ step, mover_now() + ms * 1000000, result };
+}
+
+static void run_step(struct mover *m, struct worker *w, const struct managed_step *step) {
+        struct mover_session *s = step->session;
+        int result;
+
+        if (s)
+                s->refs++;
+        enter(m, w);
+        mover_unlock(m);
+        result = step_execute(m, step);
+        mover_lock(m);
+        left(m, w);
+        if (step_rests(step, result) && m->later_count < LATER_MAX)
+                put_off(m, step, result);
+        else
+                complete(m, step, result);
+}
+
+static bool run_later(struct mover *m) {
+        uint64_t now = mover_now();
+
+        for (unsigned i = 0; i < m->later_count; i++) {
+                struct later l = m->later[i];
+
+                if (l.due > now)
+                        continue;
+                m->later[i] = m->later[--m->later_count];
+                complete(m, l.step, l.result);
+                return true;
+        }
+        return false;
+}
+
+static int patience_ms(const struct mover *m) {
+        uint64_t now = mover_now(), due = UINT64_MAX;
+
+        for (unsigned i = 0; i < m->later_count; i++)
+                due = m->later[i].due < due ? m->later[i].due : due;
+        if (due == UINT64_MAX)
+                return -1;
+        return due <= now ? 0 : (int)((due - now) / 1000000 + 1);
+}
+
+static void wait_for_work(struct mover *m, struct worker *w) {
+        int patience = m->later_count ? patience_ms(m) : -1, n;
+        struct mover_session *s;
+        struct epoll_event e;
+
+        m->idle++;
+        mover_unlock(m);
+        n = epoll_wait(m->epoll, &e, 1, patience);
+        mover_lock(m);
+        m->idle--;
+        if (n != 1)
+                return;
+        if (e.data.u64 == 0) {
+                m->kicked = false;
+                return;
+        }
+        s = session_get(m, e.data.u64);
+        if (!s)
+                return;
+        enter(m, w);
+        session_read(m, s);
+        left(m, w);
+}
+
+static bool is_surplus(const struct mover *m) {
+        return m->stop || m->threads - m->stuck > m->c.workers;
+}
+
+static void work(struct mover *m, struct worker *w) {
+        const struct managed_step *step;
+        struct join *j;
+
+        if (m->later_count && run_later(m))
+                return;
+        j = join_take(m);
+        if (j) {
+                enter(m, w);
+                join_run(m, j);
+                left(m, w);
+                return;
+        }
+        step = managed_take(m->engine);
+        if (step)
+                run_step(m, w, step);
+        else
+                wait_for_work(m, w);
+}
+
+static void *worker_main(void *userdata) {
+        struct worker *w = userdata;
+        struct mover *m = w->m;
+
+        mover_lock(m);
+        while (!is_surplus(m))
+                work(m, w);
+        list_remove(&w->link);
+        alloc_free(w);
+        m->threads--;
+        /* The last may be waited for: after this nothing of the mover is touched. */
+        if (workers_wanted(m)) {
+                m->kicked = true;
+                workers_kick(m);
+        }
+        pthread_cond_broadcast(&m->gone);
+        pthread_mutex_unlock(&m->lock);
+        return NULL;
+}
+
+/* Signals are for the daemon's loop. */
+int thread_new(pthread_t *ret, void *(*fn)(void *), void *userdata, const char *name) {
+        sigset_t all, before;
+        int k;
+
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        k = pthread_create(ret, NULL, fn, userdata);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (!k)
+                (void)pthread_setname_np(*ret, name);
+        return -k;
+}
+
+/* With the lock given up meanwhile. */
+int worker_new(struct mover *m) {
+        struct worker *w = alloc_zero(sizeof(*w));
+        pthread_t thread;
+        int k;
+
+        if (!w)
+                return -ENOMEM;
+        w->m = m;
+        list_push_back(&m->workers, &w->link);
+        m->threads++;
+        mover_unlock(m);
+        k = thread_new(&thread, worker_main, w, "svmd-mover");
+        if (!k)
+                pthread_detach(thread);
+        mover_lock(m);
+        if (k) {
+                list_remove(&w->link);
+                alloc_free(w);
+                m->threads--;
+        }
+        return k;
+}
+
+unsigned workers_stuck(struct mover *m, uint64_t since) {
+        list_for_each (it, &m->workers) {
+                struct worker *w = container_of(it, struct worker, link);
+
+                if (w->stuck || !w->since || w->since > since)
+                        continue;
+                w->stuck = true;
+                m->stuck++;
+        }
+        return m->stuck;
+}
+
+int workers_start(struct mover *m) {
+        int k;
+
+        if (m->started)
+                return 0;
+        k = watchdog_start(m);
+        if (k)
+                return k;
+        mover_lock(m);
+        while (!k && m->threads < m->c.workers)
+                k = worker_new(m);
+        mover_unlock(m);
+        if (!k)
+                m->started = true;
+        else
+                watchdog_stop(m);
+        return k;
+}
+
+int workers_init(struct mover *m) {
+        struct epoll_event e = { .events = EPOLLIN | EPOLLET };
+        pthread_condattr_t monotonic;
+
+        list_init(&m->workers);
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&m->watch_cond, &monotonic);
+        pthread_cond_init(&m->gone, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        m->epoll = epoll_create1(EPOLL_CLOEXEC);
+        m->kick = m->epoll < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (m->kick < 0 || epoll_ctl(m->epoll, EPOLL_CTL_ADD, m->kick, &e) < 0)
+                return -errno;
+        return 0;
+}
+
+bool workers_stop(struct mover *m) {
+        struct timespec until;
+        bool all;
+
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += 5;
+        mover_lock(m);
+        m->stop = true;
+        mover_unlock(m);
+        if (m->started)
+                watchdog_stop(m);
+        mover_lock(m);
+        while (m->threads && pthread_cond_timedwait(&m->gone, &m->lock, &until) == 0)
+                ;
+        all = m->threads == 0;
+        mover_unlock(m);
+        return all;
+}
+
+void workers_fini(struct mover *m) {
+        if (m->epoll >= 0)
+                close(m->epoll);
+        if (m->kick >= 0)
+                close(m->kick);
+        pthread_cond_destroy(&m->watch_cond);
+        pthread_cond_destroy(&m->gone);
+}
