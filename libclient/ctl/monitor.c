@@ -75,12 +75,24 @@ static void event_json(const struct monitor *m, const struct svmd_event *e) {
         json_print_line(m->ctl, o);
 }
 
+/* The sentence that svmd writes says the same at length. */
 static void move_text(const struct monitor *m, const struct svmd_event *e) {
         const char *from = node_name(m, e->from), *to = node_name(m, e->to);
         struct ctl *c = m->ctl;
 
         fprintf(c->out, "  %s at %s  %s -> %s  %s", ctl_size(c, e->length),
                 ctl_address(c, (uint64_t)(uintptr_t)e->address), from ? from : "zero", to ? to : "zero", e->cause);
+}
+
+static void other_text(const struct monitor *m, const struct svmd_event *e) {
+        struct ctl *c = m->ctl;
+
+        if (e->session)
+                fprintf(c->out, "  session %llu", (unsigned long long)e->session);
+        if (e->pid)
+                fprintf(c->out, "  process %u", e->pid);
+        if (*e->text)
+                fprintf(c->out, "  %s", e->text);
 }
 
 static void event_text(const struct monitor *m, const struct svmd_event *e) {
@@ -94,14 +106,7 @@ static void event_text(const struct monitor *m, const struct svmd_event *e) {
         fprintf(c->out, "%s.%03u  %-16s", clock, (unsigned)(e->time_ns / 1000000 % 1000), e->what);
         if (*e->partition)
                 fprintf(c->out, "  partition %s", e->partition);
-        if (e->session)
-                fprintf(c->out, "  session %llu", (unsigned long long)e->session);
-        if (e->pid)
-                fprintf(c->out, "  process %u", e->pid);
-        if (is_move(e))
-                move_text(m, e);
-        if (*e->text)
-                fprintf(c->out, "  %s", e->text);
+        (is_move(e) ? move_text : other_text)(m, e);
         fputc('\n', c->out);
 }
 

@@ -11,12 +11,11 @@ const char *show_kind(const struct svmd_reservation_row *r) {
         return r->kind != SVMD_SHARED ? "explicit" : r->revoked ? "revoked" : "shared";
 }
 
-/* Of a managed reservation every byte is there, so none is mapped. An anonymous one has no mode: its session alone uses
- * it. */
+/* An anonymous reservation has no mode: its session alone uses it. */
 static void reservation_line(struct ctl *c, struct table_line *l, const struct svmd_reservation_row *r) {
         table_cell(l, ctl_address(c, r->address));
         table_cell(l, ctl_size(c, r->length));
-        table_cell(l, r->kind == SVMD_SHARED ? "-" : ctl_size(c, r->mapped));
+        table_cell(l, ctl_size(c, r->mapped));
         table_cell_color(l, show_kind(r), r->revoked ? "red" : NULL);
         table_cell(l, r->kind == SVMD_SHARED ? ctl_size(c, r->granule) : "-");
         table_cell(l, r->name);

@@ -27,6 +27,7 @@ const struct svmd_reservation_row machine_reservations[] = {
         { .id = 5,
           .address = AT,
           .length = 64 * MIB,
+          .mapped = 24 * MIB,
           .session = 12,
           .name = "index",
           .partition = "train",

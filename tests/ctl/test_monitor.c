@@ -22,9 +22,11 @@ static const struct svmd_event events[] = {
           .text = "loader" },
         { .type = SVMD_EVENT_MONITOR,
           .time_ns = 1500000000,
-          .what = "moved",
+          .what = "move",
           .partition = "train",
-          .text = "",
+          .session = 12,
+          .pid = 77,
+          .text = "a sentence",
           .cause = "eviction",
           .address = (void *)(AT + 2 * MIB),
           .length = 4 * MIB,
@@ -32,7 +34,7 @@ static const struct svmd_event events[] = {
           .to = 1 },
         { .type = SVMD_EVENT_MONITOR,
           .time_ns = 2500000000,
-          .what = "moved",
+          .what = "move",
           .partition = "twin",
           .text = "",
           .cause = "fault",
@@ -42,7 +44,7 @@ static const struct svmd_event events[] = {
           .to = 0 },
         { .type = SVMD_EVENT_MONITOR,
           .time_ns = 3500000000,
-          .what = "moved",
+          .what = "move",
           .partition = "train",
           .text = "",
           .cause = "request",
@@ -53,9 +55,9 @@ static const struct svmd_event events[] = {
         { .type = SVMD_EVENT_DROPPED, .time_ns = 4500000000, .generation = 7, .what = "", .partition = "", .text = "" },
 };
 #define NEW     "00:00:00.500  session-new       partition train  loader\n"
-#define EVICTED "00:00:01.500  moved             partition train  4 MiB at 0x280000200000  host0 -> gpu0  eviction\n"
-#define FAULTED "00:00:02.500  moved             partition twin  4 KiB at 0x280000000000  zero -> host0  fault\n"
-#define ZEROED  "00:00:03.500  moved             partition train  4 KiB at 0x280000000000  gpu0 -> zero  request\n"
+#define EVICTED "00:00:01.500  move              partition train  4 MiB at 0x280000200000  host0 -> gpu0  eviction\n"
+#define FAULTED "00:00:02.500  move              partition twin  4 KiB at 0x280000000000  zero -> host0  fault\n"
+#define ZEROED  "00:00:03.500  move              partition train  4 KiB at 0x280000000000  gpu0 -> zero  request\n"
 #define LOST    "00:00:04.500  dropped           7 events came too fast and are lost\n"
 
 static void expect_events(const char *line, const char *want) {
@@ -75,7 +77,7 @@ static void test_monitor(void **state) {
         expect_events("monitor --count 2 --partition train --cause request", ZEROED LOST);
         fake.events_sent = 0;
         o = run_json("monitor --count 1 --json --cause eviction", 0);
-        expect_json(o, "event", "moved");
+        expect_json(o, "event", "move");
         expect_json(o, "address", "0x280000200000");
         expect_json(o, "length", "4194304");
         expect_json(o, "from", "host0");
