@@ -29,6 +29,7 @@ struct policy_machine {
 /* What is asked of a granule; members that were not set hold their zero value. */
 struct policy_advice {
         uint32_t preferred;   /* node + 1; 0: none */
+        uint32_t granularity; /* bytes that move together; 0: policy's choice */
         uint64_t accessed_by; /* bit per node, of the first 64 */
         bool read_mostly;
         bool pinned;
@@ -65,6 +66,22 @@ enum policy_answer policy_promote(const struct policy_machine *m, const struct p
 bool policy_evict(const struct policy_machine *m, const struct policy_advice *advice, const struct policy_granule *g,
                   uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
 
-/* Around a fault at granule `at` of a range of `count`: which run of granules to bring along. `resident` has a bit per
- * granule that the accessor's node holds already. */
-void policy_prefetch(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first, uint32_t *ret_count);
+/* A fault on what lives elsewhere. */
+struct policy_fault {
+        uint32_t at, count; /* granule, of so many in the range */
+        uint32_t bytes;     /* of a granule */
+        /* Of the block of POLICY_BLOCK bytes that `at` lies in: bit per granule that the accessor's node holds. */
+        const uint64_t *resident;
+};
+
+/* A walk through a range, as its faults show it. Zeroes: none. */
+struct policy_stream {
+        uint32_t next;   /* granule behind what came last */
+        uint32_t length; /* faults that went on there, one after the other */
+};
+
+enum { POLICY_BLOCK = 2 << 20 };
+
+/* Which run of granules to bring along with a fault: it contains f->at. */
+void policy_prefetch(const struct policy_advice *advice, const struct policy_fault *f, struct policy_stream *stream,
+                     uint32_t *ret_first, uint32_t *ret_count);

@@ -1,12 +1,17 @@
 #include "policy/policy.h"
 
 /*
- * The caller hands over a block (2 MiB) of granules. Seen as a binary tree over leaves of `LEAF` granules (64 KiB of
- * 4 KiB granules; of larger granules a leaf is one), the fault brings its leaf, or the largest subtree around it of
- * which more than half would then be resident. So a program that walks through memory gets twice as much with each
- * fault, and one that touches here and there gets leaves.
+ * Two ways to see what will be wanted next.
+ *
+ * The block (2 MiB) around the fault, seen as a binary tree over leaves (64 KiB, or what advice says): the fault brings
+ * its leaf, or the largest subtree around it of which more than half would then be resident. So a program that uses
+ * most of a block soon has it, and one that touches here and there gets leaves.
+ *
+ * The stream: a fault that goes on where the last run ended, or skips no more than that one was long, is a walk. Each
+ * one in a row doubles what is brought ahead, over the borders of blocks, up to a block (of leaves that are blocks, the
+ * next one).
  */
-enum { LEAF = 16, LEAVES = 32 };
+static const uint32_t leaf_bytes = 65536;
 
 static bool is_set(const uint64_t *bits, uint32_t i) {
         return bits[i / 64] >> i % 64 & 1;
@@ -20,20 +25,63 @@ static uint32_t resident_in(const uint64_t *bits, uint32_t first, uint32_t end) 
         return n;
 }
 
-void policy_prefetch(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first, uint32_t *ret_count) {
-        uint32_t size = count > LEAVES ? LEAF : 1, leaf = at - at % size;
-        uint32_t leaf_end = leaf + size < count ? leaf + size : count, first = leaf, end = leaf_end;
+static uint32_t min(uint32_t a, uint32_t b) {
+        return a < b ? a : b;
+}
 
+/* Granules of a leaf. */
+static uint32_t leaf_of(const struct policy_advice *advice, uint32_t bytes) {
+        uint32_t leaf = min(advice->granularity ? advice->granularity : leaf_bytes, POLICY_BLOCK) / bytes;
+
+        return leaf ? leaf : 1;
+}
+
+static uint32_t round_down(uint32_t x, uint32_t to) {
+        return x - x % to;
+}
+
+/* `at` and the result are granules of a block that has `count`. */
+static void grow(uint32_t at, uint32_t count, uint32_t size, const uint64_t *resident, uint32_t *ret_first,
+                 uint32_t *ret_end) {
+        uint32_t leaf = round_down(at, size), leaf_end = min(leaf + size, count);
+
+        *ret_first = leaf;
+        *ret_end = leaf_end;
         for (size *= 2; size / 2 < count; size *= 2) {
-                uint32_t low = at - at % size, high = low + size < count ? low + size : count;
+                uint32_t low = round_down(at, size), high = min(low + size, count);
                 uint32_t there =
                         resident_in(resident, low, leaf) + (leaf_end - leaf) + resident_in(resident, leaf_end, high);
 
                 if (there * 2 > high - low) {
-                        first = low;
-                        end = high;
+                        *ret_first = low;
+                        *ret_end = high;
                 }
         }
-        *ret_first = first;
-        *ret_count = end - first;
+}
+
+/* Granules from the fault's leaf on that the walk will want. */
+static uint32_t ahead(const struct policy_stream *s, uint32_t leaf, uint32_t block) {
+        uint32_t n = leaf;
+
+        for (uint32_t i = 0; i < s->length && n < block; i++)
+                n *= 2;
+        return s->length && leaf >= block ? 2 * leaf : min(n, block);
+}
+
+static bool goes_on(const struct policy_stream *s, uint32_t at, uint32_t leaf, uint32_t block) {
+        return s->next && at >= s->next && at - s->next < ahead(s, leaf, block);
+}
+
+void policy_prefetch(const struct policy_advice *advice, const struct policy_fault *f, struct policy_stream *stream,
+                     uint32_t *ret_first, uint32_t *ret_count) {
+        uint32_t block = POLICY_BLOCK / f->bytes, start = round_down(f->at, block), leaf = leaf_of(advice, f->bytes);
+        uint32_t first, end, reach;
+
+        grow(f->at - start, min(block, f->count - start), leaf, f->resident, &first, &end);
+        stream->length = goes_on(stream, f->at, leaf, block) ? stream->length + 1 : 0;
+        reach = round_down(f->at, leaf) + ahead(stream, leaf, block);
+        end = min(start + end > reach ? start + end : reach, f->count);
+        stream->next = end;
+        *ret_first = start + first;
+        *ret_count = end - *ret_first;
 }

@@ -17,17 +17,6 @@ void serve_advice(struct managed *e, struct work *w, struct policy_advice *ret) 
         ret->pinned |= w->g->pins != 0;
 }
 
-void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret) {
-        *ret = (struct policy_granule){
-                .where = g->slot && g->state != RESIDENCY_DUPLICATED ? g->node : g->host,
-                .bytes = r->bytes,
-                .moved_ns = g->moved_ns,
-                .touched_ns = g->touched_ns,
-                .moves = g->outs,
-                .device_copy = g->copies != NULL,
-        };
-}
-
 enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t accessor, enum policy_access access) {
         struct policy_machine m = { e->shape, e->nodes_count };
         struct policy_advice advice = { 0 };
@@ -36,14 +25,6 @@ enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t acc
         serve_advice(e, w, &advice);
         granule_describe(w->range, w->g, &pg);
         return e->c.decide.promote(&m, &advice, &pg, accessor, access, e->now);
-}
-
-static const struct copy *copy_on(const struct granule *g, uint32_t node) {
-        const struct copy *c = g->copies;
-
-        while (c && c->node != node)
-                c = c->next;
-        return c;
 }
 
 static bool answer(struct managed *e, struct work *w, struct demand *d, int result) {
@@ -79,6 +60,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d) {
                         return show(e, w, d);
                 return serve_no_room(e, w, d, d->node);
         }
+        around_bring(e, w, d->node);
         change_begin(e, w, d, w->g->state == RESIDENCY_OUT ? CHANGE_MOVE : CHANGE_OUT);
         return false;
 }
@@ -100,7 +82,7 @@ static bool stays(const struct granule *g) {
 
 bool device_ask(struct managed *e, struct work *w, struct demand *d) {
         struct granule *g = w->g;
-        bool here = (g->state == RESIDENCY_OUT && g->node == d->node) || copy_on(g, d->node);
+        bool here = (g->state == RESIDENCY_OUT && g->node == d->node) || granule_copy(g, d->node);
 
         if (is_shown(g, d))
                 return answer(e, w, d, 0);
@@ -164,7 +146,7 @@ static void placed(struct managed *e, struct work *w, int result) {
 static void node_map(struct managed *e, struct work *w) {
         const struct demand *d = container_of(w->queue.next, struct demand, link);
         const struct granule *g = w->g;
-        const struct copy *c = copy_on(g, d->node);
+        const struct copy *c = granule_copy(g, d->node);
         struct managed_step *s = work_step(w, MANAGED_NODE_MAP);
 
         s->node = d->node;

@@ -142,14 +142,6 @@ static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
         return false;
 }
 
-static bool lies_on(const struct granule *g, uint32_t node) {
-        const struct copy *c = g->copies;
-
-        while (c && c->node != node)
-                c = c->next;
-        return c || (g->slot && g->node == node) || (g->host_slot && g->host == node);
-}
-
 /* The same among the granules of a group. */
 static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
         for (unsigned round = ROUND_POLICY; round < rounds(pressing); round++)
@@ -157,7 +149,7 @@ static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t 
                         struct owner o = { 0 };
 
                         o.range = group_advance(g, node, &o.granule);
-                        if (lies_on(granule_of(o.range, o.granule), node) && evictable(e, node, &o, round) &&
+                        if (granule_lies_on(granule_of(o.range, o.granule), node) && evictable(e, node, &o, round) &&
                             evict(e, node, &o, round, pressing))
                                 return true;
                 }

@@ -107,6 +107,7 @@ struct managed_range {
         bool ending, leaving; /* leaving: its end is being begun */
         uint64_t cgroup, next_share, end_token;
         uint64_t window_ns, window_moves;
+        struct policy_stream stream[2]; /* of the CPU, of devices */
         struct list works;
         bool settled;    /* no restart goes on */
         bool punched;    /* a restart has punched what is EMPTY */
@@ -344,6 +345,14 @@ bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t no
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
 bool serve_fill(struct managed *e, struct work *w, struct demand *d);
 
+/* granule.c */
+const struct copy *granule_copy(const struct granule *g, uint32_t node);
+bool granule_lies_on(const struct granule *g, uint32_t node);
+void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret);
+
+/* around.c */
+void around_bring(struct managed *e, struct work *w, uint32_t node);
+
 /* change.c */
 void granule_record(struct managed *e, struct work *w, enum residency state);
 void change_begin(struct managed *e, struct work *w, struct demand *d, enum change change);
@@ -369,7 +378,6 @@ bool device_ask(struct managed *e, struct work *w, struct demand *d);
 bool device_place(struct managed *e, struct work *w, struct demand *d);
 void serve_advice(struct managed *e, struct work *w, struct policy_advice *ret);
 enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t accessor, enum policy_access access);
-void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret);
 
 /* map.c */
 void map_begin(struct managed *e, struct work *w, struct demand *d, bool protect);

@@ -188,24 +188,3 @@ void managed_range_end(struct managed *e, struct managed_range *r, uint64_t toke
 bool managed_idle(const struct managed *e) {
         return !e->steps_out && list_empty(&e->todo);
 }
-
-void managed_granule_info(const struct managed_range *r, uint32_t granule, struct managed_granule_info *ret) {
-        const struct granule *g = &r->granules[granule];
-
-        *ret = (struct managed_granule_info){
-                .state = (enum residency)g->state,
-                .node = g->slot        ? g->node
-                        : g->host_slot ? g->host
-                                       : MANAGED_NOWHERE,
-                .slot = g->slot ? g->slot - 1 : MANAGED_NOWHERE,
-                .outs = g->outs,
-                .ins = g->ins,
-                .pins = g->pins,
-                .moved_ns = g->moved_ns,
-                .touched_ns = g->touched_ns,
-                .busy = g->work != NULL,
-                .cause = (enum managed_cause)g->cause,
-        };
-        for (const struct copy *c = g->copies; c; c = c->next)
-                ret->copies |= 1ull << c->node;
-}

@@ -156,8 +156,8 @@ struct managed_decisions {
                                       uint64_t now_ns);
         bool (*evict)(const struct policy_machine *m, const struct policy_advice *advice,
                       const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
-        void (*prefetch)(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first,
-                         uint32_t *ret_count);
+        void (*prefetch)(const struct policy_advice *advice, const struct policy_fault *f, struct policy_stream *stream,
+                         uint32_t *ret_first, uint32_t *ret_count);
 };
 
 struct managed_config {

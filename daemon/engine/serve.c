@@ -79,25 +79,6 @@ static uint32_t fill_host(struct managed *e, struct work *w, const struct demand
         return host != POLICY_NOWHERE && e->nodes[host].host && room_is_place(e, host, w->range) ? host : best;
 }
 
-/* A run of granules around the fault comes along; none of them is waited for. */
-static void prefetch(struct managed *e, struct work *w) {
-        uint32_t block = (2u << 20) / w->range->bytes, at = granule_index(w), start = at - at % block;
-        uint32_t count = w->range->count - start < block ? w->range->count - start : block, first = 0, run = 0;
-        uint64_t resident[8] = { 0 };
-        struct demand d = { .event = MANAGED_TO_HOST, .cause = MANAGED_BY_PREFETCH, .node = w->node };
-
-        for (uint32_t i = 0; i < count; i++)
-                if (granule_of(w->range, start + i)->host_slot)
-                        resident[i / 64] |= 1ull << i % 64;
-        e->c.decide.prefetch(at - start, count, resident, &first, &run);
-        for (uint32_t i = start + first; i < start + first + run && i < start + count; i++) {
-                struct granule *g = granule_of(w->range, i);
-
-                if (g->state == RESIDENCY_OUT && !g->work)
-                        demand_add(e, w->range, i, &d, false);
-        }
-}
-
 /* Whether the slot stays as a copy to read; then what is mapped is protected. */
 static bool keeps_copy(struct managed *e, struct work *w, const struct demand *d) {
         if (w->g->state != RESIDENCY_OUT || d->event != MANAGED_FAULT_READ || d->share->readonly)
@@ -117,7 +98,7 @@ bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
                 return serve_no_room(e, w, d, host);
         w->keep = keeps_copy(e, w, d);
         if (event_is_fault(d->event) && w->g->state == RESIDENCY_OUT)
-                prefetch(e, w);
+                around_bring(e, w, host);
         w->g->touched_ns = e->now;
         change_begin(e, w, d, CHANGE_IN);
         return false;

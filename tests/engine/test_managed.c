@@ -78,9 +78,9 @@ static bool evict_any(const struct policy_machine *m, const struct policy_advice
         return true;
 }
 
-static void no_prefetch(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first,
-                        uint32_t *ret_count) {
-        *ret_first = at;
+static void no_prefetch(const struct policy_advice *advice, const struct policy_fault *f, struct policy_stream *stream,
+                        uint32_t *ret_first, uint32_t *ret_count) {
+        *ret_first = f->at;
         *ret_count = 0;
 }
 

@@ -114,9 +114,9 @@ static bool random_evict(const struct policy_machine *m, const struct policy_adv
         return chance(deciding, 3);
 }
 
-static void little_prefetch(uint32_t at, uint32_t count, const uint64_t *resident, uint32_t *ret_first,
-                            uint32_t *ret_count) {
-        *ret_first = at;
+static void little_prefetch(const struct policy_advice *advice, const struct policy_fault *f,
+                            struct policy_stream *stream, uint32_t *ret_first, uint32_t *ret_count) {
+        *ret_first = f->at;
         *ret_count = chance(deciding, 4) ? 3 : 0;
 }
 
