@@ -121,12 +121,14 @@ static void test_asks_once_for_each_granule(void **state) {
 
         for (int i = 0; i < RANGES; i++) {
                 struct managed *r = &t->w->range[i];
-                uint64_t half = r->bytes / 2, fence;
+                uint64_t half = r->bytes / 2, begun = t->w->begun, fence;
 
                 fence = submit(t->w, t->s, fill(r->address + half, r->bytes, 0x5a));
                 fault_serve(expect_fault(t, r, 0, true), true);
                 fault_serve(expect_fault(t, r, 1, true), false);
                 expect_code(await(t->w, fence), SVMD_STATUS_OK);
+                if (r->bytes <= SOFT_CHUNK) /* what the answer began was used, and not begun again */
+                        assert_int_equal(t->w->begun, begun);
                 expect_bytes(r, 0, half, 0);
                 expect_bytes(r, half, r->bytes, 0x5a);
                 expect_bytes(r, half + r->bytes, half, 0);
@@ -393,15 +395,44 @@ static void test_mapped_over_while_it_asks(void **state) {
         expect_bytes(t->small, 2 * PAGE, PAGE, 1);
         assert_int_equal(t->base[4 * PAGE], 1);
 
-        /* as the source of a copy to a granule that is shown: never two at a time */
-        managed_take(t->small, 3);
-        fence = submit(t->w, t->s, copy(SMALL + 2 * PAGE, SMALL + 3 * PAGE, PAGE));
-        f = expect_fault(t, t->small, 3, false);
-        map_own(t, t->s, SMALL + 3 * PAGE, 4, 1);
-        t->w->single[0] = true;
-        fault_serve(f, false);
+        /* when nothing of the operation is managed any more */
+        t->b->unmap(t->s, SMALL + PAGE, PAGE);
+        managed_take(t->small, 1);
+        fence = submit(t->w, t->s, fill(SMALL + PAGE, PAGE, 2));
+        f = expect_fault(t, t->small, 1, true);
+        map_own(t, t->s, SMALL + PAGE, 4, 1);
+        fault_serve(f, true);
         expect_code(await(t->w, fence), SVMD_STATUS_OK);
-        expect_bytes(t->small, 2 * PAGE, PAGE, 1);
+        assert_int_equal(t->small->held[0], 0);
+        scene_free(t);
+}
+
+/* The same with two operands, the other of which is shown: never two at a time, and each is ended. */
+static void test_one_of_two_is_mapped_over_while_it_asks(void **state) {
+        static const enum device_op_type types[] = { DEVICE_COPY, DEVICE_COMPARE };
+        uint64_t other = SMALL + 2 * PAGE, asked = SMALL + 3 * PAGE;
+        struct scene *t = scene_new();
+
+        t->w->single[0] = true; /* nobody else does anything */
+        memset(t->base, 1, 8 * PAGE);
+        managed_show(t->small, 2, 0, true, true);
+        for (int i = 0; i < 2; i++) {
+                struct device_op op = { .type = types[i], .dst = i ? asked : other, .src = i ? other : asked };
+                struct fault *f;
+                uint64_t fence;
+
+                op.size = PAGE;
+                fence = submit(t->w, t->s, op);
+                f = expect_fault(t, t->small, 3, false);
+                map_own(t, t->s, asked, 4, 1);
+                fault_serve(f, false);
+                expect_code(await(t->w, fence), SVMD_STATUS_OK);
+                assert_int_equal(t->w->results[fence].value, i ? PAGE : 0);
+                assert_int_equal(t->small->held[0], 0);
+                expect_bytes(t->small, 2 * PAGE, PAGE, 1);
+                t->b->unmap(t->s, asked, PAGE);
+                managed_take(t->small, 3);
+        }
         scene_free(t);
 }
 
@@ -527,6 +558,32 @@ static void test_hide_waits_for_who_holds(void **state) {
         }
 }
 
+/* The thread has ended the granule, and lets the caller in before it comes back to say so. */
+static void test_hide_between_end_and_the_lock(void **state) {
+        for (int round = 0; round < 20; round++) {
+                struct scene *t = scene_new();
+                struct caller c = { .t = t, .hide = t->small->seen[0], .may_return = true };
+                uint64_t fence;
+
+                atomic_store(&at_end, false);
+                atomic_store(&go_on, false);
+                managed_show(t->small, 0, 0, true, true);
+                t->w->hook = stop_at_end;
+                fence = submit(t->w, t->s, fill(SMALL, 8, 1));
+                await_flag(t->w, &at_end);
+                pthread_mutex_lock(&t->s->lock);
+                atomic_store(&go_on, true);
+                usleep((useconds_t)rnd(2000)); /* most times the thread is at the lock first */
+                assert_int_equal(pthread_create(&c.thread, NULL, caller_main, &c), 0);
+                while (atomic_load(&t->s->waiting) == 0)
+                        usleep(100);
+                pthread_mutex_unlock(&t->s->lock);
+                called(&c);
+                expect_code(await(t->w, fence), SVMD_STATUS_OK);
+                scene_free(t);
+        }
+}
+
 static void test_hide_of_another_range_does_not_wait(void **state) {
         struct scene *t = scene_new();
         uint64_t fence = submit(t->w, t->s, fill(SMALL, 8, 1));
@@ -591,6 +648,9 @@ static void test_a_translation_that_is_wrong(void **state) {
         expect_code(run(t->w, t->s, copy(SMALL, OWN, 8)), SVMD_STATUS_SYSTEM);
         managed_show(t->small, 0, 0, false, false);
         expect_code(run(t->w, t->s, sum(SMALL, 8)), SVMD_STATUS_OK);
+        managed_take(t->small, 0); /* nothing of it is left */
+        expect_code(run(t->w, t->s, sum(SMALL, 8)), SVMD_STATUS_SYSTEM);
+        managed_show(t->small, 0, 0, false, false);
         r = run(t->w, t->s, fill(SMALL, 8, 1));
         expect_code(r, SVMD_STATUS_SYSTEM);
         assert_true(r->write);
@@ -759,9 +819,11 @@ int main(void) {
                 cmocka_unit_test(test_edges),
                 cmocka_unit_test(test_explicit_mappings_come_first),
                 cmocka_unit_test(test_mapped_over_while_it_asks),
+                cmocka_unit_test(test_one_of_two_is_mapped_over_while_it_asks),
                 cmocka_unit_test(test_sparse_is_under_managed),
                 cmocka_unit_test(test_hide_waits_for_the_answer),
                 cmocka_unit_test(test_hide_waits_for_who_holds),
+                cmocka_unit_test(test_hide_between_end_and_the_lock),
                 cmocka_unit_test(test_hide_of_another_range_does_not_wait),
                 cmocka_unit_test(test_space_free_waits_for_the_answer),
                 cmocka_unit_test(test_a_translation_that_is_wrong),
