@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fake_managed.h"
 #include "proto/codec.h"
 #include "proto/limits.h"
 #include "proto/socket.h"
@@ -51,6 +52,10 @@ struct fake {
         struct mapping mapping[MAPPINGS];
         unsigned mappings;
         uint64_t next_id, last_fence, base, next_address;
+        struct fake_managed *managed;
+        struct fdlist *came; /* with the request that is being answered */
+        char log[FAKE_LOG_MAX];
+        unsigned log_used;
         unsigned char bytes[SVMD_PACKET_MAX];
 };
 
@@ -84,13 +89,17 @@ static void send_reply(int conn, Svmd__V1__Reply *reply, const struct fdlist *fd
         send_packet(conn, &p, fds);
 }
 
-void fake_reply(int conn, uint64_t id, Svmd__V1__Result *result) {
+void fake_reply_all(int conn, uint64_t id, Svmd__V1__Result **results, size_t count) {
         Svmd__V1__Reply reply = SVMD__V1__REPLY__INIT;
 
         reply.id = id;
-        reply.n_results = 1;
-        reply.results = &result;
+        reply.n_results = count;
+        reply.results = results;
         send_reply(conn, &reply, NULL);
+}
+
+void fake_reply(int conn, uint64_t id, Svmd__V1__Result *result) {
+        fake_reply_all(conn, id, &result, 1);
 }
 
 void fake_refuse(int conn, const Svmd__V1__Request *q, unsigned code, const char *text) {
@@ -280,7 +289,12 @@ static void tell(const struct reservation *r, Svmd__V1__Result *result) {
         result->generation = r->generation;
 }
 
-static void do_reserve(struct fake *f, const Svmd__V1__Reserve *q, struct outcome *o) {
+static void refuse(struct outcome *o, unsigned code, const char *text) {
+        o->result.code = code;
+        o->result.text = (char *)text;
+}
+
+static void do_reserve(struct fake *f, int conn, const Svmd__V1__Reserve *q, struct outcome *o) {
         struct reservation *r = &f->reservation[f->reservations++];
 
         CHECK(f->reservations < RESERVATIONS);
@@ -290,29 +304,36 @@ static void do_reserve(struct fake *f, const Svmd__V1__Reserve *q, struct outcom
                 f->next_address += q->size;
         strcpy(r->name, q->name);
         tell(r, &o->result);
+        if (q->kind == SVMD__V1__RESERVATION_KIND__EXPLICIT)
+                return;
+        fake_managed_add(f->managed, r->id, r->start, r->size, q->granule ? q->granule : (uint32_t)SVMD_PAGE);
+        fake_managed_open(f->managed, r->id, conn, 3);
 }
 
-static void refuse(struct outcome *o, unsigned code, const char *text) {
-        o->result.code = code;
-        o->result.text = (char *)text;
-}
-
-static void do_open(struct fake *f, const Svmd__V1__Open *q, struct outcome *o) {
+static void do_open(struct fake *f, int conn, const Svmd__V1__Open *q, struct outcome *o) {
         const struct reservation *r = by_name(f, q->name);
 
-        if (r)
-                tell(r, &o->result);
-        else
+        if (!r) {
                 refuse(o, 10, "there is no reservation of that name");
+                return;
+        }
+        tell(r, &o->result);
+        o->result.value = fake_managed_granule(f->managed, r->id);
+        if (o->result.value)
+                fake_managed_open(f->managed, r->id, conn, q->access);
 }
 
-static void do_free(struct fake *f, const Svmd__V1__Free *q, struct outcome *o) {
+static void do_free(struct fake *f, int conn, const Svmd__V1__Free *q, struct outcome *o) {
         struct reservation *r = by_id(f, q->reservation);
 
         if (!r) {
                 refuse(o, 10, "there is no such reservation");
-        } else if (!r->name[0]) {
+                return;
+        }
+        fake_managed_leave(f->managed, r->id, conn);
+        if (!r->name[0]) {
                 unmap(f, r->start, r->start + r->size);
+                fake_managed_remove(f->managed, r->id);
                 *r = f->reservation[--f->reservations];
         }
 }
@@ -405,14 +426,70 @@ static void do_fence_query(struct outcome *o) {
         o->result.fence = &o->detail.fence;
 }
 
-static void do_op(struct fake *f, const Svmd__V1__Op *op, struct outcome *o, struct fdlist *fds) {
+static void do_files(struct fake *f, int conn, const Svmd__V1__RangeFiles *q, struct outcome *o, struct fdlist *fds) {
+        const char *why = "";
+
+        o->result.code = fake_managed_files(f->managed, conn, q->reservation, fds, &o->result.size, &why);
+        o->result.text = (char *)why;
+}
+
+/* The first of them, until somebody looks. */
+static void note(struct fake *f, char what) {
+        if (f->log_used < FAKE_LOG_MAX - 1)
+                f->log[f->log_used++] = what;
+}
+
+/* False: it is not about a managed range. */
+static bool do_managed(struct fake *f, int conn, const Svmd__V1__Op *op, struct outcome *o, struct fdlist *fds) {
+        const char *why = "";
+
+        switch (op->op_case) {
+        case SVMD__V1__OP__OP_UFFD_DEVICE:
+                note(f, 'd');
+                o->result.code = fake_managed_device(fds, &why);
+                break;
+        case SVMD__V1__OP__OP_UFFD_GIVE:
+                note(f, 'g');
+                o->result.code = fake_managed_give(f->managed, conn, fdlist_steal(f->came), &why);
+                break;
+        case SVMD__V1__OP__OP_RANGE_FILES:
+                note(f, 'f');
+                do_files(f, conn, op->range_files, o, fds);
+                return true;
+        case SVMD__V1__OP__OP_JOIN:
+                note(f, 'j');
+                o->result.code = fake_managed_join(f->managed, conn, op->join->reservation, &why);
+                break;
+        case SVMD__V1__OP__OP_MIGRATE:
+        case SVMD__V1__OP__OP_DISCARD:
+        case SVMD__V1__OP__OP_REVOKE:
+        case SVMD__V1__OP__OP_NODE_SET: o->result.id = f->last_fence = f->next_id++; break;
+        case SVMD__V1__OP__OP_PIN: o->result.id = op->pin->off ? 0 : (f->last_fence = f->next_id++); break;
+        default: return false;
+        }
+        o->result.text = (char *)why;
+        return true;
+}
+
+static void do_op(struct fake *f, int conn, const Svmd__V1__Op *op, struct outcome *o, struct fdlist *fds) {
         svmd__v1__result__init(&o->result);
+        if (do_managed(f, conn, op, o, fds))
+                return;
         switch (op->op_case) {
         case SVMD__V1__OP__OP_HELLO: do_hello(f, o); break;
         case SVMD__V1__OP__OP_ATTACH: do_attach(f, op->attach, o); break;
-        case SVMD__V1__OP__OP_RESERVE: do_reserve(f, op->reserve, o); break;
-        case SVMD__V1__OP__OP_OPEN: do_open(f, op->open, o); break;
-        case SVMD__V1__OP__OP_FREE: do_free(f, op->free, o); break;
+        case SVMD__V1__OP__OP_RESERVE:
+                note(f, 'r');
+                do_reserve(f, conn, op->reserve, o);
+                break;
+        case SVMD__V1__OP__OP_OPEN:
+                note(f, 'o');
+                do_open(f, conn, op->open, o);
+                break;
+        case SVMD__V1__OP__OP_FREE:
+                note(f, 'x');
+                do_free(f, conn, op->free, o);
+                break;
         case SVMD__V1__OP__OP_MEM_CREATE: do_mem_create(f, op->mem_create, o); break;
         case SVMD__V1__OP__OP_MEM_RELEASE: do_mem_release(f, op->mem_release); break;
         case SVMD__V1__OP__OP_MEM_FD: do_mem_fd(f, op->mem_fd, o, fds); break;
@@ -442,7 +519,7 @@ void fake_answer(struct fake *f, int conn, const Svmd__V1__Request *q) {
         fdlist_init(&fds);
         pthread_mutex_lock(&f->lock);
         for (size_t i = 0; i < q->n_ops; i++) {
-                do_op(f, q->ops[i], &o[i], &fds);
+                do_op(f, conn, q->ops[i], &o[i], &fds);
                 results[i] = &o[i].result;
         }
         pthread_mutex_unlock(&f->lock);
@@ -457,6 +534,7 @@ void fake_answer(struct fake *f, int conn, const Svmd__V1__Request *q) {
 /* ---- the thread ---- */
 
 static void drop_connection(struct fake *f, unsigned i) {
+        fake_managed_end(f->managed, f->conn[i]);
         pthread_mutex_lock(&f->lock);
         close(f->conn[i]);
         f->conn[i] = f->conn[--f->conns];
@@ -479,6 +557,7 @@ static void serve(struct fake *f, unsigned i) {
         }
         q = decode_request(&arena, f->bytes, (size_t)n);
         CHECK(q);
+        f->came = &fds;
         if (!f->hook || !f->hook(f, f->conn[i], q, &fds, f->data))
                 fake_answer(f, f->conn[i], q);
         fdlist_close(&fds);
@@ -527,6 +606,7 @@ struct fake *fake_start(fake_hook hook, void *data) {
         f->hook = hook;
         f->data = data;
         f->next_id = 100;
+        f->managed = fake_managed_new();
         pthread_mutex_init(&f->lock, NULL);
         f->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         CHECK(f->listener >= 0 && bind(f->listener, (struct sockaddr *)&address, sizeof(address)) == 0);
@@ -542,6 +622,7 @@ void fake_stop(struct fake *f) {
         close(f->listener);
         while (f->conns)
                 close(f->conn[--f->conns]);
+        fake_managed_free(f->managed);
         for (unsigned i = 0; i < f->memories; i++)
                 close(f->memory[i].fd);
         unlink(f->path);
@@ -640,4 +721,16 @@ uint64_t fake_reservation_id(struct fake *f, uint64_t address) {
         }
         pthread_mutex_unlock(&f->lock);
         return id;
+}
+
+struct fake_managed *fake_managed(struct fake *f) {
+        return f->managed;
+}
+
+void fake_take_log(struct fake *f, char *ret) {
+        pthread_mutex_lock(&f->lock);
+        memcpy(ret, f->log, f->log_used);
+        ret[f->log_used] = 0;
+        f->log_used = 0;
+        pthread_mutex_unlock(&f->lock);
 }

@@ -26,6 +26,7 @@ void fake_answer(struct fake *f, int conn, const Svmd__V1__Request *q);
 /* To all of its operations. Outcomes of no operation: only code and text are sent. */
 void fake_refuse(int conn, const Svmd__V1__Request *q, unsigned code, const char *text);
 void fake_reply(int conn, uint64_t id, Svmd__V1__Result *result);
+void fake_reply_all(int conn, uint64_t id, Svmd__V1__Result **results, size_t count);
 void fake_event(int conn, Svmd__V1__Event *event);
 void fake_fence_event(int conn, uint64_t fence, unsigned code, uint64_t value);
 void fake_reservation_event(int conn, uint64_t id, uint64_t generation, bool gone);
@@ -48,3 +49,10 @@ int fake_file(struct fake *f, uint64_t memory);
 /* The id that the last submission was answered with. */
 uint64_t fake_last_fence(struct fake *f);
 uint64_t fake_reservation_id(struct fake *f, uint64_t address);
+
+/* Its managed ranges: fake_managed.h. Orders about them are accepted and do nothing: fake_fence_event() ends them. */
+struct fake_managed *fake_managed(struct fake *f);
+/* What was done since the last call, a letter each: reserve, open, free (x), uffd_device, uffd_give, range_files, join.
+ * Up to FAKE_LOG_MAX bytes. */
+enum { FAKE_LOG_MAX = 256 };
+void fake_take_log(struct fake *f, char *ret);

@@ -103,6 +103,19 @@ int can_write(void *p) {
         return process_vm_writev(getpid(), &local, 1, &remote, 1, 0) == 1;
 }
 
+bool have_userfaultfd(void) {
+        const char *told = getenv("SVMD_TEST_NOT_ROOT");
+
+        if (access("/dev/userfaultfd", R_OK | W_OK) == 0)
+                return true;
+        printf("/dev/userfaultfd cannot be opened: managed ranges are not tested in this run\n");
+        if (!told || strcmp(told, "1") != 0) {
+                printf("run it as root, or say with SVMD_TEST_NOT_ROOT=1 that this is known\n");
+                exit(1);
+        }
+        return false;
+}
+
 static uint64_t random_state;
 
 void seed_random(void) {

@@ -38,6 +38,9 @@ static inline uint64_t addr(const void *p) {
         return (uintptr_t)p;
 }
 
+/* False: the fake may not open /dev/userfaultfd here, which this run knows of. */
+bool have_userfaultfd(void);
+
 /* From SVMD_SEED, which is printed. */
 void seed_random(void);
 uint64_t rnd(uint64_t bound);

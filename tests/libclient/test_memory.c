@@ -14,6 +14,8 @@
 /* How many of this thread's allocations succeed before one fails; -1: all. The fake's thread is not touched. */
 static _Thread_local long allowed = -1;
 
+static bool userfaultfd;
+
 static bool fails(void) {
         return allowed >= 0 && allowed-- == 0;
 }
@@ -81,6 +83,32 @@ static int use(svmd_session *s) {
         return r;
 }
 
+static int use_managed(svmd_session *s) {
+        const struct svmd_reserve_options opts = { .size = sizeof(opts), .kind = SVMD_SHARED, .name = "m" };
+        struct svmd_range ranges[2];
+        svmd_fence *fences[2];
+        void *p[20];
+        int r = 0;
+
+        for (unsigned i = 0; !r && i < 20; i++) /* more than a table of heads */
+                r = svmd_address_reserve(s, &p[i], 65536, 0, NULL, &opts);
+        if (r)
+                return r;
+        memset(p[0], 7, 65536);
+        ranges[0] = (struct svmd_range){ p[0], 4096 };
+        ranges[1] = (struct svmd_range){ p[1], 4096 };
+        r = svmd_discard_ranges(s, fences, ranges, 2);
+        if (!r)
+                r = svmd_prefetch(s, &fences[0], p[0], 4096, 0);
+        if (!r)
+                r = svmd_address_free(s, p[0]);
+        if (!r)
+                r = svmd_address_open(s, &p[0], NULL, "m", SVMD_ACCESS_READ);
+        if (!r)
+                assert_int_equal(((char *)p[0])[0], 7);
+        return r;
+}
+
 static int everything(struct fake *f) {
         const struct svmd_connect_options opts = { .size = sizeof(opts), .socket = fake_path(f) };
         svmd_session *s;
@@ -89,6 +117,8 @@ static int everything(struct fake *f) {
         if (r)
                 return r;
         r = use(s);
+        if (!r && userfaultfd)
+                r = use_managed(s);
         svmd_disconnect(s);
         return r;
 }
@@ -122,5 +152,6 @@ static void every_allocation_may_fail(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = { cmocka_unit_test(every_allocation_may_fail) };
 
+        userfaultfd = have_userfaultfd();
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

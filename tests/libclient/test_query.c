@@ -20,12 +20,14 @@ struct rows {
         Svmd__V1__SessionsResult sessions;
         Svmd__V1__ReservationsResult reservations;
         Svmd__V1__UsageResult usage;
+        Svmd__V1__ResidencyResult residency;
         Svmd__V1__Node node[PAGE_ROWS], *node_p[PAGE_ROWS];
         Svmd__V1__Partition partition[PAGE_ROWS], *partition_p[PAGE_ROWS];
         Svmd__V1__Session session[PAGE_ROWS], *session_p[PAGE_ROWS];
         Svmd__V1__Reservation reservation[PAGE_ROWS], *reservation_p[PAGE_ROWS];
         Svmd__V1__UsageRow use[PAGE_ROWS], *use_p[PAGE_ROWS];
         Svmd__V1__NodeUse node_use, *node_use_p;
+        Svmd__V1__Run run[PAGE_ROWS], *run_p[PAGE_ROWS];
         char name[PAGE_ROWS][16];
 };
 
@@ -37,6 +39,10 @@ static void nodes(struct rows *r, unsigned from, unsigned count) {
                 r->node[i].name = r->name[i];
                 r->node[i].limited = 4;
                 r->node[i].va_end = 77;
+                r->node[i].managed = 1;
+                r->node[i].reserve = 2;
+                r->node[i].warm = 3;
+                r->node[i].waiting = 4;
                 r->node_p[i] = &r->node[i];
         }
         r->nodes.n_nodes = count;
@@ -83,6 +89,9 @@ static void reservations(struct rows *r, unsigned from, unsigned count) {
                 r->reservation[i].address = from + i;
                 r->reservation[i].id = 1000 + from + i;
                 r->reservation[i].name = r->name[i];
+                r->reservation[i].kind = SVMD__V1__RESERVATION_KIND__SHARED;
+                r->reservation[i].granule = 65536;
+                r->reservation[i].revoked = true;
                 r->reservation_p[i] = &r->reservation[i];
         }
         r->reservations.n_reservations = count;
@@ -104,6 +113,36 @@ static void usage(struct rows *r, unsigned from, unsigned count) {
         r->usage.rows = r->use_p;
         r->result.detail_case = SVMD__V1__RESULT__DETAIL_USAGE;
         r->result.usage = &r->usage;
+}
+
+/* A run of 3 units at the address of each key. */
+static void residency(struct rows *r, unsigned from, unsigned count) {
+        svmd__v1__residency_result__init(&r->residency);
+        for (unsigned i = 0; i < count; i++) {
+                svmd__v1__run__init(&r->run[i]);
+                r->run[i].address = (from + i - 1) * 3 * SVMD_PAGE;
+                r->run[i].size = 3 * SVMD_PAGE;
+                r->run[i].state = (from + i - 1) % 11;
+                r->run[i].cause = (from + i - 1) % 9;
+                r->run[i].node = i == 1 ? UINT32_MAX : 2;
+                r->run[i].pins = 5;
+                r->run[i].copies = 6;
+                r->run[i].busy = true;
+                r->run[i].outs = 7;
+                r->run[i].ins = 8;
+                r->run_p[i] = &r->run[i];
+        }
+        r->residency.n_runs = count;
+        r->residency.runs = r->run_p;
+        r->result.detail_case = SVMD__V1__RESULT__DETAIL_RESIDENCY;
+        r->result.residency = &r->residency;
+}
+
+static uint64_t asked_size;
+
+static unsigned residency_after(const Svmd__V1__Residency *q) {
+        asked_size = q->size;
+        return (unsigned)(q->address / (3 * SVMD_PAGE));
 }
 
 /* Keys are 1 to ROWS. Answers with the page after `after`. */
@@ -130,6 +169,7 @@ static bool answer_pages(struct fake *f, int conn, const Svmd__V1__Request *q, s
         case SVMD__V1__OP__OP_PARTITION_LIST: page(&r, (unsigned)atoi(op->partition_list->after), partitions); break;
         case SVMD__V1__OP__OP_SESSION_LIST: page(&r, (unsigned)op->session_list->after, sessions); break;
         case SVMD__V1__OP__OP_RESERVATION_LIST: page(&r, (unsigned)op->reservation_list->after, reservations); break;
+        case SVMD__V1__OP__OP_RESIDENCY: page(&r, residency_after(op->residency), residency); break;
         case SVMD__V1__OP__OP_USAGE: page(&r, (unsigned)op->usage->after, usage); break;
         default: return false;
         }
@@ -150,7 +190,8 @@ static int counted(struct count *c, bool right) {
 static int see_node(const struct svmd_node_row *row, void *data) {
         struct count *c = data;
 
-        return counted(c, row->id == c->rows + 1 && row->limits == 4 && row->va_end == 77 &&
+        return counted(c, row->id == c->rows + 1 && row->limits == 4 && row->va_end == 77 && row->managed == 1 &&
+                                  row->reserve == 2 && row->warm == 3 && row->waiting == 4 &&
                                   atoi(row->name) == (int)row->id && !row->model[0]);
 }
 
@@ -170,7 +211,22 @@ static int see_session(const struct svmd_session_row *row, void *data) {
 static int see_reservation(const struct svmd_reservation_row *row, void *data) {
         struct count *c = data;
 
-        return counted(c, row->address == c->rows + 1 && row->id == 1000 + row->address);
+        return counted(c, row->address == c->rows + 1 && row->id == 1000 + row->address && row->kind == SVMD_SHARED &&
+                                  row->granule == 65536 && row->revoked);
+}
+
+static int see_run(const struct svmd_residency_row *row, void *data) {
+        static const char *const states[] = { "empty",   "resident",   "copying",    "punching", "out",    "filling",
+                                              "writing", "continuing", "duplicated", "revoked",  "unknown" };
+        static const char *const causes[] = { "fault",  "device", "prefetch", "eviction", "request",
+                                              "advice", "drain",  "revoke",   "restart" };
+        struct count *c = data;
+
+        return counted(c, row->address == c->rows * 3 * SVMD_PAGE && row->length == 3 * SVMD_PAGE &&
+                                  !strcmp(row->state, states[c->rows % 11]) &&
+                                  !strcmp(row->cause, causes[c->rows % 9]) &&
+                                  row->node == (c->rows % PAGE_ROWS == 1 ? SVMD_NODE_NONE : 2) && row->pins == 5 &&
+                                  row->copies == 6 && row->busy && row->outs == 7 && row->ins == 8);
 }
 
 static int see_use(const struct svmd_use_row *row, void *data) {
@@ -196,6 +252,11 @@ static void walks_go_over_all_pages(void **state) {
         expect(&c, svmd_query_sessions(w->s, NULL, see_session, &c), ROWS, 0);
         expect(&c, svmd_query_reservations(w->s, NULL, see_reservation, &c), ROWS, 0);
         expect(&c, svmd_query_usage(w->s, NULL, see_use, &c), 2 * ROWS, 0);
+        expect(&c, svmd_query_residency(w->s, NULL, 0, 0, 1, see_run, &c), ROWS, 0);
+        /* What is left is asked for, and no more than that: pages of 3 rows of 3 units. */
+        expect(&c, svmd_query_residency(w->s, NULL, 0, 20 * SVMD_PAGE, 0, see_run, &c), 9, 0);
+        assert_int_equal(asked_size, 2 * SVMD_PAGE);
+        expect(&c, svmd_query_residency(w->s, NULL, 0, 9 * SVMD_PAGE, 0, see_run, &c), 3, 0);
         c.stop_at = 5;
         expect(&c, svmd_query_nodes(w->s, see_node, &c), 5, 99);
         expect(&c, svmd_query_partitions(w->s, NULL, see_partition, &c), 5, 99);
@@ -213,10 +274,95 @@ static void granularity_is_of_a_node_that_exists(void **state) {
         assert_int_equal(granularity, 1);
 }
 
+/* ---- why ---- */
+
+static bool answer_explain(struct fake *f, int conn, const Svmd__V1__Request *q, struct fdlist *fds, void *data) {
+        const char *sentences[] = { "it was written here", "nobody asked for more" };
+        Svmd__V1__Result result = SVMD__V1__RESULT__INIT;
+        Svmd__V1__ExplainResult e = SVMD__V1__EXPLAIN_RESULT__INIT;
+        Svmd__V1__Reservation r = SVMD__V1__RESERVATION__INIT;
+        Svmd__V1__AdviceResult advice = SVMD__V1__ADVICE_RESULT__INIT;
+        Svmd__V1__Run run = SVMD__V1__RUN__INIT;
+
+        if (q->ops[0]->op_case != SVMD__V1__OP__OP_EXPLAIN)
+                return false;
+        run.state = 4;
+        advice.preferred = 2;
+        r.name = (char *)"board";
+        if (q->ops[0]->explain->address) {
+                e.reservation = &r;
+                e.run = &run;
+                e.advice = &advice;
+        }
+        e.sentences = (char **)sentences;
+        e.n_sentences = 2;
+        e.moves = 3;
+        e.moved_ms = 4;
+        e.touched_ms = 5;
+        result.detail_case = SVMD__V1__RESULT__DETAIL_EXPLAIN;
+        result.explain = &e;
+        fake_reply(conn, q->id, &result);
+        return true;
+}
+
+static int see_explanation(const struct svmd_explanation *e, void *data) {
+        assert_int_equal(e->sentences_count, 2);
+        assert_string_equal(e->sentences[1], "nobody asked for more");
+        assert_true(e->moves == 3 && e->moved_ms == 4 && e->touched_ms == 5);
+        if (!*(int *)data) {
+                assert_true(!e->reservation && !e->granule && !e->advice);
+                return 7;
+        }
+        assert_string_equal(e->reservation->name, "board");
+        assert_string_equal(e->granule->state, "out");
+        assert_int_equal(e->advice->preferred, 1);
+        return 8;
+}
+
+static void an_explanation_has_what_there_is(void **state) {
+        struct world *w = world_with(state, answer_explain);
+
+        assert_int_equal(svmd_explain(w->s, NULL, 4096, see_explanation, &(int){ 1 }), 8);
+        assert_int_equal(svmd_explain(w->s, "lab", 0, see_explanation, &(int){ 0 }), 7);
+}
+
+/* ---- moves, as they are watched ---- */
+
+static void see_move(svmd_session *s, const struct svmd_event *e, void *data) {
+        assert_int_equal(e->type, SVMD_EVENT_MONITOR);
+        assert_string_equal(e->what, "move");
+        assert_string_equal(e->cause, "eviction");
+        assert_ptr_equal(e->address, (void *)8192);
+        assert_true(e->length == 4096 && e->from == 2 && e->to == SVMD_NODE_NONE && e->session == 9);
+        ++*(unsigned *)data;
+}
+
+static void a_move_has_its_cause_and_places(void **state) {
+        struct world *w = *state;
+        Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
+        Svmd__V1__MonitorEvent m = SVMD__V1__MONITOR_EVENT__INIT;
+        unsigned count = 0;
+
+        assert_int_equal(svmd_set_event_handler(w->s, see_move, &count), 0);
+        m.what = (char *)"move";
+        m.cause = (char *)"eviction";
+        m.address = 8192;
+        m.size = 4096;
+        m.from = 3;
+        m.session = 9;
+        event.event_case = SVMD__V1__EVENT__EVENT_MONITOR;
+        event.monitor = &m;
+        fake_event(fake_last_connection(w->fake), &event);
+        while (!count)
+                assert_int_equal(svmd_dispatch(w->s), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(walks_go_over_all_pages),
                 world_test(granularity_is_of_a_node_that_exists),
+                world_test(an_explanation_has_what_there_is),
+                world_test(a_move_has_its_cause_and_places),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
