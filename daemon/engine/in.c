@@ -88,7 +88,7 @@ static void filled(struct managed *e, struct work *w, int result) {
         }
         g->slot = 0;
         g->flags &= (uint8_t)~GRANULE_NO_PAYER;
-        g->ins++;
+        g->ins += slot != 0;
         if (keep) {
                 *w->copy = (struct copy){ .node = node, .slot = slot };
                 g->copies = w->copy;
@@ -129,7 +129,7 @@ static void written(struct managed *e, struct work *w) {
         g->slot = 0;
         g->cgroup = 0;
         g->flags &= (uint8_t)~GRANULE_NO_PAYER;
-        g->ins++;
+        g->ins += slot != 0;
         granule_record(e, w, RESIDENCY_CONTINUING);
         if (slot)
                 node_give(e, node, w->range, slot);
