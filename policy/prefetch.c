@@ -10,6 +10,8 @@
  * The stream: a fault that goes on where the last run ended, or skips no more than that one was long, is a walk. Each
  * one in a row doubles what is brought ahead, over the borders of blocks, up to a block (of leaves that are blocks, the
  * next one).
+ *
+ * Where advice says that granules move one by one, nothing comes along.
  */
 static const uint32_t leaf_bytes = 65536;
 
@@ -77,6 +79,12 @@ void policy_prefetch(const struct policy_advice *advice, const struct policy_fau
         uint32_t block = POLICY_BLOCK / f->bytes, start = round_down(f->at, block), leaf = leaf_of(advice, f->bytes);
         uint32_t first, end, reach;
 
+        if (advice->granularity && advice->granularity <= f->bytes) {
+                *stream = (struct policy_stream){ .next = f->at + 1 };
+                *ret_first = f->at;
+                *ret_count = 1;
+                return;
+        }
         grow(f->at - start, min(block, f->count - start), leaf, f->resident, &first, &end);
         stream->length = goes_on(stream, f->at, leaf, block) ? stream->length + 1 : 0;
         reach = round_down(f->at, leaf) + ahead(stream, leaf, block);

@@ -62,6 +62,11 @@ static void test_leaf(void **state) {
 static void test_granularity(void **state) {
         advice.granularity = 4096;
         expect_alone(100, 512, 100, 1);
+        expect(101, 512, 101, 1); /* one by one: neither a walk nor a full block brings more */
+        expect(102, 512, 102, 1);
+        fill(0, 512);
+        expect(103, 512, 103, 1);
+        memset(bits, 0, sizeof(bits));
         advice.granularity = 1 << 20;
         expect_alone(100, 4096, 0, 256);
         expect_alone(1000, 4096, 768, 256);
