@@ -12,8 +12,9 @@
  *     QUIET -> (record) -> FILL -> (record)                                         in.c
  *     QUIET -> (record) -> WRITE -> (record) -> CONTINUE -> (record)                in.c
  *
- * QUIET: no node's translation shows the granule any more, and the operations that used it have ended. Of all that a
- * change does this comes first, so a device writes neither what is being copied nor what has been punched.
+ * QUIET: the operations that used the granule have ended, none begins, and no node's translation shows it any more: in
+ * this order, so what a device was told that it may use stays there while it does. Of all that a change does this comes
+ * first, so a device writes neither what is being copied nor what has been punched.
  */
 static bool is_guarded(enum residency s) {
         return managed_action(s, MANAGED_JOIN) == MANAGED_PROTECT;
@@ -108,6 +109,8 @@ void change_quiet(struct managed *e, struct work *w) {
                 change_quietened(e, w);
                 return;
         }
+        if (g->ops)
+                return;
         if (g->mapped) {
                 struct managed_step *s = work_step(w, MANAGED_INVALIDATE);
 
@@ -115,8 +118,7 @@ void change_quiet(struct managed *e, struct work *w) {
                 work_emit(e, w, NULL);
                 return;
         }
-        if (!g->ops)
-                change_quietened(e, w);
+        change_quietened(e, w);
 }
 
 void work_step_done(struct managed *e, struct work *w, int result) {
