@@ -67,11 +67,12 @@ void in_fill(struct managed *e, struct work *w) {
         w->phase = PHASE_FILL;
         s = work_step(w, w->g->slot ? MANAGED_COPY_IN : MANAGED_ZERO);
         s->protect = w->keep;
+        s->wake = true;
         w->g->cgroup = w->payer->session->cgroup;
         work_emit(e, w, w->payer);
 }
 
-/* The slot goes, or stays as a copy; what the payer has mapped needs a wake alone. */
+/* The slot goes, or stays as a copy. The payer has all of it mapped, and has been woken: its faults are served. */
 static void filled(struct managed *e, struct work *w, int result) {
         struct granule *g = w->g;
         uint32_t node = g->node, slot = g->slot;
@@ -79,12 +80,12 @@ static void filled(struct managed *e, struct work *w, int result) {
 
         if (w->keep)
                 g->flags |= GRANULE_PROTECTED;
-        list_for_each (it, &w->queue) {
+        list_for_each_safe (it, &w->queue) {
                 struct demand *d = container_of(it, struct demand, link);
 
                 d->met = false; /* what it met has been punched since */
-                d->copied = event_is_fault(d->event) && d->share == w->payer && result == 0 && !d->write;
-                d->copied |= event_is_fault(d->event) && d->share == w->payer && result == 0 && !w->keep;
+                if (event_is_fault(d->event) && d->share == w->payer && result == 0 && (!d->write || !w->keep))
+                        demand_done(d, 0);
         }
         g->slot = 0;
         g->flags &= (uint8_t)~GRANULE_NO_PAYER;

@@ -133,7 +133,6 @@ struct demand {
         struct fence *fence;
         bool write, again;
         bool met;             /* a write to what was not missing alone: there may be a protection */
-        bool copied;          /* the payer's own pages are mapped: a wake is all */
         bool forced;          /* makes room: may take out of a reserve */
         bool protect;         /* mapped write-protected */
         bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */

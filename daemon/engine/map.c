@@ -19,7 +19,7 @@ static bool may_be_protected(const struct demand *d) {
 }
 
 static void map_continue(struct managed *e, struct demand *d) {
-        struct managed_step *s = map_step(d, d->copied ? MANAGED_WAKE : MANAGED_CONTINUE);
+        struct managed_step *s = map_step(d, MANAGED_CONTINUE);
 
         d->map = MAP_CONTINUE;
         s->protect = d->protect;
@@ -59,7 +59,6 @@ static void map_done(struct managed *e, struct demand *d) {
                 list_remove(&d->link);
                 list_push_front(&w->queue, &d->link);
                 d->event = d->write ? MANAGED_FAULT_WRITE : MANAGED_FAULT_READ;
-                d->copied = false;
         } else
                 demand_done(d, 0);
         if (w->phase == PHASE_CONTINUE && list_empty(&w->mapping))
@@ -76,7 +75,7 @@ void map_step_done(struct managed *e, struct demand *d, int result) {
         case MAP_CONTINUE:
                 if (result == -EFAULT)
                         map_hole(e, d, !d->share->readonly);
-                else if (!d->copied && !d->protect && may_be_protected(d))
+                else if (!d->protect && may_be_protected(d))
                         map_unprotect(e, d);
                 else
                         map_done(e, d);

@@ -156,7 +156,7 @@ static bool serve_change(struct managed *e, struct work *w, struct demand *d, en
 }
 
 static bool serve_map_read(struct managed *e, struct work *w, struct demand *d) {
-        if (!d->copied && !e->c.continue_protects && !d->share->readonly)
+        if (!e->c.continue_protects && !d->share->readonly)
                 return list_empty(&w->mapping) && serve_change(e, w, d, CHANGE_DROP);
         map_begin(e, w, d, !d->share->readonly);
         return true;
