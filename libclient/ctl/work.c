@@ -7,6 +7,9 @@
 
 enum { FIRST_MS = 500, NEXT_MS = 100, LONGEST_MS = 1000000000 };
 
+/* Looking takes svmd time when much is managed: at most a tenth of all time. */
+enum { LOOK_SHARE = 10 };
+
 static uint64_t now_ns(void) {
         struct timespec ts;
 
@@ -33,30 +36,31 @@ static int most_ms(uint64_t deadline, int most) {
         return left < (uint64_t)most ? (int)left : most;
 }
 
-/* "\033[K" clears what is left of a longer line before it. */
-static void show(struct ctl *c, const struct work *w) {
+/* Writes the line, and returns when to write the next. "\033[K" clears what is left of a longer line before it. */
+static int show(struct ctl *c, const struct work *w) {
         void *mark = obstack_alloc(&c->pool, 0);
+        uint64_t begin = now_ns(), took_ms;
         const char *line = w->how_far(c, w->userdata);
 
         if (line)
                 fprintf(c->err, "\r%.*s\033[K", (int)c->width - 1, line);
         fflush(c->err);
         obstack_free(&c->pool, mark);
+        took_ms = (now_ns() - begin) / 1000000;
+        return took_ms > NEXT_MS / LOOK_SHARE ? (int)took_ms * LOOK_SHARE : NEXT_MS;
 }
 
 int work_wait(struct ctl *c, const struct work *w, const char **ret_why) {
         bool watched = c->watched && w->how_far, shown = false;
-        int r = SVMD_OK;
+        int next = watched ? FIRST_MS : LONGEST_MS, r = SVMD_OK;
 
         fflush(c->out);
         while (w->fence) {
-                int ms = most_ms(w->deadline_ns, !watched ? LONGEST_MS : shown ? NEXT_MS : FIRST_MS);
-
-                r = svmd_fence_wait(w->fence, ms, NULL);
+                r = svmd_fence_wait(w->fence, most_ms(w->deadline_ns, next), NULL);
                 if (r != SVMD_E_TIMEOUT || now_ns() >= w->deadline_ns)
                         break;
                 if (watched)
-                        show(c, w);
+                        next = show(c, w);
                 shown = watched;
         }
         *ret_why = r == SVMD_E_TIMEOUT ? "the time is over" : r ? ctl_copy(c, svmd_error()) : "";
