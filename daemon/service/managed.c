@@ -19,6 +19,7 @@
 #include "service/lookup.h"
 #include "service/order.h"
 #include "service/range.h"
+#include "service/said.h"
 
 /*
  * The mover among the service's parts: it is made when nodes are up, tells of what has happened in managed_collect(),
@@ -257,9 +258,13 @@ void managed_stop(struct service *svc) {
         svc->mover = NULL;
         list_for_each_safe (l, &svc->managed.ending)
                 managed_ended(svc, container_of(l, struct managed_reservation, link));
+        said_forget(svc);
         free_pools(svc);
         alloc_free(svc->managed.nodes);
         alloc_free(svc->managed.bandwidth);
+        svc->managed.nodes = NULL;
+        svc->managed.bandwidth = NULL;
+        svc->managed.nodes_count = 0;
         if (svc->managed.device >= 0)
                 close(svc->managed.device);
         svc->managed.device = -1;

@@ -94,6 +94,7 @@ struct managed_state {
 uint64_t managed_pool_key(uint32_t node, uint32_t granule);
 
 int managed_start(struct service *svc, char *why, size_t why_size);
+/* Once more is harmless. */
 void managed_stop(struct service *svc);
 /* Takes what the mover has to tell. */
 void managed_collect(struct service *svc);

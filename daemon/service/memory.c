@@ -221,6 +221,7 @@ static void release_start(struct service *svc, struct release *r, uint64_t bytes
 }
 
 void memory_discard(struct service *svc, struct memory *m, bool committed) {
+        struct partition *p = m->partition;
         struct release *r = m->release;
         struct file *f = m->file;
         uint64_t bytes = committed && !svc->replaying ? m->size : 0;
@@ -235,7 +236,7 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
         if (f->kind == FILE_ARENA && f->session->ending)
                 bytes = 0;
         memory_release(m);
-        capacity_changed(svc, m->partition, m->node);
+        capacity_changed(svc, p, m->node);
         if (bytes == 0) {
                 release_done(&r->job);
                 return;

@@ -21,6 +21,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "ranges.h"
 
 #define WAIT_MS 30000
 #define SOON_MS 10
@@ -272,10 +273,16 @@ static void await_wake(struct world *w) {
 
 void world_settle(struct world *w) {
         service_collect(w->svc);
-        while (!service_idle(w->svc)) {
-                await_wake(w);
-                service_collect(w->svc);
+        service_commit(w->svc);
+        while (!service_idle(w->svc) || !managed_at_rest(w)) {
+                w->soon |= service_idle(w->svc);
+                world_wait(w);
         }
+}
+
+void world_wait(struct world *w) {
+        await_wake(w);
+        service_collect(w->svc);
         service_commit(w->svc);
 }
 
@@ -298,6 +305,7 @@ struct service *world_restart(struct world *w, struct client **clients, size_t c
                 .wake = on_wake,
                 .wake_soon = dead_flush,
         };
+        managed_stop(old); /* or its threads would go on */
         for (size_t i = 0; i < n; i++)
                 kept[i] = (struct service_kept){ w->kept[i].key, w->kept[i].fd >= 0 ? dup(w->kept[i].fd) : -1 };
         start(w, kept, n);
@@ -674,12 +682,13 @@ static void put_name(FILE *f, const struct name *n) {
                 fprintf(f, " name %s %u:%u %o", n->text, n->uid, n->gid, n->mode);
 }
 
-static void put_reservation(FILE *f, const struct reservation *r) {
+static void put_reservation(FILE *f, struct world *w, const struct reservation *r) {
         fprintf(f, "  reservation %" PRIu64 " %" PRIx64 "+%" PRIx64 " owner %" PRIu64 " generation %" PRIu64,
                 r->object.id, r->va.start, r->va.size, r->owner ? r->owner->object.id : 0, r->generation);
         put_name(f, r->shared ? r->shared->name : NULL);
         fprintf(f, "%s\n", r->freeing ? " FREEING" : "");
         put_vmap(f, &r->cpu, r->sparse);
+        put_managed(f, w, r);
 }
 
 static void put_session(FILE *f, const struct world *w, const struct session *s, bool all) {
@@ -759,7 +768,7 @@ char *digest(struct world *w, bool all) {
                         p->slice.size, p->window, p->domain->name, p->ready, p->ending);
                 put_name(f, p->name);
                 fprintf(f, " sessions %" PRIu64 " reservations %" PRIu64 " memories %" PRIu64 " reserved %" PRIu64,
-                        p->sessions_count, p->reservations_count, p->memories_count, p->va.used);
+                        p->sessions_count, p->reservations_count, p->memories_count, p->va.used - p->retired);
                 put_accounts(f, w, p->accounts);
                 fprintf(f, "\n");
         }
@@ -781,7 +790,7 @@ char *digest(struct world *w, bool all) {
                         if (all || x->partition)
                                 put_session(f, w, x, all);
                 } else if (o->type == OBJECT_RESERVATION) {
-                        put_reservation(f, container_of(o, struct reservation, object));
+                        put_reservation(f, w, container_of(o, struct reservation, object));
                 } else if (o->type == OBJECT_MEMORY) {
                         put_memory(f, container_of(o, struct memory, object));
                 } else if (o->type == OBJECT_SPACE) {
@@ -844,6 +853,7 @@ void check_world(struct world *w) {
         struct state *s = &w->svc->state;
 
         assert_int_equal(state_check(s), 0);
+        check_managed(w);
         list_for_each (l, &s->sessions) {
                 struct session *x = container_of(l, struct session, by_state);
 

@@ -67,6 +67,8 @@ struct service *world_restart(struct world *w, struct client **clients, size_t c
 void world_bury(struct service *old);
 /* Until all jobs are done and nothing waits. */
 void world_settle(struct world *w);
+/* Until something has happened. */
+void world_wait(struct world *w);
 
 void client_open(struct world *w, struct client *c, uint32_t uid, uint32_t gid, bool admin);
 /* With groups, a pid, or through a partition's own socket. 0 or SERVICE_E_REFUSED. */

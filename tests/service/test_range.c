@@ -1,0 +1,175 @@
+/*
+ * Managed reservations end to end: a service, real processes that map them, and what serves their page faults.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "ranges.h"
+
+#define PAGE  4096ull
+#define LARGE (64ull << 10)
+#define HUGE  (2ull << 20)
+#define MIB   (1ull << 20)
+
+static struct world w;
+static struct client admin;
+static struct user a, b;
+
+static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
+        Svmd__V1__Result *r = client_call(c, op);
+
+        if (r->code != 0)
+                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
+        return r;
+}
+
+static int set_up(void **state) {
+        ops_reset();
+        world_open(&w, 0);
+        client_open(&w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        must(&admin, mk_range_partition("one", 4ull << 30, 100, 0666));
+        user_open(&w, &a, 100, "one");
+        user_open(&w, &b, 101, "one");
+        return 0;
+}
+
+static int tear_down(void **state) {
+        user_close(&a);
+        user_close(&b);
+        client_close(&admin);
+        world_settle(&w);
+        check_world(&w);
+        world_close(&w);
+        return 0;
+}
+
+static struct service *restart(void) {
+        struct client *all[] = { &a.client, &b.client, &admin };
+
+        return world_restart(&w, all, 3);
+}
+
+/* ---- touching ---- */
+
+static void test_touch_and_move(void **state) {
+        Svmd__V1__Result *r = must(&a.client, mk_range(MIB, LARGE, "", 0));
+        uint64_t id = r->id, at = r->address;
+
+        assert_int_equal(r->value, LARGE);
+        assert_int_equal(at % LARGE, 0);
+        user_give(&a);
+        user_join(&a, id, true);
+        assert_int_equal(process_check(&a.process, at, MIB, 0), 0);
+        process_fill(&a.process, at, MIB, 7);
+        assert_int_equal(user_do(&a, mk_migrate(at, MIB, GPU1)), 0);
+        assert_int_equal(where(&w, id, 0), GPU1);
+        assert_int_equal(where(&w, id, 15), GPU1);
+        assert_int_equal(process_check(&a.process, at, MIB, 7), 0);
+        must(&a.client, mk_free(id));
+        world_settle(&w);
+        check_world(&w);
+}
+
+static void test_two_processes_and_a_reader(void **state) {
+        uint64_t id = must(&a.client, mk_range(MIB, PAGE, "shared", 0664))->id;
+        Svmd__V1__Result *opened = must(&b.client, mk_open("shared", RIGHT_READ));
+        uint64_t at = opened->address;
+
+        assert_int_equal(opened->id, id);
+        assert_int_equal(opened->value, PAGE);
+        user_give(&a);
+        user_give(&b);
+        user_join(&a, id, true);
+        user_join(&b, id, false);
+        process_fill(&a.process, at, MIB, 3);
+        assert_int_equal(process_check(&b.process, at, MIB, 3), 0);
+        assert_int_equal(user_do(&a, mk_migrate(at, MIB, GPU1)), 0);
+        assert_int_equal(process_check(&b.process, at, MIB, 3), 0);
+        assert_int_equal(user_do(&a, mk_migrate(at, MIB, GPU1)), 0);
+        process_fill(&a.process, at, MIB, 4);
+        assert_int_equal(process_check(&b.process, at, MIB, 4), 0);
+}
+
+static void test_devices_see_it(void **state) {
+        uint64_t early = must(&a.client, mk_space(GPU1))->id, late, id, at;
+        Svmd__V1__Result *r = must(&a.client, mk_range(MIB, LARGE, "", 0));
+
+        id = r->id;
+        at = r->address;
+        late = must(&a.client, mk_space(GPU1))->id;
+        user_give(&a);
+        user_join(&a, id, true);
+        process_store(&a.process, at + 8, 5);
+        assert_int_equal(user_do(&a, mk_submit(early, SVMD__V1__DEVICE_OP__DEVICE_ATOMIC_ADD, at + 8, 0, 0, 1, false)),
+                         0);
+        assert_int_equal(user_do(&a, mk_submit(late, SVMD__V1__DEVICE_OP__DEVICE_ATOMIC_ADD, at + 8, 0, 0, 1, false)),
+                         0);
+        assert_int_equal(process_load(&a.process, at + 8), 7);
+        must(&a.client, mk_destroy(early));
+        must(&a.client, mk_free(id));
+        world_settle(&w);
+        assert_int_equal(user_do(&a, mk_submit(late, SVMD__V1__DEVICE_OP__DEVICE_ATOMIC_ADD, at + 8, 0, 0, 1, false)),
+                         SVMD_STATUS_NOT_MAPPED);
+}
+
+/* ---- restarts ---- */
+
+static void test_restart(void **state) {
+        uint64_t id = must(&a.client, mk_range(MIB, LARGE, "kept", 0666))->id;
+        uint64_t at = must(&b.client, mk_open("kept", RIGHT_READ | RIGHT_WRITE))->address, now;
+        struct service *old;
+        char *before, *after;
+
+        user_give(&a);
+        user_give(&b);
+        user_join(&a, id, true);
+        user_join(&b, id, true);
+        process_fill(&a.process, at, MIB, 9);
+        assert_int_equal(user_do(&a, mk_migrate(at, MIB / 2, GPU1)), 0);
+        assert_int_equal(user_do(&b, mk_pin(at + MIB / 2, LARGE, false)), 0);
+        before = digest(&w, false);
+        old = restart();
+        after = digest(&w, false);
+        assert_string_equal(before, after);
+        check_world(&w);
+        assert_int_equal(where(&w, id, 0), GPU1);
+        assert_int_equal(process_check(&b.process, at, MIB, 9), 0);
+        process_fill(&b.process, at, MIB, 10);
+        assert_int_equal(process_check(&a.process, at, MIB, 10), 0);
+        assert_int_equal(user_do(&a, mk_migrate(at + MIB / 2, LARGE, GPU1)), SVMD_STATUS_BUSY);
+        must(&b.client, mk_pin(at + MIB / 2, LARGE, true));
+        assert_int_equal(user_do(&a, mk_migrate(at + MIB / 2, LARGE, GPU1)), 0);
+        /* A thread that waits while svmd dies goes on with the next. */
+        world_bury(old);
+        managed_stop(w.svc);
+        process_begin_load(&b.process, at + MIB / 2);
+        assert_false(process_loaded(&b.process, 100, &now));
+        old = restart();
+        assert_true(process_loaded(&b.process, 30000, &now));
+        assert_int_equal(process_check(&b.process, at, MIB, 10), 0);
+        must(&a.client, mk_free(id));
+        world_bury(old);
+        free(before);
+        free(after);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        const struct CMUnitTest tests[] = {
+                TEST(test_touch_and_move),
+                TEST(test_two_processes_and_a_reader),
+                TEST(test_devices_see_it),
+                TEST(test_restart),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
