@@ -106,20 +106,20 @@ enum managed_step_type {
         MANAGED_WRITE_PROTECT, /* UFFDIO_WRITEPROTECT in the session: 0 */
         MANAGED_UNPROTECT,     /* lifts it: 0 */
         MANAGED_CONTINUE,      /* UFFDIO_CONTINUE of every page: 0 (EEXIST is success), -EFAULT: the memfd has a hole */
-        MANAGED_COPY_IN, /* UFFDIO_COPY of every page from the slot, no wake: 0, -EEXIST (some were there), -ENOMEM */
-        MANAGED_ZERO,    /* the same with zeroes: 0, -EEXIST, -ENOMEM */
-        MANAGED_WAKE,    /* UFFDIO_WAKE: 0 */
-        MANAGED_POISON,  /* UFFDIO_POISON and wake: 0 */
-        MANAGED_WRITE_BACK, /* pwrite to the memfd of every page from the slot: 0 */
-        MANAGED_ALLOCATE,   /* fallocate: zeroes where the memfd has holes, the rest is kept: 0 */
-        MANAGED_COPY_OUT,   /* pread of the memfd into the slot: 0, or why not */
-        MANAGED_MERGE,      /* those pages that the memfd has, into the slot: 0 */
-        MANAGED_PUNCH_HOLE, /* of the memfd: 0 */
-        MANAGED_COPY_NODE,  /* slot `from` to slot: 0, or why not */
-        MANAGED_ZERO_SLOT,  /* 0, or why not */
-        MANAGED_SLOT_FREE,  /* gives the slot's space back to the machine: 0 */
-        MANAGED_INVALIDATE, /* the node's translation of the granule, and what it has cached of it, is gone: 0 */
-        MANAGED_NODE_MAP,   /* the node's translation shows the slot, or the memfd (host): 0, or why not */
+        MANAGED_COPY_IN,       /* UFFDIO_COPY of every page from the slot: 0, -EEXIST (some were there), -ENOMEM */
+        MANAGED_ZERO,          /* the same with zeroes: 0, -EEXIST, -ENOMEM */
+        MANAGED_WAKE,          /* UFFDIO_WAKE: 0 */
+        MANAGED_POISON,        /* UFFDIO_POISON and wake: 0 */
+        MANAGED_WRITE_BACK,    /* pwrite to the memfd of every page from the slot: 0 */
+        MANAGED_ALLOCATE,      /* fallocate: zeroes where the memfd has holes, the rest is kept: 0 */
+        MANAGED_COPY_OUT,      /* pread of the memfd into the slot: 0, or why not */
+        MANAGED_MERGE,         /* those pages that the memfd has, into the slot: 0 */
+        MANAGED_PUNCH_HOLE,    /* of the memfd: 0 */
+        MANAGED_COPY_NODE,     /* slot `from` to slot: 0, or why not */
+        MANAGED_ZERO_SLOT,     /* 0, or why not */
+        MANAGED_SLOT_FREE,     /* gives the slot's space back to the machine: 0 */
+        MANAGED_INVALIDATE,    /* the node's translation of the granule, and what it has cached of it, is gone: 0 */
+        MANAGED_NODE_MAP,      /* the node's translation shows the slot, or the memfd (host): 0, or why not */
         _MANAGED_STEP_N,
 };
 
@@ -164,7 +164,7 @@ struct managed_config {
         uint32_t workers;       /* at least 2; granules that each node keeps for bringing in */
         uint32_t session_steps; /* steps of one session that are out at a time */
         uint32_t largest;       /* bytes of the largest granule */
-        uint32_t warm;          /* freed slots of a node and size that keep their space */
+        uint64_t warm;          /* bytes of freed slots of a node and size that keep their space */
         bool continue_protects; /* the kernel has UFFDIO_CONTINUE_MODE_WP */
         uint64_t minimum_ns;    /* a granule that moved stays this long; touches and lack of room override it */
         uint64_t window_ns;     /* moves of a range that nobody waits for, in a window: at most */

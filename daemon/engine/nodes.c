@@ -87,7 +87,7 @@ static void trim(struct managed *e, uint32_t node) {
                 struct pool *p = &n->pool[c];
                 struct managed_step *step;
 
-                if (p->warm <= e->c.warm)
+                if ((uint64_t)p->warm * class_bytes(c) <= e->c.warm)
                         continue;
                 step = step_new(&n->trim, NULL, 0, MANAGED_SLOT_FREE);
                 step->bytes = class_bytes(c);

@@ -178,8 +178,10 @@ void advice_get(void *userdata, void *range, uint32_t granule, struct policy_adv
         const struct mover_range *r = range;
         uint64_t value = imap_get(&r->advice, granule);
 
-        if (value)
-                *ret = record_of(value)->advice.policy;
+        if (!value)
+                return;
+        *ret = record_of(value)->advice.policy;
+        ret->granularity = record_of(value)->advice.granularity;
 }
 
 void advice_free(struct mover_range *r) {

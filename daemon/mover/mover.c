@@ -9,8 +9,8 @@
 #include "mover/internal.h"
 #include "mover/pools.h"
 
-enum { WARM_SLOTS = 32 };
-
+/* Of each node and size of granule: what a busy range has coming and going. */
+static const uint64_t warm_bytes = 32ull << 20;
 static const uint64_t minimum_ns = 10ull * 1000 * 1000;
 
 uint64_t mover_now(void) {
@@ -56,7 +56,7 @@ static int engine_new(struct mover *m) {
                 .workers = m->c.workers,
                 .session_steps = m->c.session_steps,
                 .largest = m->c.largest,
-                .warm = WARM_SLOTS,
+                .warm = warm_bytes,
                 .continue_protects = mover_features()->continue_protects,
                 .minimum_ns = minimum_ns,
                 .userdata = m,

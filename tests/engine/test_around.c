@@ -58,7 +58,7 @@ static int setup(void **state) {
                 .workers = WORKERS,
                 .session_steps = 4,
                 .largest = BYTES,
-                .warm = COUNT,
+                .warm = COUNT * BYTES,
                 .userdata = w,
                 .intent = on_intent,
                 .done = on_done,

@@ -48,7 +48,7 @@ static void start(struct world *w) {
                 .workers = WORKERS,
                 .session_steps = 4,
                 .largest = BYTES,
-                .warm = 100,
+                .warm = 100 * BYTES,
                 .decide = { .evict = evict_any },
                 .userdata = w,
                 .intent = on_intent,

@@ -89,7 +89,7 @@ static void engine_start(struct world *w, uint64_t host_granules, uint64_t near_
                 .workers = WORKERS,
                 .session_steps = 1,
                 .largest = BYTES,
-                .warm = 100,
+                .warm = 100 * BYTES,
                 .minimum_ns = w->minimum_ns,
                 .decide = { .promote = migrate, .evict = evict_any, .prefetch = no_prefetch },
                 .userdata = w,
@@ -334,7 +334,7 @@ static void test_device(void **state) {
         expect(w, ""); /* what the device was told to use stays there until it has */
         managed_device_end(w->e, w->range, 0, 1);
         all(w);
-        expect(w, "invalidate FILLING copy-in(a) RESIDENT wake(a) ");
+        expect(w, "invalidate FILLING copy-in(a) RESIDENT ");
         assert_false(managed_device_begin(w->e, w->range, 0, NEAR, false));
 }
 
@@ -527,7 +527,7 @@ static void test_duplicate(void **state) {
                 .workers = 2,
                 .session_steps = 4,
                 .largest = BYTES,
-                .warm = 9,
+                .warm = 9 * BYTES,
                 .decide = { .promote = duplicate, .prefetch = no_prefetch },
                 .userdata = w,
                 .intent = on_intent,

@@ -125,7 +125,7 @@ static void make_engine(struct world *w) {
                 .workers = 3,
                 .session_steps = 2,
                 .largest = w->largest,
-                .warm = 4,
+                .warm = 2 * 65536,
                 .continue_protects = w->continue_protects,
                 .window_ns = 1000,
                 .window_moves = 8,
