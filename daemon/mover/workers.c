@@ -174,6 +174,8 @@ static void *worker_main(void *userdata) {
         mover_lock(m);
         while (!is_surplus(m))
                 work(m, w);
+        mover_unlock(m); /* wakes whoever has to hear of what it did last */
+        mover_lock(m);
         list_remove(&w->link);
         alloc_free(w);
         m->threads--;
