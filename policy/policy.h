@@ -28,9 +28,8 @@ struct policy_machine {
 
 /* What is asked of a granule; members that were not set hold their zero value. */
 struct policy_advice {
-        uint32_t preferred; /* node + 1; 0: none */
-        uint32_t
-                granularity; /* bytes that move together (the granule's own: nothing comes along); 0: policy's choice */
+        uint32_t preferred;   /* node + 1; 0: none */
+        uint32_t granularity; /* bytes that move together; a granule's or less: one by one; 0: policy's choice */
         uint64_t accessed_by; /* bit per node, of the first 64 */
         bool read_mostly;
         bool pinned;

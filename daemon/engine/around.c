@@ -5,15 +5,15 @@
  * for behind it, as a hint that nobody waits for: one that has no room, moved just now, or is wished elsewhere stays.
  * The faults of the CPU and those of devices are streams of their own.
  */
-static bool is_on(const struct managed *e, const struct granule *g, uint32_t node) {
-        return e->nodes[node].host ? g->host_slot != 0 : granule_lies_on(g, node);
+static bool is_on(const struct managed *e, const struct managed_range *r, const struct granule *g, uint32_t node) {
+        return e->nodes[node].host ? g->host_slot != 0 : granule_lies_on(r, g, node);
 }
 
 static bool may_come(struct managed *e, struct managed_range *r, uint32_t i, uint32_t node) {
         const struct granule *g = granule_of(r, i);
         struct policy_advice advice = { 0 };
 
-        if (g->work || g->pins || is_on(e, g, node))
+        if (g->work || g->pins || is_on(e, r, g, node))
                 return false;
         if (g->state != RESIDENCY_OUT && (g->state != RESIDENCY_RESIDENT || e->nodes[node].host))
                 return false;
@@ -34,7 +34,7 @@ void around_bring(struct managed *e, struct work *w, uint32_t node) {
         struct policy_advice advice = { 0 };
 
         for (uint32_t i = 0; i < block && start + i < r->count; i++)
-                if (is_on(e, granule_of(r, start + i), node))
+                if (is_on(e, r, granule_of(r, start + i), node))
                         resident[i / 64] |= 1ull << i % 64;
         serve_advice(e, w, &advice);
         e->c.decide.prefetch(&advice, &f, &r->stream[!host], &first, &run);

@@ -22,6 +22,7 @@ static bool is_guarded(enum residency s) {
 
 void granule_record(struct managed *e, struct work *w, enum residency state) {
         struct granule *g = w->g;
+        bool host = g->host_slot && state != RESIDENCY_EMPTY;
         struct managed_record r = {
                 .range = w->range->userdata,
                 .granule = granule_index(w),
@@ -29,14 +30,14 @@ void granule_record(struct managed *e, struct work *w, enum residency state) {
                 .cause = w->cause,
                 .node = g->slot && state != RESIDENCY_RESIDENT ? g->node : MANAGED_NOWHERE,
                 .slot = g->slot && state != RESIDENCY_RESIDENT ? g->slot - 1 : MANAGED_NOWHERE,
-                .host = g->host_slot && state != RESIDENCY_EMPTY ? g->host : MANAGED_NOWHERE,
-                .cgroup = g->cgroup,
+                .host = host ? g->host : MANAGED_NOWHERE,
+                .cgroup = host && g->cgroup ? e->cgroups[g->cgroup].id : 0,
         };
 
         w->range->guarded += is_guarded(state);
         w->range->guarded -= is_guarded((enum residency)g->state);
         if (g->state != state && (state == RESIDENCY_OUT || state == RESIDENCY_RESIDENT)) {
-                g->moved_ns = e->now;
+                g->moved = granule_stamp(e->now);
                 g->cause = (uint8_t)w->cause;
         }
         g->state = (uint8_t)state;
@@ -102,19 +103,19 @@ void change_end(struct managed *e, struct work *w, int failed) {
 }
 
 void change_quiet(struct managed *e, struct work *w) {
-        struct granule *g = w->g;
+        uint64_t shown = granule_shown(w->range, w->g, false);
 
         w->phase = PHASE_QUIET;
         if (w->change == CHANGE_SHOW) {
                 change_quietened(e, w);
                 return;
         }
-        if (g->ops)
+        if (w->g->ops)
                 return;
-        if (g->mapped) {
+        if (shown) {
                 struct managed_step *s = work_step(w, MANAGED_INVALIDATE);
 
-                s->node = (uint32_t)__builtin_ctzll(g->mapped);
+                s->node = (uint32_t)__builtin_ctzll(shown);
                 work_emit(e, w, NULL);
                 return;
         }
@@ -123,8 +124,7 @@ void change_quiet(struct managed *e, struct work *w) {
 
 void work_step_done(struct managed *e, struct work *w, int result) {
         if (w->phase == PHASE_QUIET) {
-                w->g->mapped &= ~(1ull << w->step.pub.node);
-                w->g->writable &= w->g->mapped;
+                granule_hide(w->range, w->g, w->step.pub.node);
                 change_quiet(e, w);
                 return;
         }
@@ -160,7 +160,7 @@ void managed_device_end(struct managed *e, struct managed_range *r, uint32_t gra
 bool managed_device_begin(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node, bool write) {
         struct granule *g = granule_of(r, granule);
 
-        if (!(g->mapped & 1ull << node) || (write && !(g->writable & 1ull << node)) ||
+        if (!(granule_shown(r, g, write) >> node & 1) || g->ops == OPS_MAX || r->ending ||
             (g->work && g->work->phase == PHASE_QUIET))
                 return false;
         g->ops++;

@@ -35,20 +35,24 @@ static void count_work(const struct managed *e, struct sums *s, const struct wor
 }
 
 /* What each state holds. */
-static bool holds(const struct granule *g) {
-        bool moving = g->work && g->work->change != CHANGE_NONE;
+static bool holds(const struct managed_range *r, const struct granule *g) {
+        bool moving = g->work && g->work->change != CHANGE_NONE, copies = granule_copies(r, g);
+        uint64_t mapped = granule_shown(r, g, false), writable = granule_shown(r, g, true);
+
+        if (writable & ~mapped)
+                return false;
 
         switch ((enum residency)g->state) {
         case RESIDENCY_EMPTY: return !g->slot && (!g->host_slot || moving);
         case RESIDENCY_RESIDENT:
-        case RESIDENCY_CONTINUING: return !g->slot && g->host_slot && !g->copies;
+        case RESIDENCY_CONTINUING: return !g->slot && g->host_slot && !copies;
         case RESIDENCY_COPYING:
-        case RESIDENCY_PUNCHING: return g->slot && g->host_slot && !g->mapped && !g->ops;
-        case RESIDENCY_OUT: return g->slot && (!g->host_slot || moving) && !g->copies;
+        case RESIDENCY_PUNCHING: return g->slot && g->host_slot && !mapped && !g->ops;
+        case RESIDENCY_OUT: return g->slot && (!g->host_slot || moving) && !copies;
         case RESIDENCY_FILLING:
-        case RESIDENCY_WRITING: return g->host_slot && !g->mapped && !g->ops;
-        case RESIDENCY_DUPLICATED: return g->copies && g->host_slot && (!g->slot || moving) && !g->writable;
-        case RESIDENCY_REVOKED: return !g->host_slot && !g->copies;
+        case RESIDENCY_WRITING: return g->host_slot && !mapped && !g->ops;
+        case RESIDENCY_DUPLICATED: return copies && g->host_slot && (!g->slot || moving) && !writable;
+        case RESIDENCY_REVOKED: return !g->host_slot && !copies;
         }
         return false;
 }
@@ -63,13 +67,13 @@ static void count_range(const struct managed *e, struct sums *s, const struct ma
                         count_slot(e, s, r, g, g->host, g->host_slot);
                 if (g->slot)
                         count_slot(e, s, r, g, g->node, g->slot);
-                for (const struct copy *c = g->copies; c; c = c->next) {
+                for (const struct copy *c = granule_copies(r, g); c; c = c->next) {
                         count_slot(e, s, r, g, c->node, c->slot);
                         s->copies[c->node]++;
                 }
                 s->pinned += g->pins ? r->bytes : 0;
                 guarded += managed_action((enum residency)g->state, MANAGED_JOIN) == MANAGED_PROTECT;
-                s->wrong |= !holds(g) || g->writable & ~g->mapped;
+                s->wrong |= !holds(r, g);
         }
         list_for_each (it, &r->works)
                 count_work(e, s, container_of(it, struct work, by_range));

@@ -76,6 +76,7 @@ void demand_done(struct demand *d, int result) {
                 d->resumes->waits = false;
                 in_fill(e, d->resumes);
         }
+        granule_answered(e, d->work, d->cause, result);
         if (d->fence)
                 fence_done(e, d->fence, result);
         alloc_free(d);

@@ -30,19 +30,19 @@ enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t acc
 static bool answer(struct managed *e, struct work *w, struct demand *d, int result) {
         if (!result) {
                 w->g->ops++;
-                w->g->touched_ns = e->now;
+                w->g->touched = granule_stamp(e->now);
         }
         demand_done(d, result);
         return true;
 }
 
-static bool is_shown(const struct granule *g, const struct demand *d) {
-        uint64_t bit = 1ull << d->node;
-
-        return g->mapped & bit && (!d->write || g->writable & bit);
+static bool is_shown(const struct managed_range *r, const struct granule *g, const struct demand *d) {
+        return granule_shown(r, g, d->write) >> d->node & 1;
 }
 
 static bool show(struct managed *e, struct work *w, struct demand *d) {
+        if (granule_may_show(w->range, d->node))
+                return answer(e, w, d, -ENOMEM);
         w->node = d->node;
         change_begin(e, w, d, CHANGE_SHOW);
         return false;
@@ -68,8 +68,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d) {
 static bool duplicate(struct managed *e, struct work *w, struct demand *d) {
         bool room = room_fits(e, d->node, w->range, ROOM_GRANT) && !line_ahead(e, w->range, d->node) && !w->g->pins;
 
-        w->copy = room && !w->copy ? alloc_zero(sizeof(*w->copy)) : w->copy;
-        if (!room || !w->copy || !serve_room(e, w, d, d->node))
+        if (!room || !granule_may_copy(w) || !serve_room(e, w, d, d->node))
                 return show(e, w, d);
         change_begin(e, w, d, CHANGE_DUPLICATE);
         return false;
@@ -82,9 +81,11 @@ static bool stays(const struct granule *g) {
 
 bool device_ask(struct managed *e, struct work *w, struct demand *d) {
         struct granule *g = w->g;
-        bool here = (g->state == RESIDENCY_OUT && g->node == d->node) || granule_copy(g, d->node);
+        bool here = (g->state == RESIDENCY_OUT && g->node == d->node) || granule_copy(w->range, g, d->node);
 
-        if (is_shown(g, d))
+        if (g->ops == OPS_MAX)
+                return answer(e, w, d, -EBUSY);
+        if (is_shown(w->range, g, d))
                 return answer(e, w, d, 0);
         if (here)
                 return show(e, w, d);
@@ -146,7 +147,7 @@ static void placed(struct managed *e, struct work *w, int result) {
 static void node_map(struct managed *e, struct work *w) {
         const struct demand *d = container_of(w->queue.next, struct demand, link);
         const struct granule *g = w->g;
-        const struct copy *c = granule_copy(g, d->node);
+        const struct copy *c = granule_copy(w->range, g, d->node);
         struct managed_step *s = work_step(w, MANAGED_NODE_MAP);
 
         s->node = d->node;
@@ -159,12 +160,8 @@ static void node_map(struct managed *e, struct work *w) {
 
 static void shown(struct managed *e, struct work *w, int result) {
         struct demand *d = container_of(w->queue.next, struct demand, link);
-        uint64_t bit = 1ull << d->node;
-
-        if (!result) {
-                w->g->writable = d->write ? w->g->writable | bit : w->g->writable & ~bit;
-                w->g->mapped |= bit;
-        }
+        if (!result)
+                granule_show(w->range, w->g, d->node, d->write);
         answer(e, w, d, result);
         change_end(e, w, 0);
 }

@@ -65,7 +65,7 @@ bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, 
 static bool policy_takes(struct managed *e, const struct owner *o, uint32_t *ret_to) {
         const struct granule *g = granule_of(o->range, o->granule);
 
-        return e->now - g->moved_ns >= e->c.minimum_ns && evict_wanted(e, o->range, o->granule, ret_to);
+        return e->now - granule_ns(g->moved) >= e->c.minimum_ns && evict_wanted(e, o->range, o->granule, ret_to);
 }
 
 /* Begins to move what lies in the slot. */
@@ -149,8 +149,8 @@ static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t 
                         struct owner o = { 0 };
 
                         o.range = group_advance(g, node, &o.granule);
-                        if (granule_lies_on(granule_of(o.range, o.granule), node) && evictable(e, node, &o, round) &&
-                            evict(e, node, &o, round, pressing))
+                        if (granule_lies_on(o.range, granule_of(o.range, o.granule), node) &&
+                            evictable(e, node, &o, round) && evict(e, node, &o, round, pressing))
                                 return true;
                 }
         return false;
@@ -243,11 +243,11 @@ void evict_run(struct managed *e) {
                 run_node(e, i);
 }
 
-static bool victim_of(const struct managed *e, uint32_t node, const struct owner *o, uint64_t cgroup) {
+static bool victim_of(const struct managed *e, uint32_t node, const struct owner *o, uint16_t cgroup) {
         return evictable(e, node, o, ROUND_ANY) && granule_of(o->range, o->granule)->cgroup == cgroup;
 }
 
-bool evict_in_cgroup(struct managed *e, uint64_t cgroup, struct work *resumes) {
+bool evict_in_cgroup(struct managed *e, uint16_t cgroup, struct work *resumes) {
         if (e->settling)
                 return false;
         for (uint32_t i = 0; i < e->nodes_count; i++) {

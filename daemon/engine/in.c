@@ -68,7 +68,7 @@ void in_fill(struct managed *e, struct work *w) {
         s = work_step(w, w->g->slot ? MANAGED_COPY_IN : MANAGED_ZERO);
         s->protect = w->keep;
         s->wake = true;
-        w->g->cgroup = w->payer->session->cgroup;
+        cgroup_set(e, w->g, w->payer->session->cgroup_index);
         work_emit(e, w, w->payer);
 }
 
@@ -89,13 +89,9 @@ static void filled(struct managed *e, struct work *w, int result) {
         }
         g->slot = 0;
         g->flags &= (uint8_t)~GRANULE_NO_PAYER;
-        g->ins += slot != 0;
-        if (keep) {
-                *w->copy = (struct copy){ .node = node, .slot = slot };
-                g->copies = w->copy;
-                w->copy = NULL;
-                e->nodes[node].copies++;
-        }
+        g->ins += slot && g->ins < UINT16_MAX;
+        if (keep)
+                granule_add_copy(e, w, node, slot);
         granule_record(e, w, keep ? RESIDENCY_DUPLICATED : RESIDENCY_RESIDENT);
         if (slot && !keep)
                 node_give(e, node, w->range, slot);
@@ -128,9 +124,9 @@ static void written(struct managed *e, struct work *w) {
         uint32_t node = g->node, slot = g->slot;
 
         g->slot = 0;
-        g->cgroup = 0;
+        cgroup_set(e, g, 0);
         g->flags &= (uint8_t)~GRANULE_NO_PAYER;
-        g->ins += slot != 0;
+        g->ins += slot && g->ins < UINT16_MAX;
         granule_record(e, w, RESIDENCY_CONTINUING);
         if (slot)
                 node_give(e, node, w->range, slot);

@@ -44,6 +44,7 @@ struct managed_session {
         struct managed *engine;
         void *userdata;
         uint64_t cgroup;
+        uint16_t cgroup_index;
         uint32_t out; /* steps taken */
         uint32_t refs;
         bool ended;
@@ -56,18 +57,33 @@ struct copy {
 
 enum { GRANULE_PROTECTED = 1, GRANULE_POISONED = 2, GRANULE_NO_PAYER = 4 };
 
+/* There may be half a million in a range: what few of them have lies beside them, in the range. */
 struct granule {
-        uint8_t state, flags, cause;
-        uint8_t host, node;       /* of the slots below */
-        uint16_t pins, moves;     /* moves in the range's window */
-        uint32_t host_slot, slot; /* plus one; 0: none */
-        uint32_t ops;             /* device operations in flight */
-        uint32_t outs, ins;
-        uint64_t mapped, writable; /* nodes whose translation shows it, and lets it be written */
-        uint64_t cgroup;
-        uint64_t moved_ns, touched_ns;
-        struct copy *copies;
         struct work *work;
+        uint64_t moved : 40, cgroup : 16, state : 4, cause : 4;
+        uint64_t touched : 40, ops : 16, flags : 4, refused : 4; /* ops: of devices, in flight */
+        uint32_t host_slot, slot;                                /* plus one; 0: none */
+        uint16_t outs, ins;                                      /* as far as they reach */
+        uint16_t pins;
+        uint8_t host, node; /* of the slots */
+};
+_Static_assert(sizeof(struct granule) == 40, "a range has many of them");
+enum { OPS_MAX = UINT16_MAX };
+
+/* What the translations of a node show of a range: a bit for each granule. */
+struct shown {
+        uint64_t *mapped, *writable;
+};
+
+/* The last refusals of requests and hints: of so many granules in a row. */
+struct refusal {
+        uint32_t first, count;
+        enum managed_cause cause;
+        uint64_t ns;
+};
+
+struct cgroup {
+        uint64_t id, refs; /* refs: sessions and granules */
 };
 
 /* Who waits for room on a node. */
@@ -104,6 +120,10 @@ struct managed_range {
         uint32_t bytes, count, guarded; /* guarded: granules that a joiner has to have protected */
         uint8_t class;
         bool poison;
+        uint64_t shows;                         /* bit per node that has a struct shown */
+        struct shown *shown[MANAGED_NODES_MAX]; /* made when a device first uses the range */
+        struct copy **copies;                   /* to read; a list for each granule. Made with the first */
+        struct refusal refusal;
         bool ending, leaving; /* leaving: its end is being begun */
         uint64_t cgroup, next_share, end_token;
         uint64_t window_ns, window_moves;
@@ -234,6 +254,8 @@ struct managed {
         struct policy_node shape[MANAGED_NODES_MAX];
         struct node nodes[MANAGED_NODES_MAX];
         uint32_t nodes_count;
+        struct cgroup *cgroups; /* by a granule's index; the first one is none */
+        uint32_t cgroups_size, cgroup_last;
         uint32_t reserve_works; /* works that hold room out of a reserve */
         uint64_t steps_out, now;
         uint64_t changes;  /* grows when something may have become evictable */
@@ -327,7 +349,7 @@ void evict_count(struct managed *e, const struct managed_range *r, uint32_t node
 uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t from, uint32_t wish,
                   bool pressing);
 bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to);
-bool evict_in_cgroup(struct managed *e, uint64_t cgroup, struct work *resumes);
+bool evict_in_cgroup(struct managed *e, uint16_t cgroup, struct work *resumes);
 
 /* demand.c */
 void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on);
@@ -344,9 +366,37 @@ bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t no
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
 bool serve_fill(struct managed *e, struct work *w, struct demand *d);
 
+/* Times of granules: 0 is never, else units of 65 us, plus one. */
+static inline uint64_t granule_stamp(uint64_t now_ns) {
+        return (now_ns >> 16) + 1;
+}
+
+static inline uint64_t granule_ns(uint64_t stamp) {
+        return stamp ? (stamp - 1) << 16 : 0;
+}
+
 /* granule.c */
-const struct copy *granule_copy(const struct granule *g, uint32_t node);
-bool granule_lies_on(const struct granule *g, uint32_t node);
+/* The first of its copies, or NULL. */
+struct copy *granule_copies(const struct managed_range *r, const struct granule *g);
+const struct copy *granule_copy(const struct managed_range *r, const struct granule *g, uint32_t node);
+void granule_add_copy(struct managed *e, struct work *w, uint32_t node, uint32_t slot);
+void granule_drop_copies(struct managed *e, struct managed_range *r, struct granule *g);
+bool granule_lies_on(const struct managed_range *r, const struct granule *g, uint32_t node);
+/* Nodes whose translation shows it, or lets it be written: a bit each. */
+uint64_t granule_shown(const struct managed_range *r, const struct granule *g, bool write);
+/* The range can be shown by the node. -ENOMEM. */
+int granule_may_show(struct managed_range *r, uint32_t node);
+void granule_show(struct managed_range *r, const struct granule *g, uint32_t node, bool write);
+void granule_hide(struct managed_range *r, const struct granule *g, uint32_t node);
+/* Allocates what it takes to make a copy. */
+bool granule_may_copy(struct work *w);
+void granule_answered(struct managed *e, struct work *w, enum managed_cause cause, int result);
+
+/* cgroups.c */
+int cgroup_get(struct managed *e, uint64_t id, uint16_t *ret);
+void cgroup_put(struct managed *e, uint16_t index);
+void cgroup_set(struct managed *e, struct granule *g, uint16_t index);
+
 void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret);
 
 /* around.c */
@@ -371,7 +421,6 @@ void in_fill(struct managed *e, struct work *w);
 void in_write(struct managed *e, struct work *w);
 void in_mapped(struct managed *e, struct work *w);
 void device_next(struct managed *e, struct work *w, int result);
-void granule_drop_copies(struct managed *e, struct work *w);
 void out_punched(struct managed *e, struct work *w);
 bool device_ask(struct managed *e, struct work *w, struct demand *d);
 bool device_place(struct managed *e, struct work *w, struct demand *d);

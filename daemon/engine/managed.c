@@ -34,14 +34,13 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
         return 0;
 }
 
-static void copies_free(struct granule *g) {
+static void copies_free(struct copy *first) {
         struct copy *next;
 
-        for (struct copy *c = g->copies; c; c = next) {
+        for (struct copy *c = first; c; c = next) {
                 next = c->next;
                 alloc_free(c);
         }
-        g->copies = NULL;
 }
 
 static void demands_free(struct list *l) {
@@ -65,8 +64,11 @@ static void range_free(struct managed_range *r) {
         }
         list_for_each_safe (it, &r->shares)
                 alloc_free(container_of(it, struct share, by_range));
-        for (uint32_t i = 0; i < r->count; i++)
-                copies_free(granule_of(r, i));
+        for (uint32_t i = 0; r->copies && i < r->count; i++)
+                copies_free(r->copies[i]);
+        alloc_free(r->copies);
+        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
+                alloc_free(r->shown[i]);
         alloc_free(r);
 }
 
@@ -82,6 +84,7 @@ void managed_free(struct managed *e) {
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 for (unsigned c = 0; c < CLASSES; c++)
                         alloc_free(e->nodes[i].pool[c].owners);
+        alloc_free(e->cgroups);
         alloc_free(e);
 }
 
@@ -120,28 +123,26 @@ static void granule_end(struct managed *e, struct managed_range *r, struct granu
                 node_give(e, g->host, r, g->host_slot);
         if (g->slot)
                 node_give(e, g->node, r, g->slot);
-        for (struct copy *c = g->copies; c; c = c->next) {
-                node_give(e, c->node, r, c->slot);
-                e->nodes[c->node].copies--;
-        }
+        granule_drop_copies(e, r, g);
+        cgroup_set(e, g, 0);
 }
 
 /* Takes the translations of a range in which nothing goes on any more away, one after the other. */
 static bool quiet(struct managed *e, struct managed_range *r) {
         for (; r->cursor < r->count; r->cursor++) {
                 struct granule *g = granule_of(r, r->cursor);
+                uint64_t shown = granule_shown(r, g, false);
 
-                if (g->mapped) {
+                if (g->ops)
+                        return false;
+                if (shown) {
                         struct managed_step *s = step_new(&r->step, r, r->cursor, MANAGED_INVALIDATE);
 
-                        s->node = (uint32_t)__builtin_ctzll(g->mapped);
-                        g->mapped &= g->mapped - 1;
-                        g->writable &= g->mapped;
+                        s->node = (uint32_t)__builtin_ctzll(shown);
+                        granule_hide(r, g, s->node);
                         step_emit(e, &r->step, NULL);
                         return false;
                 }
-                if (g->ops)
-                        return false;
         }
         return true;
 }

@@ -32,7 +32,7 @@ void map_begin(struct managed *e, struct work *w, struct demand *d, bool protect
         list_push_back(&w->mapping, &d->link);
         d->protect = protect;
         d->again = false;
-        w->g->touched_ns = e->now;
+        w->g->touched = granule_stamp(e->now);
         map_continue(e, d);
 }
 

@@ -16,19 +16,7 @@ static void free_host(struct managed *e, struct work *w) {
         if (g->host_slot)
                 node_give(e, g->host, w->range, g->host_slot);
         g->host_slot = 0;
-        g->cgroup = 0;
-}
-
-void granule_drop_copies(struct managed *e, struct work *w) {
-        struct copy *next;
-
-        for (struct copy *c = w->g->copies; c; c = next) {
-                next = c->next;
-                node_give(e, c->node, w->range, c->slot);
-                e->nodes[c->node].copies--;
-                alloc_free(c);
-        }
-        w->g->copies = NULL;
+        cgroup_set(e, g, 0);
 }
 
 /* The node is the truth; the host's bytes are free when that is recorded, not before. */
@@ -36,9 +24,9 @@ void out_punched(struct managed *e, struct work *w) {
         uint32_t host = w->g->host, host_slot = w->g->host_slot;
 
         w->g->host_slot = 0;
-        w->g->cgroup = 0;
+        cgroup_set(e, w->g, 0);
         w->g->flags &= (uint8_t)~GRANULE_PROTECTED;
-        w->g->outs++;
+        w->g->outs += w->g->outs < UINT16_MAX;
         granule_record(e, w, RESIDENCY_OUT);
         if (host_slot)
                 node_give(e, host, w->range, host_slot);
@@ -72,10 +60,7 @@ static void copied(struct managed *e, struct work *w, int result) {
                 return;
         }
         g->flags |= GRANULE_PROTECTED;
-        *w->copy = (struct copy){ .next = g->copies, .node = g->node, .slot = g->slot };
-        g->copies = w->copy;
-        w->copy = NULL;
-        e->nodes[g->node].copies++;
+        granule_add_copy(e, w, g->node, g->slot);
         g->slot = 0;
         granule_record(e, w, RESIDENCY_DUPLICATED);
         change_end(e, w, 0);
@@ -103,7 +88,7 @@ static void moved(struct managed *e, struct work *w, int result) {
         g->node = (uint8_t)w->node;
         g->slot = w->slot;
         w->slot = 0;
-        g->moved_ns = e->now;
+        g->moved = granule_stamp(e->now);
         granule_record(e, w, (enum residency)g->state);
         node_give(e, node, w->range, slot);
         change_end(e, w, 0);
@@ -215,7 +200,7 @@ void change_quietened(struct managed *e, struct work *w) {
         case CHANGE_DISCARD: discard(e, w); break;
         case CHANGE_DROP:
                 granule_record(e, w, RESIDENCY_RESIDENT);
-                granule_drop_copies(e, w);
+                granule_drop_copies(e, w->range, w->g);
                 change_end(e, w, 0);
                 break;
         case CHANGE_TAKE:

@@ -55,17 +55,23 @@ static bool believe(struct managed *e, struct managed_range *r, const struct man
 
 int managed_restore(struct managed *e, struct managed_range *r, const struct managed_record *last) {
         struct granule *g;
+        uint16_t cgroup;
 
         if (last->granule >= r->count || r->granules[last->granule].state != RESIDENCY_EMPTY)
                 return -EINVAL;
         e->restore = RESTORE_BEGINNING;
         r->settled = false;
-        if (!believe(e, r, last))
+        if (cgroup_get(e, last->cgroup, &cgroup))
                 return -ENOMEM;
+        if (!believe(e, r, last)) {
+                cgroup_put(e, cgroup);
+                return -ENOMEM;
+        }
         g = granule_of(r, last->granule);
         g->state = (uint8_t)last->state;
         g->cause = (uint8_t)last->cause;
-        g->cgroup = last->cgroup;
+        cgroup_set(e, g, cgroup);
+        cgroup_put(e, cgroup);
         r->guarded += managed_action(last->state, MANAGED_JOIN) == MANAGED_PROTECT;
         if (r->poison)
                 g->flags |= GRANULE_POISONED;

@@ -54,7 +54,7 @@ static bool too_often(struct managed *e, struct work *w, const struct demand *d)
                 return false;
         if (d->event == MANAGED_TO_NODE && !e->shape[d->node].faults)
                 return false;
-        if (w->g->moved_ns && e->now - w->g->moved_ns < e->c.minimum_ns)
+        if (w->g->moved && e->now - granule_ns(w->g->moved) < e->c.minimum_ns)
                 return true;
         if (!e->c.window_moves)
                 return false;
@@ -85,8 +85,7 @@ static bool keeps_copy(struct managed *e, struct work *w, const struct demand *d
                 return false;
         if (serve_promote(e, w, w->node, POLICY_READ) != POLICY_DUPLICATE)
                 return false;
-        w->copy = w->copy ? w->copy : alloc_zero(sizeof(*w->copy));
-        return w->copy;
+        return granule_may_copy(w);
 }
 
 bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
@@ -99,7 +98,7 @@ bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
         w->keep = keeps_copy(e, w, d);
         if (event_is_fault(d->event) && w->g->state == RESIDENCY_OUT)
                 around_bring(e, w, host);
-        w->g->touched_ns = e->now;
+        w->g->touched = granule_stamp(e->now);
         change_begin(e, w, d, CHANGE_IN);
         return false;
 }

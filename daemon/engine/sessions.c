@@ -13,6 +13,10 @@ int managed_session_new(struct managed *e, struct managed_session **ret, void *u
 
         if (!s)
                 return -ENOMEM;
+        if (cgroup_get(e, cgroup, &s->cgroup_index)) {
+                alloc_free(s);
+                return -ENOMEM;
+        }
         s->engine = e;
         s->userdata = userdata;
         s->cgroup = cgroup;
@@ -29,6 +33,7 @@ void session_put(struct managed_session *s) {
                 return;
         list_remove(&s->link);
         list_remove(&s->ready);
+        cgroup_put(s->engine, s->cgroup_index);
         alloc_free(s);
 }
 

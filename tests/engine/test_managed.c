@@ -248,8 +248,7 @@ static void test_payer_full(void **state) {
         assert_int_equal(managed_fault(w->e, w->a, w->range, 0, true, false, 1), 0);
         one(w, -ENOMEM);
         all(w);
-        expect(w,
-               "FILLING copy-in(a) COPYING protect(a) protect(b) copy-out PUNCHING punch OUT copy-in(a) RESIDENT ");
+        expect(w, "FILLING copy-in(a) COPYING protect(a) protect(b) copy-out PUNCHING punch OUT copy-in(a) RESIDENT ");
         assert_int_equal(w->last[1].state, RESIDENCY_OUT);
 }
 
