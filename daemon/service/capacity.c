@@ -134,25 +134,42 @@ bool capacity_is_shared(const struct service *svc, uint32_t node) {
         return svc->managed.bytes > 0 && node < svc->managed.nodes_count;
 }
 
-bool capacity_is_free(struct service *svc, uint32_t node) {
-        uint64_t managed = capacity_managed(svc, node), used = svc->state.nodes[node].account.used;
-        uint64_t capacity = node_desc(svc, node)->capacity;
+static uint64_t above(uint64_t managed, uint64_t explicit, uint64_t max) {
+        uint64_t left = max > explicit ? max - explicit : 0;
 
-        return managed == 0 || (used <= capacity && managed <= capacity - used);
+        return managed > left ? managed - left : 0;
+}
+
+/* Bytes of managed granules that have to leave the node: of all, or at least of the partition. */
+static uint64_t excess(struct service *svc, const struct partition *p, uint32_t node) {
+        const struct managed_share *share = p->managed;
+        uint64_t managed = capacity_managed(svc, node), own = 0, node_excess, own_excess;
+
+        if (managed == 0)
+                return 0;
+        if (share)
+                mover_group_used(svc->mover, share->group, node, &own, NULL);
+        node_excess = above(managed, svc->state.nodes[node].account.used, node_desc(svc, node)->capacity);
+        own_excess = above(own, p->accounts[node].used, p->accounts[node].max);
+        return node_excess > own_excess ? node_excess : own_excess;
+}
+
+bool capacity_is_free(struct service *svc, const struct partition *p, uint32_t node) {
+        return excess(svc, p, node) == 0;
 }
 
 void capacity_wait(struct service *svc, struct capacity_wait *w) {
-        w->least = capacity_managed(svc, w->node);
+        w->least = excess(svc, w->partition, w->node);
         w->since_ns = clock_ns(CLOCK_MONOTONIC);
         list_push_back(&svc->managed.waits, &w->link);
         service_wake_soon(svc);
 }
 
-static bool patient(struct service *svc, struct capacity_wait *w) {
-        uint64_t now = clock_ns(CLOCK_MONOTONIC), managed = capacity_managed(svc, w->node);
+static bool patient(struct capacity_wait *w, uint64_t left) {
+        uint64_t now = clock_ns(CLOCK_MONOTONIC);
 
-        if (managed < w->least) {
-                w->least = managed;
+        if (left < w->least) {
+                w->least = left;
                 w->since_ns = now;
         }
         return now - w->since_ns < PATIENCE_NS;
@@ -161,12 +178,12 @@ static bool patient(struct service *svc, struct capacity_wait *w) {
 void capacity_collect(struct service *svc) {
         list_for_each_safe (l, &svc->managed.waits) {
                 struct capacity_wait *w = container_of(l, struct capacity_wait, link);
-                bool is_free = capacity_is_free(svc, w->node);
+                uint64_t left = excess(svc, w->partition, w->node);
 
-                if (!is_free && patient(svc, w))
+                if (left > 0 && patient(w, left))
                         continue;
                 list_remove(&w->link);
-                w->done(svc, w, is_free);
+                w->done(svc, w, left == 0);
         }
         if (!list_empty(&svc->managed.waits))
                 service_wake_soon(svc);

@@ -28,8 +28,8 @@ unsigned capacity_for_range(struct service *svc, struct partition *p, uint64_t s
 /* Whether explicit memory that has just been charged on the node leaves what was admitted: likewise. */
 unsigned capacity_for_memory(struct service *svc, struct partition *p, uint32_t node, char *why, size_t why_size);
 
-/* No managed granules lie where explicit memory has been charged. */
-bool capacity_is_free(struct service *svc, uint32_t node);
+/* No managed granules lie where explicit memory of the partition has been charged. */
+bool capacity_is_free(struct service *svc, const struct partition *p, uint32_t node);
 /* Managed granules may lie on the node. */
 bool capacity_is_shared(const struct service *svc, uint32_t node);
 /* Bytes of managed granules on the node. */
@@ -38,6 +38,7 @@ uint64_t capacity_managed(struct service *svc, uint32_t node);
 /* Until it is free; or for as long as granules leave. */
 struct capacity_wait {
         struct list link;
+        const struct partition *partition; /* it has a session until then */
         uint32_t node;
         uint64_t least, since_ns;
         void (*done)(struct service *svc, struct capacity_wait *w, bool free);

@@ -99,11 +99,11 @@ static void stage_one(struct service *svc, struct request *r, struct staged *st,
                 return;
         st->svc = svc;
         st->request = r;
-        if (capacity_is_free(svc, m->node)) {
+        if (capacity_is_free(svc, s->partition, m->node)) {
                 stage_commit(svc, st);
                 return;
         }
-        st->wait = (struct capacity_wait){ .node = m->node, .done = stage_placed };
+        st->wait = (struct capacity_wait){ .partition = s->partition, .node = m->node, .done = stage_placed };
         r->jobs++;
         capacity_wait(svc, &st->wait);
 }
@@ -241,7 +241,7 @@ static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memor
         *ret_committed = !dry;
         if (dry)
                 return 0;
-        if (!capacity_is_free(c->svc, m->node)) {
+        if (!capacity_is_free(c->svc, c->session->partition, m->node)) {
                 memory_discard(c->svc, *ret, false);
                 return refuse_shared(c, m);
         }
