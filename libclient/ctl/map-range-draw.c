@@ -17,8 +17,10 @@ static const char *const colors[] = { "\033[36m", "\033[33m", "\033[35m", "\033[
 #define COLOR_END  "\033[0m"
 #define COLOR_DULL "\033[2m"
 
-/* The runs of all parts, what they add up to, and which node has which letter. */
+/* The runs of all parts, and what they add up to. A node has its letter by its place in 'node list', whatever else is
+ * in the picture. */
 struct legend {
+        const struct node_rows *nodes;
         struct residency_rows rows;
         struct residency_sums sums;
         bool mixed;
@@ -26,7 +28,7 @@ struct legend {
 
 static struct legend legend_of(struct ctl *c, const struct map_range *m) {
         struct svmd_residency_row *rows;
-        struct legend l = { .mixed = false };
+        struct legend l = { .nodes = &m->nodes };
         size_t count = 0;
 
         for (size_t i = 0; i < m->count; i++)
@@ -45,7 +47,7 @@ static struct legend legend_of(struct ctl *c, const struct map_range *m) {
 static size_t place_of(const struct legend *l, svmd_node node) {
         size_t i = 0;
 
-        while (i < l->sums.count && l->sums.sums[i].node != node)
+        while (i < l->nodes->count && l->nodes->rows[i].id != node)
                 i++;
         return i;
 }

@@ -147,9 +147,10 @@ static void node_show_fields(struct ctl *c, const struct node_view *v) {
         if (n->waiting)
                 fields_add(f, "waiting", "%llu granule%s for room", (unsigned long long)n->waiting,
                            n->waiting == 1 ? "" : "s");
-        if (n->kind == SVMD_NODE_SOFT)
-                fields_add(f, "pool", "%s taken from this machine, %s of it free and kept warm",
-                           ctl_size(c, n->pool_bytes), ctl_size(c, n->warm));
+        if (n->kind == SVMD_NODE_SOFT) {
+                fields_add(f, "pool", "%s taken from this machine", ctl_size(c, n->pool_bytes));
+                fields_add(f, "warm", "%s free and kept for what comes next", ctl_size(c, n->warm));
+        }
         fields_add(f, "limits", "%llu partition%s", (unsigned long long)n->limits, n->limits == 1 ? "" : "s");
         if (n->kind != SVMD_NODE_HOST) {
                 fields_add(f, "spaces", "%llu", (unsigned long long)n->spaces);

@@ -145,10 +145,15 @@ static void check_picture(const struct model *m, uint64_t base) {
 
         ctl_init(&c, out, stderr);
         c.utf8 = false;
+        c.color = rnd(4) == 0;
         c.width = width;
         map_range_draw(&c, &map, width);
         ctl_fini(&c);
         fclose(out);
+        if (c.color) {
+                free(text);
+                return;
+        }
         rest = text;
         for (unsigned i = 0; (line = strsep(&rest, "\n"));) {
                 if (i++ < 3 || strncmp(line, "0x", 2) != 0)

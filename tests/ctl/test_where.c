@@ -70,6 +70,8 @@ static void test_map(void **state) {
         expect("map 0x280002d00000-0x280003900000", 0, map_part, "");
         expect_part("map 0x280000000000+1G --partition train --width 40", 0, map_all, "");
         assert_null(strstr(run_out, "small letter"));
+        /* A node's letter is the same in every picture. */
+        expect_part("map 0x280008000000 --partition train --width 40", 0, "\n0x280008000000  BBBBBBBBBBBBBBBB\n", "");
         expect("map shm --partition twin", 0,
                "shm in partition twin, explicit\n"
                "0x280080000000 to 0x280080100000, 1 MiB\n"
