@@ -380,10 +380,8 @@ int client_raw(struct client *c, const void *bytes, size_t size, const int *fds,
 void client_await(struct client *c) {
         Svmd__V1__Packet *p;
 
-        while (!c->answered && !c->kicked) {
-                await_wake(c->world);
-                service_collect(c->world->svc);
-        }
+        while (!c->answered && !c->kicked)
+                world_wait(c->world);
         service_commit(c->world->svc);
         if (!c->answered)
                 return;
