@@ -141,11 +141,17 @@ static bool is_given(const struct soft_ask *ask, const struct device_range *r, u
         return ask->given && ask->range == r && ask->granule == granule && ask->write >= write;
 }
 
+static uint64_t in_granule(const struct span *span) {
+        return (span->va - span->range->address) % span->range->granule;
+}
+
 /* What begin() or an answer allows must be what the translation shows. */
 static enum progress show(const struct run *run, struct span *span) {
-        if (range_look(span->range, span->granule, &span->pte) && (!span->write || span->pte.attrs.access & 2)) {
-                place(span, span->pte.slot,
-                      span->pte.offset + (span->va - span->range->address) % span->range->granule);
+        struct pte pte;
+
+        if (range_look(span->range, span->granule, &pte) && (!span->write || pte.attrs.access & 2)) {
+                place(span, pte.slot, pte.offset + in_granule(span));
+                span->access = pte.attrs.access;
                 return OP_MORE;
         }
         fail_access(run, span->va, span->write, SVMD_STATUS_SYSTEM,
@@ -179,8 +185,8 @@ static enum progress open_managed(const struct run *run, const struct soft_view 
 static bool still_shown(const struct span *span) {
         struct pte now;
 
-        return range_look(span->range, span->granule, &now) && now.slot == span->pte.slot &&
-               now.offset == span->pte.offset && now.attrs.access == span->pte.attrs.access;
+        return range_look(span->range, span->granule, &now) && now.slot == span->slot &&
+               now.offset + in_granule(span) == span->offset && now.attrs.access == span->access;
 }
 
 enum progress span_close(const struct run *run, struct span *span, enum progress step) {

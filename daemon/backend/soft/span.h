@@ -23,15 +23,15 @@ enum span_kind { SPAN_VOID, SPAN_DIRECT, SPAN_FILE };
 
 struct span {
         enum span_kind kind;
-        uint64_t va, size;
         bool write;
-        char *p; /* SPAN_DIRECT, and what was read */
-        uint32_t slot;
-        uint64_t offset; /* SPAN_FILE */
+        uint64_t va, size;
+        char *p;       /* SPAN_DIRECT, and what was read */
+        uint32_t slot; /* where it lies, and SPAN_FILE is read and written */
+        uint64_t offset;
 
         struct device_range *range; /* managed, and open; else NULL */
         uint32_t granule;
-        struct pte pte; /* as the translation showed it */
+        uint8_t access; /* that the translation gave */
 };
 
 /* OP_ASKS: space->ask says for what; the step is to be taken again when that is answered. */
