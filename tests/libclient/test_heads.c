@@ -20,8 +20,7 @@ struct model {
         svmd_session s;
         bool there[RANGES];
         uint64_t given[RANGES]; /* the highest number that was ever given out */
-        int file;               /* a state, which all ranges share */
-        struct range_head *head;
+        struct range_head *head[RANGES];
 };
 
 static uint64_t start_of(unsigned i) {
@@ -35,17 +34,33 @@ static const void *in(unsigned i) {
 static void model_init(struct model *m) {
         memset(m, 0, sizeof(*m));
         pthread_mutex_init(&m->s.lock, NULL);
-        m->file = memfd_create("state", MFD_CLOEXEC);
-        assert_true(m->file >= 0);
-        assert_int_equal(ftruncate(m->file, SVMD_PAGE), 0);
-        m->head = mmap(NULL, SVMD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, m->file, 0);
-        assert_true(m->head != MAP_FAILED);
+}
+
+/* With a state of its own, which begins at 0. */
+static void add(struct model *m, unsigned i) {
+        int file = memfd_create("state", MFD_CLOEXEC);
+
+        assert_true(file >= 0);
+        assert_int_equal(ftruncate(file, SVMD_PAGE), 0);
+        m->head[i] = mmap(NULL, SVMD_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        assert_true(m->head[i] != MAP_FAILED);
+        assert_int_equal(heads_add(&m->s, start_of(i), start_of(i) + UNIT, file), 0);
+        close(file);
+        m->there[i] = true;
+}
+
+static void take_away(struct model *m, unsigned i) {
+        heads_remove(&m->s, start_of(i));
+        munmap(m->head[i], SVMD_PAGE);
+        m->there[i] = false;
 }
 
 static void model_fini(struct model *m) {
+        for (unsigned i = 0; i < RANGES; i++) {
+                if (m->there[i])
+                        take_away(m, i);
+        }
         heads_free(&m->s);
-        munmap(m->head, SVMD_PAGE);
-        close(m->file);
         pthread_mutex_destroy(&m->s.lock);
 }
 
@@ -81,19 +96,18 @@ static void numbers_match_a_model(void **state) {
                 case 0:
                         outdate(&m, i);
                         if (m.there[i])
-                                heads_remove(&m.s, start_of(i));
+                                take_away(&m, i);
                         else
-                                assert_int_equal(heads_add(&m.s, start_of(i), start_of(i) + UNIT, m.file), 0);
-                        m.there[i] = !m.there[i];
+                                add(&m, i);
                         break;
                 case 1:
                         outdate(&m, i);
                         heads_touch(&m.s, start_of(i));
                         break;
                 case 2:
-                        for (unsigned k = 0; k < RANGES; k++)
-                                outdate(&m, k);
-                        m.head->sequence++;
+                        outdate(&m, i);
+                        if (m.there[i])
+                                m.head[i]->sequence++;
                         break;
                 default: heads_remove(&m.s, start_of(i) + SVMD_PAGE); break; /* none starts there */
                 }
@@ -139,7 +153,7 @@ static void readers_are_not_in_the_way(void **state) {
         struct model m;
 
         model_init(&m);
-        assert_int_equal(heads_add(&m.s, start_of(0), start_of(0) + UNIT, m.file), 0);
+        add(&m, 0);
         for (unsigned i = 0; i < READERS; i++) {
                 reader[i] = (struct reader){ .s = &m.s, .stop = &stop };
                 assert_int_equal(pthread_create(&reader[i].thread, NULL, keep_reading, &reader[i]), 0);
@@ -148,10 +162,9 @@ static void readers_are_not_in_the_way(void **state) {
                 unsigned i = 1 + (unsigned)rnd(RANGES - 1);
 
                 if (m.there[i])
-                        heads_remove(&m.s, start_of(i));
+                        take_away(&m, i);
                 else
-                        assert_int_equal(heads_add(&m.s, start_of(i), start_of(i) + UNIT, m.file), 0);
-                m.there[i] = !m.there[i];
+                        add(&m, i);
         }
         atomic_store(&stop, true);
         for (unsigned i = 0; i < READERS; i++) {

@@ -496,7 +496,7 @@ static void what_was_stolen_unseen_is_taken_away(void **state) {
 
 static void who_steals_is_the_owner(void **state) {
         struct world *w = *state;
-        svmd_session *other = second(w);
+        svmd_session *other = second(w), *third = second(w);
         char *at = managed(w->s, "board");
 
         strcpy(at, "text");
@@ -508,30 +508,40 @@ static void who_steals_is_the_owner(void **state) {
         svmd_disconnect(w->s); /* it has not heard yet */
         w->s = NULL;
         assert_string_equal(at, "text");
+        open_managed(third, "board", SVMD_ACCESS_READ);
         log_of(w->fake);
-        assert_int_equal(svmd_address_free(other, at), 0);
+        assert_int_equal(svmd_address_free(other, at), 0); /* gone for all: nobody goes on with it */
         assert_string_equal(log_of(w->fake), "x");
+        assert_found(at, "---p ");
         svmd_disconnect(other);
+        svmd_disconnect(third);
 }
 
 /* A session that has not heard yet that its range is gone, when another one of the process gets its addresses. */
 static void new_reservations_displace_what_is_gone(void **state) {
+        const struct svmd_reserve_options shared = { .size = sizeof(shared), .kind = SVMD_SHARED, .granule = GRANULE };
         struct world *w = *state;
-        svmd_session *other;
+        svmd_session *other = second(w);
         char *at = managed(w->s, "old");
         svmd_mem mem;
         void *again;
 
-        other = second(w);
         strcpy(at, "old");
         assert_int_equal(svmd_address_reserve(other, &again, SIZE, 0, at, NULL), 0);
         assert_found(at, "---p ");
         mem = create(other, SIZE);
         assert_int_equal(svmd_mem_map(other, SVMD_CPU, addr(at), SIZE, 0, mem, SVMD_ACCESS_READ_WRITE, 0), 0);
         strcpy(at, "new");
+        at = managed(w->s, "older");
+        strcpy(at, "old");
+        fake_managed_remove(fake_managed(w->fake), fake_reservation_id(w->fake, addr(at)));
+        assert_int_equal(svmd_address_reserve(other, &again, SIZE, 0, at, &shared), 0);
+        assert_int_equal(at[0], 0);
+        strcpy(at, "new");
         svmd_disconnect(w->s);
         w->s = NULL;
         assert_string_equal(at, "new");
+        assert_string_equal(at - SIZE, "new");
         svmd_disconnect(other);
 }
 
