@@ -5,6 +5,7 @@
 /* Every sum is what its parts come to, and each slot belongs to the one that names it. */
 struct sums {
         uint64_t used[MANAGED_NODES_MAX], pinned, evicting[MANAGED_NODES_MAX], copies[MANAGED_NODES_MAX];
+        uint64_t payers; /* granules that name one */
         uint32_t waiting[MANAGED_NODES_MAX], reserve;
         bool wrong;
 };
@@ -72,6 +73,7 @@ static void count_range(const struct managed *e, struct sums *s, const struct ma
                         s->copies[c->node]++;
                 }
                 s->pinned += g->pins ? r->bytes : 0;
+                s->payers += g->cgroup != 0;
                 guarded += managed_action((enum residency)g->state, MANAGED_JOIN) == MANAGED_PROTECT;
                 s->wrong |= !holds(r, g);
         }
@@ -110,6 +112,17 @@ static bool node_adds_up(const struct managed *e, const struct sums *s, uint32_t
                waiting == n->waiting && s->evicting[i] == n->evicting && s->copies[i] == n->copies;
 }
 
+/* References of cgroups: sessions' and granules'. */
+static bool cgroups_add_up(const struct managed *e, uint64_t payers) {
+        uint64_t refs = 0;
+
+        list_for_each (it, &e->sessions)
+                payers += container_of(it, struct managed_session, link)->cgroup_index != 0;
+        for (uint32_t i = 0; i < e->cgroups_size; i++)
+                refs += e->cgroups[i].refs;
+        return refs == payers;
+}
+
 int managed_check(const struct managed *e) {
         struct sums s = { 0 };
         uint64_t pinned = 0;
@@ -122,5 +135,6 @@ int managed_check(const struct managed *e) {
                 s.wrong |= !node_adds_up(e, &s, i);
                 pinned += e->nodes[i].pinned;
         }
+        s.wrong |= !cgroups_add_up(e, s.payers);
         return s.wrong || pinned != s.pinned || s.reserve != e->reserve_works ? -EUCLEAN : 0;
 }
