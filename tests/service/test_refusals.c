@@ -4,18 +4,20 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/userfaultfd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "core/session.h"
-#include "harness.h"
+#include "ranges.h"
 
 /* Ways to be wrong. */
 enum way {
@@ -85,16 +87,23 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_USAGE + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_NODE_SET + 1 };
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+
 static bool tried[OPS_END][WAYS];
 static unsigned long rows;
 
-#define page SVMD_PAGE
+#define page  SVMD_PAGE
+#define large (16 * SVMD_PAGE)
 
 static struct world w;
 static struct client a, b, c, admin, fresh, greeted;
 static uint64_t ra, rn, rb, rc, ra_at, rn_at, rb_at, rc_at, ma, ms, mg, mg1, mb, mc, sp, sg1, sb, sc, stale_memory,
         stale_space, stale_range, slice_start, slice_size;
+/* Managed ones: of a; named, b reads it; of c; revoked, b writes it. */
+static uint64_t rm, rmn, rmc, rmr, rm_at, rmn_at, rmc_at, rmr_at;
 
 static Svmd__V1__Result *must(struct client *x, Svmd__V1__Op *op) {
         Svmd__V1__Result *r = client_call(x, op);
@@ -146,11 +155,31 @@ static void expect(struct client *x, unsigned op_case, enum way way, unsigned co
         rows++;
 }
 
+/* As many descriptors as the operations take, of no meaning. */
+static size_t some_fds(Svmd__V1__Op **ops, size_t count, int *fds) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < count; i++)
+                for (unsigned k = op_fds(ops[i]); k > 0; k--)
+                        fds[n++] = eventfd(0, EFD_CLOEXEC);
+        return n;
+}
+
+static void no_shape(struct client *x, unsigned op_case, enum way way, Svmd__V1__Mode mode, Svmd__V1__Op **ops,
+                     size_t count, size_t which) {
+        int fds[4];
+        size_t n = some_fds(ops, count, fds);
+
+        expect(x, op_case, way, SVMD_STATUS_SHAPE, mode, ops, count, which, fds, n);
+}
+
 /* One operation, in each mode that it may come in. */
 static void no(struct client *x, enum way way, unsigned code, Svmd__V1__Op *op) {
         bool final = op_row(op->op_case)->flags & OP_FINAL;
+        int fds[4];
+        size_t n = some_fds(&op, 1, fds);
 
-        expect(x, op->op_case, way, code, SVMD__V1__MODE__BEST_EFFORT, &op, 1, 0, NULL, 0);
+        expect(x, op->op_case, way, code, SVMD__V1__MODE__BEST_EFFORT, &op, 1, 0, fds, n);
         if (final || way == W_FIRST || way == W_ATTACHED || way == W_ADMIN)
                 return;
         expect(x, op->op_case, way, code, SVMD__V1__MODE__ALL_OR_NOTHING, &op, 1, 0, NULL, 0);
@@ -169,6 +198,32 @@ static void no_fds(struct client *x, enum way way, unsigned code, Svmd__V1__Op *
 
 /* ---- the world ----------------------------------------------------------------------------------------------------
  */
+
+static Svmd__V1__Op *mk_revoke(uint64_t address) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_REVOKE);
+
+        op->revoke->address = address;
+        return op;
+}
+
+/* Of this process. */
+static int new_userfaultfd(struct client *x) {
+        int device, fd;
+
+        must(x, op_make(SVMD__V1__OP__OP_UFFD_DEVICE));
+        device = fdlist_steal(&x->fds);
+        fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+        assert_true(fd >= 0);
+        close(device);
+        return fd;
+}
+
+static void give_userfaultfd(struct client *x) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_UFFD_GIVE);
+        int fd = new_userfaultfd(x);
+
+        assert_int_equal(client_send(x, SVMD__V1__MODE__BEST_EFFORT, &op, 1, &fd, 1)->results[0]->code, 0);
+}
 
 static void set_up(void) {
         Svmd__V1__Result *r;
@@ -201,6 +256,15 @@ static void set_up(void) {
         r = must(&b, mk_reserve(16 * page, 0, 0, "", 0)), rb = r->id, rb_at = r->address;
         r = must(&c, mk_reserve(16 * page, 0, 0, "", 0)), rc = r->id, rc_at = r->address;
         must(&b, mk_open("named", 1));
+        r = must(&a, mk_range(16 * large, large, "", 0)), rm = r->id, rm_at = r->address;
+        r = must(&a, mk_range(16 * large, large, "managed", 0644)), rmn = r->id, rmn_at = r->address;
+        r = must(&c, mk_range(16 * large, large, "", 0)), rmc = r->id, rmc_at = r->address;
+        r = must(&a, mk_range(16 * large, large, "revoked", 0666)), rmr = r->id, rmr_at = r->address;
+        must(&b, mk_open("managed", 1));
+        must(&b, mk_open("revoked", 3));
+        must(&a, mk_revoke(rmr_at));
+        world_settle(&w);
+        give_userfaultfd(&a);
         ma = must(&a, mk_create(HOST0, 16 * page, 0))->id;
         ms = must(&a, mk_create(HOST0, 16 * page, 1))->id;
         mg = must(&a, mk_create(GPU0, 16 * page, 1))->id;
@@ -264,14 +328,17 @@ static void shapes(void) {
                 if (row->flags & OP_ADMIN)
                         no(&a, W_ADMIN, SVMD_STATUS_DENIED, sample(i));
                 if (row->flags & OP_ALONE) {
-                        struct client *x = row->flags & OP_ADMIN ? &admin : row->flags & OP_FIRST ? &fresh : &greeted;
+                        struct client *x = row->flags & OP_ADMIN      ? &admin
+                                           : row->flags & OP_FIRST    ? &fresh
+                                           : row->flags & OP_ATTACHED ? &a
+                                                                      : &greeted;
 
                         two[0] = sample(i);
                         two[1] = sample(SVMD__V1__OP__OP_STATUS);
-                        expect(x, i, W_ALONE, SVMD_STATUS_SHAPE, SVMD__V1__MODE__BEST_EFFORT, two, 2, 0, NULL, 0);
+                        no_shape(x, i, W_ALONE, SVMD__V1__MODE__BEST_EFFORT, two, 2, 0);
                         two[1] = two[0];
                         two[0] = sample(SVMD__V1__OP__OP_STATUS);
-                        expect(x, i, W_ALONE, SVMD_STATUS_SHAPE, SVMD__V1__MODE__BEST_EFFORT, two, 2, 1, NULL, 0);
+                        no_shape(x, i, W_ALONE, SVMD__V1__MODE__BEST_EFFORT, two, 2, 1);
                 }
                 if (row->flags & OP_FINAL) {
                         struct client *x = row->flags & OP_ADMIN      ? &admin
@@ -280,11 +347,11 @@ static void shapes(void) {
                                                                       : &greeted;
 
                         two[0] = sample(i);
-                        expect(x, i, W_FINAL, SVMD_STATUS_SHAPE, SVMD__V1__MODE__DRY_RUN, two, 1, 0, NULL, 0);
-                        expect(x, i, W_FINAL, SVMD_STATUS_SHAPE, SVMD__V1__MODE__ALL_OR_NOTHING, two, 1, 0, NULL, 0);
+                        no_shape(x, i, W_FINAL, SVMD__V1__MODE__DRY_RUN, two, 1, 0);
+                        no_shape(x, i, W_FINAL, SVMD__V1__MODE__ALL_OR_NOTHING, two, 1, 0);
                 }
                 if (row->flags & OP_FD_OUT) {
-                        two[0] = mk_mem_fd(ma, 1);
+                        two[0] = i == SVMD__V1__OP__OP_MEM_FD ? mk_mem_fd(ma, 1) : sample(i);
                         two[1] = mk_unmap(0, ra_at, page);
                         expect(&a, i, W_MIX, SVMD_STATUS_SHAPE, SVMD__V1__MODE__ALL_OR_NOTHING, two, 2, 0, NULL, 0);
                 }
@@ -453,6 +520,220 @@ static void reservations(void) {
         no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, op);
         op->reservation_list->partition = (char *)"nowhere";
         no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op);
+}
+
+/* ---- managed ranges ---- */
+
+static Svmd__V1__Op *mk_managed(uint64_t size, uint64_t align, uint64_t address, uint32_t granule, uint32_t flags) {
+        Svmd__V1__Op *op = mk_range(size, granule, "", 0);
+
+        op->reserve->align = align;
+        op->reserve->address = address;
+        op->reserve->flags = flags;
+        return op;
+}
+
+static void managed_reservations(void) {
+        Svmd__V1__Op *op = mk_reserve(page, 0, 0, "", 0);
+
+        ops_reset();
+        no(&a, W_PAGE, SVMD_STATUS_SIZE, mk_managed(large + page, 0, 0, large, 0));
+        no(&a, W_PAGE, SVMD_STATUS_SIZE, mk_managed(1u << 20, 0, 0, 2u << 20, 0));
+        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_managed(large, page, 0, large, 0));
+        no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_managed(large, 0, slice_start + (1u << 30) + page, large, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, 8192, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, 1, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, large, 4));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, large, SVMD__V1__RANGE_FLAG__RANGE_HUGE));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_managed(large, 0, rm_at, large, 0));
+        no(&a, W_ROOM, SVMD_STATUS_NO_VA, mk_managed(slice_size, 0, 0, 2u << 20, 0));
+        op = mk_reserve(page, 0, 0, "", 0);
+        op->reserve->granule = page;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op = mk_reserve(page, 0, 0, "", 0);
+        op->reserve->flags = 1;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        must(&admin, mk_limit("one", HOST0, 8u << 20));
+        must(&admin, mk_limit("one", GPU0, 1u << 20));
+        must(&admin, mk_limit("one", GPU2, 1u << 20));
+        no(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_managed(16u << 20, 0, 0, large, 0));
+        must(&admin, mk_limit("one", HOST0, UINT64_MAX));
+        must(&admin, mk_limit("one", GPU0, UINT64_MAX));
+        must(&admin, mk_limit("one", GPU2, UINT64_MAX));
+
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_map(0, rm_at, page, ma, 0, 1, 0));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_unmap(0, rm_at, page));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_sparse(0, rm_at, page, 2));
+
+        no_fds(&a, W_TAKEN, SVMD_STATUS_TAKEN, op_make(SVMD__V1__OP__OP_UFFD_GIVE), (int[]){ new_userfaultfd(&a) }, 1);
+        no_fds(&b, W_FD_KIND, SVMD_STATUS_FD_KIND, op_make(SVMD__V1__OP__OP_UFFD_GIVE), (int[]){ eventfd(0, 0) }, 1);
+        no_fds(&b, W_FD_KIND, SVMD_STATUS_FD_KIND, op_make(SVMD__V1__OP__OP_UFFD_GIVE),
+               (int[]){ open("/dev/null", O_RDWR) }, 1);
+
+        no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_files(rm));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_files(rmc));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_files(stale_range));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_files(ra));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_files(ma));
+        no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_join(rm));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_join(rmc));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_join(stale_range));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_join(ra));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_join(sp));
+        no(&b, W_NONE, SVMD_STATUS_SHAPE, mk_join(rmn));
+        no(&a, W_MAPPED, SVMD_STATUS_SYSTEM, mk_join(rm));
+}
+
+/* Operations on granules. */
+static Svmd__V1__Op *mk_discard(uint64_t address, uint64_t size) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_DISCARD);
+
+        op->discard->address = address;
+        op->discard->size = size;
+        return op;
+}
+
+static Svmd__V1__Op *mk_move(uint64_t address, uint64_t size) {
+        return mk_migrate(address, size, GPU1);
+}
+
+static Svmd__V1__Op *mk_pinned(uint64_t address, uint64_t size) {
+        return mk_pin(address, size, false);
+}
+
+static Svmd__V1__Op *mk_unpinned(uint64_t address, uint64_t size) {
+        return mk_pin(address, size, true);
+}
+
+static Svmd__V1__Op *mk_advise(uint64_t address, uint64_t size) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_ADVISE);
+
+        op->advise->address = address;
+        op->advise->size = size;
+        op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_READ_MOSTLY;
+        return op;
+}
+
+static Svmd__V1__Op *mk_at(unsigned op_case, uint64_t address) {
+        Svmd__V1__Op *op = op_make(op_case);
+
+        switch (op_case) {
+        case SVMD__V1__OP__OP_REVOKE: op->revoke->address = address; break;
+        case SVMD__V1__OP__OP_STEAL: op->steal->address = address; break;
+        case SVMD__V1__OP__OP_ADVICE_QUERY: op->advice_query->address = address; break;
+        case SVMD__V1__OP__OP_RESIDENCY: op->residency->address = address; break;
+        case SVMD__V1__OP__OP_EXPLAIN: op->explain->address = address; break;
+        }
+        return op;
+}
+
+static void granules(void) {
+        static Svmd__V1__Op *(*const makes[])(uint64_t, uint64_t) = { mk_move, mk_discard, mk_pinned, mk_unpinned,
+                                                                      mk_advise };
+
+        for (unsigned i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
+                ops_reset();
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, makes[i](slice_start + slice_size - large, large));
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, makes[i](large, large));
+                no(&a, W_ALIGN, SVMD_STATUS_ALIGN, makes[i](rm_at + page, large));
+                no(&a, W_PAGE, SVMD_STATUS_SIZE, makes[i](rm_at, large + page));
+                no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, makes[i](rm_at, 17 * large));
+                no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, makes[i](rm_at + large, -(uint64_t)large));
+                no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, makes[i](rm_at, large));
+                no(&a, W_OTHER, SVMD_STATUS_RANGE, makes[i](rmc_at, large));
+                no(&a, W_KIND, SVMD_STATUS_INVALID, makes[i](ra_at, page));
+                if (makes[i] != mk_unpinned && makes[i] != mk_advise)
+                        no(&a, W_BUSY, SVMD_STATUS_ACCESS, makes[i](rmr_at, large));
+        }
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_move(rmn_at, large));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_discard(rmn_at, large));
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_migrate(rm_at, large, NODES));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_pin(rm_at, large, true));
+}
+
+static void advice(void) {
+        Svmd__V1__Op *op = mk_advise(rm_at, large);
+
+        op->advise->what = 0;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->advise->what = 32;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_GRANULARITY;
+        op->advise->granularity = 5000;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_PREFERRED;
+        op->advise->preferred = NODES + 1;
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, op);
+        op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_ACCESSED_BY;
+        op->advise->accessed_by = 1ull << NODES;
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, op);
+}
+
+static void whole_ranges(void) {
+        static const unsigned ops[] = { SVMD__V1__OP__OP_REVOKE, SVMD__V1__OP__OP_STEAL,
+                                        SVMD__V1__OP__OP_ADVICE_QUERY };
+        Svmd__V1__Op *op;
+
+        for (unsigned i = 0; i < 3; i++) {
+                ops_reset();
+                no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, mk_at(ops[i], slice_start + slice_size - page));
+                no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_at(ops[i], rm_at));
+                no(&a, W_OTHER, SVMD_STATUS_RANGE, mk_at(ops[i], rmc_at));
+                no(&a, W_KIND, SVMD_STATUS_INVALID, mk_at(ops[i], ra_at));
+        }
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_revoke(rmn_at));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_revoke(rmr_at));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_at(SVMD__V1__OP__OP_STEAL, rmn_at));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_at(SVMD__V1__OP__OP_STEAL, rmn_at));
+        no(&b, W_BUSY, SVMD_STATUS_ACCESS, mk_at(SVMD__V1__OP__OP_STEAL, rmr_at));
+        no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, mk_at(SVMD__V1__OP__OP_RESIDENCY, slice_start + slice_size - page));
+        no(&a, W_OTHER, SVMD_STATUS_RANGE, mk_at(SVMD__V1__OP__OP_RESIDENCY, rmc_at));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_at(SVMD__V1__OP__OP_RESIDENCY, ra_at));
+        op = mk_at(SVMD__V1__OP__OP_RESIDENCY, rm_at);
+        op->residency->size = 17 * large;
+        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, op);
+        op->residency->size = UINT64_MAX;
+        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, op);
+}
+
+/* Whose partition it is about. */
+static void partitions_of_others(void) {
+        Svmd__V1__Op *ops[] = { mk_move(rmc_at, large), mk_discard(rmc_at, large), mk_revoke(rmc_at),
+                                mk_at(SVMD__V1__OP__OP_RESIDENCY, rmc_at), mk_at(SVMD__V1__OP__OP_EXPLAIN, rmc_at) };
+        char **names[] = { &ops[0]->migrate->partition, &ops[1]->discard->partition, &ops[2]->revoke->partition,
+                           &ops[3]->residency->partition, &ops[4]->explain->partition };
+
+        for (unsigned i = 0; i < 5; i++) {
+                *names[i] = (char *)"";
+                no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, ops[i]);
+                *names[i] = (char *)"two";
+                no(&a, W_RIGHT, SVMD_STATUS_DENIED, ops[i]);
+                *names[i] = (char *)"nowhere";
+                no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, ops[i]);
+        }
+}
+
+static void nodes(void) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_NODE_SET);
+
+        op->node_set->node = NODES;
+        op->node_set->action = SVMD__V1__NODE_ACTION__NODE_DRAIN;
+        no(&admin, W_NODE, SVMD_STATUS_NO_NODE, op);
+        op->node_set->node = HOST0;
+        no(&admin, W_BUSY, SVMD_STATUS_BUSY, op);
+        op->node_set->action = SVMD__V1__NODE_ACTION__NODE_KEEP;
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->node_set->action = (Svmd__V1__NodeAction)9;
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, op);
+}
+
+static void managed(void) {
+        managed_reservations();
+        granules();
+        advice();
+        whole_ranges();
+        partitions_of_others();
+        nodes();
 }
 
 static void memories(void) {
@@ -834,15 +1115,18 @@ static void sessions_are_bounded(void) {
 #define RANGE_WAYS                                                                                                     \
         (B(W_ZERO) | B(W_PAGE) | B(W_OVERFLOW) | B(W_OUTSIDE) | B(W_ALIGN) | B(W_FOREIGN) | B(W_OTHER) | B(W_STALE) |  \
          B(W_KIND) | B(W_RIGHT))
-#define ID_WAYS (B(W_FOREIGN) | B(W_OTHER) | B(W_STALE) | B(W_KIND))
+#define PLACE_WAYS   (B(W_OUTSIDE) | B(W_FOREIGN) | B(W_OTHER) | B(W_KIND))
+#define GRANULE_WAYS (PLACE_WAYS | B(W_ALIGN) | B(W_PAGE) | B(W_OVERFLOW))
+#define OTHER_WAYS   (B(W_ATTACHED) | B(W_RIGHT) | B(W_NONE)) /* of operations that name a partition */
+#define ID_WAYS      (B(W_FOREIGN) | B(W_OTHER) | B(W_STALE) | B(W_KIND))
 
 static const struct {
         unsigned op, ways;
 } ways_of[] = {
         { SVMD__V1__OP__OP_HELLO, B(W_ENUM) },
         { SVMD__V1__OP__OP_ATTACH, B(W_NONE) | B(W_RIGHT) | B(W_TAKEN) | B(W_ENUM) | B(W_QUOTA) },
-        { SVMD__V1__OP__OP_RESERVE, B(W_ZERO) | B(W_PAGE) | B(W_ALIGN) | B(W_OUTSIDE) | B(W_OVERFLOW) | B(W_ROOM) |
-                                            B(W_TAKEN) | B(W_NAME) | B(W_ENUM) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_RESERVE, B(W_LIMIT) | B(W_ZERO) | B(W_PAGE) | B(W_ALIGN) | B(W_OUTSIDE) | B(W_OVERFLOW) |
+                                            B(W_ROOM) | B(W_TAKEN) | B(W_NAME) | B(W_ENUM) | B(W_QUOTA) },
         { SVMD__V1__OP__OP_OPEN, B(W_NONE) | B(W_TAKEN) | B(W_RIGHT) | B(W_OTHER) | B(W_ENUM) | B(W_QUOTA) },
         { SVMD__V1__OP__OP_FREE, ID_WAYS },
         { SVMD__V1__OP__OP_MEM_CREATE,
@@ -879,6 +1163,20 @@ static const struct {
         { SVMD__V1__OP__OP_SESSION_KILL, B(W_STALE) | B(W_KIND) | B(W_BUSY) },
         { SVMD__V1__OP__OP_RESERVATION_LIST, B(W_RIGHT) | B(W_ATTACHED) | B(W_NONE) },
         { SVMD__V1__OP__OP_USAGE, 0 },
+        { SVMD__V1__OP__OP_UFFD_DEVICE, 0 },
+        { SVMD__V1__OP__OP_UFFD_GIVE, B(W_FD_KIND) | B(W_TAKEN) },
+        { SVMD__V1__OP__OP_RANGE_FILES, ID_WAYS },
+        { SVMD__V1__OP__OP_JOIN, ID_WAYS | B(W_NONE) | B(W_MAPPED) },
+        { SVMD__V1__OP__OP_MIGRATE, GRANULE_WAYS | OTHER_WAYS | B(W_NODE) | B(W_BUSY) },
+        { SVMD__V1__OP__OP_DISCARD, GRANULE_WAYS | OTHER_WAYS | B(W_BUSY) },
+        { SVMD__V1__OP__OP_PIN, GRANULE_WAYS | B(W_STALE) | B(W_BUSY) },
+        { SVMD__V1__OP__OP_REVOKE, PLACE_WAYS | OTHER_WAYS | B(W_TAKEN) },
+        { SVMD__V1__OP__OP_STEAL, PLACE_WAYS | B(W_RIGHT) | B(W_TAKEN) | B(W_BUSY) },
+        { SVMD__V1__OP__OP_ADVISE, GRANULE_WAYS | B(W_ENUM) | B(W_NODE) },
+        { SVMD__V1__OP__OP_ADVICE_QUERY, PLACE_WAYS },
+        { SVMD__V1__OP__OP_RESIDENCY, B(W_OUTSIDE) | B(W_OTHER) | B(W_KIND) | B(W_OVERFLOW) | OTHER_WAYS },
+        { SVMD__V1__OP__OP_EXPLAIN, OTHER_WAYS },
+        { SVMD__V1__OP__OP_NODE_SET, B(W_NODE) | B(W_BUSY) | B(W_ENUM) },
 };
 
 /* What the row of an operation makes it be wrong in besides. */
@@ -910,6 +1208,7 @@ static void test_refusals(void **state) {
         shapes();
         sessions();
         reservations();
+        managed();
         memories();
         ranges();
         mappings();
