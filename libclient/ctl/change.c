@@ -42,6 +42,8 @@ static void say_where(struct ctl *c, const struct change *ch, const struct resid
                         text = ctl_text(c, "%sin no memory (zero)", text);
                 else
                         text = ctl_text(c, "%son %s", text, rows_node_name(c, &ch->nodes, s->node));
+                if (s->busy)
+                        text = ctl_text(c, "%s (%s on its way)", text, ctl_size(c, s->busy));
         }
         fprintf(c->out, "Now %s\n", text);
 }

@@ -53,7 +53,7 @@ uint64_t residency_on(const struct residency_rows *rows, svmd_node node) {
         uint64_t bytes = 0;
 
         for (size_t i = 0; i < rows->count; i++)
-                bytes += rows->rows[i].node == node ? rows->rows[i].length : 0;
+                bytes += rows->rows[i].node == node && !rows->rows[i].busy ? rows->rows[i].length : 0;
         return bytes;
 }
 
@@ -83,7 +83,7 @@ uint64_t residency_moved(const struct residency_rows *before, const struct resid
         while (i < before->count && k < now->count) {
                 const struct svmd_residency_row *a = &before->rows[i], *b = &now->rows[k];
 
-                if (a->node != b->node)
+                if (a->node != b->node && !b->busy)
                         bytes += overlap(a->address, end_of(a), b->address, end_of(b));
                 if (end_of(a) <= end_of(b))
                         i++;

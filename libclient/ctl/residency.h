@@ -22,10 +22,12 @@ struct residency_sums {
 /* Of nodes that hold something or have copies. */
 struct residency_sums residency_sums(struct ctl *c, const struct residency_rows *rows);
 
+/* Bytes that have come to the node: what is on its way there is shown under it, too, but does not count. */
 uint64_t residency_on(const struct residency_rows *rows, svmd_node node);
 /* Bytes that some node holds. */
 uint64_t residency_held(const struct residency_rows *rows);
-/* Bytes that another node holds than did before, or none; both are about the same range. */
+/* Bytes that another node holds than did before, or none, and that are not on their way; both are about the same
+ * range. */
 uint64_t residency_moved(const struct residency_rows *before, const struct residency_rows *now);
 
 /* One cell of a picture: the node that holds most of what is held of it (the first of several), and whether it holds

@@ -19,9 +19,10 @@ static const struct svmd_node_row nodes_drained[] = {
         { .id = 2, .name = "gpu1", .model = "", .kind = SVMD_NODE_SOFT, .online = 1, .capacity = 2 * GIB },
 };
 
-/* 16 MiB did not come. */
+/* 16 MiB did not come, of which half are on their way. */
 static const struct svmd_residency_row partly[] = {
-        RUN(0, 16, HOST, .cause = "fault"),
+        RUN(0, 8, HOST, .cause = "fault"),
+        RUN(8, 8, .node = 2, .state = "copying", .cause = "request", .busy = 1),
         RUN(16, 40, GPU1, .cause = "request"),
         RUN(56, 8, NOWHERE, .cause = "fault"),
 };
@@ -71,7 +72,7 @@ static void test_migrate_fails(void **state) {
         fake.error = "gpu1 is full";
         expect("migrate index gpu1", 1,
                "Moved 32 MiB of reservation index to gpu1; 16 MiB is left\n"
-               "Now 16 MiB on host0, 40 MiB on gpu1, 8 MiB in no memory (zero)\n",
+               "Now 8 MiB on host0, 48 MiB on gpu1 (8 MiB on its way), 8 MiB in no memory (zero)\n",
                "svmd-ctl: gpu1 is full\n");
         machine_again();
         o = run_json("migrate index gpu1 --json", 1);
@@ -83,7 +84,7 @@ static void test_migrate_fails(void **state) {
         fake.done = true;
         expect("migrate index gpu1 --timeout 0.05", 3,
                "Moved nothing of reservation index to gpu1; 16 MiB is left\n"
-               "Now 16 MiB on host0, 40 MiB on gpu1, 8 MiB in no memory (zero)\n",
+               "Now 8 MiB on host0, 48 MiB on gpu1 (8 MiB on its way), 8 MiB in no memory (zero)\n",
                "svmd-ctl: the time is over\n");
         machine_again();
         fake.start_code = SVMD_E_NODE_KIND;
