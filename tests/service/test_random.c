@@ -45,7 +45,7 @@ struct page {
 };
 
 struct range {
-        bool used, freeing;
+        bool used, freeing, managed;
         uint64_t id, address;
         int partition, owner; /* -1: its owner has ended */
         unsigned size;        /* pages */
@@ -243,7 +243,7 @@ static void blank(struct page *p) {
 }
 
 static void do_reserve_op(struct model *m, int s, struct ask *t) {
-        bool named = any(2);
+        bool named = any(2), managed = any(4) == 0;
         int name = named ? (int)any(8) : -1, free_slot = -1;
         unsigned size = 1 + (unsigned)any(PAGES), mode = any(2) ? 0666 : 0604;
         uint64_t address = any(4) ? 0 : slice[partition_of[s]] + (4ull << 30) + P(any(64) * 8);
@@ -270,10 +270,13 @@ static void do_reserve_op(struct model *m, int s, struct ask *t) {
                 return;
         }
         t->op = mk_reserve(P(size), 0, address, named ? names[name] : "", named ? mode : 0);
+        if (managed)
+                t->op->reserve->kind = SVMD__V1__RESERVATION_KIND__SHARED;
         t->good = !taken && !(named && find_name(m, partition_of[s], name, false) >= 0);
         if (!t->good)
                 return;
         m->range[free_slot] = (struct range){ .used = true,
+                                              .managed = managed,
                                               .partition = partition_of[s],
                                               .owner = s,
                                               .size = size,
@@ -414,7 +417,8 @@ static bool pick_where(struct model *m, int s, struct where *w) {
                 w->address = P(1);
                 return false;
         }
-        return !w->range->freeing && (w->range->owner == s || (w->range->open[s] == 3 && !w->range->closing[s]));
+        return !w->range->managed && !w->range->freeing &&
+               (w->range->owner == s || (w->range->open[s] == 3 && !w->range->closing[s]));
 }
 
 static void do_map_op(struct model *m, int s, struct ask *t) {
