@@ -5,6 +5,7 @@
 #include "error.h"
 #include "managed.h"
 #include "options.h"
+#include "order.h"
 #include "va.h"
 #include "vector.h"
 #include "wire.h"
@@ -71,7 +72,6 @@ static int ask_reserve(svmd_session *s, struct item *item, struct reservation *r
                 return error;
         take_reply(r, result);
         r->access = SVMD_ACCESS_READ_WRITE;
-        r->own = true;
         r->shared = item->body.reserve.name[0];
         r->granule = item->body.reserve.granule ? item->body.reserve.granule : (uint32_t)SVMD_PAGE;
         call_put(s, c);
@@ -229,31 +229,19 @@ int svmd_address_query(svmd_session *s, const void *address, struct svmd_address
         return session_leave(s, r);
 }
 
-/* With `va_lock` held. What was this session's to use is now its own. */
-static int steal(svmd_session *s, uint64_t address) {
-        Svmd__V1__Steal body = SVMD__V1__STEAL__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        struct reservation *r;
-        int error;
-
-        body.address = address;
-        op.op_case = SVMD__V1__OP__OP_STEAL;
-        op.steal = &body;
-        error = call_simple(s, &op, SVMD__V1__MODE__BEST_EFFORT);
-        r = error ? NULL : va_at(s, address);
-        if (!r || !r->granule)
-                return error;
-        r->own = true;
-        return managed_take(s, r);
-}
-
 int svmd_steal(svmd_session *s, const void *address) {
-        int r = session_check(s);
+        struct reservation *record;
+        struct order o;
+        int r;
 
+        order_steal(&o, (uintptr_t)address);
+        r = order_run(s, NULL, &o);
         if (r)
                 return r;
         pthread_mutex_lock(&s->va_lock);
-        r = steal(s, (uintptr_t)address);
+        record = va_at(s, (uintptr_t)address);
+        if (record && record->granule)
+                r = managed_take(s, record);
         pthread_mutex_unlock(&s->va_lock);
         return session_leave(s, r);
 }

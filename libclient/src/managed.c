@@ -22,8 +22,8 @@
  *
  *      userfaultfd given -> files -> mapped without access -> joined: svmd has registered it -> accessible
  *
- * and goes in the other order: no access -> not registered -> the slice's own reservation again. So nothing that is
- * done here waits for svmd to read an event, which would be for ever after its end.
+ * and goes in the other order: no access -> svmd is told -> not registered -> the slice's own reservation again.
+ * Nothing of this waits for svmd to read an event, which would be for ever after its end.
  *
  * An address is one thing to the whole process, and the kernel registers it with one userfaultfd. So one session of a
  * process maps and joins a range, and the others that have it use that mapping. When that session lets go, one of the
@@ -150,6 +150,10 @@ static int blank(svmd_session *s, struct reservation *r) {
         return error;
 }
 
+static int allow(const struct reservation *r) {
+        return protect(r, can_write(r) ? PROT_READ | PROT_WRITE : PROT_READ);
+}
+
 static int attach(svmd_session *s, struct reservation *r, const struct files *f) {
         char text[ERROR_MAX];
         int error = map(s, r, f->memory);
@@ -157,7 +161,7 @@ static int attach(svmd_session *s, struct reservation *r, const struct files *f)
         if (!error)
                 error = join(s, r);
         if (!error)
-                error = protect(r, can_write(r) ? PROT_READ | PROT_WRITE : PROT_READ);
+                error = allow(r);
         if (!error) {
                 set_mapped(s, r, true);
                 return 0;
@@ -198,15 +202,15 @@ void managed_displace(svmd_session *s, const struct reservation *r) {
         managed_unlock();
 }
 
-/* Another session has the range too: it goes on with it. False: it could not, and tries again with its next call. */
-static bool hand_over(svmd_session *s, struct reservation *r, svmd_session *o, struct reservation *theirs) {
+/* Another session has the range too: it goes on with it. If it cannot, it tries again with its next call. */
+static void hand_over(svmd_session *s, struct reservation *r, svmd_session *o, struct reservation *theirs) {
         struct files f;
-        int error = uffd_get(o);
+        int error = ask_files(o, theirs, &f);
 
-        if (!error)
-                error = ask_files(o, theirs, &f);
         if (!error) {
-                error = blank(s, r);
+                error = uffd_get(o);
+                if (!error)
+                        error = blank(s, r);
                 if (!error)
                         error = attach(o, theirs, &f);
                 close_files(&f);
@@ -216,19 +220,6 @@ static bool hand_over(svmd_session *s, struct reservation *r, svmd_session *o, s
                 event_refresh(o);
                 pthread_mutex_unlock(&o->lock);
         }
-        return !error;
-}
-
-static int let_go(svmd_session *s, struct reservation *r) {
-        struct reservation *theirs;
-        svmd_session *o;
-
-        if (!r->mapped)
-                return 0;
-        theirs = slice_managed(s, r, is_same, &o);
-        if (theirs && hand_over(s, r, o, theirs))
-                return 0;
-        return r->mapped ? blank(s, r) : 0;
 }
 
 /* ---- all of it ---- */
@@ -263,7 +254,7 @@ int managed_show(svmd_session *s, struct reservation *r) {
         int error;
 
         managed_lock();
-        error = r->mapped && r->head ? 0 : show(s, r);
+        error = r->mapped && r->head ? allow(r) : show(s, r);
         managed_unlock();
         return error;
 }
@@ -272,14 +263,20 @@ int managed_hide(svmd_session *s, struct reservation *r) {
         int error;
 
         managed_lock();
-        /* What its owner gives back is gone for all. */
-        error = r->own && r->mapped ? blank(s, r) : let_go(s, r);
+        heads_touch(s, r->range.start);
+        error = r->mapped ? protect(r, PROT_NONE) : 0;
         managed_unlock();
         return error;
 }
 
 void managed_leave(svmd_session *s, struct reservation *r) {
-        (void)let_go(s, r); /* what stays is not accessible */
+        svmd_session *o;
+        struct reservation *theirs = r->mapped ? slice_managed(s, r, is_same, &o) : NULL;
+
+        if (theirs)
+                hand_over(s, r, o, theirs);
+        if (r->mapped)
+                (void)blank(s, r); /* what stays is not accessible */
         heads_remove(s, r->range.start);
 }
 

@@ -8,15 +8,14 @@
  */
 struct reservation;
 
-/* Makes it accessible, or sees that another session of the process has done so; not if it is so already. On failure
- * nothing of it is mapped. */
+/* Makes it accessible, or sees that another session of the process has done so. On failure nothing of it is mapped. */
 int managed_show(svmd_session *s, struct reservation *r);
-/* Nothing of it is accessible any more, unless another session of the process goes on with it: before it is given
- * back. managed_show() is the way back. */
+/* What this session has mapped is not accessible any more: before it is given back. managed_show() is the way back. */
 int managed_hide(svmd_session *s, struct reservation *r);
-/* The same at its end, which cannot be stopped. With the lock of managed ranges held. */
+/* It has it no more: the mapping goes, or another session of the process that still has the range goes on with one of
+ * its own. With the lock of managed ranges held. */
 void managed_leave(svmd_session *s, struct reservation *r);
-/* The session has become its owner, and no other of the process has it any more. */
+/* No other session of the process has it any more, whatever they have mapped. */
 int managed_take(svmd_session *s, struct reservation *r);
 /* The addresses are those of a new reservation: what other sessions of the process, who have not heard yet, still map
  * there goes. */

@@ -67,6 +67,12 @@ void order_revoke(struct order *o, const char *partition, uint64_t address, bool
                 o->body.revoke.partition = (char *)partition;
 }
 
+void order_steal(struct order *o, uint64_t address) {
+        order_init(o, SVMD__V1__OP__OP_STEAL);
+        svmd__v1__steal__init(&o->body.steal);
+        o->body.steal.address = address;
+}
+
 void order_node_set(struct order *o, svmd_node node, unsigned action) {
         order_init(o, SVMD__V1__OP__OP_NODE_SET);
         svmd__v1__node_set__init(&o->body.node_set);

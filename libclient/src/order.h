@@ -13,6 +13,7 @@ struct order {
                 Svmd__V1__Discard discard;
                 Svmd__V1__Pin pin;
                 Svmd__V1__Revoke revoke;
+                Svmd__V1__Steal steal;
                 Svmd__V1__NodeSet node_set;
         } body;
 };
@@ -24,6 +25,7 @@ void order_evict(struct order *o, const char *partition, uint64_t address, uint6
 void order_discard(struct order *o, const char *partition, uint64_t address, uint64_t size);
 void order_pin(struct order *o, uint64_t address, uint64_t size);
 void order_revoke(struct order *o, const char *partition, uint64_t address, bool off);
+void order_steal(struct order *o, uint64_t address);
 void order_node_set(struct order *o, svmd_node node, unsigned action);
 
 /* Sends it. *ret has its fence; `ret` NULL: waits for its end. */

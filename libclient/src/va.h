@@ -11,7 +11,6 @@ struct reservation {
         struct range range;
         uint64_t id, generation;
         unsigned access;
-        bool own;      /* giving it back ends it for everyone */
         bool shared;   /* others may change what it shows */
         bool shadowed; /* another session of this process shows it */
         bool repaint;  /* it did until now: every view is to be shown again */

@@ -15,8 +15,7 @@
  *      allocate records -> blank what will go -> send, wait -> change the records -> show what is left and new
  *
  * The part after the reply allocates nothing. Only the kernel can still refuse a mapping (it has too many); then the
- * daemon is asked to unmap that part again, and the call fails. A managed range that was not given back after all is
- * joined once more, which svmd can refuse too: it stays without access then, and the call fails.
+ * daemon is asked to unmap that part again, and the call fails.
  */
 
 /* ---- building ---- */
@@ -125,7 +124,7 @@ enum {
         SHOWS = 4,        /* makes views dirty */
         SHOWS_SPARSE = 8, /* makes what is between views read zero */
         REMEMBERS = 16,   /* is for the records alone */
-        HIDES_RANGE = 32, /* takes away a managed range */
+        HIDES_RANGE = 32, /* takes the access to a managed range away */
 };
 
 struct effect {
@@ -229,7 +228,6 @@ static void apply_reserve(svmd_session *s, struct item *i, const Svmd__V1__Resul
         r->range.end = result->address + result->size;
         r->generation = result->generation;
         r->access = SVMD_ACCESS_READ_WRITE;
-        r->own = true;
         r->shared = i->body.reserve.name[0];
         va_add(s, r);
 }
