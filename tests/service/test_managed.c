@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/alloc.h"
 #include "core/name.h"
 #include "core/node.h"
 #include "core/reservation.h"
@@ -642,6 +643,99 @@ static void test_monitor(void **state) {
         assert_int_equal(admin.events_count, 0);
 }
 
+/* ---- without memory ----------------------------------------------------------------------------------------------
+ */
+
+/* The operation with its first, second, ... allocation and all that follow refused, until none is met: it is refused
+ * and nothing has changed, or its fence says so, or it is done, and then taken back by `undo`. */
+static unsigned long starve(struct client *c, Svmd__V1__Op *op, Svmd__V1__Op *undo) {
+        unsigned long failures = 0;
+
+        for (unsigned long n = 1;; n++) {
+                char *before = digest(&w, true), *after;
+                Svmd__V1__Reply *reply;
+                unsigned code;
+                bool hit;
+
+                alloc_fail_at(n);
+                reply = client_send(c, SVMD__V1__MODE__BEST_EFFORT, &op, 1, NULL, 0);
+                hit = alloc_fail_hit();
+                alloc_fail_off();
+                if (!reply)
+                        fail_msg("the session ended when allocation %lu of operation %d failed", n, (int)op->op_case);
+                failures += hit;
+                code = reply->results[0]->code;
+                if (code != 0) {
+                        if (!hit || code != SVMD_STATUS_NO_MEMORY)
+                                fail_msg("operation %d, allocation %lu: %u %s", (int)op->op_case, n, code,
+                                         reply->results[0]->text);
+                        world_settle(&w);
+                        after = digest(&w, true);
+                        assert_string_equal(before, after);
+                        free(after);
+                } else if (reply->results[0]->id) {
+                        /* A node whose list of slots cannot grow has no room. */
+                        code = ended(c, reply->results[0]->id, NULL);
+                        if (code != 0 && (!hit || (code != SVMD_STATUS_NO_MEMORY && code != SVMD_STATUS_NO_ROOM)))
+                                fail_msg("operation %d, allocation %lu: the fence says %u", (int)op->op_case, n, code);
+                }
+                free(before);
+                world_settle(&w);
+                check_world(&w);
+                if (code == 0 && undo) {
+                        uint64_t fence = must(c, undo)->id;
+
+                        if (fence)
+                                assert_int_equal(ended(c, fence, NULL), 0);
+                }
+                assert_int_equal(process_check(&a.process, at, SIZE, 15), 0);
+                if (!hit)
+                        return failures;
+        }
+}
+
+static void test_allocations(void **state) {
+        Svmd__V1__Op *op;
+        unsigned long failures = 0;
+
+        open_shared(&b, 3);
+        process_fill(&a.process, at, SIZE, 15);
+        failures += starve(&a.client, mk_migrate(at, SIZE, GPU1), NULL);
+        failures += starve(&a.client, mk_evict(at, SIZE), NULL);
+        failures += starve(&a.client, mk_prefetch(at, SIZE, GPU0), NULL);
+        failures += starve(&a.client, mk_pin(at, SIZE, false), mk_pin(at, SIZE, true));
+        must_not(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_NO_SUCH);
+        failures += starve(&a.client, mk_revoke(at, false, ""), mk_revoke(at, true, ""));
+        failures += starve(&a.client, mk_revoke(at, true, ""), NULL);
+        op = mk_advise(at + LARGE, 2 * LARGE, SVMD__V1__ADVICE_WHAT__ADVICE_READ_MOSTLY);
+        op->advise->read_mostly = true;
+        failures += starve(&a.client, op, NULL);
+        op = op_make(SVMD__V1__OP__OP_ADVICE_QUERY);
+        op->advice_query->address = at;
+        failures += starve(&a.client, op, NULL);
+        failures += starve(&a.client, mk_residency(at, 0, true), NULL);
+        failures += starve(&a.client, mk_explain(at, ""), NULL);
+        failures += starve(&admin, mk_node(GPU0, SVMD__V1__NODE_ACTION__NODE_DRAIN),
+                           mk_node(GPU0, SVMD__V1__NODE_ACTION__NODE_ONLINE));
+        failures += starve(&admin, mk_node(GPU0, SVMD__V1__NODE_ACTION__NODE_OFFLINE),
+                           mk_node(GPU0, SVMD__V1__NODE_ACTION__NODE_ONLINE));
+        print_message("%lu failures\n", failures);
+        assert_true(failures > 30);
+        for (unsigned long n = 1;; n++) {
+                uint64_t fence;
+
+                op = mk_steal(at);
+                alloc_fail_at(n);
+                assert_non_null(client_send(&b.client, SVMD__V1__MODE__BEST_EFFORT, &op, 1, NULL, 0));
+                alloc_fail_off();
+                fence = b.client.reply->results[0]->id;
+                if (b.client.reply->results[0]->code == 0 && ended(&b.client, fence, NULL) == 0)
+                        break;
+                assert_int_equal(process_check(&a.process, at, SIZE, 15), 0);
+        }
+        assert_int_equal(process_check(&b.process, at, SIZE, 15), 0);
+}
+
 int main(int argc, char **argv) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
@@ -662,6 +756,7 @@ int main(int argc, char **argv) {
                 TEST(test_drain),
                 TEST(test_drain_that_is_taken_back),
                 TEST(test_monitor),
+                TEST(test_allocations),
         };
 
         if (argc > 1)
