@@ -22,6 +22,8 @@
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
 
+#define WAIT_MS 30000
+
 enum task { USERFAULTFD, MAP, OPEN, UNMAP, LOAD, STORE, FILL, CHECK };
 
 struct message {
@@ -154,10 +156,22 @@ void process_end(struct process *p) {
         close(p->socket);
 }
 
+static bool await(const struct process *p, int ms) {
+        struct pollfd fd = { .fd = p->socket, .events = POLLIN };
+        int r;
+
+        do
+                r = poll(&fd, 1, ms);
+        while (r < 0 && errno == EINTR);
+        return r == 1;
+}
+
 static int tell(struct process *p, struct message *m, int fd) {
         int back;
 
         give(p->socket, m, fd);
+        if (!await(p, WAIT_MS))
+                fail_msg("process %d did not do it within %d ms", (int)p->pid, WAIT_MS);
         assert_true(take(p->socket, m, &back));
         return back;
 }
@@ -224,11 +238,10 @@ void process_begin_load(struct process *p, uint64_t address) {
 }
 
 bool process_loaded(struct process *p, int ms, uint64_t *ret) {
-        struct pollfd fd = { .fd = p->socket, .events = POLLIN };
         struct message m;
         int back;
 
-        if (poll(&fd, 1, ms) != 1)
+        if (!await(p, ms))
                 return false;
         assert_true(take(p->socket, &m, &back));
         *ret = m.value;
