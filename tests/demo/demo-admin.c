@@ -1,6 +1,7 @@
 /*
  * The administrator of the demo. `demo-admin --socket S --name P create NODE=BYTES...` makes the partition that
- * everyone may attach to, with limits; `state` prints what svmd has on its books; `delete` removes the partition.
+ * everyone may attach to, with limits; `limit NODE=BYTES...` changes them; `state` prints what svmd has on its books;
+ * `delete` removes the partition.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,6 +39,24 @@ static struct svmd_limit parse_limit(svmd_session *s, const char *text) {
         return (struct svmd_limit){ .node = search.id, .max = strtoull(equals + 1, NULL, 10) };
 }
 
+static size_t parse_limits(svmd_session *s, struct svmd_limit *limits, char **args, size_t count) {
+        size_t n = 0;
+
+        while (n < count && n < ADMIN_LIMITS) {
+                limits[n] = parse_limit(s, args[n]);
+                n++;
+        }
+        return n;
+}
+
+static void limit(svmd_session *s, const char *name, char **args, size_t count) {
+        struct svmd_limit limits[ADMIN_LIMITS];
+        struct svmd_partition_options opts = { .size = sizeof(opts), .limits = limits };
+
+        opts.limits_count = parse_limits(s, limits, args, count);
+        must(svmd_partition_set(s, name, &opts, 0), "partition-set");
+}
+
 static void create(svmd_session *s, const char *name, char **args, size_t count) {
         struct svmd_limit limits[ADMIN_LIMITS];
         struct svmd_partition_options opts = {
@@ -49,17 +68,16 @@ static void create(svmd_session *s, const char *name, char **args, size_t count)
         };
         uint64_t base;
 
-        for (size_t i = 0; i < count && i < ADMIN_LIMITS; i++)
-                limits[opts.limits_count++] = parse_limit(s, args[i]);
+        opts.limits_count = parse_limits(s, limits, args, count);
         must(svmd_partition_create(s, name, &opts, &base), "partition-create");
         say("partition name=%s base=0x%" PRIx64, name, base);
 }
 
 static int print_node(const struct svmd_node_row *row, void *userdata) {
         say("node id=%u name=%s kind=%u capacity=%" PRIu64 " used=%" PRIu64 " hive=%" PRIu64 " pool=%" PRIu64
-            " spaces=%" PRIu64 " ops=%" PRIu64 " text=%s",
+            " spaces=%" PRIu64 " ops=%" PRIu64 " managed=%" PRIu64 " warm=%" PRIu64 " text=%s",
             row->id, row->name, row->kind, row->capacity, row->used, row->hive, row->pool_bytes, row->spaces, row->ops,
-            row->model);
+            row->managed, row->warm, row->model);
         return 0;
 }
 
@@ -106,12 +124,14 @@ int main(int argc, char **argv) {
         s = demo_connect(&o);
         if (strcmp(command, "create") == 0) {
                 create(s, o.name, argv + optind + 1, (size_t)(argc - optind - 1));
+        } else if (strcmp(command, "limit") == 0) {
+                limit(s, o.name, argv + optind + 1, (size_t)(argc - optind - 1));
         } else if (strcmp(command, "state") == 0) {
                 print_state(s, o.name);
         } else if (strcmp(command, "delete") == 0) {
                 must(svmd_partition_delete(s, o.name, 0, 0), "partition-delete");
         } else {
-                fprintf(stderr, "'%s' is none of create, state and delete\n", command);
+                fprintf(stderr, "'%s' is none of create, limit, state and delete\n", command);
                 return 2;
         }
         svmd_disconnect(s);

@@ -2,15 +2,17 @@
  * The builder of the index, told what to do in lines of standard input:
  *
  *      limits   take more of the first host node and of the first device than the partition may have
- *      build    read the tree into the index, in host memory taken from the host nodes in turn
+ *      build    read the tree into the index
+ *      spread   move a part of it to each device, which sums that, then read all of it here
+ *      places   print where its pages are, and how often they have left host memory and come back
  *      words    print every word with the lines that have it
  *      copy     give each device a copy
  *      ask      have the devices sum and chase
  *      halt     take memory of every device, build until half of the tree is read, and wait to be killed there
  *      quit     release everything and end
  *
- * Each ends with the line "done". The index is made in a reservation that is larger than any index; memory is put under
- * it as it grows.
+ * Each ends with the line "done". The index is made in a managed reservation that is larger than the index: its pages
+ * come with the first touch, and live where svmd puts them.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -24,64 +26,48 @@
 #include "index.h"
 #include "text.h"
 
-#define BUILDER_RESERVE  (16ull << 30)
 #define BUILDER_PIECE    (2ull << 20)
-#define BUILDER_PIECES   (BUILDER_RESERVE / BUILDER_PIECE)
-#define BUILDER_BUCKETS  (1u << 18)
-#define BUILDER_HOSTS    64
+#define BUILDER_GRANULE  (64u << 10)
+#define BUILDER_BUCKETS  (1u << 21)
+#define BUILDER_NODES    64
 #define BUILDER_SCRIBBLE (32ull << 20)
 
 static const char *option_dir;
-static uint64_t option_files, option_too_much;
+static uint64_t option_files, option_too_much, option_reserve;
 
 struct builder {
         svmd_session *session;
         const char *name;
         char *address;
-        svmd_node hosts[BUILDER_HOSTS];
-        size_t hosts_count;
-        struct host_piece pieces[BUILDER_PIECES];
-        size_t pieces_count, size;
+        svmd_node host; /* the first */
+        size_t size;
         struct devices devices;
         uint64_t told; /* bytes of text, when progress was told last */
         bool halting;
 };
 
-static int add_host(const struct svmd_node_row *row, void *userdata) {
+static int find_host(const struct svmd_node_row *row, void *userdata) {
         struct builder *b = userdata;
 
-        if (row->kind == SVMD_NODE_HOST && b->hosts_count < BUILDER_HOSTS)
-                b->hosts[b->hosts_count++] = row->id;
+        if (row->kind == SVMD_NODE_HOST && b->host == SVMD_NODE_NONE)
+                b->host = row->id;
         return 0;
 }
 
 static void try_too_much(struct builder *b) {
         svmd_mem mem;
 
-        tell_refusal(svmd_mem_create(b->session, &mem, option_too_much, b->hosts[0], SVMD_MEM_SHAREABLE), "host");
+        tell_refusal(svmd_mem_create(b->session, &mem, option_too_much, b->host, SVMD_MEM_SHAREABLE), "host");
         tell_refusal(svmd_mem_create(b->session, &mem, option_too_much, devices_first(&b->devices), 0), "device");
 }
 
 static int grow(void *userdata, char *address, size_t *size) {
         struct builder *b = userdata;
-        size_t wanted = *size, made = 0;
 
-        while (made < wanted) {
-                struct host_piece *piece = &b->pieces[b->pieces_count];
-                svmd_node node = b->hosts[b->pieces_count % b->hosts_count];
-
-                if (b->pieces_count == BUILDER_PIECES)
-                        return SVMD_E_NO_ROOM;
-                *piece = (struct host_piece){ .node = node, .size = BUILDER_PIECE };
-                must(svmd_mem_create(b->session, &piece->mem, piece->size, node, SVMD_MEM_SHAREABLE), "host-memory");
-                must(svmd_mem_map(b->session, SVMD_CPU, (uintptr_t)address + made, piece->size, 0, piece->mem,
-                                  SVMD_ACCESS_READ_WRITE, 0),
-                     "host-map");
-                b->pieces_count++;
-                made += piece->size;
-        }
-        b->size += made;
-        *size = made;
+        *size = (*size + BUILDER_PIECE - 1) / BUILDER_PIECE * BUILDER_PIECE;
+        if (*size > option_reserve - b->size)
+                return SVMD_E_NO_ROOM;
+        b->size += *size;
         return 0;
 }
 
@@ -99,21 +85,49 @@ static void tell_progress(void *userdata, const struct text_progress *progress) 
         say("progress files=%" PRIu64 " bytes=%" PRIu64 " held=%zu", progress->files, progress->bytes, b->size);
 }
 
-static void tell_pieces(const struct builder *b) {
-        for (size_t i = 0; i < b->hosts_count; i++) {
-                size_t bytes = 0;
+struct places {
+        uint64_t bytes[BUILDER_NODES], granules, never_out, never_in, outs, ins;
+};
 
-                for (size_t k = 0; k < b->pieces_count; k++)
-                        bytes += b->pieces[k].node == b->hosts[i] ? b->pieces[k].size : 0;
-                say("host node=%u bytes=%zu", b->hosts[i], bytes);
-        }
+static int add_place(const struct svmd_residency_row *row, void *userdata) {
+        struct places *p = userdata;
+
+        if (row->node < BUILDER_NODES)
+                p->bytes[row->node] += row->length;
+        p->granules++;
+        p->never_out += row->outs == 0;
+        p->never_in += row->ins == 0;
+        p->outs += row->outs;
+        p->ins += row->ins;
+        return 0;
+}
+
+static void tell_places(const struct builder *b) {
+        static struct places p;
+
+        memset(&p, 0, sizeof(p));
+        must(svmd_query_residency(b->session, NULL, (uintptr_t)b->address, b->size, 1, add_place, &p), "residency");
+        for (unsigned i = 0; i < BUILDER_NODES; i++)
+                if (p.bytes[i])
+                        say("place node=%u bytes=%" PRIu64, i, p.bytes[i]);
+        say("counters granules=%" PRIu64 " never_out=%" PRIu64 " never_in=%" PRIu64 " out_bytes=%" PRIu64
+            " in_bytes=%" PRIu64 " scratch=%" PRIu64,
+            p.granules, p.never_out, p.never_in, p.outs * BUILDER_GRANULE, p.ins * BUILDER_GRANULE,
+            b->devices.index->scratch);
+}
+
+static void spread(struct builder *b) {
+        devices_spread(&b->devices, BUILDER_GRANULE);
+        say("cpu sum=%" PRIu64, index_sum(b->address, b->size));
 }
 
 static void reserve(struct builder *b) {
-        struct svmd_reserve_options opts = { .size = sizeof(opts), .name = b->name, .mode = 0640 };
+        struct svmd_reserve_options opts = {
+                .size = sizeof(opts), .name = b->name, .mode = 0640, .kind = SVMD_SHARED, .granule = BUILDER_GRANULE
+        };
         void *address;
 
-        must(svmd_address_reserve(b->session, &address, BUILDER_RESERVE, 0, NULL, &opts), "reserve");
+        must(svmd_address_reserve(b->session, &address, option_reserve, 0, NULL, &opts), "reserve");
         b->address = address;
 }
 
@@ -137,12 +151,9 @@ static void build(struct builder *b) {
             " bytes=%" PRIu64 " unreadable=%" PRIu64 " hops=%" PRIu64 " last=0x%" PRIxPTR " sum=%" PRIu64,
             (uintptr_t)b->address, b->size, index.index->words, index.index->postings, progress.files, progress.bytes,
             progress.unreadable, hops, (uintptr_t)last, index_sum(b->address, b->size));
-        tell_pieces(b);
         b->devices.index = index.index;
         b->devices.size = b->size;
-        b->devices.pieces = b->pieces;
-        b->devices.pieces_count = b->pieces_count;
-        b->devices.alias = (uintptr_t)b->address + BUILDER_RESERVE;
+        b->devices.alias = (uintptr_t)b->address + option_reserve;
 }
 
 static void print_words(const struct builder *b) {
@@ -151,8 +162,8 @@ static void print_words(const struct builder *b) {
 }
 
 static void halt(struct builder *b) {
-        devices_take(&b->devices, (uintptr_t)b->address, BUILDER_SCRIBBLE);
-        devices_scribble(&b->devices, (uintptr_t)b->address, BUILDER_SCRIBBLE);
+        devices_take(&b->devices, (uintptr_t)b->address + option_reserve, BUILDER_SCRIBBLE);
+        devices_scribble(&b->devices, (uintptr_t)b->address + option_reserve, BUILDER_SCRIBBLE);
         b->halting = true;
         build(b);
 }
@@ -162,6 +173,10 @@ static void obey(struct builder *b, const char *command) {
                 try_too_much(b);
         } else if (strcmp(command, "build") == 0) {
                 build(b);
+        } else if (strcmp(command, "spread") == 0) {
+                spread(b);
+        } else if (strcmp(command, "places") == 0) {
+                tell_places(b);
         } else if (strcmp(command, "words") == 0) {
                 print_words(b);
         } else if (strcmp(command, "copy") == 0) {
@@ -185,6 +200,7 @@ static int parse_more(int letter, const char *value) {
         case 'd': option_dir = value; return 0;
         case 'f': option_files = strtoull(value, NULL, 10); return 0;
         case 'm': option_too_much = strtoull(value, NULL, 10); return 0;
+        case 'r': option_reserve = strtoull(value, NULL, 10); return 0;
         default: return 1;
         }
 }
@@ -194,6 +210,7 @@ int main(int argc, char **argv) {
                                                  { "dir", required_argument, NULL, 'd' },
                                                  { "halt-after", required_argument, NULL, 'f' },
                                                  { "too-much", required_argument, NULL, 'm' },
+                                                 { "reserve", required_argument, NULL, 'r' },
                                                  { 0 } };
         static struct builder b;
         struct demo_options o;
@@ -202,10 +219,11 @@ int main(int argc, char **argv) {
         demo_parse(&o, argc, argv, options, parse_more);
         b.name = o.name;
         b.session = demo_connect(&o);
-        must(svmd_query_nodes(b.session, add_host, &b), "nodes");
+        b.host = SVMD_NODE_NONE;
+        must(svmd_query_nodes(b.session, find_host, &b), "nodes");
         devices_find(&b.devices, b.session);
-        if (!b.hosts_count || !b.devices.count || !option_dir) {
-                fprintf(stderr, "the builder needs --dir, a host node and a soft node\n");
+        if (b.host == SVMD_NODE_NONE || !b.devices.count || !option_dir || !option_reserve) {
+                fprintf(stderr, "the builder needs --dir, --reserve, a host node and a soft node\n");
                 return 2;
         }
         reserve(&b);

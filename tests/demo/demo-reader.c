@@ -12,15 +12,24 @@
 #include "demo.h"
 #include "index.h"
 
-static void tell_mapping(void *address, size_t size) {
-        const struct index_word *last;
-        const struct index *index;
-        uint64_t hops;
+/* A reader may make its mapping writable, but what it writes is its own. */
+static void try_to_write(void *address) {
+        struct index *index = address;
         int error = 0;
 
         if (mprotect(address, SVMD_PAGE, PROT_READ | PROT_WRITE) < 0)
                 error = errno;
+        else
+                index->scratch = 4711;
         say("mprotect error=%s", error ? strerrorname_np(error) : "none");
+}
+
+static void tell_mapping(void *address, size_t size) {
+        const struct index_word *last;
+        const struct index *index;
+        uint64_t hops;
+
+        try_to_write(address);
         index = index_at(address);
         if (!index) {
                 say("refused what=index code=NONE text=there is no index at %p", address);

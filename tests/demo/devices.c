@@ -89,17 +89,6 @@ void devices_take(struct devices *d, uint64_t address, size_t size) {
         }
 }
 
-static void show_host(struct devices *d, struct device *device, uint64_t address) {
-        size_t offset = 0;
-
-        for (size_t i = 0; i < d->pieces_count; i++) {
-                must(svmd_mem_map(d->session, device->space, address + offset, d->pieces[i].size, 0, d->pieces[i].mem,
-                                  SVMD_ACCESS_READ, 0),
-                     "host-map");
-                offset += d->pieces[i].size;
-        }
-}
-
 /* All devices do it at once. */
 static void run_all(struct devices *d, struct svmd_device_op op, const char *what) {
         for (struct device *device = d->all; device < d->all + d->count; device++)
@@ -108,18 +97,39 @@ static void run_all(struct devices *d, struct svmd_device_op op, const char *wha
                 must(finish(device, &device->result), what);
 }
 
-void devices_copy(struct devices *d) {
-        struct svmd_device_op op = { .dst = (uintptr_t)d->index, .src = d->alias, .length = d->size };
+void devices_spread(struct devices *d, size_t granule) {
+        size_t part = (d->size / d->count + granule - 1) / granule * granule;
 
-        devices_take(d, (uintptr_t)d->index, d->size);
-        for (struct device *device = d->all; device < d->all + d->count; device++)
-                show_host(d, device, d->alias);
+        for (unsigned i = 0; i < d->count; i++) {
+                struct device *device = &d->all[i];
+                size_t from = part * i < d->size ? part * i : d->size;
+                size_t size = part < d->size - from ? part : d->size - from;
+                uint64_t address = (uintptr_t)d->index + from;
+                struct svmd_device_op sum = { .op = SVMD_DEVICE_SUM, .src = address, .length = size };
+
+                if (!size)
+                        break;
+                must(svmd_space_create(d->session, &device->space, device->node), "space");
+                must(svmd_migrate(d->session, NULL, (const void *)address, size, device->node), "migrate");
+                say("part device=%s from=%zu size=%zu sum=%" PRIu64, device->name, from, size,
+                    run(d, device, sum, "sum-part").value);
+                must(svmd_space_destroy(d->session, device->space), "space-destroy");
+        }
+}
+
+void devices_copy(struct devices *d) {
+        struct svmd_device_op op = { .dst = d->alias, .src = (uintptr_t)d->index, .length = d->size };
+
+        devices_take(d, d->alias, d->size);
         op.op = SVMD_DEVICE_COPY;
         run_all(d, op, "copy");
         op.op = SVMD_DEVICE_COMPARE;
         run_all(d, op, "compare");
         for (struct device *device = d->all; device < d->all + d->count; device++) {
-                must(svmd_mem_unmap(d->session, device->space, d->alias, d->size), "host-unmap");
+                must(svmd_mem_unmap(d->session, device->space, d->alias, d->size), "alias-unmap");
+                must(svmd_mem_map(d->session, device->space, (uintptr_t)d->index, d->size, 0, device->mem,
+                                  SVMD_ACCESS_READ_WRITE, 0),
+                     "device-map");
                 say("copy device=%s address=0x%" PRIxPTR " size=%zu same=%" PRIu64, device->name, (uintptr_t)d->index,
                     d->size, device->result.value);
         }
@@ -171,7 +181,6 @@ void devices_ask_link(struct devices *d) {
         struct svmd_fence_result sum, chase;
 
         must(svmd_space_create(d->session, &device.space, device.node), "space");
-        show_host(d, &device, (uintptr_t)d->index);
         sum = run(d, &device, sum_of(d), "sum-link");
         chase = run(d, &device, chase_of(d->index), "chase-link");
         say("link name=%s sum=%" PRIu64 " hops=%" PRIu64 " last=0x%" PRIx64, device.name, sum.value, chase.value,
@@ -180,10 +189,11 @@ void devices_ask_link(struct devices *d) {
 }
 
 void devices_ask_empty(struct devices *d) {
+        struct svmd_device_op sum = { .op = SVMD_DEVICE_SUM, .src = d->alias, .length = d->size };
         struct device device = d->all[0];
 
         must(svmd_space_create(d->session, &device.space, device.node), "space");
-        start(d, &device, sum_of(d));
+        start(d, &device, sum);
         tell_refusal(finish(&device, NULL), "unmapped");
         must(svmd_space_destroy(d->session, device.space), "space-destroy");
 }

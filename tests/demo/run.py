@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """The main job of svmd on real input: several users and eight devices follow the same pointers.
 
-svmd runs as a machine of eight GPUs. A builder reads the text under DIR into an index made of pointers, in memory of the
-host nodes, and gives each device a copy at the same address. Readers of other users, and the devices, then follow those
-pointers; grep says what the answers must be. Ends with 0 only if everything was compared and right.
+svmd runs as a machine of eight GPUs. A builder reads the text under DIR into an index made of pointers, in a managed
+range; then no node, host memory included, may have more than a quarter of it, so its pages live everywhere and move
+when they are touched. Readers of other users, and the devices, follow those pointers, and each device does so in a copy
+of its own at the same address too; grep says what the answers must be. Ends with 0 only if everything was compared and
+right.
 """
 import argparse
 import os
@@ -29,6 +31,7 @@ GROUP = 61000  # of the builder and the readers; the partition is open to all, t
 BUILDER, READER_A, READER_B, STRANGER = 61001, 61002, 61003, 61004
 PARTITION, INDEX, NEXT = "demo", "index", "index-next"
 HOST, SOFT = 1, 2  # kinds of nodes
+GRANULE = 64 << 10  # of the index
 
 PLAN = [
     ("machine", "machine that svmd shows"),
@@ -36,18 +39,23 @@ PLAN = [
     ("limit-device", "more device memory than the limit"),
     ("limit-free", "refused requests took nothing"),
     ("files", "files read into the index"),
-    ("hosts", "index lies on both host nodes"),
+    ("squeezed", "index, when each node may have a quarter of it"),
+    ("spread-sums", "devices' sums of the parts that went to them"),
+    ("spread-cpu", "the sum of all of it, touched by the CPU"),
+    ("moved", "pages that never left host memory, or never came back"),
+    ("moved-bytes", "bytes moved out: at least index minus host limits"),
+    ("places", "index pages: where svmd says they are, and its books"),
     ("copies", "copies on devices, at the index's address"),
     ("device-sums", "devices' sums of their copies"),
     ("device-chases", "devices' walks through all words"),
     ("device-own", "each device wrote into its own copy alone"),
-    ("link", "a device's sum and walk over the host's pages"),
+    ("link", "a device's sum and walk over the index itself"),
     ("unmapped", "device access where its space shows nothing"),
     ("books-host", "host memory: ledger and st_blocks"),
     ("books-device", "device memory: ledger and st_blocks"),
     ("address", "readers see the index at the builder's address"),
     ("walk", "readers' walks through all words"),
-    ("read-only", "a reader asks for, or takes, write access"),
+    ("read-only", "a reader asks for write access, or writes what is its own then"),
     ("stranger", "a user with no right opens the index"),
     ("answers-a", "words right, of the first reader (lines and files)"),
     ("answers-b", "words right, of the second reader (lines and files)"),
@@ -57,7 +65,7 @@ PLAN = [
     ("killed-name", "its reservation and session"),
     ("kept", "what the others hold, after that"),
     ("charges", "bytes charged, when all are gone"),
-    ("blocks", "bytes in svmd's files, when all are gone"),
+    ("blocks", "bytes in svmd's files but for warm slots, when all are gone"),
     ("objects", "reservations, spaces and sessions, when all are gone"),
     ("stop", "svmd and its keeper end"),
 ]
@@ -89,14 +97,22 @@ class State:
     def of_kind(self, kind):
         return sum(node["used"] for node in self.nodes if node["kind"] == kind)
 
+    def warm(self):
+        """Bytes that freed slots keep for the next granules."""
+        return sum(node["warm"] for node in self.nodes)
+
+    def in_pools(self):
+        return self.of_kind(SOFT) + self.warm()
+
 
 class Outside:
     """The same, as the kernel sees it."""
 
     def __init__(self, svmd):
         sizes = file_bytes(svmd.process.pid)
-        self.device = sum(size for name, size in sizes.items() if "pool" in name)
-        self.host = sum(size for name, size in sizes.items() if "arena" in name or "memory" in name)
+        self.device = sum(size for name, size in sizes.items() if "pool" in name or "slots" in name)
+        self.host = sum(size for name, size in sizes.items() if name.startswith(("svmd-arena", "svmd-memory",
+                                                                                 "svmd-range")))
 
 
 def wait_for(look, good):
@@ -121,7 +137,8 @@ class Demo:
         return started
 
     def start_builder(self, *arguments, **more):
-        return self.start("builder", BUILDER, GROUP, "--dir", self.directory, *arguments, **more)
+        return self.start("builder", BUILDER, GROUP, "--dir", self.directory, "--reserve", self.reserve, *arguments,
+                          **more)
 
     def clean_up(self):
         for program in self.programs:
@@ -139,10 +156,13 @@ class Demo:
         self.hit_limits()
         self.build_index()
         self.choose()
+        self.squeeze()
+        self.spread()
+        self.ask_readers()
+        self.compare_places()
         self.copy_to_devices()
         self.ask_devices()
         self.compare_books()
-        self.ask_readers()
         self.ask_wire()
         self.refuse_stranger()
         self.kill_writer()
@@ -154,6 +174,7 @@ class Demo:
     def start_machine(self):
         text = text_size(self.directory)
         self.limit = max(1, text * 2 // GIB + 1) * GIB
+        self.reserve = self.limit
         machine = os.path.join(self.folder, "machine")
         make_machine(SOURCE, machine, GPUS, f"{self.limit * 2 // GIB}G")
         self.svmd = Svmd(self.build, self.folder, machine)
@@ -190,15 +211,11 @@ class Demo:
         self.builder.send("build")
         self.built = self.builder.expect("built", lambda at: self.board.progress(
             f"reading: {at['files']} files, {human(at['bytes'])}"))
-        hosts = [self.builder.expect("host") for _ in range(2)]
         self.builder.expect("done")
         b = self.built
         if not b["words"]:
             raise DemoError(f"there is no text under {self.directory} that user {BUILDER} may read; "
                             "name a folder that has, or install libc6-dev for /usr/include")
-        names = {node["id"]: node["name"] for node in State(self.svmd).nodes}
-        self.board.check("hosts", {names[host["node"]]: host["bytes"] for host in hosts if host["bytes"]},
-                         {name: used for name, used in State(self.svmd).used.items() if used})
         self.board.note(f"{b['words']} words and {b['postings']} postings at {b['address']:#x}, {human(b['size'])}"
                         + (f"; {b['unreadable']} files or folders could not be read" if b["unreadable"] else ""))
         need = b["size"] * (GPUS + 1) + GPUS * (32 << 20)
@@ -222,7 +239,65 @@ class Demo:
         self.grep = Grep(self.words, self.directory, (BUILDER, GROUP))
         self.board.note(f"{len(self.words)} words chosen with seed {self.seed}; a grep for each runs from now on")
 
+    def squeeze(self):
+        """From now on no node may have more than a quarter of the index; what is above that leaves."""
+        quarter = self.built["size"] // 4 // GRANULE * GRANULE
+        self.nodes = [node["name"] for node in State(self.svmd).nodes]
+        self.host_limits = quarter * sum(node["kind"] == HOST for node in State(self.svmd).nodes)
+        self.svmd.admin(PARTITION, "limit", *(f"{name}={quarter}" for name in self.nodes))
+        state = wait_for(lambda: State(self.svmd), lambda seen: max(seen.used.values()) <= quarter)
+        above = {name: used for name, used in state.used.items() if used > quarter}
+        # Pages that were never touched are nowhere, so the sum is the index's size at most.
+        self.board.check("squeezed", f"nothing above {human(quarter)} on any node", "nothing above " + human(quarter) +
+                         " on any node" if not above else f"more on {above}")
+
+    def spread(self):
+        self.board.progress("index moves to the devices, and back to the CPU")
+        self.builder.send("spread")
+        parts, b = [], self.built
+        while (line := self.builder.next())[0] == "part":
+            parts.append(line[1])
+        if line[0] != "cpu":
+            raise DemoError(f"the builder said {line} instead of its sum")
+        self.builder.expect("done")
+        self.board.check("spread-sums", (len(self.devices), b["size"], b["sum"]),
+                         (len({part["device"] for part in parts}), sum(part["size"] for part in parts),
+                          sum(part["sum"] for part in parts) % (1 << 64)))
+        self.board.check("spread-cpu", b["sum"], line[1]["sum"])
+        # A page can be read before its granule has come as a whole, and counts only then.
+        counters = wait_for(self._counters, lambda seen: not seen["never_in"])
+        self.board.check("moved", "0 of %d never out, 0 never in" % counters["granules"],
+                         f"{counters['never_out']} of {counters['granules']} never out, {counters['never_in']} never in")
+        least = b["size"] - self.host_limits
+        self.board.check("moved-bytes", True, counters["out_bytes"] >= least)
+        self.board.note(f"{human(counters['out_bytes'])} moved out and {human(counters['in_bytes'])} in, of an index of "
+                        f"{human(b['size'])} with {human(self.host_limits)} of host memory")
+
+    def _counters(self):
+        return self._places()[1]
+
+    def _places(self):
+        self.builder.send("places")
+        places = {}
+        while (line := self.builder.next())[0] == "place":
+            places[line[1]["node"]] = line[1]["bytes"]
+        if line[0] != "counters":
+            raise DemoError(f"the builder said {line} instead of counters")
+        self.builder.expect("done")
+        return places, line[1]
+
+    def compare_places(self):
+        """Nothing else is managed now, so what the builder sees is what is on the books; nobody touches it meanwhile."""
+        def look():
+            places, _ = self._places()
+            return places, {node["id"]: node["managed"] for node in State(self.svmd).nodes if node["managed"]}
+
+        places, books = wait_for(look, lambda seen: seen[0] == seen[1])
+        self.board.check("places", places, books)
+
     def copy_to_devices(self):
+        """Everyone gets room again: for copies as large as the index, and for the next writer."""
+        self.svmd.admin(PARTITION, "limit", *(f"{name}={self.limit}" for name in self.nodes))
         self.board.progress("copying to devices")
         self.builder.send("copy")
         copies = [self.builder.expect("copy") for _ in self.devices]
@@ -254,11 +329,11 @@ class Demo:
             return State(self.svmd), Outside(self.svmd)
 
         def same(seen):
-            return (seen[0].of_kind(HOST), seen[0].of_kind(SOFT)) == (seen[1].host, seen[1].device)
+            return (seen[0].of_kind(HOST), seen[0].in_pools()) == (seen[1].host, seen[1].device)
 
         state, outside = wait_for(look, same)
         self.board.check("books-host", state.of_kind(HOST), outside.host)
-        self.board.check("books-device", state.of_kind(SOFT), outside.device)
+        self.board.check("books-device", state.in_pools(), outside.device)
 
     def ask_readers(self):
         readers = [self.start("reader", READER_A, READER_A, "--group", GROUP, title="the first reader"),
@@ -268,7 +343,8 @@ class Demo:
             tried += [self._refusal(reader)["code"], reader.expect("mprotect")["error"]]
             opened.append(reader.expect("opened"))
         b = self.built
-        self.board.check("read-only", ["DENIED", "EACCES"] * 2, tried)
+        self.board.check("read-only", (["DENIED", "none"] * 2, "the builder reads 0"),
+                         (tried, f"the builder reads {self._counters()['scratch']}"))
         self.board.check("address", [b["address"]] * 2, [at["address"] for at in opened])
         self.board.check("walk", [(b["words"], b["last"])] * 2, [(at["hops"], at["last"]) for at in opened])
         self.answers = [{}, {}]
@@ -356,7 +432,7 @@ class Demo:
 
         def look():
             seen, files = State(self.svmd), Outside(self.svmd)
-            return (sum(seen.used.values()), files.host + files.device,
+            return (sum(seen.used.values()), files.host + files.device - seen.warm(),
                     len(seen.reservations) + seen.status["spaces"] + len(seen.sessions))
 
         left = wait_for(look, lambda seen: seen == (0, 0, 0))

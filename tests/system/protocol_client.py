@@ -10,6 +10,8 @@ a line `WORD LINES FILES` for each.
 import argparse
 import array
 import collections
+import ctypes
+import fcntl
 import mmap
 import os
 import socket
@@ -33,6 +35,7 @@ SCHEMA = {
           "12 unmap Unmap, 13 set_access SetAccess, 17 space_create SpaceCreate, 18 space_destroy SpaceDestroy, "
           "19 submit Submit, 20 fence_query FenceQuery, 21 layout Layout, 22 translate Translate, 23 nodes Nodes, "
           "24 links Links, 25 status Status, 26 limits Limits, 28 reservation_query ReservationQuery, "
+          "29 uffd_device UffdDevice, 30 uffd_give UffdGive, 31 range_files RangeFiles, 32 join Join, "
           "44 session_list SessionList, 46 reservation_list ReservationList, 600 not_there Status",
     "Hello": "1 min_version int, 2 max_version int, 3 client str",
     "Attach": "1 partition str, 2 window int",
@@ -59,6 +62,10 @@ SCHEMA = {
     "Status": "",
     "Limits": "",
     "ReservationQuery": "1 address int",
+    "UffdDevice": "",
+    "UffdGive": "",
+    "RangeFiles": "1 reservation int",
+    "Join": "1 reservation int",
     "SessionList": "1 after int, 2 partition str",
     "ReservationList": "1 partition str, 2 after int",
     "Packet": "1 reply Reply, 2 event Event",
@@ -348,6 +355,48 @@ class Client:
                 os.close(fd)
 
 
+USERFAULTFD_IOC_NEW = 0xAA00
+MAP_FIXED_NOREPLACE = 0x100000
+MADV_DONTFORK = 10
+PROT_NONE = 0
+
+
+class ManagedView:
+    """A managed range, mapped to read where everyone has it. Its pages come when they are touched."""
+
+    def __init__(self, client, opened):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int,
+                                                                  ctypes.c_int, ctypes.c_int, ctypes.c_long]
+        self.start, self.size = opened["address"], opened["size"]
+        self._give_userfaultfd(client)
+        _, files = client.do_fd("range_files", reservation=opened["id"])
+        at = libc.mmap(self.start, self.size, PROT_NONE,
+                       mmap.MAP_PRIVATE | MAP_FIXED_NOREPLACE, files[0], 0)
+        for fd in files:
+            os.close(fd)
+        if at != self.start:
+            raise ValueError(f"{self.start:#x} cannot be mapped: {os.strerror(ctypes.get_errno())}")
+        libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(self.size), MADV_DONTFORK)
+        client.do("join", reservation=opened["id"])
+        if libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(self.size), mmap.PROT_READ):
+            raise ValueError("the range cannot be made readable")
+
+    def _give_userfaultfd(self, client):
+        _, (device,) = client.do_fd("uffd_device")
+        self.userfaultfd = fcntl.ioctl(device, USERFAULTFD_IOC_NEW, os.O_CLOEXEC | os.O_NONBLOCK)
+        os.close(device)
+        client.do("uffd_give", fds=[self.userfaultfd])
+
+    def read(self, address, size):
+        if not self.start <= address <= address + size <= self.start + self.size:
+            raise ValueError(f"{address:#x} lies outside of the range")
+        return ctypes.string_at(address, size)
+
+    def unpack(self, address, form):
+        return struct.unpack(form, self.read(address, struct.calcsize(form)))
+
+
 class View:
     """What a reservation shows, read by its own addresses, wherever this process has it mapped."""
 
@@ -410,7 +459,8 @@ class Index:
 
 def query(client, name, words):
     opened = client.do("open", name=name, access=READ)
-    index = Index(View(client, opened), opened["address"])
+    view = ManagedView(client, opened) if opened["value"] else View(client, opened)
+    index = Index(view, opened["address"])
     for word in words:
         print(word, *index.answer(word.encode()))
     client.do("free", reservation=opened["id"])
