@@ -82,6 +82,11 @@ void demand_done(struct demand *d, int result) {
         alloc_free(d);
 }
 
+/* A step that serves the session and wakes it is out, and may have been too early for this fault. */
+static bool is_late(const struct work *w, const struct demand *d) {
+        return w->phase == PHASE_FILL && d->share && d->share == w->payer;
+}
+
 /* A fault of a session that has one waiting for the granule is part of that one. */
 static bool merged(struct work *w, const struct demand *d) {
         list_for_each (it, &w->queue) {
@@ -93,6 +98,7 @@ static bool merged(struct work *w, const struct demand *d) {
                         other->event = MANAGED_FAULT_WRITE;
                 other->write |= d->write;
                 other->met |= d->met;
+                other->again |= is_late(w, d);
                 return true;
         }
         list_for_each (it, &w->mapping) {
@@ -122,6 +128,7 @@ int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, con
                 return -ENOMEM;
         *new = *d;
         new->work = w;
+        new->again = is_late(w, new);
         step_init(&new->step, OWNER_DEMAND);
         if (first)
                 list_push_front(&w->queue, &new->link);

@@ -65,6 +65,8 @@ void in_fill(struct managed *e, struct work *w) {
                 return;
         }
         w->phase = PHASE_FILL;
+        list_for_each (it, &w->queue)
+                container_of(it, struct demand, link)->again = false;
         s = work_step(w, w->g->slot ? MANAGED_COPY_IN : MANAGED_ZERO);
         s->protect = w->keep;
         s->wake = true;
@@ -72,7 +74,21 @@ void in_fill(struct managed *e, struct work *w) {
         work_emit(e, w, w->payer);
 }
 
-/* The slot goes, or stays as a copy. The payer has all of it mapped, and has been woken: its faults are served. */
+/* The payer has all of it mapped, and has been woken: its faults are served, but those that may have come after that
+ * from what it has unmapped since. */
+static void served(struct work *w, int result) {
+        list_for_each_safe (it, &w->queue) {
+                struct demand *d = container_of(it, struct demand, link);
+
+                if (!event_is_fault(d->event))
+                        continue;
+                d->met &= d->again; /* what it met has been punched since */
+                if (!result && d->share == w->payer && !d->again && (!d->write || !w->keep))
+                        demand_done(d, 0);
+        }
+}
+
+/* The slot goes, or stays as a copy. */
 static void filled(struct managed *e, struct work *w, int result) {
         struct granule *g = w->g;
         uint32_t node = g->node, slot = g->slot;
@@ -80,13 +96,7 @@ static void filled(struct managed *e, struct work *w, int result) {
 
         if (w->keep)
                 g->flags |= GRANULE_PROTECTED;
-        list_for_each_safe (it, &w->queue) {
-                struct demand *d = container_of(it, struct demand, link);
-
-                d->met = false; /* what it met has been punched since */
-                if (event_is_fault(d->event) && d->share == w->payer && result == 0 && (!d->write || !w->keep))
-                        demand_done(d, 0);
-        }
+        served(w, result);
         g->slot = 0;
         g->flags &= (uint8_t)~GRANULE_NO_PAYER;
         g->ins += slot && g->ins < UINT16_MAX;

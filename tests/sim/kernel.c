@@ -83,6 +83,11 @@ void kernel_protect(struct pte *pte, bool on) {
                 pte->writable = !on;
 }
 
+/* MADV_DONTNEED: what was protected leaves a marker. */
+void kernel_zap(struct pte *pte) {
+        pte->present = pte->writable = false;
+}
+
 void kernel_punch(struct world *w, struct range *r, uint32_t page) {
         if (r->memfd[page].present)
                 w->charged[r->memfd[page].cgroup]--;

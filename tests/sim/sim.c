@@ -44,6 +44,14 @@ static void choose(struct world *w, const struct process *p, struct thread *t) {
         }
 }
 
+/* Pages are thrown out of a page table, mostly those that a thread is about to use. */
+static void process_zap(struct world *w, struct process *p, const struct thread *t) {
+        uint32_t pages = w->range[t->range].granules * PAGES, first = t->page - t->page % PAGES;
+
+        for (uint32_t i = first; i < pages && i < first + PAGES; i++)
+                kernel_zap(&p->pte[t->range][i]);
+}
+
 static void thread_run(struct world *w, struct process *p) {
         struct thread *t = &p->thread[below(w, THREADS)];
 
@@ -64,6 +72,8 @@ static void thread_run(struct world *w, struct process *p) {
         if (!t->retry)
                 choose(w, p, t);
         t->retry = false;
+        if (p->accessible[t->range] && chance(w, 8))
+                process_zap(w, p, t);
         if (p->accessible[t->range] && !(t->write && p->readonly[t->range]))
                 kernel_access(w, p, t);
 }

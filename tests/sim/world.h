@@ -178,6 +178,7 @@ void world_fail(struct world *w, const char *format, ...) __attribute__((format(
 /* kernel.c */
 void kernel_access(struct world *w, struct process *p, struct thread *t);
 void kernel_wake(struct process *p, uint32_t range, uint32_t first, uint32_t pages);
+void kernel_zap(struct pte *pte);
 void kernel_punch(struct world *w, struct range *r, uint32_t page);
 void kernel_protect(struct pte *pte, bool on);
 bool kernel_charge(struct world *w, struct page *page, uint32_t cgroup);
