@@ -71,9 +71,9 @@ static void thread_run(struct world *w, struct process *p) {
                 return;
         if (!t->retry)
                 choose(w, p, t);
-        t->retry = false;
-        if (p->accessible[t->range] && chance(w, 8))
+        if (p->accessible[t->range] && chance(w, t->retry ? 2 : 20))
                 process_zap(w, p, t);
+        t->retry = false;
         if (p->accessible[t->range] && !(t->write && p->readonly[t->range]))
                 kernel_access(w, p, t);
 }
