@@ -231,7 +231,7 @@ static void time_touches(struct client_message *m) {
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t t = now();
 
-                *(volatile uint64_t *)word(m->address + i * stride);
+                *(volatile uint64_t *)word(m->address + i * 1031 % n * stride);
                 took[i] = now() - t;
         }
         qsort(took, n, sizeof(*took), by_number);

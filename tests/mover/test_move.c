@@ -79,7 +79,7 @@ static void test_large(void **state) {
         out_and_in(*state, size(2 << 20, 4));
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_first_touch, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_small, setup, teardown),
@@ -87,5 +87,6 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_large, setup, teardown),
         };
 
+        cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,7 +63,7 @@ static void on_lost(void *userdata, void *session, const char *why) {
         struct world *w = userdata;
 
         w->lost++;
-        snprintf(w->why, sizeof(w->why), "%s", why);
+        snprintf(w->lost_why, sizeof(w->lost_why), "%s", why);
 }
 
 static void on_moved(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t from, uint32_t to,

@@ -32,8 +32,9 @@ struct world {
                 char why[128];
         } answer[ANSWERS];
         unsigned answers;
+        char why[128];      /* of the last answer that world_answer() gave */
         unsigned lost;      /* how often a session was */
-        char why[128];      /* the last time */
+        char lost_why[128]; /* the last time */
         uint64_t moved[64]; /* granules, by cause */
         int pool_error;     /* what a pool is refused with */
         unsigned workers;   /* 0: 4 */
