@@ -29,7 +29,9 @@ void hammer_plan(struct hammer_plan *ret, const struct daemon *d, const char *pa
                                      .joiner = true,
                                      .victim = true,
                                      .reader = true,
-                                     .what = HAMMER_EVERYTHING };
+                                     .what = HAMMER_EVERYTHING,
+                                     .device_share = 16,
+                                     .stay = 300 };
         snprintf(ret->socket, sizeof(ret->socket), "%s", d->socket);
         snprintf(ret->admin, sizeof(ret->admin), "%s", d->admin);
         snprintf(ret->partition, sizeof(ret->partition), "%s", partition);

@@ -58,7 +58,11 @@ static void reserve(void **ret) {
                 .size = sizeof(o), .name = p->name, .mode = 0664, .kind = SVMD_SHARED, .granule = p->granule
         };
 
+        struct svmd_advice a = { .size = sizeof(a), .what = SVMD_ADVISE_READ_MOSTLY, .read_mostly = 1 };
+
         ok(svmd_address_reserve(common.session, ret, (size_t)p->pages * PAGE_BYTES, p->granule, NULL, &o));
+        if (p->read_mostly)
+                ok(svmd_advise(common.session, *ret, 0, &a));
 }
 
 static void attach_admin(void) {
@@ -134,9 +138,9 @@ static void writer_step(struct hand *h, uint64_t *last) {
         } else if (kind < 40) {
                 h->seat->doing = "counts";
                 hand_add(h);
-        } else if (kind < 56 && (what & HAMMER_DEVICE)) {
+        } else if (kind < 40 + board->plan.device_share && (what & HAMMER_DEVICE)) {
                 hand_device(h);
-        } else if (kind < 58 && (what & HAMMER_DISCARD)) {
+        } else if (kind >= 254 && (what & HAMMER_DISCARD)) {
                 hand_discard(h);
         } else if (h->count) {
                 write_some(h);
@@ -203,7 +207,7 @@ static void start_orders(struct worker *workers, unsigned *n) {
 
         if (!common.session)
                 return;
-        if (p->what & (HAMMER_ORDERS | HAMMER_ADVICE | HAMMER_PINS))
+        if ((p->what & (HAMMER_ORDERS | HAMMER_ADVICE | HAMMER_PINS)) && number <= plan_granules(p) / 32)
                 start(workers, n, orders_run, UINT32_MAX);
         if (number == 0 && (p->what & HAMMER_REVOKE))
                 start(workers, n, revokes_run, UINT32_MAX);
@@ -238,7 +242,7 @@ static void work_alone(hand_fn fn, uint32_t id) {
 
 /* One stay. What it knows of its pages it takes from one to the next. */
 static void stay(struct hand *h, uint64_t *last) {
-        uint64_t steps = 1 + hand_random(h, 300);
+        uint64_t steps = 1 + hand_random(h, board->plan.stay);
         void *at;
 
         if (board->plan.socket[0]) {

@@ -187,6 +187,10 @@ static uint32_t pages_per_granule(const struct hammer_plan *p) {
         return p->granule / PAGE_BYTES;
 }
 
+uint32_t plan_granules(const struct hammer_plan *p) {
+        return p->pages / pages_per_granule(p);
+}
+
 bool page_is_counter(const struct hammer_plan *p, uint32_t page) {
         uint32_t each = pages_per_granule(p);
 

@@ -34,6 +34,9 @@ struct hammer_plan {
         uint32_t writers, threads;   /* processes, and threads of each */
         bool joiner, victim, reader; /* processes beside those: see hammer.h */
         unsigned what;               /* HAMMER_* */
+        unsigned device_share;       /* of 256 things that a writer does */
+        bool read_mostly;            /* the whole range, from the beginning */
+        unsigned stay;               /* things that the joiner does before it leaves, at most */
         uint64_t writes;             /* verified writes, and then it ends */
         bool stop_at_first;          /* loss */
         bool fill;                   /* every page is written before anything else is done */
@@ -103,6 +106,7 @@ void board_resume(struct hammer_board *b);
 
 /* ---- the range's layout ---- */
 
+uint32_t plan_granules(const struct hammer_plan *p);
 /* Pages of counters are nobody's. */
 bool page_is_counter(const struct hammer_plan *p, uint32_t page);
 uint32_t plan_counters(const struct hammer_plan *p);

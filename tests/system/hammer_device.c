@@ -40,6 +40,17 @@ static bool device_accepts(struct hand *h, unsigned device, int code) {
                refused(h, "a device operation", code);
 }
 
+/* What a program does that knows the device: the granules are sent there first. */
+static void prefetch(struct hand *h, unsigned device, uint64_t address) {
+        uint64_t granule = address & ~(uint64_t)(plan_of(h)->granule - 1);
+
+        if (h->faults[device] || !address)
+                return;
+        h->seat->doing = "prefetches for a device";
+        hand_accepts(h, "a prefetch",
+                     svmd_prefetch(h->session, NULL, (void *)granule, plan_of(h)->granule, h->node[device]));
+}
+
 /* True: done, with its value in *ret. */
 static bool operate(struct hand *h, struct svmd_device_op *op, uint64_t *ret) {
         struct svmd_fence_result result = { 0 };
@@ -49,6 +60,8 @@ static bool operate(struct hand *h, struct svmd_device_op *op, uint64_t *ret) {
 
         op->size = sizeof(*op);
         op->space = h->space[device];
+        prefetch(h, device, op->src);
+        prefetch(h, device, op->dst);
         h->seat->doing = "waits for a device";
         r = svmd_submit(h->session, &f, op);
         if (!r)
@@ -68,8 +81,15 @@ static struct hand_page *some_page(struct hand *h) {
         return p;
 }
 
+static struct hand_page *written_page(struct hand *h) {
+        struct hand_page *p = &h->own[hand_random(h, h->count)];
+
+        hand_write(h, p);
+        return p;
+}
+
 static void sum_page(struct hand *h) {
-        struct hand_page *p = some_page(h);
+        struct hand_page *p = hand_random(h, 2) ? some_page(h) : written_page(h);
         struct svmd_device_op op = { .op = SVMD_DEVICE_SUM, .src = address_of(h, p->number), .length = PAGE_BYTES };
         uint64_t sum;
 

@@ -24,7 +24,7 @@ static void compare(struct comparison *c, const char *name, uint64_t says, uint6
 
 static int compare_node(const struct svmd_node_row *row, void *userdata) {
         struct comparison *c = userdata;
-        char pools[32];
+        char pool[32], slots[32];
 
         if (c->loud)
                 fprintf(stderr,
@@ -36,8 +36,10 @@ static int compare_node(const struct svmd_node_row *row, void *userdata) {
                 c->host += row->used;
                 return 0;
         }
-        snprintf(pools, sizeof(pools), "svmd-pool-%u ", row->id);
-        compare(c, row->name, row->used + row->reserve + row->warm, process_blocks(c->d->pid, pools));
+        snprintf(pool, sizeof(pool), "svmd-pool-%u ", row->id);
+        snprintf(slots, sizeof(slots), "svmd-slots-%u-", row->id);
+        compare(c, row->name, row->used + row->warm,
+                process_blocks(c->d->pid, pool) + process_blocks(c->d->pid, slots));
         return 0;
 }
 

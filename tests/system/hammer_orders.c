@@ -29,14 +29,10 @@ static const struct hammer_plan *plan_of(const struct hand *h) {
         return &h->b->plan;
 }
 
-static uint32_t granules_of(const struct hammer_plan *p) {
-        return (uint32_t)((uint64_t)p->pages * PAGE_BYTES / p->granule);
-}
-
 /* Mostly a few granules, now and then the half of the range. */
 static struct span some_span(struct hand *h) {
         const struct hammer_plan *p = plan_of(h);
-        uint32_t all = granules_of(p), most = hand_random(h, 50) ? (all < 8 ? all : 8) : (all + 1) / 2;
+        uint32_t all = plan_granules(p), most = hand_random(h, 50) ? (all < 32 ? all / 4 : 8) : (all + 1) / 2;
         uint32_t n = 1 + (uint32_t)hand_random(h, most), first = (uint32_t)hand_random(h, all - n + 1);
 
         h->seat->page = first * (p->granule / PAGE_BYTES);
@@ -76,7 +72,8 @@ static void finish_all(struct orders *o) {
 
 /* The place for the next order; what is there has to end first. */
 static struct order *next_place(struct orders *o) {
-        struct order *order = &o->out[hand_random(o->h, OUT)];
+        uint32_t places = plan_granules(plan_of(o->h)) / 16;
+        struct order *order = &o->out[hand_random(o->h, places < 1 ? 1 : places < OUT ? places : OUT)];
 
         finish(o, order);
         *order = (struct order){ .span = some_span(o->h) };

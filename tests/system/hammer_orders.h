@@ -4,7 +4,8 @@
 
 /*
  * Threads that give svmd orders about the range at full rate, each with a handful of fences out, and never wait for one
- * but to have room for the next.
+ * but to have room for the next. Of a range of few granules, few orders are out: where more are, every granule has
+ * orders waiting for it all the time, and who touches it sees it leave before he has used it.
  */
 
 /* Migrations, prefetches, evictions, advice and pins, as the plan says, until the end. */

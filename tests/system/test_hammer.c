@@ -3,7 +3,8 @@
  * them the ledger against the kernel. Each round has another size of granule, and as many processes and threads as
  * chance has it.
  *
- *      system_hammer [WRITES]      SVMD_SEED reproduces the choices; 10 million with SVMD_LONG=1
+ *      system_hammer [WRITES [WHAT]]   SVMD_SEED reproduces the choices; 10 million with SVMD_LONG=1. WHAT: of
+ *                                      enum HAMMER_*, added up
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ static const struct { uint32_t granule, pages; } sizes[] = { { 64 << 10, 2048 },
 
 static struct daemon d;
 static svmd_session *watcher;
+static unsigned allowed = HAMMER_EVERYTHING;
 
 static bool look_at_ledger(void *userdata, struct hammer *h) {
         return oracle_agrees(watcher, &d);
@@ -39,6 +41,7 @@ static void choose(struct hammer_plan *p, unsigned round, uint64_t writes) {
         for (unsigned bit = 1; bit < HAMMER_EVERYTHING; bit <<= 1)
                 if (round >= 3 && random_below(5) == 0)
                         p->what &= ~bit;
+        p->what &= allowed;
 }
 
 static void must_be_clean(struct hammer *h, enum hammer_end end) {
@@ -77,6 +80,8 @@ int main(int argc, char **argv) {
                 return 0;
         if (argc > 1)
                 writes = strtoull(argv[1], NULL, 0);
+        if (argc > 2)
+                allowed = (unsigned)strtoul(argv[2], NULL, 0);
         alarm(0); /* nothing is written for 30 s: that ends it */
         each = writes / 3 + 1 < ROUND ? writes / 3 + 1 : ROUND;
         daemon_new(&d, options);

@@ -126,6 +126,7 @@ static void hammer_plain_memory(enum sabotage kind, const char *name) {
                                     .joiner = true,
                                     .victim = true,
                                     .reader = true,
+                                    .stay = 300,
                                     .writes = WRITES,
                                     .stop_at_first = kind != SABOTAGE_NONE && kind != SABOTAGE_COUNT };
         struct hammer h = { .quiet = kind == SABOTAGE_NONE ? nothing_to_look_at : NULL };
