@@ -180,6 +180,14 @@ static int on_pool(void *userdata, uint32_t node, uint32_t granule, uint64_t siz
         return 0;
 }
 
+uint64_t managed_pool_bytes(const struct service *svc, uint32_t node) {
+        uint64_t bytes = 0;
+
+        for (const struct managed_pool *pool = svc->managed.pools; pool; pool = pool->next)
+                bytes += pool->node == node ? memfile_bytes(pool->memfile) : 0;
+        return bytes;
+}
+
 static void free_pools(struct service *svc) {
         struct managed_pool *pool;
 

@@ -92,6 +92,8 @@ struct managed_state {
 
 /* By which the keeper holds a pool. */
 uint64_t managed_pool_key(uint32_t node, uint32_t granule);
+/* What the node's pools of slots have taken from the machine. */
+uint64_t managed_pool_bytes(const struct service *svc, uint32_t node);
 
 int managed_start(struct service *svc, char *why, size_t why_size);
 /* Once more is harmless. */

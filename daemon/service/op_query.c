@@ -87,7 +87,7 @@ static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
         row->limited = n->limited;
         row->hive = d->hive;
         row->model = (char *)d->model;
-        row->pool_bytes = n->pool ? memfile_bytes(n->pool->memfile) : 0;
+        row->pool_bytes = (n->pool ? memfile_bytes(n->pool->memfile) : 0) + managed_pool_bytes(c->svc, i);
         row->spaces = n->spaces;
         row->ops = n->device ? node_backend(c->svc, i)->ops_done(n->device) : 0;
         row->va_start = d->va_start;
