@@ -443,6 +443,7 @@ void client_greet(struct client *c, const char *partition) {
                 return;
         op = op_make(SVMD__V1__OP__OP_ATTACH);
         op->attach->partition = (char *)partition;
+        op->attach->any_window = true;
         r = client_call(c, op);
         if (r->code != 0)
                 fail_msg("attach: %u %s", r->code, r->text);
