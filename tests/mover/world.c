@@ -244,6 +244,7 @@ void world_range(struct world *w, struct range_size s) {
                 .granule = s.granule,
                 .huge = s.huge,
                 .poison = s.poison,
+                .group = w->group,
                 .memory = -1,
                 .state = -1,
         };

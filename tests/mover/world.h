@@ -32,12 +32,13 @@ struct world {
                 char why[128];
         } answer[ANSWERS];
         unsigned answers;
-        char why[128];      /* of the last answer that world_answer() gave */
-        unsigned lost;      /* how often a session was */
-        char lost_why[128]; /* the last time */
-        uint64_t moved[64]; /* granules, by cause */
-        int pool_error;     /* what a pool is refused with */
-        unsigned workers;   /* 0: 4 */
+        char why[128];               /* of the last answer that world_answer() gave */
+        unsigned lost;               /* how often a session was */
+        char lost_why[128];          /* the last time */
+        uint64_t moved[64];          /* granules, by cause */
+        int pool_error;              /* what a pool is refused with */
+        struct managed_group *group; /* of ranges that are made */
+        unsigned workers;            /* 0: 4 */
 };
 
 struct range_size {
