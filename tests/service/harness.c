@@ -291,20 +291,17 @@ struct service *world_restart(struct world *w, struct client **clients, size_t c
         struct service *old = w->svc;
         size_t n = w->kept_count;
 
-        old->hooks = (struct service_hooks){
-                .userdata = w,
-                .reply = dead_reply,
-                .event = dead_event,
-                .session_gone = dead_session,
-                .partition_up = on_partition_up,
-                .partition_down = on_partition_down,
-                .keep = dead_keep,
-                .unkeep = dead_unkeep,
-                .keep_session = (int (*)(void *, struct session *))on_partition_up,
-                .flush = dead_flush,
-                .wake = on_wake,
-                .wake_soon = dead_flush,
-        };
+        /* Its threads may wake it still. */
+        old->hooks.reply = dead_reply;
+        old->hooks.event = dead_event;
+        old->hooks.session_gone = dead_session;
+        old->hooks.partition_up = on_partition_up;
+        old->hooks.partition_down = on_partition_down;
+        old->hooks.keep = dead_keep;
+        old->hooks.unkeep = dead_unkeep;
+        old->hooks.keep_session = (int (*)(void *, struct session *))on_partition_up;
+        old->hooks.flush = dead_flush;
+        old->hooks.wake_soon = dead_flush;
         managed_stop(old); /* or its threads would go on */
         for (size_t i = 0; i < n; i++)
                 kept[i] = (struct service_kept){ w->kept[i].key, w->kept[i].fd >= 0 ? dup(w->kept[i].fd) : -1 };
