@@ -166,7 +166,7 @@ struct mover {
         /* workers.c, watchdog.c */
         int epoll, kick;
         struct list workers;
-        unsigned threads, idle, stuck;
+        unsigned threads, leaving, idle, stuck; /* leaving: of the threads, that have ended but for the last step */
         bool started, stop, kicked;
         bool watch, watch_due; /* the watchdog is awake, or has to be */
         pthread_t watchdog;

@@ -144,7 +144,7 @@ static void wait_for_work(struct mover *m, struct worker *w) {
 }
 
 static bool is_surplus(const struct mover *m) {
-        return m->stop || m->threads - m->stuck > m->c.workers;
+        return m->stop || m->threads - m->leaving - m->stuck > m->c.workers;
 }
 
 static void work(struct mover *m, struct worker *w) {
@@ -174,8 +174,10 @@ static void *worker_main(void *userdata) {
         mover_lock(m);
         while (!is_surplus(m))
                 work(m, w);
+        m->leaving++;    /* so that no other one leaves in its stead */
         mover_unlock(m); /* wakes whoever has to hear of what it did last */
         mover_lock(m);
+        m->leaving--;
         list_remove(&w->link);
         alloc_free(w);
         m->threads--;
