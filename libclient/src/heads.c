@@ -21,7 +21,8 @@
  * ends: arrays double, and old ones are kept; pages of heads that are gone show zeroes, and are used for the next.
  *
  * The number of a range is its `local` count plus svmd's sequence; both only grow. When a range goes, the next ones
- * begin above every number that was given out for it, so an address never has the same number for two ranges.
+ * begin above every number that was given out for it, so an address never has the same number for two ranges. 0 is no
+ * number.
  */
 struct entry {
         _Atomic uint64_t start, end, local;
@@ -205,7 +206,7 @@ static void insert(struct heads *h, uint64_t start, uint64_t end, struct range_h
                 copy(&t->entry[k], &t->entry[k - 1]);
         store(&t->entry[i].start, start);
         store(&t->entry[i].end, end);
-        store(&t->entry[i].local, h->past);
+        store(&t->entry[i].local, h->past + 1);
         atomic_store_explicit(&t->entry[i].head, head, memory_order_release);
         atomic_store_explicit(&t->count, count + 1, memory_order_release);
         close_table(h);
@@ -269,8 +270,8 @@ static void take_out(struct heads *h, struct entry *e) {
         close_table(h);
         /* From now on nobody is given a number of it. */
         last = local + sequence_of(head);
-        if (h->past <= last)
-                h->past = last + 1;
+        if (h->past < last)
+                h->past = last;
         forget_head(h, head);
 }
 

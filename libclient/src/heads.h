@@ -11,7 +11,7 @@ struct heads {
         _Atomic uint32_t version;
         _Atomic(struct heads_table *) table; /* NULL until the first */
         struct heads_page *pages, *spare;
-        uint64_t past; /* above every number of ranges that are gone */
+        uint64_t past; /* the highest number of ranges that are gone */
 };
 
 /* Maps the head of a range's state file and makes it the one of [start, end). Once a range. */

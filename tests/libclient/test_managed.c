@@ -615,7 +615,7 @@ static void a_number_is_good_until_something_changes(void **state) {
         uint64_t begun = svmd_range_begin(w->s, at + 5), other = svmd_range_begin(w->s, second_at);
         void *again;
 
-        assert_true(begun != UINT64_MAX);
+        assert_true(begun != UINT64_MAX && begun != 0);
         assert_int_equal(svmd_range_retry(w->s, at + SIZE - 1, begun), 0);
         __atomic_fetch_add(&head->sequence, 1, __ATOMIC_RELEASE);
         assert_int_equal(svmd_range_retry(w->s, at, begun), 1);
