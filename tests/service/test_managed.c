@@ -372,6 +372,21 @@ static void test_pins_over_a_restart(void **state) {
         assert_int_equal(process_check(&a.process, at, SIZE, 5), 0);
 }
 
+/* A pin that is under way is in no snapshot: asked again, it is there once. */
+static void test_snapshot_while_pinning(void **state) {
+        process_fill(&a.process, at, SIZE, 17);
+        assert_int_equal(order(&a.client, mk_pin(at, LARGE, false), NULL), 0);
+        must(&a.client, mk_pin(at, SIZE, false)); /* nobody has collected what the mover says of it */
+        must_not(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_BUSY);
+        assert_int_equal(journal_snapshot(w.svc), 0);
+        restart();
+        must_not(&a.client, mk_pin(at, 2 * LARGE, true), SVMD_STATUS_NO_SUCH);
+        must(&a.client, mk_pin(at, LARGE, true));
+        must_not(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_NO_SUCH);
+        assert_int_equal(order(&a.client, mk_migrate(at, SIZE, GPU1), NULL), 0);
+        assert_int_equal(process_check(&a.process, at, SIZE, 17), 0);
+}
+
 /* ---- taken away --------------------------------------------------------------------------------------------------
  */
 
@@ -643,6 +658,104 @@ static void test_monitor(void **state) {
         assert_int_equal(admin.events_count, 0);
 }
 
+/* ---- svmd dies at any moment -------------------------------------------------------------------------------------
+ */
+
+static uint64_t rnd_state;
+
+static uint64_t rnd(uint64_t n) {
+        rnd_state ^= rnd_state << 13;
+        rnd_state ^= rnd_state >> 7;
+        rnd_state ^= rnd_state << 17;
+        return rnd_state % n;
+}
+
+static const Svmd__V1__Reservation *row_of(struct client *c) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_RESERVATION_QUERY);
+
+        op->reservation_query->address = at;
+        return must(c, op)->reservations->reservations[0];
+}
+
+/* Who lost the range maps it anew, as libsvmd would. */
+static void come_back(struct user *u) {
+        assert_int_equal(process_unmap(&u->process, at, SIZE), 0);
+        open_shared(u, 3);
+}
+
+static Svmd__V1__Op *any_order(bool pinned, bool revoked, bool steal) {
+        uint64_t first = rnd(32), count = 1 + rnd(32 - first);
+
+        if (revoked)
+                return mk_revoke(at, true, "one");
+        if (steal)
+                return mk_steal(at);
+        switch (rnd(6)) {
+        case 0: return mk_evict(at + first * LARGE, count * LARGE);
+        case 1: return mk_prefetch(at + first * LARGE, count * LARGE, HOST0);
+        case 2: return pinned ? mk_evict(at, SIZE) : mk_pin(at, SIZE, false);
+        case 3: return mk_revoke(at, false, "one");
+        default: return mk_migrate(at + first * LARGE, count * LARGE, GPU0 + (uint32_t)rnd(2));
+        }
+}
+
+/* What was journaled is in force, the rest has not been, and no byte is lost: whoever owns the range. */
+static void test_restarts(void **state) {
+        const char *given = getenv("SVMD_SEED");
+        uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)getpid() * 2654435761u + 1;
+        struct user *own = &a, *other = &b;
+        bool pinned = false;
+
+        print_message("SVMD_SEED=%" PRIu64 "\n", seed);
+        rnd_state = seed;
+        open_shared(&b, 3);
+        process_fill(&a.process, at, SIZE, 16);
+        for (unsigned i = 0; i < 60; i++) {
+                bool steal = rnd(5) == 0, revoked = row_of(&own->client)->revoked;
+                Svmd__V1__Op *op = any_order(pinned, revoked, steal);
+                struct client *c = op->op_case == SVMD__V1__OP__OP_REVOKE  ? &admin
+                                   : op->op_case == SVMD__V1__OP__OP_STEAL ? &other->client
+                                                                           : &own->client;
+                uint64_t fence = must(c, op)->id;
+                unsigned code = 0;
+                bool died = rnd(2);
+
+                for (unsigned k = (unsigned)rnd(4); died && k > 0; k--) {
+                        service_collect(w.svc);
+                        service_commit(w.svc);
+                        usleep((unsigned)rnd(2000));
+                }
+                if (died)
+                        restart();
+                if (c != &admin || !died)
+                        code = ended(c, fence, NULL);
+                if (code != 0 && code != SVMD_STATUS_BUSY && !(died && code == SVMD_STATUS_INTERRUPTED))
+                        fail_msg("step %u, operation %d: %u", i, (int)op->op_case, code);
+                assert_true(code != SVMD_STATUS_BUSY || pinned);
+                /* What the fence did not say is asked for. */
+                if (op->op_case == SVMD__V1__OP__OP_PIN && code == SVMD_STATUS_INTERRUPTED)
+                        client_call(&own->client, mk_pin(at, SIZE, true));
+                else if (op->op_case == SVMD__V1__OP__OP_PIN)
+                        pinned = true;
+                if (row_of(&own->client)->session != own->client.id) {
+                        struct user *lost = own;
+
+                        own = other;
+                        other = lost;
+                        come_back(lost);
+                }
+                if (row_of(&own->client)->revoked)
+                        continue;
+                world_settle(&w);
+                assert_int_equal(process_check(&own->process, at, SIZE, 16), 0);
+                assert_int_equal(process_check(&other->process, at, SIZE, 16), 0);
+                if (pinned && rnd(2)) {
+                        must(&own->client, mk_pin(at, SIZE, true));
+                        pinned = false;
+                }
+        }
+}
+
 /* ---- without memory ----------------------------------------------------------------------------------------------
  */
 
@@ -746,6 +859,7 @@ int main(int argc, char **argv) {
                 TEST(test_pins),
                 TEST(test_pins_that_do_not_fit),
                 TEST(test_pins_over_a_restart),
+                TEST(test_snapshot_while_pinning),
                 TEST(test_revoke),
                 TEST(test_revoke_of_what_is_pinned),
                 TEST(test_steal),
@@ -756,6 +870,7 @@ int main(int argc, char **argv) {
                 TEST(test_drain),
                 TEST(test_drain_that_is_taken_back),
                 TEST(test_monitor),
+                TEST(test_restarts),
                 TEST(test_allocations),
         };
 
