@@ -606,6 +606,110 @@ static void a_child_has_nothing_of_the_range(void **state) {
         assert_int_equal(at[GRANULE], 0);
 }
 
+/* ---- threads ---- */
+
+enum { BUSY = 3, ROUNDS = 60, FORKS = 20 };
+
+struct busy {
+        pthread_t thread;
+        struct world *w;
+        const atomic_bool *stop;
+        unsigned wrong, rounds;
+};
+
+static void *reserve_and_free(void *data) {
+        struct busy *b = data;
+
+        for (; !atomic_load(b->stop); b->rounds++) {
+                void *at;
+
+                if (try_managed(b->w->s, NULL, &at)) {
+                        b->wrong++;
+                        continue;
+                }
+                strcpy(at, "busy");
+                b->wrong += strcmp(at, "busy") != 0;
+                b->wrong += svmd_range_begin(b->w->s, at) == UINT64_MAX;
+                b->wrong += svmd_address_free(b->w->s, at) != 0;
+        }
+        return NULL;
+}
+
+/* The sanitizer of threads does not follow a child of a threaded process; plain and address builds do. */
+static void a_fork_amid_threads_is_whole(void **state) {
+        struct world *w = *state;
+        char *at = managed(w->s, NULL);
+        atomic_bool stop = false;
+        struct busy busy[BUSY];
+        int status;
+
+        strcpy(at, "parent");
+        for (unsigned i = 0; i < BUSY; i++) {
+                busy[i] = (struct busy){ .w = w, .stop = &stop };
+                assert_int_equal(pthread_create(&busy[i].thread, NULL, reserve_and_free, &busy[i]), 0);
+        }
+        for (unsigned i = 0; i < FORKS; i++) {
+                pid_t pid = fork();
+
+                if (!pid) {
+                        int mapped = msync(at, SVMD_PAGE, MS_ASYNC) == 0 || errno != ENOMEM;
+
+                        svmd_disconnect(w->s);
+                        _exit(mapped);
+                }
+                assert_int_equal(waitpid(pid, &status, 0), pid);
+                assert_int_equal(status, 0);
+        }
+        atomic_store(&stop, true);
+        for (unsigned i = 0; i < BUSY; i++) {
+                assert_int_equal(pthread_join(busy[i].thread, NULL), 0);
+                assert_int_equal(busy[i].wrong, 0);
+        }
+        assert_string_equal(at, "parent");
+}
+
+/* Opens, looks, and closes or ends: whichever session has it mapped, the others go on. */
+static void *come_and_go(void *data) {
+        struct busy *b = data;
+        svmd_session *s = connect_to(b->w->fake);
+
+        for (; b->rounds < ROUNDS; b->rounds++) {
+                void *at = NULL;
+
+                b->wrong += svmd_address_open(s, &at, NULL, "board", SVMD_ACCESS_READ_WRITE) != 0;
+                can_write(at); /* it may be without access just now */
+                b->wrong += svmd_range_begin(s, at) == UINT64_MAX;
+                if (b->rounds % 7 == 6) {
+                        svmd_disconnect(s);
+                        s = connect_to(b->w->fake);
+                } else {
+                        b->wrong += svmd_address_free(s, at) != 0;
+                }
+        }
+        svmd_disconnect(s);
+        return NULL;
+}
+
+static void sessions_come_and_go(void **state) {
+        struct world *w = *state;
+        char *at = managed(w->s, "board");
+        struct busy busy[BUSY];
+
+        strcpy(at, "text");
+        assert_int_equal(svmd_address_free(w->s, at), 0);
+        for (unsigned i = 0; i < BUSY; i++) {
+                busy[i] = (struct busy){ .w = w };
+                assert_int_equal(pthread_create(&busy[i].thread, NULL, come_and_go, &busy[i]), 0);
+        }
+        for (unsigned i = 0; i < BUSY; i++) {
+                assert_int_equal(pthread_join(busy[i].thread, NULL), 0);
+                assert_int_equal(busy[i].wrong, 0);
+        }
+        assert_found(at, "---p ");
+        open_managed(w->s, "board", SVMD_ACCESS_READ);
+        assert_string_equal(at, "text");
+}
+
 /* ---- begin and retry ---- */
 
 static void a_number_is_good_until_something_changes(void **state) {
@@ -656,6 +760,8 @@ int main(void) {
                 world_test(new_reservations_displace_what_is_gone),
                 world_test(without_svmd_threads_stop),
                 world_test(a_child_has_nothing_of_the_range),
+                world_test(a_fork_amid_threads_is_whole),
+                world_test(sessions_come_and_go),
                 world_test(a_number_is_good_until_something_changes),
         };
 
