@@ -74,7 +74,7 @@ void demand_done(struct demand *d, int result) {
                 evict_count(e, d->work->range, d->evicts - 1, false);
         if (d->resumes) {
                 d->resumes->waits = false;
-                in_fill(e, d->resumes);
+                in_room(e, d->resumes);
         }
         granule_answered(e, d->work, d->cause, result);
         if (d->fence)

@@ -244,34 +244,37 @@ void evict_run(struct managed *e) {
 }
 
 static bool victim_of(const struct managed *e, uint32_t node, const struct owner *o, uint16_t cgroup) {
-        return evictable(e, node, o, ROUND_ANY) && granule_of(o->range, o->granule)->cgroup == cgroup;
+        return evictable(e, node, o, ROUND_ANY) &&
+               (cgroup == CGROUP_ANY || granule_of(o->range, o->granule)->cgroup == cgroup);
 }
 
-bool evict_in_cgroup(struct managed *e, uint16_t cgroup, struct work *resumes) {
+static bool evict_from(struct managed *e, uint32_t node, const struct pool *p, struct work *resumes, uint16_t cgroup) {
+        struct demand d = {
+                .event = MANAGED_TO_NODE, .cause = MANAGED_BY_EVICTION, .forced = true, .resumes = resumes
+        };
+
+        for (uint32_t k = 0; k < p->high; k++) {
+                const struct owner *o = &p->owners[(e->nodes[node].hand + k) % p->high];
+
+                if (!victim_of(e, node, o, cgroup))
+                        continue;
+                d.node = evict_to(e, o->range, o->granule, node, MANAGED_NOWHERE, true);
+                if (d.node == MANAGED_NOWHERE || demand_add(e, o->range, o->granule, &d, true))
+                        return false;
+                resumes->waits = true;
+                return true;
+        }
+        return false;
+}
+
+/* Of anybody's, only what lies in pages of the same size helps. */
+bool evict_for(struct managed *e, struct work *resumes, uint16_t cgroup) {
         if (e->settling)
                 return false;
-        for (uint32_t i = 0; i < e->nodes_count; i++) {
-                struct node *n = &e->nodes[i];
-
-                for (unsigned c = 0; n->host && c < CLASSES; c++) {
-                        const struct pool *p = &n->pool[c];
-
-                        for (uint32_t k = 0; k < p->high; k++) {
-                                const struct owner *o = &p->owners[(n->hand + k) % p->high];
-                                struct demand d = { .event = MANAGED_TO_NODE,
-                                                    .cause = MANAGED_BY_EVICTION,
-                                                    .forced = true,
-                                                    .resumes = resumes };
-
-                                if (!victim_of(e, i, o, cgroup))
-                                        continue;
-                                d.node = evict_to(e, o->range, o->granule, i, MANAGED_NOWHERE, true);
-                                if (d.node == MANAGED_NOWHERE || demand_add(e, o->range, o->granule, &d, true))
-                                        return false;
-                                resumes->waits = true;
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                for (unsigned c = 0; e->nodes[i].host && c < CLASSES; c++)
+                        if ((cgroup != CGROUP_ANY || c == resumes->range->class) &&
+                            evict_from(e, i, &e->nodes[i].pool[c], resumes, cgroup))
                                 return true;
-                        }
-                }
-        }
         return false;
 }

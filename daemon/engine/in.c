@@ -40,9 +40,21 @@ static void allocate(struct managed *e, struct work *w) {
         work_emit(e, w, NULL);
 }
 
+static bool is_waited_for(struct work *w) {
+        list_for_each (it, &w->queue) {
+                const struct demand *d = container_of(it, struct demand, link);
+
+                if (event_is_fault(d->event) || d->event == MANAGED_PIN || d->event == MANAGED_UNREVOKE)
+                        return true;
+        }
+        return false;
+}
+
+/* What nobody waits for stays out then, and is paid for another time. */
 static void retreat(struct managed *e, struct work *w) {
         w->keep = false;
-        w->g->flags |= GRANULE_NO_PAYER;
+        if (is_waited_for(w))
+                w->g->flags |= GRANULE_NO_PAYER;
         if (!w->g->slot) {
                 allocate(e, w);
                 return;
@@ -108,19 +120,9 @@ static void filled(struct managed *e, struct work *w, int result) {
         change_end(e, w, 0);
 }
 
-static bool is_waited_for(struct work *w) {
-        list_for_each (it, &w->queue) {
-                const struct demand *d = container_of(it, struct demand, link);
-
-                if (event_is_fault(d->event) || d->event == MANAGED_PIN || d->event == MANAGED_UNREVOKE)
-                        return true;
-        }
-        return false;
-}
-
 /* The payer's cgroup is full: make room there and try again. */
 static void full(struct managed *e, struct work *w) {
-        if (is_waited_for(w) && w->tries++ < 4 && evict_in_cgroup(e, w->g->cgroup, w)) {
+        if (is_waited_for(w) && w->tries++ < 4 && evict_for(e, w, w->g->cgroup)) {
                 w->phase = PHASE_ROOM;
                 return;
         }
@@ -184,6 +186,26 @@ void in_write(struct managed *e, struct work *w) {
         work_emit(e, w, NULL);
 }
 
+/* The machine has no memory, or no huge page, for what nobody pays for: something else leaves first. When nothing can,
+ * it is tried again, and when nobody waits it stays out. */
+static void starved(struct managed *e, struct work *w) {
+        if (w->g->slot && !is_waited_for(w)) {
+                w->failed = -ENOMEM;
+                merged(e, w);
+        } else if (evict_for(e, w, CGROUP_ANY))
+                w->phase = PHASE_ROOM;
+        else
+                in_room(e, w);
+}
+
+/* There may be room now. */
+void in_room(struct managed *e, struct work *w) {
+        if (w->g->state == RESIDENCY_WRITING)
+                in_write(e, w);
+        else
+                in_fill(e, w);
+}
+
 /* The granule is quiet. */
 void in_start(struct managed *e, struct work *w) {
         struct granule *g = w->g;
@@ -213,8 +235,18 @@ void in_next(struct managed *e, struct work *w, int result) {
                 else
                         filled(e, w, result);
                 break;
-        case PHASE_ALLOCATE: filled(e, w, -EEXIST); break;
-        case PHASE_WRITE: written(e, w); break;
+        case PHASE_ALLOCATE:
+                if (result == -ENOMEM)
+                        starved(e, w);
+                else
+                        filled(e, w, -EEXIST);
+                break;
+        case PHASE_WRITE:
+                if (result == -ENOMEM)
+                        starved(e, w);
+                else
+                        written(e, w);
+                break;
         case PHASE_RETREAT: retreat(e, w); break;
         case PHASE_MERGE: merged(e, w); break;
         case PHASE_PUNCH: out_punched(e, w); break;

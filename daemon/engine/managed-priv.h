@@ -349,7 +349,9 @@ void evict_count(struct managed *e, const struct managed_range *r, uint32_t node
 uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t from, uint32_t wish,
                   bool pressing);
 bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to);
-bool evict_in_cgroup(struct managed *e, uint16_t cgroup, struct work *resumes);
+/* Begins to evict a granule that this cgroup pays for; then in_room(). */
+enum { CGROUP_ANY = UINT16_MAX };
+bool evict_for(struct managed *e, struct work *resumes, uint16_t cgroup);
 
 /* demand.c */
 void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on);
@@ -418,6 +420,7 @@ void out_next(struct managed *e, struct work *w, int result);
 void in_next(struct managed *e, struct work *w, int result);
 void in_start(struct managed *e, struct work *w);
 void in_fill(struct managed *e, struct work *w);
+void in_room(struct managed *e, struct work *w);
 void in_write(struct managed *e, struct work *w);
 void in_mapped(struct managed *e, struct work *w);
 void device_next(struct managed *e, struct work *w, int result);

@@ -110,8 +110,8 @@ enum managed_step_type {
         MANAGED_ZERO,          /* the same with zeroes: 0, -EEXIST, -ENOMEM */
         MANAGED_WAKE,          /* UFFDIO_WAKE: 0 */
         MANAGED_POISON,        /* UFFDIO_POISON and wake: 0 */
-        MANAGED_WRITE_BACK,    /* pwrite to the memfd of every page from the slot: 0 */
-        MANAGED_ALLOCATE,      /* fallocate: zeroes where the memfd has holes, the rest is kept: 0 */
+        MANAGED_WRITE_BACK,    /* pwrite to the memfd of every page from the slot: 0, -ENOMEM */
+        MANAGED_ALLOCATE,      /* fallocate: zeroes where the memfd has holes, the rest is kept: 0, -ENOMEM */
         MANAGED_COPY_OUT,      /* pread of the memfd into the slot: 0, or why not */
         MANAGED_MERGE,         /* those pages that the memfd has, into the slot: 0 */
         MANAGED_PUNCH_HOLE,    /* of the memfd: 0 */

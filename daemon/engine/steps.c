@@ -91,7 +91,7 @@ static bool again(const struct step *s, int result) {
         case MANAGED_WAKE:
         case MANAGED_POISON: return result < 0 && result != -ESRCH;
         case MANAGED_WRITE_BACK:
-        case MANAGED_ALLOCATE:
+        case MANAGED_ALLOCATE: return result < 0 && result != -ENOMEM;
         case MANAGED_MERGE:
         case MANAGED_PUNCH_HOLE:
         case MANAGED_SLOT_FREE:

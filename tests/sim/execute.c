@@ -102,11 +102,15 @@ static int in_memfd(struct world *w, struct job *j, uint32_t page, uint32_t word
 
         switch (s->type) {
         case MANAGED_WRITE_BACK:
+                if (chance(w, 200))
+                        return -ENOMEM;
                 if (!m->present)
                         kernel_charge(w, m, CGROUPS - 1);
                 memcpy(m->word, slot_page(w, s->node, r, s->slot, page), sizeof(m->word));
                 break;
         case MANAGED_ALLOCATE:
+                if (chance(w, 200))
+                        return -ENOMEM;
                 if (!m->present) {
                         kernel_charge(w, m, CGROUPS - 1);
                         memset(m->word, 0, sizeof(m->word));
