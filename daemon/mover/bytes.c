@@ -40,7 +40,7 @@ static int allocate(int fd, int mode, uint64_t at, uint64_t size) {
         do
                 k = fallocate(fd, mode, (off_t)at, (off_t)size) < 0 ? -errno : 0;
         while (k == -EINTR);
-        return k;
+        return k == -ENOSPC ? -ENOMEM : k;
 }
 
 /* From here to the end of the next run of pages that the file has: 1, or 0 when there is none below `end`. */
@@ -98,7 +98,8 @@ static int write_back(const struct mover_range *r, uint64_t at, uint64_t size, c
         if (!r->huge)
                 return transfer(write_call, r->fd, from, size, at);
         k = punch(r, at, size);
-        return k ? k : own_fill(r->fd, at, HUGE_PAGE, from);
+        k = k ? k : own_fill(r->fd, at, HUGE_PAGE, from);
+        return k == -EEXIST ? -EBUSY : k; /* the client is quicker */
 }
 
 int bytes_fill(const struct mover_range *r, uint64_t offset, uint32_t page, const void *from) {

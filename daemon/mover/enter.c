@@ -2,6 +2,7 @@
 #include <sched.h>
 
 #include "mover/internal.h"
+#include "mover/own.h"
 #include "mover/pools.h"
 #include "mover/steps.h"
 #include "mover/userfault.h"
@@ -78,10 +79,18 @@ static bool read_events(struct entry *e) {
         return true;
 }
 
+static bool fills(piece_fn fn) {
+        return fn == copy || fn == zero;
+}
+
 /* One page that cannot be served where it is. */
 static int skip(struct entry *e, piece_fn fn, uint64_t at, int k) {
         e->split = true;
-        if (k == -ENOENT && (fn == copy || fn == zero))
+        if (k == -EEXIST && fills(fn) && e->r->huge) {
+                k = own_exists(e->r->fd, at - e->r->address, e->page);
+                return k == -EEXIST ? 0 : k;
+        }
+        if (k == -ENOENT && fills(fn))
                 return bytes_fill(e->r, at - e->r->address, e->page, fn == copy ? e->from + (at - e->start) : NULL);
         return 0;
 }
@@ -119,13 +128,9 @@ static piece_fn piece_of(enum managed_step_type t) {
         }
 }
 
-static bool fills(enum managed_step_type t) {
-        return t == MANAGED_COPY_IN || t == MANAGED_ZERO;
-}
-
 /* ENOSPC: of huge pages there are none left. */
 static int outcome(const struct entry *e, enum managed_step_type t, int k) {
-        if (!fills(t))
+        if (t != MANAGED_COPY_IN && t != MANAGED_ZERO)
                 return k;
         if (k == -ENOSPC)
                 return -ENOMEM;

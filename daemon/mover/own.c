@@ -61,6 +61,12 @@ int own_has(int file, uint64_t offset, uint64_t page) {
         return k == -EFAULT ? 0 : k == -EEXIST || k == 0 ? 1 : (int)k;
 }
 
+int own_exists(int file, uint64_t offset, uint64_t page) {
+        int k = page > 4096 ? own_has(file, offset, page) : 1;
+
+        return k < 0 ? k : k ? -EEXIST : -ENOMEM;
+}
+
 int own_fill(int file, uint64_t offset, uint64_t page, const void *from) {
         int64_t k;
         void *p;
@@ -72,5 +78,5 @@ int own_fill(int file, uint64_t offset, uint64_t page, const void *from) {
                 k = outcome(userfault_copy(uffd, (uintptr_t)p, from, page, 0));
         while (k == -EAGAIN);
         munmap(p, page);
-        return (int)k;
+        return k == -EEXIST ? own_exists(file, offset, page) : (int)k;
 }

@@ -21,7 +21,9 @@ enum client_op {
         CLIENT_ADVISE,   /* madvise(`value`) */
         CLIENT_PUNCH,    /* of the file that was mapped last, [offset of address - its start, size) */
         CLIENT_TRY,      /* loads a word: `value` is 1 when that was SIGBUS */
-        CLIENT_WRITERS,  /* starts `value` threads that write stamps all over [address, size) and check them */
+        CLIENT_WRITERS,  /* starts threads that write stamps all over [address, size) and check them; `value`: how many,
+                            and from bit 8 on a number for the first */
+        CLIENT_WRITTEN,  /* `value` is how many stamps they have written */
         CLIENT_QUIET,    /* they end: `value` is how many stamps were wrong, `address` how many were written */
         CLIENT_TIME,     /* touches a word in each `value` bytes; `value` is the ns a touch took (median) */
         CLIENT_BLOCKING, /* makes its userfaultfd blocking */
