@@ -600,6 +600,10 @@ static void test_drain(void **state) {
         assert_int_equal(order(&admin, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_DRAIN), NULL), 0);
         assert_int_not_equal(where(&w, range, 0), GPU1);
         for (unsigned i = 0; i < 2; i++) {
+                struct managed_node_info info;
+
+                mover_node_info(w.svc->mover, GPU1, &info);
+                assert_false(info.online);
                 assert_false(is_online(GPU1));
                 assert_true(is_online(GPU0));
                 must_not(&a.client, mk_create(GPU1, 4 * SMALL, 0), SVMD_STATUS_NO_NODE);
