@@ -73,10 +73,13 @@ static void on_moved(void *userdata, void *range, uint32_t first, uint32_t granu
 
 static int on_pool(void *userdata, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret) {
         struct world *w = userdata;
-        int k = w->pool_error ? w->pool_error : memfile_new(ret, "pool", size, -1, true);
+        struct memfile **pool = &w->pool[node][granule == 4096 ? 0 : granule == 65536 ? 1 : 2];
+        int k = w->pool_error;
 
+        if (!k && !*pool)
+                k = memfile_new(pool, "pool", size, -1, true);
         if (!k)
-                w->pool[w->pools++] = *ret;
+                *ret = *pool;
         return k;
 }
 
@@ -106,12 +109,17 @@ static void mover_make(struct world *w, uint64_t capacity) {
         assert_int_equal(mover_new(&w->m, &c, &h), 0);
 }
 
-static void mover_end(struct world *w) {
-        mover_free(w->m);
-        w->m = NULL;
-        for (unsigned i = 0; i < w->pools; i++)
-                memfile_free(w->pool[i]);
-        w->pools = 0;
+static void close_kept(int *fd) {
+        if (*fd >= 0)
+                close(*fd);
+        *fd = -1;
+}
+
+static void keep_nothing(struct world *w) {
+        close_kept(&w->kept.memory);
+        close_kept(&w->kept.state);
+        for (unsigned i = 0; i < CLIENTS; i++)
+                close_kept(&w->kept.uffd[i]);
 }
 
 void world_begin(struct world *w, uint64_t capacity) {
@@ -128,6 +136,10 @@ void world_begin(struct world *w, uint64_t capacity) {
         munmap(p, WORLD_ROOM + LARGEST);
         w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         assert_true(w->wake >= 0);
+        w->capacity = capacity;
+        w->kept.memory = w->kept.state = -1;
+        for (unsigned i = 0; i < CLIENTS; i++)
+                w->kept.uffd[i] = -1;
         mover_make(w, capacity);
 }
 
@@ -135,16 +147,49 @@ void world_begin(struct world *w, uint64_t capacity) {
 void world_end(struct world *w) {
         for (unsigned i = 0; i < CLIENTS; i++)
                 client_kill(&w->client[i]);
-        mover_end(w);
+        mover_free(w->m);
+        for (unsigned i = 0; i < NODES * 3; i++)
+                memfile_free(w->pool[i / 3][i % 3]);
+        keep_nothing(w);
         close(w->wake);
 }
 
-void world_restart(struct world *w, uint64_t capacity) {
+static void range_make(struct world *w, int memory, int state) {
+        struct mover_range_args a = {
+                .userdata = w,
+                .id = w->id,
+                .address = w->base,
+                .size = (uint64_t)w->range_size.granule * w->range_size.count,
+                .granule = w->range_size.granule,
+                .huge = w->range_size.huge,
+                .poison = w->range_size.poison,
+                .group = w->group,
+                .memory = memory,
+                .state = state,
+        };
+
+        assert_int_equal(mover_range_new(w->m, &w->r, &a), 0);
+}
+
+static void session_again(struct world *w, unsigned i) {
+        if (!w->s[i])
+                return;
+        assert_int_equal(mover_session_new(w->m, &w->s[i], w, w->kept.uffd[i], true, 0), 0);
+        w->kept.uffd[i] = dup(w->kept.uffd[i]);
+        if (w->kept.joined[i])
+                assert_int_equal(mover_rejoin(w->m, w->s[i], w->r, w->kept.readonly[i]), 0);
+}
+
+void world_restart(struct world *w) {
         mover_free(w->m);
-        memset(w->s, 0, sizeof(w->s));
-        w->r = NULL;
         w->answers = 0;
-        mover_make(w, capacity);
+        mover_make(w, w->capacity);
+        range_make(w, w->kept.memory, w->kept.state);
+        w->kept.memory = dup(w->kept.memory);
+        w->kept.state = dup(w->kept.state);
+        for (unsigned i = 0; i < CLIENTS; i++)
+                session_again(w, i);
+        assert_int_equal(mover_restored(w->m), 0);
 }
 
 /* ---- waiting ---- */
@@ -236,21 +281,14 @@ uint64_t client_ask(struct world *w, unsigned i, enum client_op op, uint64_t add
 /* ---- ranges and sessions ---- */
 
 void world_range(struct world *w, struct range_size s) {
-        struct mover_range_args a = {
-                .userdata = w,
-                .id = ++w->id,
-                .address = w->base,
-                .size = (uint64_t)s.granule * s.count,
-                .granule = s.granule,
-                .huge = s.huge,
-                .poison = s.poison,
-                .group = w->group,
-                .memory = -1,
-                .state = -1,
-        };
-
-        assert_int_equal(mover_range_new(w->m, &w->r, &a), 0);
+        w->id++;
         w->count = s.count;
+        w->range_size = s;
+        range_make(w, -1, -1);
+        close_kept(&w->kept.memory);
+        close_kept(&w->kept.state);
+        w->kept.memory = dup(mover_range_memory(w->r));
+        w->kept.state = dup(mover_range_state(w->r));
 }
 
 void world_session(struct world *w, unsigned i) {
@@ -261,6 +299,9 @@ void world_session(struct world *w, unsigned i) {
         client_receive(&w->client[i], &m, &fd);
         assert_true(fd >= 0);
         assert_int_equal(mover_session_new(w->m, &w->s[i], w, fd, false, 0), 0);
+        close_kept(&w->kept.uffd[i]);
+        w->kept.uffd[i] = dup(fd);
+        w->kept.joined[i] = false;
 }
 
 static int reopened(const struct mover_range *r) {
@@ -293,9 +334,12 @@ int world_join(struct world *w, unsigned i, bool readonly) {
         world_map(w, i, readonly);
         k = mover_join(w->m, w->s[i], w->r, readonly, ++w->token);
         k = k ? k : world_answer(w, w->token);
-        if (!k)
-                client_ask(w, i, CLIENT_OPEN, w->base, range_size(w->r), readonly ? PROT_READ : PROT_READ | PROT_WRITE);
-        return k;
+        if (k)
+                return k;
+        w->kept.joined[i] = true;
+        w->kept.readonly[i] = readonly;
+        client_ask(w, i, CLIENT_OPEN, w->base, range_size(w->r), readonly ? PROT_READ : PROT_READ | PROT_WRITE);
+        return 0;
 }
 
 void world_share(struct world *w, struct range_size s, unsigned clients) {

@@ -14,13 +14,23 @@ enum { CLIENTS = 4, HOST = 0, NEAR = 1, FAR = 2, NODES = 3, ANSWERS = 64 };
 
 #define WORLD_ROOM (256ull << 20) /* of addresses */
 
+struct range_size {
+        uint32_t granule, count;
+        bool huge, poison;
+};
+
 struct world {
         struct mover *m;
         struct mover_range *r;
         struct mover_session *s[CLIENTS];
         struct client client[CLIENTS];
-        struct memfile *pool[16];
-        unsigned pools;
+        struct memfile *pool[NODES][3]; /* they outlive a mover, as they outlive svmd */
+        uint64_t capacity;
+        struct {
+                int memory, state, uffd[CLIENTS]; /* the keeper's, -1: none */
+                bool readonly[CLIENTS], joined[CLIENTS];
+        } kept;
+        struct range_size range_size;
         uint64_t base;  /* of the addresses that ranges may have, the same in all processes; aligned to 2 MiB */
         uint64_t id;    /* of the last range */
         uint32_t count; /* its granules */
@@ -41,11 +51,6 @@ struct world {
         unsigned workers;            /* 0: 4 */
 };
 
-struct range_size {
-        uint32_t granule, count;
-        bool huge, poison;
-};
-
 static inline struct range_size size(uint32_t granule, uint32_t count) {
         return (struct range_size){ .granule = granule, .count = count };
 }
@@ -53,8 +58,8 @@ static inline struct range_size size(uint32_t granule, uint32_t count) {
 /* Forks the clients, makes the mover. capacity: bytes of each node beyond the reserves. */
 void world_begin(struct world *w, uint64_t capacity);
 void world_end(struct world *w);
-/* Ends the mover alone, as a crash does, and makes a new one; sessions and ranges are gone. */
-void world_restart(struct world *w, uint64_t capacity);
+/* Ends the mover alone, as if svmd had died, and makes another, which gets what the keeper holds. */
+void world_restart(struct world *w);
 
 /* A range at base; w->r. */
 void world_range(struct world *w, struct range_size s);
