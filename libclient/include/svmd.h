@@ -221,6 +221,8 @@ int svmd_address_query(svmd_session *s, const void *address, struct svmd_address
 
 enum {
         SVMD_MEM_SHAREABLE = 1, /* may be exported, and mapped to the CPU in a named reservation */
+        SVMD_MEM_PINNED = 2,    /* stays on its node; memory of a device is otherwise moved to the host when no
+                                   operation uses it and others need the room, and back before the next one */
 };
 
 /* What `size` of svmd_mem_create() must be a multiple of on that node. */
