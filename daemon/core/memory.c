@@ -37,6 +37,7 @@ struct memory *memory_new(uint64_t id, struct partition *p, uint32_t node, uint6
         backing_init(&m->backing);
         list_init(&m->holdings);
         list_init(&m->by_doomed);
+        list_init(&m->by_node);
         list_init(&m->creator.by_session);
         list_init(&m->creator.by_memory);
         p->memories_count++;
@@ -138,6 +139,31 @@ void memory_release(struct memory *m) {
         charge_drop(&m->charge);
         m->partition->memories_count--;
         m->partition = NULL;
+}
+
+/* Extents are linked where they lie; the others move as an array. */
+static void swap_first(struct memory *a, struct memory *b) {
+        uint64_t start = a->extent.start, size = a->extent.size;
+
+        va_free(&a->file->slots, &a->extent);
+        va_free(&b->file->slots, &b->extent);
+        va_alloc_at(&b->file->slots, &a->extent, b->extent.start, b->extent.size);
+        va_alloc_at(&a->file->slots, &b->extent, start, size);
+}
+
+#define SWAP(a, b)                                                                                                     \
+        do {                                                                                                           \
+                __typeof__(a) swapped = (a);                                                                           \
+                (a) = (b);                                                                                             \
+                (b) = swapped;                                                                                         \
+        } while (0)
+
+void memory_swap_places(struct memory *a, struct memory *b) {
+        swap_first(a, b);
+        SWAP(a->more, b->more);
+        SWAP(a->more_count, b->more_count);
+        SWAP(a->file, b->file);
+        SWAP(a->charge, b->charge);
 }
 
 void memory_free(struct memory *m) {

@@ -41,14 +41,22 @@ struct holding {
 
 /*
  * Memory on a node: charged, and committed, from its creation on. Lives while somebody holds it or a mapping shows it.
- * Its bytes are the concatenation of its extents; host memory has one.
+ * Its bytes are the concatenation of its extents; host memory has one. Memory of a device that was spilled lies in a
+ * file of a host node, file->node, and is charged there; no device sees it meanwhile.
  */
 struct memory {
         struct object object;
         struct partition *partition;
-        uint32_t node;
+        uint32_t node; /* that it was created on */
         bool shareable, has_token, doomed;
+        bool pinned; /* stays where it was created */
+        bool away;   /* no page table shows it, though mappings do */
         uint64_t size;
+        uint64_t used_ns;    /* when it was last known to be used; see node.memories */
+        uint64_t wanted;     /* the service's: in this search for room it is not given up */
+        struct list by_node; /* in node.memories while it may be spilled */
+        void *move;          /* the service's: on its way to another place */
+        int stuck;           /* the service's: why it could not come back, or 0 */
         struct charge charge;
         struct backing backing;
         struct file *file;
@@ -86,6 +94,8 @@ int memory_take_extents(struct memory *m, struct file *f, bool scatter);
 int memory_take_extents_at(struct memory *m, struct file *f, const uint64_t (*extents)[2], uint32_t count);
 /* Gives extents and charge back; it must be unlinked, unheld and unmapped. Which extents it had can still be read. */
 void memory_release(struct memory *m);
+/* Exchanges files, extents and charges of two that are equally large and lie in different files. */
+void memory_swap_places(struct memory *a, struct memory *b);
 /* A released one. */
 void memory_free(struct memory *m);
 /* The i-th extent, or NULL. */

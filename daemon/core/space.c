@@ -16,6 +16,7 @@ struct space *space_new(struct state *s, uint64_t id, struct session *session, u
         space->session = session;
         space->node = node;
         list_init(&space->by_session);
+        list_init(&space->held);
         vmap_init(&space->mappings);
         imap_init(&space->sparse);
         return space;

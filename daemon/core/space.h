@@ -21,6 +21,9 @@ struct space {
         struct imap sparse; /* value: enum sparse_writes */
         void *device_space; /* the service's */
         uint64_t fences;    /* operations that wait or run */
+        uint64_t running;   /* those that its device has */
+        uint64_t used_ns;   /* when the last one ended, or 0 */
+        struct list held;   /* the service's: operations that wait for memory to come back */
         bool destroying;    /* an operation that is not committed yet destroys it */
 };
 

@@ -20,8 +20,10 @@ int state_init(struct state *s, const struct machine *machine) {
         s->nodes = alloc_array(machine->count ? machine->count : 1, sizeof(*s->nodes));
         if (!s->nodes)
                 return -ENOMEM;
-        for (uint32_t i = 0; i < machine->count; i++)
+        for (uint32_t i = 0; i < machine->count; i++) {
                 account_init(&s->nodes[i].account, NULL, machine->nodes[i].capacity);
+                list_init(&s->nodes[i].memories);
+        }
         return 0;
 }
 
@@ -123,13 +125,25 @@ static bool reservation_ok(const struct reservation *r) {
         return (r->owner || r->shared->openings_count > 0) && vmap_ok(&r->cpu, r->sparse, r->va.start, end);
 }
 
+/* Where it was created, or spilled to a host node; and it may be spilled if it is in the list for that. */
+static bool place_ok(const struct state *s, const struct memory *m) {
+        bool away = m->file->node != m->node, soft = s->machine->nodes[m->node].kind == NODE_SOFT;
+
+        if (m->move)
+                return soft && !m->pinned && list_empty(&m->by_node);
+        if (m->away != away || list_empty(&m->by_node) != (away || !soft || m->pinned))
+                return false;
+        return !away ||
+               (soft && !m->pinned && m->file->kind == FILE_OWN && s->machine->nodes[m->file->node].kind == NODE_HOST);
+}
+
 static bool memory_ok(const struct state *s, const struct memory *m) {
         const struct va_extent *e;
         uint64_t size = 0;
 
         if (m->doomed || memory_unused(m) || m->backing.count != shown_anywhere(s, &m->backing))
                 return false;
-        if (m->charge.bytes != m->size || !m->charge.account || m->file->node != m->node)
+        if (m->charge.bytes != m->size || !m->charge.account || !place_ok(s, m))
                 return false;
         for (uint32_t i = 0; (e = memory_extent(m, i)); i++) {
                 if (va_find(&m->file->slots, e->start) != e)

@@ -32,8 +32,9 @@ struct file;
 
 struct node {
         struct account account;
-        struct file *pool; /* soft nodes */
-        void *device;      /* the service's: what runs it */
+        struct file *pool;    /* soft nodes */
+        struct list memories; /* in the pool and may be spilled, least recently used first */
+        void *device;         /* the service's: what runs it */
         uint64_t spaces, limited;
         bool offline;   /* takes nothing new */
         uint64_t drain; /* the service's: fence of who waits until it is empty, or 0 */

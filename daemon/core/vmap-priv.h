@@ -16,6 +16,7 @@ static inline uint64_t mapping_end(const struct mapping *e) {
 static inline void mapping_shown(struct vmap *m, struct mapping *e) {
         list_push_back(&e->backing->mappings, &e->by_backing);
         e->backing->count++;
+        e->map = m;
         m->count++;
 }
 

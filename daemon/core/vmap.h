@@ -37,6 +37,7 @@ struct mapping {
         uint64_t va, size, offset; /* beside the node: a search reads both */
         struct list by_backing;
         struct backing *backing;
+        struct vmap *map; /* that shows it */
         struct map_attrs attrs;
 };
 

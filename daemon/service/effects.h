@@ -36,6 +36,7 @@ enum effect_type {
         EFFECT_ADVICE = 27,
         EFFECT_STEAL = 28,
         EFFECT_NODE_STATE = 29,
+        EFFECT_PLACE = 30,
 };
 
 struct effect_epoch {
@@ -80,8 +81,15 @@ struct effect_memory {        /* then extents: offset and size, u64 each */
         uint64_t id, session; /* session 0: its creator has ended */
         uint64_t file;        /* 0: the node's pool */
         uint64_t size;
-        uint32_t node, shareable, extents, pad;
+        uint32_t node, flags, extents, pad; /* flags: of the wire */
         char partition[64];
+};
+
+/* Memory lies there from now on. Then extents as above. A file is a new one of the memory's own, on that host node;
+ * what it had before goes. */
+struct effect_place {
+        uint64_t memory, file; /* file 0: the pool of its node */
+        uint32_t node, extents;
 };
 
 struct effect_hold { /* also RELEASE */

@@ -11,6 +11,7 @@
 #include "proto/status.h"
 #include "service/managed.h"
 #include "service/service.h"
+#include "service/spill.h"
 #include "store/journal.h"
 #include "store/store.h"
 
@@ -42,9 +43,10 @@ struct service {
         uint8_t *reply, *reply_buffer; /* SVMD_PACKET_MAX bytes, behind room for the head of their effect */
         struct mover *mover;           /* NULL: managed ranges cannot be served here */
         struct managed_state managed;
+        struct spill_state spill;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
-        uint64_t monitors; /* sessions that want to see everything */
+        uint64_t monitors;   /* sessions that want to see everything */
         uint32_t moves_told; /* to them, in this collection */
         uint32_t own_uid;
         uint32_t store_lane;
@@ -200,9 +202,20 @@ int do_sparse(struct tx *tx, const struct target *t, uint64_t address, uint64_t 
 /* The slot of its file, and the extent at an offset cut to `size`. */
 uint32_t memory_slot(const struct memory *m);
 struct device_extent memory_piece(const struct memory *m, uint64_t offset, uint64_t size);
-/* Makes memory with charge and place, not linked and not committed: code 0, or a status with a sentence in `why`. */
-unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, bool shareable,
-                     struct memory **ret, char *why, size_t why_size);
+/* Makes memory with charge and place, not linked and not committed: code 0, or a status with a sentence in `why`; then
+ * `ret_over` is the account that has no room for it, or NULL. `flags` are of the wire. */
+unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, unsigned flags,
+                     struct memory **ret, struct account **ret_over, char *why, size_t why_size);
+/* Makes what holds the memory's charge and place on a node, as memory without a number: for memory_swap_places(), then
+ * memory_discard(). On a host node it is a file of its own. 0, -errno, MEMORY_E_FULL (`ret_over` as above). */
+int memory_make_place(struct service *svc, const struct memory *m, uint32_t node, struct memory **ret,
+                      struct account **ret_over);
+void memory_set_away(struct service *svc, struct memory *m, bool away);
+/* Its creator has gone: the partition pays. */
+void memory_orphan(struct memory *m);
+/* Its pages come out of every page table, and back in where `m` lies now. Neither can fail. */
+void memory_hide(struct service *svc, struct memory *m);
+void memory_show(struct service *svc, struct memory *m);
 /* Takes its pages from the machine. Blocks for as long as that takes; on any thread. 0 or negative errno. */
 int memory_commit_pages(struct memory *m);
 /* An unlinked one: its pages go back in the background, then it is freed. */
@@ -216,7 +229,10 @@ int file_adopt(struct service *svc, struct file *f);
 int file_restore(struct service *svc, uint64_t id, enum file_kind kind, uint32_t node, uint64_t size,
                  struct session *s);
 int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct session *s, uint32_t node,
-                   uint64_t size, bool shareable, struct file *f, const uint64_t (*extents)[2], uint32_t count);
+                   uint64_t size, unsigned flags, struct file *f, const uint64_t (*extents)[2], uint32_t count);
+/* It lies there from now on. */
+int memory_restore_place(struct service *svc, struct memory *m, struct file *f, const uint64_t (*extents)[2],
+                         uint32_t count);
 /* Shows a device all that a space has, after a replay. */
 int space_fill(struct service *svc, struct space *s);
 
@@ -339,7 +355,7 @@ int op_reservation_list(struct call *c);
 int op_usage(struct call *c);
 
 /* Whether this memory's pages are a job's: there are many, or others are on their way back in the same lane. */
-bool memory_is_staged(struct service *svc, const Svmd__V1__MemCreate *m);
+bool memory_is_staged(struct service *svc, const struct session *s, const Svmd__V1__MemCreate *m);
 /* Prepares what op_mem_create() will find: starts jobs for large memory; returns how many. */
 uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m);
 void staged_free(struct service *svc, struct request *r);

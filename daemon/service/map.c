@@ -67,7 +67,23 @@ static int device_map(struct service *svc, struct space *space, uint64_t va, uin
                 return r;
         r = node_backend(svc, space->node)->map(space->device_space, va, p.extents, p.count, attrs);
         pieces_fini(&p);
+        if (r == 0 && m->away) /* its tables are made, so that showing it when it comes back cannot fail */
+                node_backend(svc, space->node)->unmap(space->device_space, va, size);
         return r;
+}
+
+/* The same where it was shown before: tables stay, so it cannot fail for lack of one; a scattered piece may still need
+ * memory for its list, and is then shown extent by extent. */
+static void device_map_again(struct service *svc, struct space *space, uint64_t va, uint64_t size,
+                             const struct memory *m, uint64_t offset, struct map_attrs attrs) {
+        if (m->away || device_map(svc, space, va, size, m, offset, attrs) == 0)
+                return;
+        for (uint64_t done = 0; done < size;) {
+                struct device_extent e = memory_piece(m, offset + done, size - done);
+
+                node_backend(svc, space->node)->map(space->device_space, va + done, &e, 1, attrs);
+                done += e.size;
+        }
 }
 
 /* One step in the device's table. Only a MAP can fail. */
@@ -85,28 +101,17 @@ static int step_do(struct service *svc, struct space *space, const struct step *
         return 0;
 }
 
-/* The way back, after the vmap has gone back: tables stay, so showing again what was shown cannot fail for lack of a
- * table; a scattered piece may still need memory for its list, and is then shown extent by extent. */
+/* The way back, after the vmap has gone back. */
 static void step_undo(struct service *svc, struct space *space, const struct step *s) {
         const struct backend *b = node_backend(svc, space->node);
-        const struct memory *m;
-        uint64_t offset;
 
         switch (s->type) {
         case STEP_MAP: b->unmap(space->device_space, s->va, s->size); break;
         case STEP_PROTECT: b->protect(space->device_space, s->va, s->size, s->before); break;
         case STEP_UNMAP:
         case STEP_CUT:
-                m = memory_of(s->mapping->backing);
-                offset = s->mapping->offset + (s->va - s->mapping->va);
-                if (device_map(svc, space, s->va, s->size, m, offset, s->before) == 0)
-                        break;
-                for (uint64_t done = 0; done < s->size;) {
-                        struct device_extent e = memory_piece(m, offset + done, s->size - done);
-
-                        b->map(space->device_space, s->va + done, &e, 1, s->before);
-                        done += e.size;
-                }
+                device_map_again(svc, space, s->va, s->size, memory_of(s->mapping->backing),
+                                 s->mapping->offset + (s->va - s->mapping->va), s->before);
                 break;
         }
 }
@@ -294,6 +299,30 @@ int do_sparse(struct tx *tx, const struct target *t, uint64_t address, uint64_t 
         c->n[1] = size;
         c->n[2] = from;
         return 0;
+}
+
+/* Memory of devices is mapped in spaces only. */
+static struct space *mapping_space(const struct mapping *e) {
+        return container_of(e->map, struct space, mappings);
+}
+
+void memory_hide(struct service *svc, struct memory *m) {
+        memory_set_away(svc, m, true);
+        list_for_each (l, &m->backing.mappings) {
+                const struct mapping *e = container_of(l, struct mapping, by_backing);
+                struct space *s = mapping_space(e);
+
+                node_backend(svc, s->node)->unmap(s->device_space, e->va, e->size);
+        }
+}
+
+void memory_show(struct service *svc, struct memory *m) {
+        memory_set_away(svc, m, false);
+        list_for_each (l, &m->backing.mappings) {
+                const struct mapping *e = container_of(l, struct mapping, by_backing);
+
+                device_map_again(svc, mapping_space(e), e->va, e->size, m, e->offset, e->attrs);
+        }
 }
 
 int space_fill(struct service *svc, struct space *s) {

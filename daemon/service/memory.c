@@ -14,6 +14,7 @@
 #include "core/partition.h"
 #include "core/session.h"
 #include "service/capacity.h"
+#include "service/spill.h"
 
 /*
  * Where memory lies and how its pages come and go.
@@ -156,14 +157,25 @@ static void memory_abandon(struct memory *m) {
         memory_free(m);
 }
 
+/* Who pays for memory on a node: its creator, or when he has gone the partition. NULL: out of memory. */
+static struct account *payer(struct service *svc, struct partition *p, struct session *creator, uint32_t node) {
+        return creator ? session_account(&svc->state, creator, node) : &p->accounts[node];
+}
+
+void memory_set_away(struct service *svc, struct memory *m, bool away) {
+        svc->spill.away = svc->spill.away + away - m->away;
+        m->away = away;
+}
+
 int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct session *s, uint32_t node,
-                   uint64_t size, bool shareable, struct file *f, const uint64_t (*extents)[2], uint32_t count) {
-        struct account *account = s ? session_account(&svc->state, s, node) : &p->accounts[node];
+                   uint64_t size, unsigned flags, struct file *f, const uint64_t (*extents)[2], uint32_t count) {
+        struct account *account = payer(svc, p, s, f->node);
         struct memory *m = account && ids_reserve(&svc->state.ids, 1) == 0 ? memory_new(id, p, node, size) : NULL;
 
         if (!m)
                 return -ENOMEM;
-        m->shareable = shareable;
+        m->shareable = flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE;
+        m->pinned = flags & SVMD__V1__MEM_FLAG__MEM_PINNED;
         m->release = release_new(svc, node);
         /* Limits may be lower than they were; what is there stays. */
         if (!m->release || memory_take_extents_at(m, f, extents, count) < 0) {
@@ -171,11 +183,36 @@ int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct
                 return -EINVAL;
         }
         charge_force(&m->charge, account, size);
-        capacity_changed(svc, p, node);
+        memory_set_away(svc, m, f->node != node);
+        capacity_changed(svc, p, f->node);
         holding_init(&m->creator, m, s, RIGHT_READ | RIGHT_WRITE);
         memory_link(&svc->state, m);
         if (s)
                 holding_link(&m->creator);
+        spill_offer(svc, m);
+        return 0;
+}
+
+/* In a replay: nothing of the old place is given back to the machine. */
+int memory_restore_place(struct service *svc, struct memory *m, struct file *f, const uint64_t (*extents)[2],
+                         uint32_t count) {
+        struct account *account = payer(svc, m->partition, m->creator.session, f->node);
+        struct memory *other = account ? memory_new(0, m->partition, f->node, m->size) : NULL;
+
+        if (!other)
+                return -ENOMEM;
+        other->release = release_new(svc, m->node);
+        if (!other->release || memory_take_extents_at(other, f, extents, count) < 0) {
+                memory_abandon(other);
+                return -EINVAL;
+        }
+        charge_force(&other->charge, account, m->size);
+        memory_swap_places(m, other);
+        memory_set_away(svc, m, f->node != m->node);
+        capacity_changed(svc, m->partition, f->node);
+        memory_discard(svc, other, false);
+        list_remove(&m->by_node);
+        spill_offer(svc, m);
         return 0;
 }
 
@@ -225,6 +262,11 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
         struct release *r = m->release;
         struct file *f = m->file;
         uint64_t bytes = committed && !svc->replaying ? m->size : 0;
+        uint32_t node = f->node;
+
+        list_remove(&m->by_node);
+        memory_set_away(svc, m, false);
+        spill_forget(svc, m);
 
         r->memory = m;
         r->memfile = f->memfile;
@@ -236,7 +278,7 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
         if (f->kind == FILE_ARENA && f->session->ending)
                 bytes = 0;
         memory_release(m);
-        capacity_changed(svc, p, m->node);
+        capacity_changed(svc, p, node);
         if (bytes == 0) {
                 release_done(&r->job);
                 return;
@@ -266,16 +308,24 @@ void file_end(struct service *svc, struct file *f) {
         release_start(svc, r, memfile_bytes(f->memfile));
 }
 
+void memory_orphan(struct memory *m) {
+        uint32_t node = m->file->node;
+
+        if (m->charge.account && m->charge.account != &m->partition->accounts[node])
+                charge_lift(&m->charge, &m->partition->accounts[node]);
+}
+
 void holding_end(struct service *svc, struct holding *h) {
         struct memory *m = h->memory;
 
         holding_unlink(h);
-        if (m->charge.account == (h->session->accounts ? &h->session->accounts[m->node] : NULL) && h == &m->creator)
-                charge_lift(&m->charge, &m->partition->accounts[m->node]);
-        if (h == &m->creator)
+        if (h == &m->creator) {
+                memory_orphan(m);
+                spill_orphan(m);
                 h->session = NULL;
-        else
+        } else {
                 alloc_free(h);
+        }
         if (memory_unused(m))
                 memory_destroy(svc, m);
 }
@@ -347,18 +397,16 @@ static unsigned say_errno(int r, const char *name, char *why, size_t why_size) {
 }
 
 static unsigned memory_charge(struct service *svc, struct session *s, struct memory *m, struct account *account,
-                              char *why, size_t why_size) {
-        struct account *over;
-
-        if (charge_take(&m->charge, account, m->size, &over) != 0)
-                return say_over(svc, s, m->node, m->size, over, why, why_size);
+                              struct account **ret_over, char *why, size_t why_size) {
+        if (charge_take(&m->charge, account, m->size, ret_over) != 0)
+                return say_over(svc, s, m->node, m->size, *ret_over, why, why_size);
         return capacity_for_memory(svc, s->partition, m->node, why, why_size);
 }
 
 /* -errno, MEMORY_E_FULL. */
-static int memory_place(struct service *svc, struct session *s, struct memory *m) {
+static int memory_place(struct service *svc, struct session *s, struct memory *m, bool own_file) {
         struct file *f;
-        int r = m->release ? file_for(svc, s, m->node, m->size, m->shareable, &f) : -ENOMEM;
+        int r = m->release ? file_for(svc, s, m->node, m->size, own_file, &f) : -ENOMEM;
 
         if (r < 0)
                 return r;
@@ -372,13 +420,35 @@ static int memory_place(struct service *svc, struct session *s, struct memory *m
         return r;
 }
 
-unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, bool shareable,
-                     struct memory **ret, char *why, size_t why_size) {
+int memory_make_place(struct service *svc, const struct memory *m, uint32_t node, struct memory **ret,
+                      struct account **ret_over) {
+        struct account *account = payer(svc, m->partition, m->creator.session, node);
+        struct memory *other = account ? memory_new(0, m->partition, node, m->size) : NULL;
+        int r;
+
+        *ret_over = NULL;
+        if (!other)
+                return -ENOMEM;
+        other->release = release_new(svc, m->node);
+        r = charge_take(&other->charge, account, m->size, ret_over) == 0 ? memory_place(svc, NULL, other, true)
+                                                                         : MEMORY_E_FULL;
+        if (r != 0) {
+                memory_abandon(other);
+                return r;
+        }
+        capacity_changed(svc, m->partition, node);
+        *ret = other;
+        return 0;
+}
+
+unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, unsigned flags,
+                     struct memory **ret, struct account **ret_over, char *why, size_t why_size) {
         struct account *account = session_account(&svc->state, s, node);
         struct memory *m;
         unsigned code;
         int r;
 
+        *ret_over = NULL;
         if (svc->state.nodes[node].offline) {
                 snprintf(why, why_size, "node %s is offline: svmd-ctl node online %s", node_desc(svc, node)->name,
                          node_desc(svc, node)->name);
@@ -387,10 +457,11 @@ unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint
         m = account ? memory_new(state_take_id(&svc->state), s->partition, node, size) : NULL;
         if (!m)
                 return say_errno(-ENOMEM, node_desc(svc, node)->name, why, why_size);
-        m->shareable = shareable;
+        m->shareable = flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE;
+        m->pinned = flags & SVMD__V1__MEM_FLAG__MEM_PINNED;
         m->release = release_new(svc, node);
-        code = memory_charge(svc, s, m, account, why, why_size);
-        if (!code && (r = memory_place(svc, s, m)) != 0)
+        code = memory_charge(svc, s, m, account, ret_over, why, why_size);
+        if (!code && (r = memory_place(svc, s, m, m->shareable)) != 0)
                 code = say_errno(r, node_desc(svc, node)->name, why, why_size);
         if (code) {
                 memory_abandon(m);

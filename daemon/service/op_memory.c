@@ -21,6 +21,7 @@
 #include "service/capacity.h"
 #include "service/effects.h"
 #include "service/lookup.h"
+#include "service/spill.h"
 
 /*
  * Memory: create, release, hand on, and the file behind it.
@@ -35,9 +36,12 @@
 struct staged {
         struct job job;
         struct capacity_wait wait;
+        struct spill_wait room;
         struct service *svc;
         struct request *request;
         struct memory *memory;
+        uint64_t size;
+        uint32_t node, flags;
         int result;
 };
 
@@ -84,33 +88,82 @@ static void stage_placed(struct service *svc, struct capacity_wait *w, bool is_f
         request_continue(svc, st->request);
 }
 
+/* It has a charge and extents, where managed granules may lie still. */
+static void stage_place(struct service *svc, struct staged *st) {
+        const struct partition *p = st->request->session->partition;
+
+        if (capacity_is_free(svc, p, st->node)) {
+                stage_commit(svc, st);
+                return;
+        }
+        st->wait = (struct capacity_wait){ .partition = p, .node = st->node, .done = stage_placed };
+        st->request->jobs++;
+        capacity_wait(svc, &st->wait);
+}
+
+static bool stage_make(struct service *svc, struct staged *st, struct account **ret_over) {
+        char why[16];
+
+        return memory_make(svc, st->request->session, st->node, st->size, st->flags, &st->memory, ret_over, why,
+                           sizeof(why)) == SVMD_STATUS_OK;
+}
+
+/* Other explicit memory gives way, or nothing more can. */
+static bool stage_go(struct service *svc, struct spill_wait *w) {
+        struct staged *st = container_of(w, struct staged, room);
+        struct request *r = st->request;
+        struct account *over;
+
+        if (!svc->closing && !r->session->ending) {
+                if (spill_is_taken(svc, st->node))
+                        return false;
+                if (stage_make(svc, st, &over))
+                        stage_place(svc, st);
+                else if (over && spill_room(svc, st->node, over, st->size) == SPILL_WAIT)
+                        return false;
+        }
+        list_remove(&w->link);
+        r->jobs--;
+        r->drop |= svc->closing;
+        request_continue(svc, r);
+        return true;
+}
+
 /* What is refused here is tried again when the request runs, and refused there with words. */
 static void stage_one(struct service *svc, struct request *r, struct staged *st, const Svmd__V1__MemCreate *m) {
-        struct session *s = r->session;
-        char why[16];
+        struct account *over = NULL;
 
         if (m->node >= svc->options.machine->count || m->size % SVMD_PAGE ||
             m->size % node_backend(svc, m->node)->granularity)
                 return;
         if (m->size > svc->options.machine->nodes[m->node].capacity)
                 return;
-        if (memory_make(svc, s, m->node, m->size, m->flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE, &st->memory, why,
-                        sizeof(why)))
-                return;
         st->svc = svc;
         st->request = r;
-        if (capacity_is_free(svc, s->partition, m->node)) {
-                stage_commit(svc, st);
+        st->size = m->size;
+        st->node = m->node;
+        st->flags = m->flags;
+        if (!spill_has_waiters(svc, m->node) && stage_make(svc, st, &over)) {
+                stage_place(svc, st);
                 return;
         }
-        st->wait = (struct capacity_wait){ .partition = s->partition, .node = m->node, .done = stage_placed };
+        if ((!over && !spill_has_waiters(svc, m->node)) || !spill_could_help(svc, m->node))
+                return;
+        st->room = (struct spill_wait){ .node = m->node, .go = stage_go };
         r->jobs++;
-        capacity_wait(svc, &st->wait);
+        spill_wait(svc, &st->room);
 }
 
-bool memory_is_staged(struct service *svc, const Svmd__V1__MemCreate *m) {
-        return m->node < svc->options.machine->count &&
-               (m->size > INLINE_COMMIT || !jobs_lane_idle(svc->jobs, m->node) || capacity_is_shared(svc, m->node));
+/* A node is nearly full when the small objects of one request could fill it; larger ones are staged anyway. */
+static bool is_nearly_full(const struct service *svc, const struct session *s, uint32_t node) {
+        return s->partition && account_room(&s->partition->accounts[node]) < SVMD_OPS_MAX * INLINE_COMMIT;
+}
+
+bool memory_is_staged(struct service *svc, const struct session *s, const Svmd__V1__MemCreate *m) {
+        if (m->node >= svc->options.machine->count)
+                return false;
+        return m->size > INLINE_COMMIT || !jobs_lane_idle(svc->jobs, m->node) || capacity_is_shared(svc, m->node) ||
+               (spill_could_help(svc, m->node) && is_nearly_full(svc, s, m->node));
 }
 
 uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m) {
@@ -120,7 +173,8 @@ uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Re
         if (!r->staged)
                 return 0;
         for (size_t i = 0; i < m->n_ops; i++)
-                if (m->ops[i]->op_case == SVMD__V1__OP__OP_MEM_CREATE && memory_is_staged(svc, m->ops[i]->mem_create))
+                if (m->ops[i]->op_case == SVMD__V1__OP__OP_MEM_CREATE &&
+                    memory_is_staged(svc, r->session, m->ops[i]->mem_create))
                         stage_one(svc, r, &r->staged[i], m->ops[i]->mem_create);
         return r->jobs;
 }
@@ -171,7 +225,8 @@ void effect_memory_fill(const struct memory *m, void *bytes) {
                 .file = m->file->kind == FILE_POOL ? 0 : m->file->object.id,
                 .size = m->size,
                 .node = m->node,
-                .shareable = m->shareable,
+                .flags = (m->shareable ? SVMD__V1__MEM_FLAG__MEM_SHAREABLE : 0u) |
+                         (m->pinned ? SVMD__V1__MEM_FLAG__MEM_PINNED : 0u),
                 .extents = m->more_count + 1,
         };
         uint64_t *extents = (uint64_t *)((char *)bytes + sizeof(e));
@@ -195,7 +250,7 @@ static int check_create(struct call *c, const Svmd__V1__MemCreate *m) {
                 return refuse(c, SVMD_STATUS_SIZE,
                               "size %" PRIu64 " is not a multiple of %" PRIu64 " above 0, as %s nodes want it", m->size,
                               b->granularity, b->name);
-        if (m->flags & ~(uint32_t)SVMD__V1__MEM_FLAG__MEM_SHAREABLE)
+        if (m->flags & ~(uint32_t)(SVMD__V1__MEM_FLAG__MEM_SHAREABLE | SVMD__V1__MEM_FLAG__MEM_PINNED))
                 return refuse(c, SVMD_STATUS_INVALID, "svmd knows no memory flag 0x%x", m->flags);
         if (m->size > node_desc(c->svc, m->node)->capacity)
                 return refuse(c, SVMD_STATUS_NO_ROOM,
@@ -220,6 +275,7 @@ static int refuse_shared(struct call *c, const Svmd__V1__MemCreate *m) {
 static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memory **ret, bool *ret_committed) {
         struct staged *st = c->request->staged ? &c->request->staged[c->index] : NULL;
         bool dry = c->request->mode == SVMD__V1__MODE__DRY_RUN;
+        struct account *over;
         char why[320];
         unsigned code;
         int r;
@@ -234,8 +290,7 @@ static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memor
                 return refuse_shared(c, m);
         if (st && st->memory)
                 return refuse_errno(c, st->result == -ENOSPC ? -ENOMEM : st->result, "the pages of this memory");
-        code = memory_make(c->svc, c->session, m->node, m->size, m->flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE, ret, why,
-                           sizeof(why));
+        code = memory_make(c->svc, c->session, m->node, m->size, m->flags, ret, &over, why, sizeof(why));
         if (code)
                 return refuse(c, code, "%s", why);
         *ret_committed = !dry;
@@ -279,6 +334,7 @@ int op_mem_create(struct call *c) {
         holding_init(&memory->creator, memory, c->session, RIGHT_READ | RIGHT_WRITE);
         memory_link(&c->svc->state, memory);
         holding_link(&memory->creator);
+        spill_offer(c->svc, memory);
         if (memory->file->kind != FILE_POOL && !memory->file->journaled) {
                 memory->file->journaled = true;
                 effect_file(c->tx, memory->file);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "core/imap.h"
 #include "core/memory.h"
 #include "core/node.h"
@@ -16,6 +17,7 @@
 #include "service/fence.h"
 #include "service/lookup.h"
 #include "service/range.h"
+#include "service/spill.h"
 
 /*
  * Spaces, and operations of devices in them.
@@ -30,6 +32,8 @@
 struct submission {
         struct fence fence;
         struct space *space; /* NULL: it has ended */
+        bool handed;         /* its device has it */
+        struct spill_wait wait;
         struct device_op op;
 };
 
@@ -58,21 +62,61 @@ int space_bring_up(struct service *svc, struct session *session, uint64_t id, ui
         return 0;
 }
 
-static void submission_start(struct service *svc, struct fence *f) {
-        struct submission *m = container_of(f, struct submission, fence);
-        struct device_result failed = { .code = SVMD_STATUS_NO_MEMORY };
+static void hand_over(struct service *svc, struct submission *m) {
+        struct device_result failed = { .fence = m->fence.object.id, .code = SVMD_STATUS_NO_MEMORY };
 
+        m->handed = true;
+        m->space->running++;
         if (node_backend(svc, m->space->node)->submit(m->space->device_space, &m->op) == 0)
                 return;
         snprintf(failed.text, sizeof(failed.text), "svmd has no memory left to hand the operation to its device");
-        fence_finish(svc, f, &failed);
+        fence_finish(svc, &m->fence, &failed);
+}
+
+/* The first of its space that waits for memory. */
+static bool submission_go(struct service *svc, struct spill_wait *w) {
+        struct submission *m = container_of(w, struct submission, wait);
+        struct device_result failed = { .fence = m->fence.object.id };
+        enum spill_answer a;
+
+        if (svc->closing || m->space->held.next != &m->fence.starting)
+                return false;
+        a = spill_fetch(svc, m->space, &m->op, &failed);
+        if (a == SPILL_WAIT)
+                return false;
+        list_remove(&m->fence.starting);
+        list_remove(&w->link);
+        if (a == SPILL_THERE)
+                hand_over(svc, m);
+        else
+                fence_finish(svc, &m->fence, &failed);
+        return true;
+}
+
+/* Devices see memory only where it belongs; so an operation waits until it is there, and those behind it in its space
+ * wait too. */
+static void submission_start(struct service *svc, struct fence *f) {
+        struct submission *m = container_of(f, struct submission, fence);
+
+        if (list_empty(&m->space->held) && !spill_is_away(svc, m->space, &m->op)) {
+                hand_over(svc, m);
+                return;
+        }
+        list_push_back(&m->space->held, &f->starting);
+        m->wait.node = m->space->node;
+        m->wait.go = submission_go;
+        spill_wait(svc, &m->wait);
 }
 
 static void submission_end(struct service *svc, struct fence *f) {
         struct submission *m = container_of(f, struct submission, fence);
 
-        if (m->space)
+        list_remove(&m->wait.link);
+        if (m->space) {
                 m->space->fences--;
+                m->space->running -= m->handed;
+                m->space->used_ns = clock_ns(CLOCK_MONOTONIC);
+        }
         m->space = NULL;
 }
 
@@ -82,6 +126,7 @@ static const struct fence_kind submission_kind = { submission_start, submission_
 static void orphan(struct service *svc, struct fence *f) {
         struct device_result gone = { .fence = f->object.id, .code = SVMD_STATUS_GONE };
 
+        list_remove(&container_of(f, struct submission, fence)->wait.link);
         container_of(f, struct submission, fence)->space = NULL;
         if (list_empty(&f->starting))
                 return;
@@ -190,14 +235,14 @@ int op_translate(struct call *c) {
                 return -ENOMEM;
         svmd__v1__translate_result__init(result);
         node_backend(c->svc, s->node)->translate(s->device_space, op->address, &t);
+        e = vmap_find(&s->mappings, op->address);
         result->valid = t.valid;
-        result->sparse = t.sparse;
+        result->sparse = t.sparse && !e; /* not where memory is away */
         if (t.valid) {
                 result->access = t.attrs.access;
                 result->pat = t.attrs.pat;
                 result->kind = t.attrs.kind;
                 result->offset = t.offset;
-                e = vmap_find(&s->mappings, op->address);
                 result->node = e ? memory_of(e->backing)->node : UINT32_MAX;
         }
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_TRANSLATE;
@@ -272,6 +317,7 @@ int op_submit(struct call *c) {
                                     .value = op->value,
                                     .fence = f->object.id };
         m->space = s;
+        list_init(&m->wait.link);
         s->fences++;
         return 0;
 }

@@ -507,6 +507,7 @@ void requests_wake(struct service *svc) {
 void requests_drop(struct service *svc) {
         svc->closing = true;
         capacity_give_up(svc);
+        spill_give_up(svc);
         list_for_each_safe (l, &svc->pending) {
                 struct request *r = container_of(l, struct request, link);
 
@@ -552,7 +553,7 @@ static bool may_wait(struct service *svc, const struct request *r, const Svmd__V
         for (size_t i = 0; i < m->n_ops; i++) {
                 const Svmd__V1__Op *op = m->ops[i];
 
-                if (op->op_case == SVMD__V1__OP__OP_MEM_CREATE && memory_is_staged(svc, op->mem_create))
+                if (op->op_case == SVMD__V1__OP__OP_MEM_CREATE && memory_is_staged(svc, r->session, op->mem_create))
                         return true;
                 if (op_row(op->op_case) && (op_row(op->op_case)->flags & (OP_STORE | OP_WAITS)))
                         return true;

@@ -226,16 +226,23 @@ static int do_file(struct restore *x, const struct effect_file *e) {
         return file_restore(x->svc, e->id, (enum file_kind)e->kind, e->node, e->size, s);
 }
 
-static bool extents_ok(const struct effect_memory *e) {
-        const uint64_t(*extents)[2] = (const void *)(e + 1);
+static bool extents_ok(const uint64_t (*extents)[2], uint32_t count, uint64_t size) {
         uint64_t sum = 0;
 
-        for (uint32_t i = 0; i < e->extents; i++) {
-                if (!pages(extents[i][1]) || extents[i][1] > e->size - sum)
+        for (uint32_t i = 0; i < count; i++) {
+                if (!pages(extents[i][1]) || extents[i][1] > size - sum)
                         return false;
                 sum += extents[i][1];
         }
-        return sum > 0 && sum == e->size;
+        return sum > 0 && sum == size;
+}
+
+/* Where it was created; or, spilled, in a file of its own. */
+static bool lies_ok(struct restore *x, const struct effect_memory *e, const struct file *f) {
+        if (f->node == e->node)
+                return true;
+        return node_desc(x->svc, e->node)->kind == NODE_SOFT && f->kind == FILE_OWN &&
+               !(e->flags & SVMD__V1__MEM_FLAG__MEM_PINNED);
 }
 
 static int do_memory(struct restore *x, const struct effect_memory *e) {
@@ -245,15 +252,36 @@ static int do_memory(struct restore *x, const struct effect_memory *e) {
 
         if (new_id(x, e->id) < 0)
                 return -EBADMSG;
-        if (!p || !f || f->node != e->node || (e->session && (!s || s->partition != p)) ||
+        if (!p || !f || !lies_ok(x, e, f) || (e->session && (!s || s->partition != p)) ||
             (f->kind == FILE_ARENA && s && s != f->session))
                 return say(x, "memory %" PRIu64 " names a partition, session or file that is not there", e->id);
-        if (!extents_ok(e))
+        if (!extents_ok((const uint64_t(*)[2])(e + 1), e->extents, e->size))
                 return say(x, "memory %" PRIu64 " has not the size of its parts", e->id);
-        if (memory_restore(x->svc, e->id, p, s, e->node, e->size, e->shareable, f, (const uint64_t(*)[2])(e + 1),
+        if (memory_restore(x->svc, e->id, p, s, e->node, e->size, e->flags, f, (const uint64_t(*)[2])(e + 1),
                            e->extents) < 0)
                 return say(x, "memory %" PRIu64 " cannot be where it was", e->id);
         return 0;
+}
+
+static int do_place(struct restore *x, const struct effect_place *e) {
+        const uint64_t(*extents)[2] = (const void *)(e + 1);
+        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+        struct file *f;
+        int r;
+
+        if (!m || m->pinned || node_desc(x->svc, m->node)->kind != NODE_SOFT || m->away != (e->file == 0) ||
+            !extents_ok(extents, e->extents, m->size))
+                return say(x, "memory %" PRIu64 " moved to where it cannot be", e->memory);
+        if (e->file) {
+                struct effect_file file = { .id = e->file, .size = m->size, .kind = FILE_OWN, .node = e->node };
+
+                r = do_file(x, &file);
+                if (r < 0)
+                        return r;
+        }
+        f = e->file ? OBJECT(x, e->file, FILE, file) : x->svc->state.nodes[m->node].pool;
+        r = memory_restore_place(x->svc, m, f, extents, e->extents);
+        return r == -EINVAL ? say(x, "memory %" PRIu64 " cannot be where it was moved", e->memory) : r;
 }
 
 static int do_hold(struct restore *x, const struct effect_hold *e) {
@@ -454,6 +482,7 @@ static const struct {
         [EFFECT_ADVICE] = { sizeof(struct effect_advice), false },
         [EFFECT_STEAL] = { sizeof(struct effect_steal), false },
         [EFFECT_NODE_STATE] = { sizeof(struct effect_node_state), false },
+        [EFFECT_PLACE] = { sizeof(struct effect_place) + 16, false },
 };
 
 /* The name of a partition in an effect ends inside of it. */
@@ -469,6 +498,7 @@ static bool partition_ends(uint16_t type, const void *bytes) {
 static int check_shape(struct restore *x, uint16_t type, const uint8_t *bytes, size_t size) {
         const struct effect_memory *m = (const void *)bytes;
         const struct effect_session *s = (const void *)bytes;
+        const struct effect_place *place = (const void *)bytes;
 
         if (type >= sizeof(shapes) / sizeof(shapes[0]) || shapes[type].size == 0)
                 return say(
@@ -479,6 +509,8 @@ static int check_shape(struct restore *x, uint16_t type, const uint8_t *bytes, s
                 return say(x, "an effect of type %u in the journal is cut short", type);
         if (type == EFFECT_MEMORY && size < sizeof(*m) + m->extents * 16ull)
                 return say(x, "memory %" PRIu64 " in the journal is cut short", m->id);
+        if (type == EFFECT_PLACE && size < sizeof(*place) + place->extents * 16ull)
+                return say(x, "the place of memory %" PRIu64 " in the journal is cut short", place->memory);
         if (type == EFFECT_MEMORY && m->node >= x->svc->options.machine->count)
                 return say(x, "memory %" PRIu64 " lies on a node that is not there", m->id);
         if (type == EFFECT_SESSION && (s->groups > UINT16_MAX + 1 || size < sizeof(*s) + s->groups * 4ull + 1))
@@ -503,6 +535,7 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_CLOSE: return do_close(x, bytes);
         case EFFECT_FILE: return do_file(x, bytes);
         case EFFECT_MEMORY: return do_memory(x, bytes);
+        case EFFECT_PLACE: return do_place(x, bytes);
         case EFFECT_HOLD: return do_hold(x, bytes);
         case EFFECT_RELEASE: return do_release(x, bytes);
         case EFFECT_EXPORT: return do_export(x, bytes);

@@ -62,7 +62,9 @@ int service_new(struct service **ret, const struct service_options *options, con
         svc->reply_buffer = alloc_zero(sizeof(struct effect_reply) + SVMD_PACKET_MAX);
         if (svc->reply_buffer)
                 svc->reply = svc->reply_buffer + sizeof(struct effect_reply);
-        r = svc->tx && svc->reply ? state_init(&svc->state, options->machine) : -ENOMEM;
+        r = spill_init(svc);
+        if (r == 0)
+                r = svc->tx && svc->reply ? state_init(&svc->state, options->machine) : -ENOMEM;
         if (r == 0)
                 r = fences_init(svc);
         if (r == 0)
@@ -224,6 +226,7 @@ void service_collect(struct service *svc) {
         jobs_collect(svc->jobs);
         managed_collect(svc);
         fences_collect(svc);
+        spill_collect(svc);
         partitions_reap(svc);
         requests_wake(svc);
 }
@@ -235,12 +238,14 @@ void service_commit(struct service *svc) {
         fences_start(svc);
         if (svc->journal_behind)
                 journal_snapshot(svc);
-        if (!svc->journal_behind)
-                managed_commit(svc);
+        if (svc->journal_behind)
+                return;
+        spill_commit(svc);
+        managed_commit(svc);
 }
 
 bool service_idle(struct service *svc) {
-        return jobs_idle(svc->jobs) && list_empty(&svc->pending);
+        return jobs_idle(svc->jobs) && list_empty(&svc->pending) && spill_idle(svc);
 }
 
 uint64_t service_epoch(const struct service *svc) {
@@ -304,6 +309,7 @@ void service_free(struct service *svc, bool keep_state) {
         journal_free(svc->journal);
         svc->journal = NULL;
         if (svc->state.nodes) {
+                spill_abandon(svc);
                 if (svc->replaying)
                         managed_stop(svc);
                 list_for_each_safe (l, &svc->state.sessions) {
@@ -324,6 +330,7 @@ void service_free(struct service *svc, bool keep_state) {
         }
         if (svc->fences)
                 fences_fini(svc);
+        spill_fini(svc);
         tx_free(svc->tx);
         alloc_free(svc->reply_buffer);
         arena_fini(&svc->arena);

@@ -1,0 +1,313 @@
+#include "service/spill.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "core/memory.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/session.h"
+#include "core/space.h"
+#include "service/internal.h"
+#include "service/move.h"
+
+/*
+ * Who waits for room is visited in the order in which he came. A visit marks what it needs, and takes the room of what
+ * nobody before it needs in this pass; and where one waits for room of a whole node, those behind him wait too. So the
+ * first one always gets on, and two that need one another's memory take turns.
+ *
+ * Memory that may give way is listed by node, least recently used first. A use is not noted there, only with the space
+ * in which it was; so the list is put in order when somebody looks.
+ */
+
+/* Where something could not be spilled nothing is for so long. */
+#define FAILED_NS 1000000000ull
+
+struct spill_node {
+        uint64_t taken;      /* the last visit of somebody who waits for room there */
+        uint64_t failed_ns;  /* when something could not be spilled last, or 0 */
+        uint64_t waiting_ns; /* since when managed granules have been seen waiting, or 0 */
+};
+
+static uint64_t now_ns(void) {
+        return clock_ns(CLOCK_MONOTONIC);
+}
+
+int spill_init(struct service *svc) {
+        list_init(&svc->spill.waits);
+        list_init(&svc->spill.moves);
+        list_init(&svc->spill.settled);
+        svc->spill.pass = 1;
+        svc->spill.nodes = alloc_array(svc->options.machine->count + 1, sizeof(*svc->spill.nodes));
+        return svc->spill.nodes ? 0 : -ENOMEM;
+}
+
+void spill_abandon(struct service *svc) {
+        while (!list_empty(&svc->spill.settled))
+                move_settle(svc, container_of(svc->spill.settled.next, struct move, link));
+}
+
+void spill_fini(struct service *svc) {
+        alloc_free(svc->spill.nodes);
+}
+
+/* ---- what may give way ---- */
+
+static void insert_by_use(struct list *head, struct memory *m) {
+        struct list *at = head;
+
+        while (at->prev != head && container_of(at->prev, struct memory, by_node)->used_ns > m->used_ns)
+                at = at->prev;
+        list_insert_before(at, &m->by_node);
+}
+
+void spill_offer(struct service *svc, struct memory *m) {
+        if (m->pinned || m->away || m->move || node_desc(svc, m->node)->kind != NODE_SOFT)
+                return;
+        m->used_ns = now_ns();
+        insert_by_use(&svc->state.nodes[m->node].memories, m);
+}
+
+void spill_failed(struct service *svc, struct memory *m) {
+        svc->spill.nodes[m->node].failed_ns = now_ns();
+        spill_offer(svc, m);
+}
+
+void spill_forget(struct service *svc, struct memory *m) {
+        if (m->move)
+                move_forget(svc, m->move);
+}
+
+void spill_orphan(struct memory *m) {
+        struct move *v = m->move;
+
+        if (v)
+                memory_orphan(v->other);
+}
+
+static struct space *space_of(struct list *by_backing) {
+        return container_of(container_of(by_backing, struct mapping, by_backing)->map, struct space, mappings);
+}
+
+static bool is_used(const struct memory *m) {
+        list_for_each (l, &m->backing.mappings)
+                if (space_of(l)->running)
+                        return true;
+        return false;
+}
+
+/* In the order of last use. */
+static void put_in_order(struct list *head) {
+        list_for_each_safe (l, head) {
+                struct memory *m = container_of(l, struct memory, by_node);
+                uint64_t used = m->used_ns;
+
+                list_for_each (k, &m->backing.mappings)
+                        if (space_of(k)->used_ns > used)
+                                used = space_of(k)->used_ns;
+                if (used == m->used_ns)
+                        continue;
+                m->used_ns = used;
+                list_remove(l);
+                insert_by_use(head, m);
+        }
+}
+
+/* Whether what it has now is charged there. */
+static bool is_charged(const struct service *svc, const struct memory *m, uint32_t node, const struct account *over) {
+        return m->file->node == node &&
+               (over == &svc->state.nodes[node].account || over == &m->partition->accounts[node]);
+}
+
+static bool is_wanted(const struct service *svc, const struct memory *m) {
+        return m->wanted >= svc->spill.pass;
+}
+
+bool spill_is_taken(const struct service *svc, uint32_t node) {
+        uint64_t taken = svc->spill.nodes[node].taken;
+
+        return taken >= svc->spill.pass && taken != svc->spill.visit;
+}
+
+/* ---- making room ---- */
+
+struct around {
+        uint64_t leaving; /* bytes that will be gone without anybody's doing */
+        uint64_t idle;
+        bool later; /* something else could give way when it has been used */
+};
+
+/* The place that it gives up in the end, or NULL: not known before it is there. */
+static const struct memory *left_by(const struct move *v) {
+        if (!v->memory || v->state == MOVE_SETTLED)
+                return v->other;
+        return v->in ? NULL : v->memory;
+}
+
+static void add_moves(const struct service *svc, const struct list *head, uint32_t node, const struct account *over,
+                      struct around *a) {
+        list_for_each (l, head) {
+                const struct move *v = container_of(l, struct move, link);
+                const struct memory *left = left_by(v);
+
+                if (left && is_charged(svc, left, node, over))
+                        a->leaving += left->size;
+                else if (v->memory && v->in)
+                        a->later |= v->memory->node == node;
+        }
+}
+
+static struct around look_around(struct service *svc, uint32_t node, const struct account *over) {
+        struct list *head = &svc->state.nodes[node].memories;
+        struct around a = { 0 };
+
+        add_moves(svc, &svc->spill.moves, node, over, &a);
+        add_moves(svc, &svc->spill.settled, node, over, &a);
+        put_in_order(head);
+        list_for_each (l, head) {
+                const struct memory *m = container_of(l, struct memory, by_node);
+
+                if (!is_charged(svc, m, node, over) || m->wanted == svc->spill.visit)
+                        continue;
+                if (is_used(m) || is_wanted(svc, m))
+                        a.later = true;
+                else
+                        a.idle += m->size;
+        }
+        return a;
+}
+
+static bool has_failed(const struct service *svc, uint32_t node) {
+        uint64_t when = svc->spill.nodes[node].failed_ns;
+
+        return when && now_ns() - when < FAILED_NS;
+}
+
+/* Bytes of what has begun to leave. */
+static uint64_t give_up_idle(struct service *svc, uint32_t node, const struct account *over, uint64_t bytes) {
+        uint64_t sum = 0;
+
+        list_for_each_safe (l, &svc->state.nodes[node].memories) {
+                struct memory *m = container_of(l, struct memory, by_node);
+                uint64_t size = m->size;
+
+                if (sum >= bytes)
+                        break;
+                if (!is_charged(svc, m, node, over) || is_used(m) || is_wanted(svc, m))
+                        continue;
+                if (move_out(svc, m) == 0)
+                        sum += size;
+        }
+        return sum;
+}
+
+enum spill_answer spill_room(struct service *svc, uint32_t node, const struct account *over, uint64_t bytes) {
+        uint64_t room = over->max > over->used ? over->max - over->used : 0;
+        struct around a = look_around(svc, node, over);
+        uint64_t need = bytes > room ? bytes - room : 0;
+
+        if (over == &svc->state.nodes[node].account)
+                svc->spill.nodes[node].taken = svc->spill.visit;
+        if (need <= a.leaving)
+                return SPILL_WAIT;
+        if (!has_failed(svc, node) && a.idle + a.leaving >= need)
+                a.leaving += give_up_idle(svc, node, over, need - a.leaving);
+        if (a.leaving)
+                return SPILL_WAIT;
+        return a.later ? SPILL_LATER : SPILL_NEVER;
+}
+
+/* ---- waiting ---- */
+
+bool spill_could_help(const struct service *svc, uint32_t node) {
+        return !list_empty(&svc->state.nodes[node].memories) || !list_empty(&svc->spill.moves) ||
+               !list_empty(&svc->spill.settled);
+}
+
+bool spill_has_waiters(const struct service *svc, uint32_t node) {
+        list_for_each (l, &svc->spill.waits)
+                if (container_of(l, struct spill_wait, link)->node == node)
+                        return true;
+        return false;
+}
+
+void spill_wait(struct service *svc, struct spill_wait *w) {
+        list_push_back(&svc->spill.waits, &w->link);
+        svc->hooks.wake(svc->hooks.userdata);
+}
+
+/* Whoever goes on may end others that wait, or make new ones; those are visited behind the others. */
+static void visit_all(struct service *svc) {
+        struct list todo;
+
+        list_init(&todo);
+        svc->spill.pass = svc->spill.visit + 1;
+        while (!list_empty(&svc->spill.waits)) {
+                struct list *l = svc->spill.waits.next;
+
+                list_remove(l);
+                list_push_back(&todo, l);
+        }
+        while (!list_empty(&todo)) {
+                struct spill_wait *w = container_of(todo.next, struct spill_wait, link);
+
+                list_remove(&w->link);
+                list_push_back(&svc->spill.waits, &w->link);
+                svc->spill.visit++;
+                w->go(svc, w);
+        }
+        svc->spill.pass = ++svc->spill.visit + 1;
+}
+
+/* ---- nodes that have to be emptied, and managed granules that wait ---- */
+
+static bool is_leaving(const struct service *svc, uint32_t node) {
+        struct around a = { 0 };
+
+        add_moves(svc, &svc->spill.moves, node, &svc->state.nodes[node].account, &a);
+        add_moves(svc, &svc->spill.settled, node, &svc->state.nodes[node].account, &a);
+        return a.leaving > 0;
+}
+
+static void relieve(struct service *svc, uint32_t node) {
+        const struct account *all = &svc->state.nodes[node].account;
+
+        if (list_empty(&svc->state.nodes[node].memories) || is_leaving(svc, node) || has_failed(svc, node))
+                return;
+        put_in_order(&svc->state.nodes[node].memories);
+        give_up_idle(svc, node, all, 1);
+}
+
+void spill_collect(struct service *svc) {
+        if (svc->closing || svc->starting)
+                return;
+        if (!list_empty(&svc->spill.waits))
+                visit_all(svc);
+        for (uint32_t i = 0; i < svc->options.machine->count; i++)
+                if (svc->state.nodes[i].offline)
+                        relieve(svc, i);
+}
+
+void spill_commit(struct service *svc) {
+        if (list_empty(&svc->spill.settled))
+                return;
+        spill_abandon(svc);
+        svc->hooks.wake(svc->hooks.userdata);
+}
+
+bool spill_idle(const struct service *svc) {
+        return list_empty(&svc->spill.waits) && list_empty(&svc->spill.moves);
+}
+
+void spill_give_up(struct service *svc) {
+        while (!list_empty(&svc->spill.waits)) {
+                struct spill_wait *w = container_of(svc->spill.waits.next, struct spill_wait, link);
+
+                list_remove(&w->link);
+                w->go(svc, w);
+        }
+}
