@@ -740,7 +740,8 @@ static void put_memory(FILE *f, const struct memory *m) {
                 " file %" PRIu64,
                 m->object.id, m->partition->name->text, m->node, m->size, m->shareable, m->charge.bytes,
                 m->backing.count, m->file->object.id);
-        fprintf(f, " paid by %s", m->charge.account == &m->partition->accounts[m->node] ? "partition" : "session");
+        fprintf(f, " paid by %s",
+                m->charge.account == &m->partition->accounts[m->file->node] ? "partition" : "session");
         put_name(f, m->name);
         if (m->has_token)
                 fprintf(f, " token %" PRIx64 " %u", m->token[0], m->token_access);
@@ -810,6 +811,10 @@ static void check_page(struct world *w, const struct space *s, uint64_t va) {
         struct device_translation t;
 
         b->translate(s->device_space, va, &t);
+        if (e && memory_of(e->backing)->away) {
+                assert_false(t.valid);
+                return;
+        }
         if (t.valid != (e != NULL))
                 fail_msg("space %" PRIu64 " at %" PRIx64 ": the device %s, svmd %s", s->object.id, va,
                          t.valid ? "maps it" : "does not map it", e ? "does" : "does not");

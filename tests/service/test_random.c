@@ -329,7 +329,9 @@ static void do_create_op(struct model *m, int s, struct ask *t) {
                 t->good = 1;
                 return;
         }
-        t->op = mk_create(node, P(size), shareable);
+        /* What would give way when its node is full makes the outcome of a request depend on the order of its parts:
+         * test_spill.c is about that. */
+        t->op = mk_create(node, P(size), shareable | (node >= GPU1 ? SVMD__V1__MEM_FLAG__MEM_PINNED : 0u));
         t->good = used_bytes(m, node, -1) + size <= capacity[node] &&
                   !(node == GPU1 && partition_of[s] == 0 && used_bytes(m, node, 0) + size > 300);
         if (!t->good)

@@ -267,8 +267,8 @@ static void set_up(void) {
         give_userfaultfd(&a);
         ma = must(&a, mk_create(HOST0, 16 * page, 0))->id;
         ms = must(&a, mk_create(HOST0, 16 * page, 1))->id;
-        mg = must(&a, mk_create(GPU0, 16 * page, 1))->id;
-        mg1 = must(&a, mk_create(GPU2, 16 * page, 0))->id;
+        mg = must(&a, mk_create(GPU0, 16 * page, 1 | SVMD__V1__MEM_FLAG__MEM_PINNED))->id;
+        mg1 = must(&a, mk_create(GPU2, 16 * page, SVMD__V1__MEM_FLAG__MEM_PINNED))->id;
         mb = must(&b, mk_create(HOST0, 16 * page, 0))->id;
         mc = must(&c, mk_create(HOST0, 16 * page, 0))->id;
         sp = must(&a, mk_space(GPU0))->id;
@@ -745,7 +745,7 @@ static void memories(void) {
         no(&a, W_PAGE, SVMD_STATUS_SIZE, mk_create(GPU0, (2u << 20) + 1, 0));
         no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_create(NODES, page, 0));
         no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_create(UINT32_MAX, 4u << 20, 0));
-        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_create(HOST0, page, 2));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_create(HOST0, page, 4));
         no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_create(HOST0, 4u << 20, 0x80000000));
         no(&a, W_ROOM, SVMD_STATUS_NO_ROOM, mk_create(GPU2, 2u << 20, 0));
         no(&a, W_ROOM, SVMD_STATUS_NO_ROOM, mk_create(GPU2, 250 * page, 0));
