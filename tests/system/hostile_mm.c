@@ -14,7 +14,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GRANULE = 4096, HOSTILE_GRANULES = 512, FAULTER_GRANULES = 64, START_MS = 60000 };
+enum {
+        GRANULE = 4096,
+        HOSTILE_GRANULES = 512,
+        HOSTILE_THREADS = 8,
+        HOSTILE_ORDERS = 16,
+        FAULTER_GRANULES = 64,
+        START_MS = 60000
+};
 
 static uint64_t now_ns(void) {
         struct timespec t;
@@ -65,24 +72,39 @@ struct hostile_range {
         svmd_session *s;
         volatile char *at;
         svmd_node node;
+        size_t threads;
 };
 
-/* Round trips of its whole range, in a thread of its own. */
+/* Sixteen granules are ordered away, one by one, and touched when they are. */
+static void hostile_turn(struct hostile_range *r, volatile char *at) {
+        svmd_fence *fence[HOSTILE_ORDERS];
+
+        for (size_t i = 0; i < HOSTILE_ORDERS; i++) {
+                hostile_agreed("migrate", svmd_migrate(r->s, &fence[i], (void *)(at + i * GRANULE), GRANULE, r->node));
+                add(&state->ordered);
+        }
+        for (size_t i = 0; i < HOSTILE_ORDERS; i++) {
+                hostile_agreed("migrate", svmd_fence_wait(fence[i], -1, NULL));
+                svmd_fence_free(fence[i]);
+                add(&state->moved);
+        }
+        for (size_t i = 0; i < HOSTILE_ORDERS; i++)
+                at[i * GRANULE]++;
+}
+
 static void *hostile_orders(void *data) {
         struct hostile_range *r = data;
+        size_t each = HOSTILE_GRANULES / HOSTILE_THREADS;
+        volatile char *at = r->at + __atomic_fetch_add(&r->threads, 1, __ATOMIC_RELAXED) * each * GRANULE;
 
-        while (!get(&state->stop)) {
-                add(&state->ordered);
-                hostile_agreed("migrate", svmd_migrate(r->s, NULL, (void *)r->at, 0, r->node));
-                for (size_t i = 0; i < HOSTILE_GRANULES; i++)
-                        r->at[i * GRANULE]++;
-                add(&state->done);
-        }
+        for (size_t i = 0; !get(&state->stop); i = (i + HOSTILE_ORDERS) % each)
+                hostile_turn(r, at + i * GRANULE);
         return NULL;
 }
 
-/* Without the C library's handlers: nobody is to be kind here. */
+/* Without the C library's handlers: nobody is to be kind here. The child before goes while the next one is made. */
 static void hostile_fork(void) {
+        static pid_t last;
         pid_t pid;
 
         add(&state->forks);
@@ -92,8 +114,9 @@ static void hostile_fork(void) {
         add(&state->forks);
         if (pid < 0)
                 hostile_fail("fork", strerror(errno));
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        while (last && waitpid(last, NULL, 0) < 0 && errno == EINTR)
                 ;
+        last = pid;
 }
 
 /* One written page, and the kernel copies the page tables of all. */
@@ -124,8 +147,8 @@ static void hostile_begin(struct hostile_range *r, const char *socket, const cha
 }
 
 static void hostile_main(const char *socket, const char *node, uint32_t uid, uint64_t bytes) {
-        struct hostile_range r;
-        pthread_t t;
+        struct hostile_range r = { 0 };
+        pthread_t t[HOSTILE_THREADS];
 
         if (uid && (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid)))
                 hostile_fail("setresuid", strerror(errno));
@@ -134,12 +157,14 @@ static void hostile_main(const char *socket, const char *node, uint32_t uid, uin
         alarm(0);
         hostile_begin(&r, socket, node);
         hostile_grow(bytes);
-        if (pthread_create(&t, NULL, hostile_orders, &r))
-                hostile_fail("pthread_create", "failed");
+        for (unsigned i = 0; i < HOSTILE_THREADS; i++)
+                if (pthread_create(&t[i], NULL, hostile_orders, &r))
+                        hostile_fail("pthread_create", "failed");
         __atomic_store_n(&state->ready, 1, __ATOMIC_RELEASE);
         while (!get(&state->stop))
                 hostile_fork();
-        pthread_join(t, NULL);
+        for (unsigned i = 0; i < HOSTILE_THREADS; i++)
+                pthread_join(t[i], NULL);
         svmd_disconnect(r.s);
         _exit(0);
 }
@@ -163,7 +188,7 @@ const char *hostile_mm_new(struct hostile_mm *h, const char *socket, const char 
                 return "fork failed";
         if (h->pid == 0)
                 hostile_main(socket, node, uid, bytes);
-        while (!get(&h->state->ready) || (get(&h->state->ready) == 1 && get(&h->state->done) == 0)) {
+        while (!get(&h->state->ready) || (get(&h->state->ready) == 1 && get(&h->state->moved) == 0)) {
                 if (now_ns() >= until)
                         return "the hostile process does not get to it";
                 usleep(1000);

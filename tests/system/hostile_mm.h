@@ -16,8 +16,8 @@
 struct hostile_mm_state {
         uint64_t ready;
         uint64_t forks;   /* begun and ended: odd while one goes on */
-        uint64_t ordered; /* round trips of its granules that were asked for */
-        uint64_t done;    /* and that were made */
+        uint64_t ordered; /* granules, away */
+        uint64_t moved;   /* that are */
         uint64_t stop;
         char why[160]; /* it failed */
 };
