@@ -3,7 +3,8 @@
  *
  *      limits   take more of the first host node and of the first device than the partition may have
  *      build    read the tree into the index
- *      spread   move a part of it to each device, which sums that, then read all of it here
+ *      spread   move a part of it to each device, which sums that
+ *      walk     read all of it
  *      places   print where its pages are, and how often they have left host memory and come back
  *      words    print every word with the lines that have it
  *      copy     give each device a copy
@@ -116,11 +117,6 @@ static void tell_places(const struct builder *b) {
             b->devices.index->scratch);
 }
 
-static void spread(struct builder *b) {
-        devices_spread(&b->devices, BUILDER_GRANULE);
-        say("cpu sum=%" PRIu64, index_sum(b->address, b->size));
-}
-
 static void reserve(struct builder *b) {
         struct svmd_reserve_options opts = {
                 .size = sizeof(opts), .name = b->name, .mode = 0640, .kind = SVMD_SHARED, .granule = BUILDER_GRANULE
@@ -174,7 +170,9 @@ static void obey(struct builder *b, const char *command) {
         } else if (strcmp(command, "build") == 0) {
                 build(b);
         } else if (strcmp(command, "spread") == 0) {
-                spread(b);
+                devices_spread(&b->devices, BUILDER_GRANULE);
+        } else if (strcmp(command, "walk") == 0) {
+                say("cpu sum=%" PRIu64, index_sum(b->address, b->size));
         } else if (strcmp(command, "places") == 0) {
                 tell_places(b);
         } else if (strcmp(command, "words") == 0) {
