@@ -13,7 +13,7 @@ static bool may_come(struct managed *e, struct managed_range *r, uint32_t i, uin
         const struct granule *g = granule_of(r, i);
         struct policy_advice advice = { 0 };
 
-        if (g->work || g->pins || is_on(e, r, g, node))
+        if (g->work || g->pins || granule_lost(g) || is_on(e, r, g, node))
                 return false;
         if (g->state != RESIDENCY_OUT && (g->state != RESIDENCY_RESIDENT || e->nodes[node].host))
                 return false;

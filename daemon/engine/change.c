@@ -20,28 +20,44 @@ static bool is_guarded(enum residency s) {
         return managed_action(s, MANAGED_JOIN) == MANAGED_PROTECT;
 }
 
-void granule_record(struct managed *e, struct work *w, enum residency state) {
-        struct granule *g = w->g;
-        bool host = g->host_slot && state != RESIDENCY_EMPTY;
-        struct managed_record r = {
-                .range = w->range->userdata,
-                .granule = granule_index(w),
+/* States in which a slot is the truth. */
+static bool is_away(enum residency s) {
+        return s == RESIDENCY_PUNCHING || s == RESIDENCY_OUT || s == RESIDENCY_REVOKED;
+}
+
+static bool rests_at_home(enum residency s) {
+        return s == RESIDENCY_EMPTY || s == RESIDENCY_RESIDENT;
+}
+
+void granule_note(struct managed *e, struct managed_range *r, struct granule *g, enum residency state,
+                  enum managed_cause cause) {
+        bool host = g->host_slot && state != RESIDENCY_EMPTY, lost = granule_lost(g) && is_away(state);
+        bool slot = g->slot && !lost && state != RESIDENCY_RESIDENT;
+        struct managed_record record = {
+                .range = r->userdata,
+                .granule = (uint32_t)(g - r->granules),
                 .state = state,
-                .cause = w->cause,
-                .node = g->slot && state != RESIDENCY_RESIDENT ? g->node : MANAGED_NOWHERE,
-                .slot = g->slot && state != RESIDENCY_RESIDENT ? g->slot - 1 : MANAGED_NOWHERE,
+                .cause = cause,
+                .node = slot || lost ? g->node : MANAGED_NOWHERE,
+                .slot = slot ? g->slot - 1 : MANAGED_NOWHERE,
                 .host = host ? g->host : MANAGED_NOWHERE,
                 .cgroup = host && g->cgroup ? e->cgroups[g->cgroup].id : 0,
         };
 
-        w->range->guarded += is_guarded(state);
-        w->range->guarded -= is_guarded((enum residency)g->state);
+        r->guarded += is_guarded(state);
+        r->guarded -= is_guarded((enum residency)g->state);
         if (g->state != state && (state == RESIDENCY_OUT || state == RESIDENCY_RESIDENT)) {
                 g->moved = granule_stamp(e->now);
-                g->cause = (uint8_t)w->cause;
+                g->cause = (uint8_t)cause;
         }
+        if (rests_at_home(state))
+                g->flags &= (uint8_t)~GRANULE_LOST;
         g->state = (uint8_t)state;
-        e->c.intent(e->c.userdata, &r);
+        e->c.intent(e->c.userdata, &record);
+}
+
+void granule_record(struct managed *e, struct work *w, enum residency state) {
+        granule_note(e, w->range, w->g, state, w->cause);
 }
 
 struct managed_step *work_step(struct work *w, enum managed_step_type type) {
@@ -81,6 +97,7 @@ void change_begin(struct managed *e, struct work *w, struct demand *d, enum chan
         w->cause = d->cause;
         w->failed = 0;
         w->tries = 0;
+        w->spoiled = w->slot && e->nodes[w->node].lost;
         w->cursor = 0;
         change_quiet(e, w);
 }
@@ -135,6 +152,7 @@ void work_step_done(struct managed *e, struct work *w, int result) {
         case CHANGE_DISCARD:
         case CHANGE_DROP:
         case CHANGE_TAKE:
+        case CHANGE_LOSE:
         case CHANGE_RETURN: out_next(e, w, result); break;
         case CHANGE_IN:
         case CHANGE_CLEAR: in_next(e, w, result); break;
@@ -160,8 +178,8 @@ void managed_device_end(struct managed *e, struct managed_range *r, uint32_t gra
 bool managed_device_begin(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node, bool write) {
         struct granule *g = granule_of(r, granule);
 
-        if (!(granule_shown(r, g, write) >> node & 1) || g->ops == OPS_MAX || r->ending ||
-            (g->work && g->work->phase == PHASE_QUIET))
+        if (!(granule_shown(r, g, write) >> node & 1) || granule_lost(g) || e->nodes[node].lost || g->ops == OPS_MAX ||
+            r->ending || (g->work && g->work->phase == PHASE_QUIET))
                 return false;
         g->ops++;
         return true;

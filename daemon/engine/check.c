@@ -37,10 +37,13 @@ static void count_work(const struct managed *e, struct sums *s, const struct wor
 
 /* What each state holds. */
 static bool holds(const struct managed_range *r, const struct granule *g) {
-        bool moving = g->work && g->work->change != CHANGE_NONE, copies = granule_copies(r, g);
+        bool moving = g->work && g->work->change != CHANGE_NONE, lost = granule_lost(g), copies = granule_copies(r, g);
         uint64_t mapped = granule_shown(r, g, false), writable = granule_shown(r, g, true);
 
         if (writable & ~mapped)
+                return false;
+        if (lost && (g->state == RESIDENCY_EMPTY || g->state == RESIDENCY_RESIDENT || g->state == RESIDENCY_FILLING ||
+                     g->state == RESIDENCY_WRITING || g->state == RESIDENCY_CONTINUING))
                 return false;
 
         switch ((enum residency)g->state) {
@@ -48,8 +51,8 @@ static bool holds(const struct managed_range *r, const struct granule *g) {
         case RESIDENCY_RESIDENT:
         case RESIDENCY_CONTINUING: return !g->slot && g->host_slot && !copies;
         case RESIDENCY_COPYING:
-        case RESIDENCY_PUNCHING: return g->slot && g->host_slot && !mapped && !g->ops;
-        case RESIDENCY_OUT: return g->slot && (!g->host_slot || moving) && !copies;
+        case RESIDENCY_PUNCHING: return (g->slot || lost) && g->host_slot && !mapped && !g->ops;
+        case RESIDENCY_OUT: return (g->slot || lost) && (!g->host_slot || moving) && !copies;
         case RESIDENCY_FILLING:
         case RESIDENCY_WRITING: return g->host_slot && !mapped && !g->ops;
         case RESIDENCY_DUPLICATED: return copies && g->host_slot && (!g->slot || moving) && !writable;

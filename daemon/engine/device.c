@@ -131,10 +131,10 @@ static void zero_slot(struct managed *e, struct work *w) {
 }
 
 static void placed(struct managed *e, struct work *w, int result) {
-        if (result) {
+        if (result || w->spoiled) {
                 node_give(e, w->node, w->range, w->slot);
                 w->slot = 0;
-                change_end(e, w, result);
+                change_end(e, w, result ? result : MANAGED_E_OFFLINE);
                 return;
         }
         w->g->node = (uint8_t)w->node;
@@ -160,9 +160,11 @@ static void node_map(struct managed *e, struct work *w) {
 
 static void shown(struct managed *e, struct work *w, int result) {
         struct demand *d = container_of(w->queue.next, struct demand, link);
+        bool lost = (granule_lost(w->g) && w->g->state == RESIDENCY_OUT) || e->nodes[d->node].lost;
+
         if (!result)
                 granule_show(w->range, w->g, d->node, d->write);
-        answer(e, w, d, result);
+        answer(e, w, d, lost ? MANAGED_E_LOST : result);
         change_end(e, w, 0);
 }
 

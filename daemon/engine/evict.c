@@ -75,10 +75,13 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
         struct work *parked = g->work;
         uint32_t wish = MANAGED_NOWHERE;
 
-        if (round == ROUND_POLICY && !policy_takes(e, o, &wish))
+        if (round == ROUND_POLICY && !granule_lost(g) && !policy_takes(e, o, &wish))
                 return false;
         d.cause = e->nodes[node].draining ? MANAGED_BY_DRAIN : MANAGED_BY_EVICTION;
-        if (g->state == RESIDENCY_DUPLICATED && !e->nodes[node].host)
+        d.frees = granule_lost(g);
+        if (d.frees)
+                d.event = MANAGED_UNDUPLICATE;
+        else if (g->state == RESIDENCY_DUPLICATED && !e->nodes[node].host)
                 d.event = MANAGED_UNDUPLICATE;
         else {
                 d.node = evict_to(e, o->range, o->granule, node, wish, pressing);
@@ -111,7 +114,7 @@ static bool advance(struct node *n) {
 static bool is_hopeless(const struct managed *e, const struct managed_group *g, uint32_t node, bool pressing) {
         enum room room = pressing ? ROOM_EVICT : ROOM_GRANT;
 
-        if (e->nodes[node].copies)
+        if (e->nodes[node].copies || e->nodes[node].lost)
                 return false;
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 if (i != node && node_room(e, i, room) >= class_bytes(0) && group_room(e, g, i, room) >= class_bytes(0))

@@ -144,9 +144,10 @@ void managed_granule_info(const struct managed_range *r, uint32_t granule, struc
 
         *ret = (struct managed_granule_info){
                 .state = (enum residency)g->state,
-                .node = g->slot        ? g->node
-                        : g->host_slot ? g->host
-                                       : MANAGED_NOWHERE,
+                .node = g->slot           ? g->node
+                        : g->host_slot    ? g->host
+                        : granule_lost(g) ? g->node
+                                          : MANAGED_NOWHERE,
                 .slot = g->slot ? g->slot - 1 : MANAGED_NOWHERE,
                 .outs = g->outs,
                 .ins = g->ins,
@@ -154,6 +155,7 @@ void managed_granule_info(const struct managed_range *r, uint32_t granule, struc
                 .moved_ns = granule_ns(g->moved),
                 .touched_ns = granule_ns(g->touched),
                 .busy = g->work != NULL,
+                .lost = granule_lost(g) && (g->state == RESIDENCY_OUT || g->state == RESIDENCY_REVOKED),
                 .cause = (enum managed_cause)g->cause,
         };
         for (const struct copy *c = granule_copies(r, g); c; c = c->next)

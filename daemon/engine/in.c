@@ -200,7 +200,9 @@ static void starved(struct managed *e, struct work *w) {
 
 /* There may be room now. */
 void in_room(struct managed *e, struct work *w) {
-        if (w->g->state == RESIDENCY_WRITING)
+        if (granule_lost(w->g))
+                merged(e, w);
+        else if (w->g->state == RESIDENCY_WRITING)
                 in_write(e, w);
         else
                 in_fill(e, w);
@@ -214,6 +216,12 @@ void in_start(struct managed *e, struct work *w) {
                 clear(e, w);
                 return;
         }
+        if (granule_lost(g)) {
+                node_give(e, w->node, w->range, w->slot);
+                w->slot = 0;
+                change_end(e, w, 0);
+                return;
+        }
         g->host = (uint8_t)w->node;
         g->host_slot = w->slot;
         w->slot = 0;
@@ -225,7 +233,14 @@ void in_start(struct managed *e, struct work *w) {
         in_fill(e, w);
 }
 
+/* What was to come in is lost: whatever the step did, none of it may stay in the memfd. */
 void in_next(struct managed *e, struct work *w, int result) {
+        if (granule_lost(w->g) && w->phase != PHASE_PUNCH) {
+                w->keep = false;
+                w->failed = 0;
+                merged(e, w);
+                return;
+        }
         switch (w->phase) {
         case PHASE_FILL:
                 if (result == -ENOMEM)

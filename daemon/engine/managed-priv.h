@@ -55,7 +55,9 @@ struct copy {
         uint32_t node, slot;
 };
 
-enum { GRANULE_PROTECTED = 1, GRANULE_POISONED = 2, GRANULE_NO_PAYER = 4 };
+/* LOST: what lies in a device's memory, in the slot or in copies, is not content: it was there when a node vanished.
+ * The slot is kept until nobody can use it any more. Nothing holds content where the state says that the slot does. */
+enum { GRANULE_PROTECTED = 1, GRANULE_POISONED = 2, GRANULE_NO_PAYER = 4, GRANULE_LOST = 8 };
 
 /* There may be half a million in a range: what few of them have lies beside them, in the range. */
 struct granule {
@@ -155,6 +157,7 @@ struct demand {
         bool met;             /* a write to what was not missing alone: there may be a protection */
         bool forced;          /* makes room: may take out of a reserve */
         bool protect;         /* mapped write-protected */
+        bool frees;           /* what is lost: takes the translations of its slot, or the copies, away */
         bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */
         uint32_t evicts;      /* node + 1 that this makes room on */
         struct work *resumes; /* that waits for room in its cgroup */
@@ -172,6 +175,7 @@ enum change {
         CHANGE_PLACE,
         CHANGE_DROP,
         CHANGE_TAKE,
+        CHANGE_LOSE,
         CHANGE_RETURN,
         CHANGE_CLEAR,
         CHANGE_SHOW,
@@ -210,6 +214,7 @@ struct work {
         uint32_t parked_on;  /* node + 1 */
         uint8_t tries;       /* ENOMEM */
         bool reserve;        /* holds room out of a reserve */
+        bool spoiled;        /* the target's node vanished */
         bool keep;           /* CHANGE_IN: the slot stays as a copy */
         bool settling;       /* a restart waits for it */
         bool waits;          /* an eviction in the payer's cgroup goes on */
@@ -243,7 +248,7 @@ struct node {
         struct line line;          /* of ranges of no group */
         uint32_t waiting;
         uint64_t drain_token;
-        bool draining;
+        bool draining, lost; /* lost: until it is online */
         struct step trim;
         uint8_t trim_class;
 };
@@ -272,6 +277,10 @@ static inline uint32_t granule_index(const struct work *w) {
 
 static inline struct granule *granule_of(struct managed_range *r, uint32_t i) {
         return &r->granules[i];
+}
+
+static inline bool granule_lost(const struct granule *g) {
+        return g->flags & GRANULE_LOST;
 }
 
 static inline bool event_is_fault(enum managed_event e) {
@@ -315,6 +324,14 @@ bool room_is_place(const struct managed *e, uint32_t node, const struct managed_
 uint32_t room_host(const struct managed *e, const struct managed_range *r);
 uint32_t room_freest(const struct managed *e, const struct managed_range *r, enum room room, uint32_t except,
                      bool hosts);
+
+/* lost.c */
+void step_defuse(struct step *s);
+/* What is lost, and all that is wanted of it but what the table says anyway. */
+bool lost_concerns(const struct managed *e, const struct work *w, const struct demand *d);
+bool lost_serve(struct managed *e, struct work *w, struct demand *d);
+/* The slot is free: nothing shows it. */
+void lost_free(struct managed *e, struct managed_range *r, struct granule *g);
 
 /* groups.c; `g` NULL: no limits, nothing to count */
 uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room);
@@ -364,6 +381,7 @@ void managed_run(struct managed *e);
 
 /* serve.c */
 bool serve(struct managed *e, struct work *w, struct demand *d);
+bool serve_change(struct managed *e, struct work *w, struct demand *d, enum change change);
 bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
 bool serve_fill(struct managed *e, struct work *w, struct demand *d);
@@ -406,6 +424,8 @@ void around_bring(struct managed *e, struct work *w, uint32_t node);
 
 /* change.c */
 void granule_record(struct managed *e, struct work *w, enum residency state);
+void granule_note(struct managed *e, struct managed_range *r, struct granule *g, enum residency state,
+                  enum managed_cause cause);
 void change_begin(struct managed *e, struct work *w, struct demand *d, enum change change);
 void change_end(struct managed *e, struct work *w, int failed);
 void change_quiet(struct managed *e, struct work *w);

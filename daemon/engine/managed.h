@@ -32,6 +32,7 @@ enum {
         MANAGED_E_RATE,    /* moved too often, or moved too recently */
         MANAGED_E_OFFLINE, /* the node takes nothing */
         MANAGED_E_ENDED,   /* the range ended first */
+        MANAGED_E_LOST,    /* its content was on a node that is lost, or the node that asks is */
 };
 
 /* What happens to a granule. The three faults differ in what the kernel said of them, never in what is done. */
@@ -142,7 +143,8 @@ struct managed_record {
         uint32_t granule;
         enum residency state;
         enum managed_cause cause;
-        uint32_t node, slot; /* COPYING to OUT, FILLING, WRITING, REVOKED: the slot; else MANAGED_NOWHERE */
+        uint32_t node, slot; /* COPYING to OUT, FILLING, WRITING, REVOKED: the slot; else MANAGED_NOWHERE. A node and no
+                              * slot: the content was lost with the node */
         uint32_t host;       /* whose memory the memfd's pages are, or MANAGED_NOWHERE */
         uint64_t cgroup;     /* that pays for them */
 };
@@ -192,6 +194,10 @@ int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacit
 void managed_node_capacity(struct managed *e, uint32_t node, uint64_t capacity, uint64_t now_ns);
 /* Offline: takes nothing, and what it has goes elsewhere. `token` is answered when it is empty. */
 void managed_node_drain(struct managed *e, uint32_t node, uint64_t token, uint64_t now_ns);
+/* A device's node has vanished: offline, and what lies there is not content any more. Granules that lie nowhere else
+ * are lost, and stay so when the node is online again: whoever touches one gets SIGBUS where the range asks for it and
+ * stays blocked elsewhere, everything else is refused, until it is discarded. */
+void managed_node_lost(struct managed *e, uint32_t node, uint64_t now_ns);
 void managed_node_online(struct managed *e, uint32_t node, uint64_t now_ns);
 
 struct managed_node_info {
@@ -288,6 +294,7 @@ struct managed_granule_info {
         uint64_t moved_ns, touched_ns; /* to 65 us; 0: never */
         uint64_t copies;               /* bit per node */
         bool busy;
+        bool lost; /* its content is, with `node` */
         enum managed_cause cause;
         int refused; /* what the last request or hint about it was answered: MANAGED_E_*, or 0 */
         /* When, and who had asked; 0 when another granule of the range has been refused something since. */

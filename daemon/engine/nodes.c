@@ -205,6 +205,7 @@ void managed_node_drain(struct managed *e, uint32_t node, uint64_t token, uint64
 void managed_node_online(struct managed *e, uint32_t node, uint64_t now_ns) {
         e->now = now_ns;
         e->shape[node].online = true;
+        e->nodes[node].lost = false;
         drain_answer(e, &e->nodes[node], MANAGED_E_OFFLINE);
         managed_run(e);
 }

@@ -30,6 +30,8 @@ void out_punched(struct managed *e, struct work *w) {
         granule_record(e, w, RESIDENCY_OUT);
         if (host_slot)
                 node_give(e, host, w->range, host_slot);
+        if (granule_lost(w->g))
+                lost_free(e, w->range, w->g);
         change_end(e, w, w->failed);
 }
 
@@ -48,8 +50,8 @@ static void abandon(struct managed *e, struct work *w, int result) {
 static void copied(struct managed *e, struct work *w, int result) {
         struct granule *g = w->g;
 
-        if (result) {
-                abandon(e, w, result);
+        if (result || granule_lost(g)) {
+                abandon(e, w, result ? result : MANAGED_E_OFFLINE);
                 return;
         }
         if (w->change == CHANGE_OUT) {
@@ -75,14 +77,19 @@ static void protect(struct managed *e, struct work *w) {
         work_emit(e, w, NULL);
 }
 
+/* Nothing is in the target, or nothing that may be used. */
+static void call_off(struct managed *e, struct work *w, int result) {
+        node_give(e, w->node, w->range, w->slot);
+        w->slot = 0;
+        change_end(e, w, result ? result : granule_lost(w->g) ? MANAGED_E_LOST : MANAGED_E_OFFLINE);
+}
+
 static void moved(struct managed *e, struct work *w, int result) {
         struct granule *g = w->g;
         uint32_t node = g->node, slot = g->slot;
 
-        if (result) {
-                node_give(e, w->node, w->range, w->slot);
-                w->slot = 0;
-                change_end(e, w, result);
+        if (result || granule_lost(g) || w->spoiled) {
+                call_off(e, w, result);
                 return;
         }
         g->node = (uint8_t)w->node;
@@ -112,13 +119,17 @@ static void wake_all(struct managed *e, struct work *w) {
 
 /* Empty is recorded first: an interrupted discard is ended by the punch after a restart. */
 static void discard(struct managed *e, struct work *w) {
-        bool present = w->g->state == RESIDENCY_RESIDENT;
+        bool present = w->g->state == RESIDENCY_RESIDENT, lost = granule_lost(w->g);
         uint32_t node = w->g->node, slot = w->g->slot;
 
         w->g->slot = 0;
         granule_record(e, w, RESIDENCY_EMPTY);
         if (slot)
                 node_give(e, node, w->range, slot);
+        if (lost) {
+                wake_all(e, w); /* those that were left blocked */
+                return;
+        }
         if (!present) {
                 change_end(e, w, 0);
                 return;
@@ -146,7 +157,7 @@ void out_next(struct managed *e, struct work *w, int result) {
                         out_punched(e, w);
                 break;
         case PHASE_EVERYONE:
-                if (w->change == CHANGE_TAKE)
+                if (w->change == CHANGE_TAKE || w->change == CHANGE_LOSE)
                         poison(e, w);
                 else
                         wake_all(e, w);
@@ -165,8 +176,13 @@ void out_next(struct managed *e, struct work *w, int result) {
 }
 
 static void move(struct managed *e, struct work *w) {
-        struct managed_step *s = work_step(w, MANAGED_COPY_NODE);
+        struct managed_step *s;
 
+        if (granule_lost(w->g) || w->spoiled) {
+                call_off(e, w, 0);
+                return;
+        }
+        s = work_step(w, MANAGED_COPY_NODE);
         s->from = w->g->node;
         s->from_slot = w->g->slot - 1;
         s->node = w->node;
@@ -178,6 +194,10 @@ static void move(struct managed *e, struct work *w) {
 static void copy_out(struct managed *e, struct work *w) {
         bool duplicated = w->g->state == RESIDENCY_DUPLICATED;
 
+        if (w->spoiled) {
+                call_off(e, w, 0);
+                return;
+        }
         w->g->node = (uint8_t)w->node;
         w->g->slot = w->slot;
         w->slot = 0;
@@ -207,8 +227,12 @@ void change_quietened(struct managed *e, struct work *w) {
                 granule_record(e, w, RESIDENCY_REVOKED);
                 poison(e, w);
                 break;
+        case CHANGE_LOSE:
+                lost_free(e, w->range, w->g);
+                poison(e, w);
+                break;
         case CHANGE_RETURN:
-                granule_record(e, w, w->g->slot ? RESIDENCY_OUT : RESIDENCY_EMPTY);
+                granule_record(e, w, w->g->slot || granule_lost(w->g) ? RESIDENCY_OUT : RESIDENCY_EMPTY);
                 wake_all(e, w);
                 break;
         case CHANGE_IN:

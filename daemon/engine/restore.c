@@ -20,6 +20,10 @@ static bool claim(struct managed *e, struct managed_range *r, const struct manag
 
         if (slot && last->node < e->nodes_count) {
                 g->node = (uint8_t)last->node;
+                if (last->slot == MANAGED_NOWHERE)
+                        g->flags |= GRANULE_LOST;
+        }
+        if (slot && last->node < e->nodes_count && !granule_lost(g)) {
                 g->slot = node_claim(e, last->node, r, last->granule, last->slot + 1);
                 if (!g->slot)
                         return false;

@@ -147,7 +147,7 @@ static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
         return false;
 }
 
-static bool serve_change(struct managed *e, struct work *w, struct demand *d, enum change change) {
+bool serve_change(struct managed *e, struct work *w, struct demand *d, enum change change) {
         if (change == CHANGE_DISCARD && w->g->pins)
                 return refuse(d, MANAGED_E_PINNED);
         change_begin(e, w, d, change);
@@ -201,6 +201,8 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
         if (w->range->ending)
                 return refuse(d, event_is_fault(d->event) ? 0 : MANAGED_E_ENDED);
         w->failed = 0;
+        if (lost_concerns(e, w, d))
+                return lost_serve(e, w, d);
         if (failed && !is_insistent(d))
                 return refuse(d, failed);
         if (d->away)

@@ -145,6 +145,7 @@ void managed_complete(struct managed *e, const struct managed_step *step, int re
                 if (share)
                         share->steps--;
                 step_emit(e, s, share);
+                step_defuse(s);
         } else
                 step_end(e, s, result);
         if (session)

@@ -553,6 +553,149 @@ static void test_duplicate(void **state) {
         expect(w, "invalidate RESIDENT continue(a) unprotect(a) ");
 }
 
+static void vanish(struct world *w, uint32_t granule, bool lost) {
+        struct managed_granule_info info;
+
+        w->log[0] = '\0';
+        managed_node_lost(w->e, NEAR, 1);
+        all(w);
+        managed_granule_info(w->range, granule, &info);
+        assert_int_equal(info.lost, lost);
+        assert_int_equal(managed_check(w->e), 0);
+}
+
+static void assert_refused(struct world *w, uint32_t granule) {
+        send(w, granule, HOST);
+        all(w);
+        assert_int_equal(w->answer, MANAGED_E_LOST);
+        assert_int_equal(managed_pin(w->e, w->range, granule, 1, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, MANAGED_E_LOST);
+        managed_unpin(w->e, w->range, granule, 1, 1);
+        assert_int_equal(use(w, granule, NEAR, false), MANAGED_E_LOST);
+}
+
+/* What was there is refused and waited for, before and after the node is back, until it is discarded. */
+static void test_lost(void **state) {
+        struct managed_node_info info;
+        struct world *w = *state;
+
+        touch(w, w->a, 0);
+        touch(w, w->a, 1);
+        send(w, 0, NEAR);
+        all(w);
+        assert_int_equal(use(w, 0, NEAR, true), 0);
+        vanish(w, 0, true);
+        expect(w, "OUT invalidate ");
+        assert_int_equal(w->last[0].node, NEAR);
+        assert_int_equal(w->last[0].slot, MANAGED_NOWHERE);
+        managed_node_info(w->e, NEAR, &info);
+        assert_int_equal(info.used, 0);
+        assert_int_equal(w->last[1].state, RESIDENCY_RESIDENT);
+        assert_refused(w, 0);
+        managed_node_online(w->e, NEAR, 1);
+        assert_int_equal(use(w, 0, NEAR, true), MANAGED_E_LOST);
+        w->log[0] = '\0';
+        touch(w, w->a, 0);
+        expect(w, "");
+        assert_int_equal(managed_discard(w->e, w->range, 0, 1, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        expect(w, "EMPTY wake(a) wake(b) ");
+        touch(w, w->a, 0);
+        expect(w, "FILLING zero(a) RESIDENT ");
+}
+
+/* SIGBUS where the range asks for it; the discard ends that too. */
+static void test_lost_poison(void **state) {
+        struct world *w = *state;
+
+        managed_free(w->e);
+        w->poison = true;
+        engine_start(w, 8, 8);
+        managed_join(w->e, w->a, w->range, false, 1);
+        touch(w, w->a, 0);
+        send(w, 0, NEAR);
+        all(w);
+        vanish(w, 0, true);
+        expect(w, "OUT ");
+        touch(w, w->a, 0);
+        expect(w, "poison(a) ");
+        assert_int_equal(managed_discard(w->e, w->range, 0, 1, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        assert_non_null(strstr(w->log, "EMPTY wake(a)"));
+        assert_non_null(strstr(w->log, "RESIDENT continue(a)"));
+}
+
+/* Steps that are out when the node vanishes, in each direction. */
+static void test_lost_in_flight(void **state) {
+        const struct managed_step *s;
+        struct world *w = *state;
+
+        touch(w, w->a, 0);
+        send(w, 0, NEAR);
+        while (w->last[0].state != RESIDENCY_PUNCHING)
+                one(w, 0);
+        vanish(w, 0, true);
+        expect(w, "PUNCHING punch OUT ");
+        managed_node_online(w->e, NEAR, 1);
+
+        touch(w, w->a, 1);
+        send(w, 1, NEAR);
+        vanish(w, 1, false);
+        expect(w, "protect(a) protect(b) copy-out RESIDENT ");
+        assert_int_equal(w->answer, MANAGED_E_OFFLINE);
+        managed_node_online(w->e, NEAR, 1);
+
+        touch(w, w->a, 2);
+        send(w, 2, NEAR);
+        all(w);
+        assert_int_equal(managed_fault(w->e, w->a, w->range, 2, true, false, 1), 0);
+        s = managed_take(w->e);
+        assert_int_equal(s->type, MANAGED_COPY_IN);
+        managed_node_lost(w->e, NEAR, 1);
+        w->log[0] = '\0';
+        managed_complete(w->e, s, 0, 1);
+        all(w);
+        expect(w, "PUNCHING punch OUT ");
+        assert_refused(w, 2);
+        managed_node_online(w->e, NEAR, 1);
+
+        touch(w, w->a, 3);
+        send(w, 3, NEAR);
+        all(w);
+        assert_int_equal(managed_fault(w->e, w->a, w->range, 3, true, false, 1), 0);
+        vanish(w, 3, true); /* the step has not been taken: it does not read */
+        expect(w, "PUNCHING wake(a) PUNCHING punch OUT ");
+}
+
+/* A record of what is lost is believed after a restart. */
+static void test_lost_restart(void **state) {
+        static const enum residency states[] = { RESIDENCY_PUNCHING, RESIDENCY_OUT, RESIDENCY_REVOKED };
+        struct world *w = *state;
+
+        for (unsigned i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+                struct managed_record r = { .state = states[i], .node = NEAR, .slot = MANAGED_NOWHERE, .host = HOST };
+                struct managed_granule_info info;
+
+                managed_free(w->e);
+                engine_start(w, 8, 8);
+                assert_int_equal(managed_restore(w->e, w->range, &r), 0);
+                assert_int_equal(managed_restored(w->e, 1), 0);
+                all(w);
+                assert_true(managed_settled(w->e));
+                if (states[i] == RESIDENCY_REVOKED) {
+                        assert_int_equal(managed_unrevoke(w->e, w->range, 1, 1), 0);
+                        all(w);
+                }
+                managed_granule_info(w->range, 0, &info);
+                assert_true(info.lost);
+                assert_int_equal(info.node, NEAR);
+                assert_refused(w, 0);
+        }
+}
+
 /* Every state of which something was recorded, with the steps that settle it. */
 static void test_restart(void **state) {
         static const struct {
@@ -641,6 +784,7 @@ int main(void) {
                 T(test_out_and_in),     T(test_faults_wait),  T(test_copy_fails),     T(test_payers),
                 T(test_payer_ends),     T(test_payer_full),   T(test_join_in_flight), T(test_readonly),
                 T(test_leave_and_join), T(test_slow_session), T(test_device),         T(test_full_everywhere),
+                T(test_lost),           T(test_lost_poison),  T(test_lost_in_flight), T(test_lost_restart),
                 T(test_drain),          T(test_pin),          T(test_revoke),         T(test_duplicate),
                 T(test_restart),        T(test_range_end),    T(test_no_memory),      T(test_evict),
                 T(test_no_faults),

@@ -19,11 +19,51 @@ void world_fail(struct world *w, const char *format, ...) {
         w->error = w->message;
 }
 
+/* What is lost is so by a loss, and until a discard; then it is zero. */
+void check_record(struct world *w, struct range *r, const struct managed_record *now) {
+        const struct managed_record *before = &r->record[now->granule];
+        bool lost = record_lost(now);
+
+        if (lost && !record_lost(before)) {
+                w->total.lost++;
+                if (w->vanishes != now->node + 1 || before->node != now->node)
+                        world_fail(w, "granule %u of range %u (%s) is lost with node %u, which it was not on",
+                                   now->granule, r->index, managed_state_name(before->state), now->node);
+        }
+        if (lost && now->state != RESIDENCY_PUNCHING && now->state != RESIDENCY_OUT && now->state != RESIDENCY_REVOKED)
+                world_fail(w, "a lost granule is %s", managed_state_name(now->state));
+        if (lost || !record_lost(before))
+                return;
+        if (now->state != RESIDENCY_EMPTY || !r->discards[now->granule])
+                world_fail(w, "granule %u of range %u was lost and is %s", now->granule, r->index,
+                           managed_state_name(now->state));
+        r->sour[now->granule] = r->poison;
+        for (uint32_t i = 0; i < PAGES * WORDS; i++)
+                r->truth[now->granule * PAGES + i / WORDS][i % WORDS] = (struct truth){ 0 };
+}
+
+/* The node is gone: no record names what was there. */
+void check_loss(struct world *w, uint32_t node) {
+        for (unsigned i = 0; i < RANGES; i++)
+                for (unsigned g = 0; g < w->range[i].granules; g++) {
+                        const struct managed_record *rec = &w->range[i].record[g];
+
+                        if (rec->node == node && rec->state != RESIDENCY_COPYING &&
+                            rec->state != RESIDENCY_DUPLICATED && !record_lost(rec))
+                                world_fail(w, "granule %u of range %u is %s on node %u, which has vanished", g, i,
+                                           managed_state_name(rec->state), node);
+                }
+}
+
 void check_read(struct world *w, struct range *r, uint32_t page, uint32_t word, uint64_t value, const char *who) {
         struct truth *t = &r->truth[page][word];
         bool pending = r->discards[page / PAGES] || w->restoring;
 
         w->total.verified++;
+        if (is_lost(r, page) && r->record[page / PAGES].state != RESIDENCY_PUNCHING) {
+                world_fail(w, "%s read page %u of range %u, which is lost", who, page, r->index);
+                return;
+        }
         if (value == t->value) {
                 t->maybe_zero &= pending;
                 return;
@@ -70,7 +110,7 @@ static void check_groups(struct world *w) {
                         const struct managed_record *rec = &w->range[i].record[g];
                         uint64_t *of = named[group_of(w, &w->range[i]) - w->group];
 
-                        if (rec->node != MANAGED_NOWHERE && rec->state != RESIDENCY_DUPLICATED)
+                        if (rec->node != MANAGED_NOWHERE && !record_lost(rec) && rec->state != RESIDENCY_DUPLICATED)
                                 of[rec->node] += w->range[i].bytes;
                         if (rec->host != MANAGED_NOWHERE)
                                 of[rec->host] += w->range[i].bytes;
@@ -100,7 +140,7 @@ void check_sums(struct world *w) {
                 for (unsigned g = 0; g < GRANULES; g++) {
                         const struct managed_record *rec = &w->range[i].record[g];
 
-                        if (rec->node != MANAGED_NOWHERE && rec->state != RESIDENCY_DUPLICATED)
+                        if (rec->node != MANAGED_NOWHERE && !record_lost(rec) && rec->state != RESIDENCY_DUPLICATED)
                                 used[rec->node] += w->range[i].bytes;
                         if (rec->host != MANAGED_NOWHERE)
                                 used[rec->host] += w->range[i].bytes;
@@ -166,6 +206,8 @@ static void check_page(struct world *w, struct range *r, uint32_t page) {
                 if (r->memfd[page].present)
                         world_fail(w, "page %u of range %u is %s and in the memfd", page, r->index,
                                    managed_state_name(rec->state));
+                if (record_lost(rec))
+                        return;
                 if (rec->node != MANAGED_NOWHERE)
                         words = w->pool[rec->node][r->class][rec->slot][page % PAGES];
         }

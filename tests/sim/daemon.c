@@ -16,6 +16,7 @@ static void on_intent(void *userdata, const struct managed_record *r) {
         struct world *w = userdata;
         struct range *range = r->range;
 
+        check_record(w, range, r);
         w->total.duplicated += r->state == RESIDENCY_DUPLICATED;
         range->record[r->granule] = *r;
 }
@@ -47,6 +48,7 @@ static void end_device(struct world *w, struct request *q, int result) {
         op->state = OP_RUNNING;
         op->counted = true;
         op->through = w->shown[op->node][op->range][op->granule];
+        op->dead = false;
         if (!op->through.valid || (op->write && !op->through.write))
                 world_fail(w, "node %u was told that granule %u is shown", op->node, op->granule);
 }
@@ -56,8 +58,10 @@ static void answer(struct world *w, struct request *q, int result) {
 
         switch (q->type) {
         case REQUEST_DISCARD:
-                for (uint32_t g = q->first; g < q->first + q->count; g++)
+                for (uint32_t g = q->first; g < q->first + q->count; g++) {
                         check_discarded(r, g, q->began, result == 0);
+                        r->sour[g] = r->sour[g] == 1 && result == 0 ? 0 : r->sour[g];
+                }
                 break;
         case REQUEST_REVOKE: end_revoke(w, q, result); break;
         case REQUEST_PIN: end_pin(w, q); break;
@@ -79,7 +83,7 @@ static void on_done(void *userdata, uint64_t token, int result) {
         if (q->type == REQUEST_NONE)
                 world_fail(w, "token %llu was answered twice", (unsigned long long)token);
         if (q->type == REQUEST_PIN && result) {
-                if (result != MANAGED_E_REVOKED)
+                if (result != MANAGED_E_REVOKED && result != MANAGED_E_LOST)
                         world_fail(w, "a pin failed: %d", result);
                 q->type = REQUEST_UNPIN;
                 return;
@@ -300,6 +304,8 @@ void daemon_kill(struct world *w) {
                 world_fail(w, "not restored");
         for (unsigned i = 0; i < RANGES; i++) {
                 memset(w->range[i].discards, 0, sizeof(w->range[i].discards));
+                for (unsigned g = 0; g < GRANULES; g++)
+                        w->range[i].sour[g] = w->range[i].sour[g] ? 2 : 0;
                 revoke_again(w, &w->range[i]);
         }
 }
@@ -478,6 +484,43 @@ static void request_drain(struct world *w) {
         managed_node_drain(w->engine, node, token, w->now);
 }
 
+/* A step that is out may still read what it was told to. */
+static bool is_being_read(const struct world *w, uint32_t node, uint32_t class, uint32_t slot) {
+        for (unsigned i = 0; i < WORKERS; i++) {
+                const struct managed_step *s = w->job[i].step;
+                bool copies = s && s->type == MANAGED_COPY_NODE;
+                uint32_t from = copies ? s->from : s ? s->node : 0, from_slot = copies ? s->from_slot : s ? s->slot : 0;
+
+                if (s && s->range && ((struct range *)s->range)->class == class && from == node && from_slot == slot)
+                        return true;
+        }
+        return false;
+}
+
+/* A node vanishes: nothing that was there can be read any more. */
+static void request_loss(struct world *w) {
+        uint32_t node = 1 + below(w, NODES - 1);
+
+        for (unsigned i = 0; i < NODES; i++)
+                if (w->offline[i] || !w->group[0].limit[i])
+                        return;
+        for (unsigned i = 0; i < RANGES; i++)
+                if (w->range[i].changing)
+                        return;
+        for (unsigned c = 0; c < CLASS_SIZES; c++)
+                for (unsigned s = 0; s < SLOTS; s++)
+                        if (!is_being_read(w, node, c, s))
+                                memset(w->pool[node][c][s], 0xdd, sizeof(w->pool[node][c][s]));
+        for (unsigned i = 0; i < DEVICE_OPS; i++)
+                w->op[i].dead |= w->op[i].node == node || w->op[i].through.from == node;
+        w->offline[node] = true;
+        w->total.losses++;
+        w->vanishes = node + 1;
+        managed_node_lost(w->engine, node, w->now);
+        w->vanishes = 0;
+        check_loss(w, node);
+}
+
 void daemon_request(struct world *w) {
         struct range *r = &w->range[below(w, RANGES)];
         uint32_t first = below(w, r->granules), left = r->granules - first, count = 1 + below(w, left > 4 ? 4 : left);
@@ -499,6 +542,8 @@ void daemon_request(struct world *w) {
                 managed_unduplicate(w->engine, r->range, first, count, 0, w->now);
         else if (what < 970 || (r->revoked && what < 990))
                 request_revoke(w, r);
+        else if (what >= 997)
+                request_loss(w);
         else if (what < 980 || w->offline[1] || w->offline[2] || w->offline[3])
                 request_drain(w);
 }
@@ -552,6 +597,8 @@ static void device_touch(struct world *w, struct device_op *op) {
         uint32_t page = op->granule * PAGES + below(w, PAGES), word = below(w, WORDS);
         uint64_t *at;
 
+        if (op->dead)
+                return;
         if (op->through.from == 0) {
                 if (!r->memfd[page].present) {
                         world_fail(w, "node %u uses page %u of range %u, which is a hole", op->node, page, op->range);
@@ -581,6 +628,7 @@ static void device_ask(struct world *w, struct device_op *op) {
         if (op->counted || (w->shortcuts.no_invalidation && t->valid && (t->write || !op->write))) {
                 op->state = OP_RUNNING;
                 op->through = *t;
+                op->dead = false;
                 return;
         }
         q = request_new(w, REQUEST_DEVICE, op->range, &token);

@@ -36,7 +36,7 @@ static bool allowed(struct world *w, struct process *p, struct thread *t) {
         struct pte *pte = &p->pte[t->range][t->page];
 
         if (pte->poisoned) { /* SIGBUS */
-                if (!r->poison || (!r->revoked && !r->changing))
+                if (!r->poison || (!r->revoked && !r->changing && !is_lost(r, t->page) && !r->sour[t->page / PAGES]))
                         world_fail(w, "SIGBUS in range %u page %u, which is not revoked", t->range, t->page);
                 t->waits = false;
                 return false;

@@ -60,7 +60,7 @@ static void thread_run(struct world *w, struct process *p) {
         if (t->blocked) {
                 const struct range *r = &w->range[t->range];
 
-                if (r->revoked || r->changing)
+                if (r->revoked || r->changing || is_lost(r, t->page))
                         t->since = w->now;
                 if (w->now - t->since > PATIENCE)
                         world_fail(w, "a fault of process %u in page %u of range %u is not served (%s)", p->index,
@@ -170,7 +170,8 @@ static bool busy(const struct world *w) {
                 for (unsigned k = 0; k < THREADS; k++) {
                         const struct thread *t = &w->process[i].thread[k];
 
-                        if (t->retry || (t->blocked && !w->range[t->range].revoked))
+                        if (t->retry ||
+                            (t->blocked && !w->range[t->range].revoked && !is_lost(&w->range[t->range], t->page)))
                                 return true;
                 }
         for (uint32_t i = 0; i < sizeof(w->request) / sizeof(w->request[0]); i++)
@@ -222,9 +223,10 @@ static void report(const struct world *w) {
                w->now, t->accesses, t->writes, t->verified, t->faults, t->steps);
         printf("  out %" PRIu64 " in %" PRIu64 " written back %" PRIu64 " merged %" PRIu64 " moved %" PRIu64
                " duplicated %" PRIu64 " discards %" PRIu64 " revokes %" PRIu64 " device %" PRIu64 " joins %" PRIu64
-               " enomem %" PRIu64 " deaths %" PRIu64 " evictions %" PRIu64 " limits %" PRIu64 " above %" PRIu64 "\n",
+               " enomem %" PRIu64 " deaths %" PRIu64 " evictions %" PRIu64 " limits %" PRIu64 " above %" PRIu64
+               " vanished %" PRIu64 " lost %" PRIu64 "\n",
                t->outs, t->ins, t->written_back, t->merged, t->moves, t->duplicated, t->discards, t->revokes, t->device,
-               t->joins, t->enomem, t->kills, t->evictions, t->limits, t->above);
+               t->joins, t->enomem, t->kills, t->evictions, t->limits, t->above, t->losses, t->lost);
 }
 
 /* A world of one seed. */

@@ -72,6 +72,7 @@ struct range {
         struct truth truth[RANGE_PAGES][WORDS];
         struct managed_record record[GRANULES];
         uint32_t discards[GRANULES]; /* asked for and not answered */
+        uint8_t sour[GRANULES]; /* was lost and poisoned; 1: a discard is ending that, 2: it died with the daemon */
         uint32_t pins[GRANULES];
 };
 
@@ -93,6 +94,7 @@ struct device_op {
         bool write, counted;
         uint64_t since;
         struct translation through; /* as it was when the operation began */
+        bool dead;                  /* with its node, or what it used */
 };
 
 struct job {
@@ -132,7 +134,7 @@ struct shortcuts {
 
 struct totals {
         uint64_t accesses, verified, writes, faults, steps, kills, outs, ins, moves, discards, device, joins, enomem,
-                revokes, evictions, limits, above;
+                revokes, evictions, limits, above, losses, lost;
         uint64_t written_back, merged, duplicated;
 };
 
@@ -151,6 +153,7 @@ struct world {
         struct request request[64];
         uint32_t requests;
         uint32_t largest;
+        uint32_t vanishes; /* the node, plus one, while the engine is told of it */
         bool continue_protects, faults[NODES], offline[NODES], quiesce, restoring;
         struct totals total;
         const char *error;
@@ -191,7 +194,19 @@ static inline struct group *group_of(struct world *w, const struct range *r) {
         return r->index == 2 ? NULL : &w->group[r->index / 2];
 }
 
+/* The content was lost with the node that the record names. */
+static inline bool record_lost(const struct managed_record *rec) {
+        return rec->node != MANAGED_NOWHERE && rec->slot == MANAGED_NOWHERE;
+}
+
+/* What touches it waits for a discard. */
+static inline bool is_lost(const struct range *r, uint32_t page) {
+        return record_lost(&r->record[page / PAGES]);
+}
+
 /* check.c */
+void check_record(struct world *w, struct range *r, const struct managed_record *now);
+void check_loss(struct world *w, uint32_t node);
 void check_read(struct world *w, struct range *r, uint32_t page, uint32_t word, uint64_t value, const char *who);
 uint64_t check_write(struct world *w, struct range *r, uint32_t page, uint32_t word);
 void check_discarded(struct range *r, uint32_t granule, uint64_t began, bool done);
