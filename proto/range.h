@@ -11,6 +11,7 @@
  */
 #define RANGE_MAGIC   0x65676e6172766d73ull
 #define RANGE_VERSION 1u
+#define RANGE_LOST    UINT32_MAX
 
 struct range_head {
         uint64_t magic;
@@ -25,7 +26,8 @@ struct range_head {
  *     63    56 55    48 47    40 39 36 35  32 31           0
  *       host     node     (0)    cause  state      slot
  *
- * host and node are numbers plus one, 0 is none; slot is that of the node's pool.
+ * host and node are numbers plus one, 0 is none; slot is that of the node's pool, or RANGE_LOST: the content was lost
+ * with the node.
  */
 struct range_entry {
         uint64_t word;  /* atomic */

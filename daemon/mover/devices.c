@@ -37,6 +37,12 @@ static void asked(struct mover *m, struct answer *a, int result) {
         struct ask *ask = container_of(a, struct ask, answer);
 
         ask->result = result;
+        if (result == MANAGED_E_LOST) {
+                struct managed_granule_info info;
+
+                managed_granule_info(ask->r->range, ask->granule, &info);
+                ask->lost = info.lost ? info.node : MANAGED_NOWHERE;
+        }
         list_remove(&a->all);
         list_push_back(&m->asks, &ask->link);
 }
@@ -73,6 +79,13 @@ static unsigned status_of(const struct ask *a, char *text, size_t size) {
         case MANAGED_E_REVOKED:
                 snprintf(text, size, "0x%llx has been revoked, and cannot be used until it is given back", at);
                 return SVMD_STATUS_ACCESS;
+        case MANAGED_E_LOST:
+                if (a->lost == MANAGED_NOWHERE)
+                        snprintf(text, size, "0x%llx was wanted by node %u, which has vanished", at, a->node);
+                else
+                        snprintf(text, size, "the content at 0x%llx was lost with node %u: discard it to use it again",
+                                 at, a->lost);
+                return SVMD_STATUS_GONE;
         case MANAGED_E_ENDED: snprintf(text, size, "the range at 0x%llx has ended", at); return SVMD_STATUS_NOT_MAPPED;
         case MANAGED_E_FULL: snprintf(text, size, "no node has room for 0x%llx", at); return SVMD_STATUS_NO_ROOM;
         case -ENOMEM: snprintf(text, size, "0x%llx: the machine is out of memory", at); return SVMD_STATUS_NO_MEMORY;

@@ -45,6 +45,7 @@ struct ask {
         uint32_t granule, node;
         void *token;
         int result;
+        uint32_t lost; /* MANAGED_E_LOST: with this node */
 };
 
 /* Slots of one size on one node. Stays, once it is there. */

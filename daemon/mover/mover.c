@@ -148,6 +148,12 @@ void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity) {
         mover_unlock(m);
 }
 
+void mover_node_lost(struct mover *m, uint32_t node) {
+        mover_lock(m);
+        managed_node_lost(m->engine, node, mover_now());
+        mover_unlock(m);
+}
+
 void mover_node_online(struct mover *m, uint32_t node) {
         mover_lock(m);
         managed_node_online(m->engine, node, mover_now());

@@ -98,6 +98,8 @@ void mover_watch(struct mover *m, bool on);
 void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity);
 /* -ENOMEM: nothing will be done. */
 int mover_node_drain(struct mover *m, uint32_t node, uint64_t token);
+/* A device's node has vanished: managed_node_lost(). */
+void mover_node_lost(struct mover *m, uint32_t node);
 void mover_node_online(struct mover *m, uint32_t node);
 void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *ret);
 

@@ -28,7 +28,7 @@ void record_intent(void *userdata, const struct managed_record *rec) {
         uint64_t before = e->word, after;
 
         after = range_word(rec->state, rec->cause, plus_one(rec->host), plus_one(rec->node),
-                           rec->slot == MANAGED_NOWHERE ? 0 : rec->slot);
+                           rec->node == MANAGED_NOWHERE ? 0 : rec->slot);
         if (rests((enum residency)range_state(before)))
                 count(r);
         __atomic_store_n(&e->payer, rec->cgroup, __ATOMIC_RELAXED);
@@ -56,6 +56,11 @@ static bool is_host(const struct mover *m, uint32_t node) {
         return node < m->c.nodes_count && m->nodes[node].node.host;
 }
 
+/* With its node: the slot is RANGE_LOST. */
+static bool is_lost(uint64_t word) {
+        return range_node(word) && range_slot(word) == RANGE_LOST;
+}
+
 /* What an earlier svmd wrote is checked as if anybody had. */
 static int record_read(const struct mover *m, const struct range_entry *e, struct managed_record *ret) {
         uint32_t state = range_state(e->word), host = range_host(e->word), node = range_node(e->word);
@@ -65,6 +70,8 @@ static int record_read(const struct mover *m, const struct range_entry *e, struc
         if (host && !is_host(m, host - 1))
                 return -EINVAL;
         if (node && (node - 1 >= m->c.nodes_count || is_host(m, node - 1)))
+                return -EINVAL;
+        if (is_lost(e->word) && state != RESIDENCY_PUNCHING && state != RESIDENCY_OUT && state != RESIDENCY_REVOKED)
                 return -EINVAL;
         if (!node && (state == RESIDENCY_OUT || state == RESIDENCY_PUNCHING))
                 return -EINVAL;
@@ -85,7 +92,7 @@ int record_restore(struct mover *m, struct mover_range *r) {
 
                 if (k)
                         return k;
-                p = rec.node == MANAGED_NOWHERE ? NULL : pool_get(m, rec.node, r->granule);
+                p = rec.slot == MANAGED_NOWHERE ? NULL : pool_get(m, rec.node, r->granule);
                 if (p && !pool_at(p, rec.slot))
                         return -EINVAL;
                 k = managed_restore(m->engine, r->range, &rec);

@@ -70,11 +70,13 @@ static void since(uint64_t then_ns, char *text, size_t size) {
 static void explain_place(struct sentences *s, const struct managed_reservation *m,
                           const struct managed_granule_info *info) {
         const struct service *svc = s->call->svc;
-        char size[32], time[48], copies[160];
+        char size[32], time[48], ago[64] = "", copies[160];
         const char *cause = causes[info->cause], *node = node_name(svc, info->node);
 
         granule_size(m->granule, size, sizeof(size));
         since(info->moved_ns, time, sizeof(time));
+        if (time[0])
+                snprintf(ago, sizeof(ago), " %s ago", time + strlen(" for "));
         switch (info->state) {
         case RESIDENCY_EMPTY:
                 sentence(s, "Its granule of %s was never touched, or was discarded: it is zero and uses no memory.",
@@ -85,6 +87,11 @@ static void explain_place(struct sentences *s, const struct managed_reservation 
                          cause);
                 break;
         case RESIDENCY_OUT:
+                if (info->lost) {
+                        sentence(s, "The content of its granule of %s was lost with %s%s: discard it to use it again.",
+                                 size, node, ago);
+                        break;
+                }
                 sentence(s, "Its granule of %s is on %s%s (%s), out of the CPU's reach.", size, node, time, cause);
                 break;
         case RESIDENCY_DUPLICATED:
@@ -93,6 +100,11 @@ static void explain_place(struct sentences *s, const struct managed_reservation 
                          copies, cause);
                 break;
         case RESIDENCY_REVOKED:
+                if (info->lost) {
+                        sentence(s, "Its granule of %s was taken away, and its content was lost with %s%s.", size, node,
+                                 ago);
+                        break;
+                }
                 sentence(s, "Its granule of %s was taken away%s; %s keeps its content.", size, time,
                          info->node == MANAGED_NOWHERE ? "it is empty, and no node" : node);
                 break;

@@ -139,7 +139,8 @@ static int explain_managed(struct sentences *s, const struct managed_reservation
         result->moved_ms = ago_ms(info.moved_ns);
         result->touched_ms = ago_ms(info.touched_ns);
         explain_granule(s, m, granule, &info);
-        explain_touches(s, m, granule, &info);
+        if (!info.lost)
+                explain_touches(s, m, granule, &info);
         return 0;
 }
 

@@ -103,6 +103,19 @@ static int offline(struct call *c, uint32_t node) {
         return 0;
 }
 
+/* What lay there is marked before it is journaled: a request that was not answered may have been half done. */
+static int lost(struct call *c, uint32_t node) {
+        const char *name = node_desc(c->svc, node)->name;
+
+        if (node_desc(c->svc, node)->kind == NODE_HOST)
+                return refuse(c, SVMD_STATUS_INVALID, "%s is host memory, which does not vanish while svmd runs", name);
+        if (c->svc->mover && node < c->svc->managed.nodes_count)
+                mover_node_lost(c->svc->mover, node);
+        event_monitor(c->svc, "node-lost", c->session, "", "%s has vanished, and managed memory there with it", name);
+        set_offline(c, node, true);
+        return 0;
+}
+
 static int online(struct call *c, uint32_t node) {
         if (c->svc->mover && node < c->svc->managed.nodes_count)
                 mover_node_online(c->svc->mover, node);
@@ -122,8 +135,9 @@ int op_node_set(struct call *c) {
                 r = check_hosts(c, op->node);
                 return r == 0 ? offline(c, op->node) : r;
         case SVMD__V1__NODE_ACTION__NODE_ONLINE: return online(c, op->node);
+        case SVMD__V1__NODE_ACTION__NODE_LOST: return lost(c, op->node);
         default:
-                return refuse(c, SVMD_STATUS_INVALID, "the action is DRAIN, OFFLINE or ONLINE, not %d",
+                return refuse(c, SVMD_STATUS_INVALID, "the action is DRAIN, OFFLINE, ONLINE or LOST, not %d",
                               (int)op->action);
         }
 }

@@ -87,6 +87,10 @@ static unsigned say(struct service *svc, const struct order *o, const struct man
                 snprintf(text, size, "part of it has moved a moment ago, or too often; try again later");
                 return SVMD_STATUS_BUSY;
         case MANAGED_E_OFFLINE: say_offline(svc, o, text, size); return SVMD_STATUS_NO_NODE;
+        case MANAGED_E_LOST:
+                snprintf(text, size,
+                         "the content of part of it was lost with a node: discard that part to use it again");
+                return SVMD_STATUS_GONE;
         case MANAGED_E_ENDED: snprintf(text, size, "the reservation ended first"); return SVMD_STATUS_GONE;
         case -ENOMEM:
                 snprintf(text, size, "svmd has no memory left to do it; part of it may be done");

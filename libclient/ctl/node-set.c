@@ -49,6 +49,9 @@ static void say_json(struct ctl *c, const struct node_set *n, const struct svmd_
 static void dry_text(struct ctl *c, const struct node_set *n) {
         if (n->action == SVMD_NODE_ONLINE)
                 fprintf(c->out, "Would put %s online\n", n->node.name);
+        else if (n->action == SVMD_NODE_LOST)
+                fprintf(c->out, "Would give up %s: up to %s of managed memory there is lost\n", n->node.name,
+                        ctl_size(c, n->node.managed));
         else
                 fprintf(c->out, "Would %s %s: %s of managed memory there goes elsewhere\n",
                         n->action == SVMD_NODE_DRAIN ? "drain" : "take offline", n->node.name,
@@ -61,6 +64,12 @@ static void say(struct ctl *c, const struct node_set *n, const struct svmd_node_
 
         if (n->action == SVMD_NODE_ONLINE) {
                 fprintf(c->out, "Node %s is %s\n", name, now->online ? "online" : "offline");
+                return;
+        }
+        if (n->action == SVMD_NODE_LOST) {
+                fprintf(c->out,
+                        "Node %s is %s; what was managed there and nowhere else is lost until it is discarded\n", name,
+                        now->online ? "online" : "offline");
                 return;
         }
         fprintf(c->out, "Node %s is %s; %s of managed memory has left it", name, now->online ? "online" : "offline",
@@ -106,6 +115,10 @@ static int run(struct ctl *c, const struct args *a, struct node_set *n) {
         if (r != EXIT_OK)
                 return r;
         n->node = *node;
+        if (n->action == SVMD_NODE_LOST && !a->value[OPT_DRY_RUN] && !a->value[OPT_YES] &&
+            !ctl_confirm(
+                    c, ctl_text(c, "Give up %s of managed memory on %s?", ctl_size(c, n->node.managed), n->node.name)))
+                return ctl_fail(c, EXIT_REFUSED, "nothing was done");
         if (!a->value[OPT_DRY_RUN])
                 return carry_out(c, n, deadline);
         if (c->json)
@@ -121,6 +134,10 @@ int node_drain_run(struct ctl *c, const struct args *a) {
 
 int node_offline_run(struct ctl *c, const struct args *a) {
         return run(c, a, &(struct node_set){ .name = "offline", .action = SVMD_NODE_OFFLINE });
+}
+
+int node_lost_run(struct ctl *c, const struct args *a) {
+        return run(c, a, &(struct node_set){ .name = "lost", .action = SVMD_NODE_LOST });
 }
 
 int node_online_run(struct ctl *c, const struct args *a) {

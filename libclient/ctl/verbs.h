@@ -37,6 +37,7 @@ int doctor_run(struct ctl *c, const struct args *a);
 int node_list_run(struct ctl *c, const struct args *a);
 int node_show_run(struct ctl *c, const struct args *a);
 int node_drain_run(struct ctl *c, const struct args *a);
+int node_lost_run(struct ctl *c, const struct args *a);
 int node_offline_run(struct ctl *c, const struct args *a);
 int node_online_run(struct ctl *c, const struct args *a);
 int partition_create_run(struct ctl *c, const struct args *a);

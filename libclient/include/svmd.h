@@ -588,9 +588,10 @@ int svmd_partition_evict(svmd_session *s, svmd_fence **ret, const char *partitio
 int svmd_partition_discard(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size);
 int svmd_partition_revoke(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, int off);
 
-enum { SVMD_NODE_DRAIN = 1, SVMD_NODE_OFFLINE = 2, SVMD_NODE_ONLINE = 3 };
+enum { SVMD_NODE_DRAIN = 1, SVMD_NODE_OFFLINE = 2, SVMD_NODE_ONLINE = 3, SVMD_NODE_LOST = 4 };
 /* DRAIN: the node takes nothing more and what is managed leaves it; the fence is done when it has. OFFLINE: the same,
- * without a promise. ONLINE: it is used again. */
+ * without a promise. ONLINE: it is used again. LOST: a device has vanished; it is offline, and managed content that lay
+ * nowhere else is gone until it is discarded: SVMD_E_GONE, and for the CPU SIGBUS or a thread that waits. */
 int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned action);
 
 #pragma GCC visibility pop

@@ -314,8 +314,9 @@ int svmd_partition_revoke(svmd_session *s, svmd_fence **ret, const char *partiti
 int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned action) {
         struct order o;
 
-        if (action < SVMD_NODE_DRAIN || action > SVMD_NODE_ONLINE)
-                return fail(SVMD_E_INVALID, "%u is none of SVMD_NODE_DRAIN, SVMD_NODE_OFFLINE, SVMD_NODE_ONLINE",
+        if (action < SVMD_NODE_DRAIN || action > SVMD_NODE_LOST)
+                return fail(SVMD_E_INVALID,
+                            "%u is none of SVMD_NODE_DRAIN, SVMD_NODE_OFFLINE, SVMD_NODE_ONLINE, SVMD_NODE_LOST",
                             action);
         order_node_set(&o, node, action);
         return order_run(s, ret, &o);

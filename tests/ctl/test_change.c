@@ -246,6 +246,9 @@ static void test_node_set(void **state) {
         machine_again();
         o = run_json("node offline gpu0 --json", 0);
         assert_int_equal(fake.asked_action, SVMD_NODE_OFFLINE);
+        expect("node lost gpu0 --yes", 0,
+               "Node gpu0 is offline; what was managed there and nowhere else is lost until it is discarded\n", "");
+        assert_int_equal(fake.asked_action, SVMD_NODE_LOST);
         expect_json(o, "change", "offline");
         expect_json(o, "node", "gpu0");
         expect_json(o, "result", "OK");

@@ -165,7 +165,9 @@ static void administrators_say_whose_range(void **state) {
         assert_int_equal(svmd_partition_discard(s, NULL, NULL, addr(where), 4096), SVMD_E_NAME);
         assert_int_equal(svmd_node_set(s, NULL, 6, SVMD_NODE_OFFLINE), 0);
         assert_true(seen.op == SVMD__V1__OP__OP_NODE_SET && seen.node == 6 && seen.action == SVMD_NODE_OFFLINE);
-        assert_int_equal(svmd_node_set(s, NULL, 6, 4), SVMD_E_INVALID);
+        assert_int_equal(svmd_node_set(s, NULL, 6, SVMD_NODE_LOST), 0);
+        assert_int_equal(seen.action, SVMD_NODE_LOST);
+        assert_int_equal(svmd_node_set(s, NULL, 6, 5), SVMD_E_INVALID);
         assert_int_equal(svmd_node_set(s, NULL, 6, 0), SVMD_E_INVALID);
 }
 

@@ -620,6 +620,40 @@ static void test_drain(void **state) {
         assert_int_equal(process_check(&a.process, at, SIZE, 12), 0);
 }
 
+/* Half of it lies on a device that vanishes. Nobody reads that half as anything, over restarts, until it is discarded.
+ */
+static void test_node_lost(void **state) {
+        uint64_t half = SIZE / 2, got;
+
+        process_fill(&a.process, at, SIZE, 17);
+        assert_int_equal(order(&a.client, mk_migrate(at, half, GPU1), NULL), 0);
+        assert_int_equal(order(&a.client, mk_migrate(at + half, half, GPU0), NULL), 0);
+        must_not(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_LOST), SVMD_STATUS_INVALID);
+        must_not(&a.client, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_LOST), SVMD_STATUS_DENIED);
+        must(&admin, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_LOST));
+        for (unsigned i = 0; i < 2; i++) {
+                struct managed_node_info info;
+
+                mover_node_info(w.svc->mover, GPU1, &info);
+                assert_int_equal(info.used, 0);
+                assert_false(is_online(GPU1));
+                explains(&a.client, at, "was lost with gpu1");
+                assert_int_equal(order(&a.client, mk_migrate(at, half, GPU0), "lost with a node"), SVMD_STATUS_GONE);
+                assert_int_equal(process_check(&a.process, at + half, half, 17), 0);
+                restart_twice();
+        }
+        must(&admin, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_ONLINE));
+        process_begin_load(&a.process, at);
+        assert_false(process_loaded(&a.process, 100, &got));
+        assert_int_equal(order(&a.client, mk_discard(at, half), NULL), 0);
+        assert_true(process_loaded(&a.process, 30000, &got));
+        assert_int_equal(got, 0);
+        assert_int_equal(process_check(&a.process, at, half, 0), 0);
+        assert_int_equal(process_check(&a.process, at + half, half, 17), 0);
+        assert_int_equal(order(&a.client, mk_migrate(at, SIZE, GPU1), NULL), 0);
+        assert_int_equal(process_check(&a.process, at, half, 0), 0);
+}
+
 /* What is pinned cannot leave; who waits is told when the node is taken back. */
 static void test_drain_that_is_taken_back(void **state) {
         uint64_t memory, fence;
@@ -872,6 +906,7 @@ int main(int argc, char **argv) {
                 TEST(test_residency),
                 TEST(test_explain),
                 TEST(test_drain),
+                TEST(test_node_lost),
                 TEST(test_drain_that_is_taken_back),
                 TEST(test_monitor),
                 TEST(test_restarts),
