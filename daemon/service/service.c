@@ -322,9 +322,9 @@ void service_free(struct service *svc, bool keep_state) {
                         jobs_free(svc->jobs);
                         svc->jobs = NULL;
                 }
+                managed_stop(svc); /* ranges that end lie in partitions */
                 end_partitions(svc);
                 end_files(svc);
-                managed_stop(svc);
                 end_nodes(svc);
                 state_fini(&svc->state);
         }
