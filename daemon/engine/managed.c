@@ -162,6 +162,7 @@ void range_ended(struct managed *e, struct managed_range *r) {
         group_leave(r);
         range_free(r);
         e->changes++;
+        restore_settled(e);
         if (token)
                 e->c.done(e->c.userdata, token, 0);
 }
