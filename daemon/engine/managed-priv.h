@@ -307,6 +307,8 @@ uint64_t node_reserve(const struct node *n);
 uint64_t room_under(uint64_t limit, uint64_t used);
 uint64_t node_room(const struct managed *e, uint32_t node, enum room room);
 bool room_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room);
+/* A granule of the range was wanted there: told if it is the node that has no room. */
+void room_missed(struct managed *e, uint32_t node, const struct managed_range *r);
 /* What may be granted on every node. */
 void room_all(const struct managed *e, const struct managed_range *r, uint64_t *ret);
 /* Online, and the group may have something there. */

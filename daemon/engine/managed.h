@@ -174,6 +174,8 @@ struct managed_config {
         void (*intent)(void *userdata, const struct managed_record *r);
         /* 0, an outcome, or -errno. Token 0 is never answered. */
         void (*done)(void *userdata, uint64_t token, int result);
+        /* A granule was wanted on the node, which has no room for it. NULL: nobody has to know. */
+        void (*missed)(void *userdata, uint32_t node);
         /* The session may make the range accessible. */
         void (*joined)(void *userdata, void *session, void *range);
         /* NULL: no advice. */

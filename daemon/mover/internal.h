@@ -154,6 +154,7 @@ struct mover {
         /* news.c */
         struct list news, asks;
         bool told, wake_due;
+        uint64_t missed; /* bit per node: see mover_node_missed() */
         struct moved *moved;
         uint32_t moved_count, moved_size;
         bool watching;
@@ -184,6 +185,8 @@ unsigned size_class(uint32_t bytes);
 
 /* news.c */
 void news_push(struct mover *m, struct news *n, void (*tell)(struct mover *m, struct news *n));
+/* The engine's: a node has no room. */
+void news_missed(void *userdata, uint32_t node);
 void news_init(struct mover *m);
 void news_free(struct mover *m);
 void moved_note(struct mover *m, struct mover_range *r, uint32_t granule, uint64_t before, uint64_t after);

@@ -62,6 +62,7 @@ static int engine_new(struct mover *m) {
                 .userdata = m,
                 .intent = record_intent,
                 .done = on_done,
+                .missed = news_missed,
                 .joined = join_joined,
                 .advice = advice_get,
         };
@@ -158,6 +159,16 @@ void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *r
         mover_lock(m);
         managed_node_info(m->engine, node, ret);
         mover_unlock(m);
+}
+
+bool mover_node_missed(struct mover *m, uint32_t node) {
+        bool missed;
+
+        mover_lock(m);
+        missed = m->missed & 1ull << node;
+        m->missed &= ~(1ull << node);
+        mover_unlock(m);
+        return missed;
 }
 
 struct managed_group *mover_group_new(struct mover *m) {

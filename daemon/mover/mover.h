@@ -100,6 +100,9 @@ void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity);
 int mover_node_drain(struct mover *m, uint32_t node, uint64_t token);
 void mover_node_online(struct mover *m, uint32_t node);
 void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *ret);
+/* A granule was wanted on the node since this was asked last, and there was no room. The hook `wake` tells of the first
+ * one. */
+bool mover_node_missed(struct mover *m, uint32_t node);
 
 /* ---- groups: a partition's limits on managed bytes ---- */
 
