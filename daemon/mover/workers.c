@@ -13,6 +13,9 @@
  * Workers. Each goes round: is there a step, then it carries it out; is there none, then it waits for whatever any
  * session's userfaultfd says, and takes that to the engine. So the worker that reads a fault serves it.
  *
+ * The last one that is free stays so: as long as moves that nobody waits for fill the others' time, it waits for
+ * faults.
+ *
  * Edges wake (EPOLLET): a fault wakes one idle worker, and a batch that was read to its end needs no call to arm it
  * again. Steps that come from elsewhere are told by an eventfd, which is written only when somebody is idle and none
  * has been told yet; who takes a step while there are more tells the next.
@@ -26,10 +29,17 @@ struct worker {
         bool stuck;
 };
 
+/* Those that are not stuck. */
+static unsigned able(const struct mover *m) {
+        return m->threads - m->leaving - m->stuck;
+}
+
 bool workers_wanted(const struct mover *m) {
         if (!m->idle || m->kicked)
                 return false;
-        return m->stop || !list_empty(&m->jobs) || managed_ready(m->engine);
+        if (m->stop || !list_empty(&m->jobs) || managed_urgent(m->engine))
+                return true;
+        return managed_ready(m->engine) && (m->idle > 1 || m->idle == able(m));
 }
 
 void workers_kick(struct mover *m) {
@@ -42,7 +52,7 @@ void workers_kick(struct mover *m) {
 /* It goes into something from which it may not come back for long. */
 static void enter(struct mover *m, struct worker *w) {
         w->since = mover_now();
-        if (!m->idle && !m->watch)
+        if (m->idle <= 1 && !m->watch)
                 m->watch = m->watch_due = true;
 }
 
@@ -144,7 +154,7 @@ static void wait_for_work(struct mover *m, struct worker *w) {
 }
 
 static bool is_surplus(const struct mover *m) {
-        return m->stop || m->threads - m->leaving - m->stuck > m->c.workers;
+        return m->stop || able(m) > m->c.workers;
 }
 
 static void work(struct mover *m, struct worker *w) {
@@ -160,7 +170,7 @@ static void work(struct mover *m, struct worker *w) {
                 left(m, w);
                 return;
         }
-        step = managed_take(m->engine);
+        step = m->idle || able(m) == 1 ? managed_take(m->engine) : managed_take_urgent(m->engine);
         if (step)
                 run_step(m, w, step);
         else
