@@ -100,6 +100,7 @@ int mover_new(struct mover **ret, const struct mover_config *c, const struct mov
         list_init(&m->answers);
         list_init(&m->joins);
         list_init(&m->sessions);
+        list_init(&m->ended);
         list_init(&m->jobs);
         news_init(m);
         k = workers_init(m);
@@ -136,7 +137,7 @@ bool mover_idle(struct mover *m) {
 
         mover_lock(m);
         idle = managed_idle(m->engine) && list_empty(&m->news) && list_empty(&m->asks) && list_empty(&m->joins) &&
-               !m->moved_count;
+               list_empty(&m->ended) && !m->moved_count;
         list_for_each (it, &m->sessions)
                 idle &= !container_of(it, struct mover_session, link)->reading;
         mover_unlock(m);

@@ -82,7 +82,7 @@ struct mover_features {
 };
 const struct mover_features *mover_features(void);
 
-/* -ENOMEM, -EAGAIN and such. Threads are started with the first range. */
+/* -ENOMEM, -EAGAIN and such. Threads are started with the first range or session. */
 int mover_new(struct mover **ret, const struct mover_config *c, const struct mover_hooks *hooks);
 /* What is in flight ends or is forgotten, as if the daemon had died: clients' threads stay blocked. Sessions, ranges
  * and pools are closed. */

@@ -80,6 +80,14 @@ static void test_first_touch(void **state) {
         assert_int_equal(r.code, SVMD_STATUS_OK);
         assert_int_equal(r.value, 3);
         assert_int_equal(client_ask(w, 0, CLIENT_LOAD, w->base + 65536 + 8, 0, 0), 3);
+        /* In slots that were others' before, too. */
+        client_ask(w, 0, CLIENT_FILL, w->base, 4 * 65536, 1);
+        assert_int_equal(world_migrate(w, 0, 0, NEAR), 0);
+        assert_int_equal(world_discard(w, 0, 0), 0);
+        r = world_op(w, NEAR, sum);
+        assert_int_equal(r.code, SVMD_STATUS_OK);
+        assert_int_equal(r.value, 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, 4 * 65536, 0), 0);
 }
 
 /* Without faults: what is not there is refused with what to do, and what is pinned can be used. */
