@@ -15,6 +15,10 @@ static bool takes(const struct policy_machine *m, const struct policy_granule *g
         return node != g->where && m->nodes[node].online && room[node] >= g->bytes;
 }
 
+bool policy_give_way(uint64_t touched_ns, uint64_t now_ns) {
+        return !recent(touched_ns, now_ns);
+}
+
 bool policy_evict(const struct policy_machine *m, const struct policy_advice *advice, const struct policy_granule *g,
                   uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
         uint32_t to = POLICY_NOWHERE;

@@ -66,6 +66,10 @@ enum policy_answer policy_promote(const struct policy_machine *m, const struct p
 bool policy_evict(const struct policy_machine *m, const struct policy_advice *advice, const struct policy_granule *g,
                   uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
 
+/* Whether memory that was last seen in use then, and moves as a whole, gives way to granules that want its room: the
+ * same second chance. */
+bool policy_give_way(uint64_t touched_ns, uint64_t now_ns);
+
 /* A fault on what lives elsewhere. */
 struct policy_fault {
         uint32_t at, count; /* granule, of so many in the range */

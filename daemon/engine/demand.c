@@ -82,6 +82,19 @@ void demand_done(struct demand *d, int result) {
         alloc_free(d);
 }
 
+/* A thread or a device waits for it, or for the room that it makes. */
+static bool demand_is_urgent(const struct demand *d) {
+        return event_is_fault(d->event) || d->event == MANAGED_DEVICE_READ || d->event == MANAGED_DEVICE_WRITE ||
+               d->forced;
+}
+
+bool work_is_urgent(const struct work *w) {
+        list_for_each (it, &w->queue)
+                if (demand_is_urgent(container_of(it, struct demand, link)))
+                        return true;
+        return !list_empty(&w->mapping);
+}
+
 /* A step that serves the session and wakes it is out, and may have been too early for this fault. */
 static bool is_late(const struct work *w, const struct demand *d) {
         return w->phase == PHASE_FILL && d->share && d->share == w->payer;
@@ -121,6 +134,8 @@ int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, con
         if (!w)
                 return -ENOMEM;
         work_todo(e, w);
+        if (demand_is_urgent(d))
+                step_hurry(e, &w->step);
         if (event_is_fault(d->event) && merged(w, d))
                 return 0;
         new = alloc_zero(sizeof(*new));

@@ -111,6 +111,8 @@ bool device_place(struct managed *e, struct work *w, struct demand *d) {
         room_all(e, w->range, room);
         serve_advice(e, w, &advice);
         to = e->shape[d->node].faults ? e->c.decide.place(&m, &advice, d->node, w->range->bytes, room) : d->node;
+        if (to != d->node)
+                room_missed(e, d->node, w->range);
         if (to == POLICY_NOWHERE || !room_is_place(e, to, w->range))
                 to = room_is_place(e, d->node, w->range) ? d->node : room_host(e, w->range);
         if (e->nodes[to].host)

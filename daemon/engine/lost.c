@@ -42,9 +42,11 @@ void step_defuse(struct step *s) {
         }
 }
 
-static void defuse_all(struct list *l) {
-        list_for_each (it, l)
-                step_defuse(container_of(it, struct step, link));
+/* Queues of steps that nobody has taken. */
+static void defuse_all(struct list queues[URGENCIES]) {
+        for (unsigned u = 0; u < URGENCIES; u++)
+                list_for_each (it, &queues[u])
+                        step_defuse(container_of(it, struct step, link));
 }
 
 static void lose(struct managed *e, struct managed_range *r, struct granule *g) {
@@ -82,9 +84,9 @@ void managed_node_lost(struct managed *e, uint32_t node, uint64_t now_ns) {
         n->lost = n->draining = true;
         list_for_each (it, &e->ranges)
                 range_lose(e, container_of(it, struct managed_range, link), node);
-        defuse_all(&e->steps);
+        defuse_all(e->steps);
         list_for_each (it, &e->sessions)
-                defuse_all(&container_of(it, struct managed_session, link)->steps);
+                defuse_all(container_of(it, struct managed_session, link)->steps);
         list_for_each_safe (it, &n->lines) /* they have to look for another place */
                 line_dissolve(e, container_of(it, struct line, link));
         e->changes++;

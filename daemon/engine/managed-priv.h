@@ -17,10 +17,14 @@ static inline uint32_t class_bytes(unsigned class) {
 
 enum step_owner { OWNER_WORK, OWNER_DEMAND, OWNER_SHARE, OWNER_RANGE, OWNER_NODE };
 
+/* Steps that somebody waits for, and the others. */
+enum { URGENT, PATIENT, URGENCIES };
+
 struct step {
         struct managed_step pub; /* first */
         struct list link;
         enum step_owner owner;
+        uint8_t urgency;
         struct share *share; /* whose address space it enters */
         bool out;            /* queued or taken */
 };
@@ -40,7 +44,7 @@ struct share {
 };
 
 struct managed_session {
-        struct list link, shares, steps, ready;
+        struct list link, shares, ready, steps[URGENCIES];
         struct managed *engine;
         void *userdata;
         uint64_t cgroup;
@@ -255,7 +259,9 @@ struct node {
 
 struct managed {
         struct managed_config c;
-        struct list groups, press, ranges, sessions, steps, ready, todo, cancelled;
+        struct list groups, press, ranges, sessions, todo, cancelled;
+        struct list steps[URGENCIES], ready[URGENCIES]; /* ready: sessions */
+        unsigned turns;
         struct policy_node shape[MANAGED_NODES_MAX];
         struct node nodes[MANAGED_NODES_MAX];
         uint32_t nodes_count;
@@ -291,6 +297,8 @@ static inline bool event_is_fault(enum managed_event e) {
 void step_init(struct step *s, enum step_owner owner);
 struct managed_step *step_new(struct step *s, struct managed_range *r, uint32_t granule, enum managed_step_type type);
 void step_emit(struct managed *e, struct step *s, struct share *share);
+/* Somebody waits for it now; it may be out. */
+void step_hurry(struct managed *e, struct step *s);
 void session_cancel(struct managed *e, struct managed_session *s, const struct share *share);
 void steps_end_cancelled(struct managed *e);
 
@@ -316,6 +324,8 @@ uint64_t node_reserve(const struct node *n);
 uint64_t room_under(uint64_t limit, uint64_t used);
 uint64_t node_room(const struct managed *e, uint32_t node, enum room room);
 bool room_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room);
+/* A granule of the range was wanted there: told if it is the node that has no room. */
+void room_missed(struct managed *e, uint32_t node, const struct managed_range *r);
 /* What may be granted on every node. */
 void room_all(const struct managed *e, const struct managed_range *r, uint64_t *ret);
 /* Online, and the group may have something there. */
@@ -374,6 +384,7 @@ bool evict_for(struct managed *e, struct work *resumes, uint16_t cgroup);
 void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on);
 int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, const struct demand *d, bool first);
 void demand_done(struct demand *d, int result);
+bool work_is_urgent(const struct work *w);
 void work_todo(struct managed *e, struct work *w);
 void work_put(struct managed *e, struct work *w);
 struct work *work_get(struct managed *e, struct managed_range *r, uint32_t granule);

@@ -26,8 +26,10 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
         list_init(&e->press);
         list_init(&e->ranges);
         list_init(&e->sessions);
-        list_init(&e->steps);
-        list_init(&e->ready);
+        for (unsigned u = 0; u < URGENCIES; u++) {
+                list_init(&e->steps[u]);
+                list_init(&e->ready[u]);
+        }
         list_init(&e->todo);
         list_init(&e->cancelled);
         *ret = e;
@@ -162,6 +164,7 @@ void range_ended(struct managed *e, struct managed_range *r) {
         group_leave(r);
         range_free(r);
         e->changes++;
+        restore_settled(e);
         if (token)
                 e->c.done(e->c.userdata, token, 0);
 }

@@ -176,6 +176,8 @@ struct managed_config {
         void (*intent)(void *userdata, const struct managed_record *r);
         /* 0, an outcome, or -errno. Token 0 is never answered. */
         void (*done)(void *userdata, uint64_t token, int result);
+        /* A granule was wanted on the node, which has no room for it. NULL: nobody has to know. */
+        void (*missed)(void *userdata, uint32_t node);
         /* The session may make the range accessible. */
         void (*joined)(void *userdata, void *session, void *range);
         /* NULL: no advice. */
@@ -276,8 +278,11 @@ void managed_device_end(struct managed *e, struct managed_range *r, uint32_t gra
 
 /* The next step, or NULL. It stays until it is completed. */
 const struct managed_step *managed_take(struct managed *e);
+/* The next that somebody waits for. */
+const struct managed_step *managed_take_urgent(struct managed *e);
 /* Whether there is one to take. */
 bool managed_ready(const struct managed *e);
+bool managed_urgent(const struct managed *e);
 void managed_complete(struct managed *e, const struct managed_step *step, int result, uint64_t now_ns);
 /* Nothing to take, nothing out, nothing waiting but for room or for a device. */
 bool managed_idle(const struct managed *e);

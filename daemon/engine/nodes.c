@@ -62,8 +62,11 @@ uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, ui
         uint32_t slot;
         bool above;
 
-        if (!room_fits(e, node, r, room))
+        if (!room_fits(e, node, r, room)) {
+                if (room != ROOM_EVICT)
+                        room_missed(e, node, r);
                 return 0;
+        }
         above = !room_fits(e, node, r, ROOM_GRANT);
         slot = pool_take(p);
         if (!slot)

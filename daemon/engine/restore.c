@@ -172,10 +172,14 @@ static void wake(struct managed *e, struct managed_range *r) {
         }
 }
 
+/* Ranges that came since have nothing to settle, and those that end are not waited for. */
 static bool all_punched(const struct managed *e) {
-        list_for_each (it, &e->ranges)
-                if (!container_of(it, struct managed_range, link)->punched)
+        list_for_each (it, &e->ranges) {
+                const struct managed_range *r = container_of(it, struct managed_range, link);
+
+                if (!r->punched && !r->settled && !r->ending)
                         return false;
+        }
         return true;
 }
 

@@ -43,6 +43,11 @@ bool room_fits(const struct managed *e, uint32_t node, const struct managed_rang
         return room_for(e, node, r, room) >= r->bytes;
 }
 
+void room_missed(struct managed *e, uint32_t node, const struct managed_range *r) {
+        if (e->c.missed && e->shape[node].online && node_room(e, node, ROOM_GRANT) < r->bytes)
+                e->c.missed(e->c.userdata, node);
+}
+
 void room_all(const struct managed *e, const struct managed_range *r, uint64_t *ret) {
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 ret[i] = room_for(e, i, r, ROOM_GRANT);

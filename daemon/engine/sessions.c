@@ -21,7 +21,8 @@ int managed_session_new(struct managed *e, struct managed_session **ret, void *u
         s->userdata = userdata;
         s->cgroup = cgroup;
         list_init(&s->shares);
-        list_init(&s->steps);
+        for (unsigned u = 0; u < URGENCIES; u++)
+                list_init(&s->steps[u]);
         list_init(&s->ready);
         list_push_back(&e->sessions, &s->link);
         *ret = s;

@@ -8,8 +8,13 @@
  * config.session_steps are out at a time: a process that holds its mmap_lock keeps that many workers, and no more. The
  * common queue and the sessions' queues take turns.
  *
+ * Each of these queues is two: what somebody waits for goes first, but for one turn in a few, so that whoever faults
+ * all the time keeps nobody's moves waiting for ever.
+ *
  * A step lies in what it belongs to, so that handing one out cannot fail, and each of those has one step at a time.
  */
+enum { TURNS = 8 };
+
 void step_init(struct step *s, enum step_owner owner) {
         *s = (struct step){ .owner = owner };
         list_init(&s->link);
@@ -30,28 +35,54 @@ struct managed_step *step_new(struct step *s, struct managed_range *r, uint32_t 
 
 static void session_update(struct managed *e, struct managed_session *s) {
         list_remove(&s->ready);
-        if (!list_empty(&s->steps) && s->out < e->c.session_steps)
-                list_push_back(&e->ready, &s->ready);
+        for (unsigned u = 0; u < URGENCIES && s->out < e->c.session_steps; u++)
+                if (!list_empty(&s->steps[u])) {
+                        list_push_back(&e->ready[u], &s->ready);
+                        return;
+                }
+}
+
+static bool is_urgent(const struct step *s) {
+        switch (s->owner) {
+        case OWNER_WORK: return work_is_urgent(container_of(s, struct work, step));
+        case OWNER_DEMAND:
+        case OWNER_SHARE: return true;
+        case OWNER_RANGE:
+        case OWNER_NODE: break;
+        }
+        return false;
+}
+
+static void enqueue(struct managed *e, struct step *s, uint8_t urgency) {
+        struct managed_session *session = s->share ? s->share->session : NULL;
+
+        s->urgency = urgency;
+        list_push_back(session ? &session->steps[urgency] : &e->steps[urgency], &s->link);
+        if (session && (list_empty(&session->ready) || urgency == URGENT))
+                session_update(e, session);
 }
 
 void step_emit(struct managed *e, struct step *s, struct share *share) {
         s->out = true;
         e->steps_out++;
         s->share = share;
-        if (!share) {
-                list_push_back(&e->steps, &s->link);
-                return;
+        if (share) {
+                share->steps++;
+                s->pub.session = share->session->userdata;
         }
-        share->steps++;
-        s->pub.session = share->session->userdata;
-        list_push_back(&share->session->steps, &s->link);
-        if (list_empty(&share->session->ready))
-                session_update(e, share->session);
+        enqueue(e, s, is_urgent(s) ? URGENT : PATIENT);
 }
 
-static struct step *take_from_session(struct managed *e) {
-        struct managed_session *s = container_of(e->ready.next, struct managed_session, ready);
-        struct step *step = container_of(s->steps.next, struct step, link);
+void step_hurry(struct managed *e, struct step *s) {
+        if (list_empty(&s->link) || s->urgency == URGENT)
+                return;
+        list_remove(&s->link);
+        enqueue(e, s, URGENT);
+}
+
+static struct step *take_from_session(struct managed *e, unsigned urgency) {
+        struct managed_session *s = container_of(e->ready[urgency].next, struct managed_session, ready);
+        struct step *step = container_of(s->steps[urgency].next, struct step, link);
 
         list_remove(&step->link);
         s->out++;
@@ -59,21 +90,37 @@ static struct step *take_from_session(struct managed *e) {
         return step;
 }
 
-const struct managed_step *managed_take(struct managed *e) {
+static const struct managed_step *take(struct managed *e, unsigned urgency) {
+        struct list *steps = &e->steps[urgency];
         struct step *s;
 
         e->flip = !e->flip;
-        if (!list_empty(&e->ready) && (e->flip || list_empty(&e->steps)))
-                return &take_from_session(e)->pub;
-        if (list_empty(&e->steps))
+        if (!list_empty(&e->ready[urgency]) && (e->flip || list_empty(steps)))
+                return &take_from_session(e, urgency)->pub;
+        if (list_empty(steps))
                 return NULL;
-        s = container_of(e->steps.next, struct step, link);
+        s = container_of(steps->next, struct step, link);
         list_remove(&s->link);
         return &s->pub;
 }
 
+const struct managed_step *managed_take_urgent(struct managed *e) {
+        return take(e, URGENT);
+}
+
+const struct managed_step *managed_take(struct managed *e) {
+        unsigned first = e->turns++ % TURNS ? URGENT : PATIENT;
+        const struct managed_step *s = take(e, first);
+
+        return s ? s : take(e, first == URGENT ? PATIENT : URGENT);
+}
+
 bool managed_ready(const struct managed *e) {
-        return !list_empty(&e->ready) || !list_empty(&e->steps);
+        return managed_urgent(e) || !list_empty(&e->ready[PATIENT]) || !list_empty(&e->steps[PATIENT]);
+}
+
+bool managed_urgent(const struct managed *e) {
+        return !list_empty(&e->ready[URGENT]) || !list_empty(&e->steps[URGENT]);
 }
 
 /* Whether the step is to be done again rather than to be reported. */
@@ -159,14 +206,16 @@ void managed_complete(struct managed *e, const struct managed_step *step, int re
 
 /* Steps in the session's queue, which nobody has taken, end as if the process had: those of one share, or all. */
 void session_cancel(struct managed *e, struct managed_session *s, const struct share *share) {
-        list_for_each_safe (it, &s->steps) {
-                struct step *step = container_of(it, struct step, link);
+        for (unsigned u = 0; u < URGENCIES; u++)
+                list_for_each_safe (it, &s->steps[u]) {
+                        struct step *step = container_of(it, struct step, link);
 
-                if (share && step->share != share)
-                        continue;
-                list_remove(&step->link);
-                list_push_back(&e->cancelled, &step->link);
-        }
+                        if (share && step->share != share)
+                                continue;
+                        list_remove(&step->link);
+                        list_push_back(&e->cancelled, &step->link);
+                        step->urgency = URGENT;
+                }
         session_update(e, s);
 }
 

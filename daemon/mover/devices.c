@@ -74,7 +74,8 @@ static unsigned status_of(const struct ask *a, char *text, size_t size) {
         switch (a->result) {
         case 0: text[0] = '\0'; return SVMD_STATUS_OK;
         case -EFAULT:
-                snprintf(text, size, "0x%llx is not on this node, which has no faults: prefetch it there first", at);
+                snprintf(text, size,
+                         "0x%llx is not on this node, which has no faults: prefetch it there, or pin it, first", at);
                 return SVMD_STATUS_NOT_MAPPED;
         case MANAGED_E_REVOKED:
                 snprintf(text, size, "0x%llx has been revoked, and cannot be used until it is given back", at);

@@ -155,12 +155,13 @@ struct mover {
         /* news.c */
         struct list news, asks;
         bool told, wake_due;
+        uint64_t missed; /* bit per node: see mover_node_missed() */
         struct moved *moved;
         uint32_t moved_count, moved_size;
         bool watching;
 
         /* sessions.c, joins.c */
-        struct list sessions, jobs;
+        struct list sessions, ended, jobs; /* ended: sessions that nobody holds */
         struct session_slot *slots;
         uint32_t slots_count;
 
@@ -185,6 +186,8 @@ unsigned size_class(uint32_t bytes);
 
 /* news.c */
 void news_push(struct mover *m, struct news *n, void (*tell)(struct mover *m, struct news *n));
+/* The engine's: a node has no room. */
+void news_missed(void *userdata, uint32_t node);
 void news_init(struct mover *m);
 void news_free(struct mover *m);
 void moved_note(struct mover *m, struct mover_range *r, uint32_t granule, uint64_t before, uint64_t after);
@@ -214,6 +217,9 @@ void devices_free(struct mover_range *r);
 /* sessions.c */
 struct mover_session *session_get(struct mover *m, uint64_t id);
 void session_drop(struct mover_session *s);
+/* One that has ended, for session_free() without the lock; or NULL. */
+struct mover_session *session_take_ended(struct mover *m);
+void session_free(struct mover_session *s);
 /* Asks for its userfaultfd to be looked at again; without the lock. */
 void session_rearm(struct mover_session *s);
 void session_lost(struct mover_session *s, const char *why);
@@ -237,6 +243,13 @@ void join_end(struct mover *m, struct join *j, int result, const char *why);
 void joins_go_on(struct mover_session *s);
 void joins_cancel(struct mover_session *s, const struct mover_range *r);
 void joins_free(struct mover *m);
+
+/* later.c. False: there is no place for it. */
+bool later_put(struct mover *m, const struct managed_step *step, int result);
+/* One that is due. */
+bool later_take(struct mover *m, struct later *ret);
+/* Until the next is due; -1: there is none. */
+int later_ms(const struct mover *m);
 
 /* workers.c */
 int workers_start(struct mover *m);

@@ -62,6 +62,7 @@ static int engine_new(struct mover *m) {
                 .userdata = m,
                 .intent = record_intent,
                 .done = on_done,
+                .missed = news_missed,
                 .joined = join_joined,
                 .advice = advice_get,
         };
@@ -99,6 +100,7 @@ int mover_new(struct mover **ret, const struct mover_config *c, const struct mov
         list_init(&m->answers);
         list_init(&m->joins);
         list_init(&m->sessions);
+        list_init(&m->ended);
         list_init(&m->jobs);
         news_init(m);
         k = workers_init(m);
@@ -135,7 +137,7 @@ bool mover_idle(struct mover *m) {
 
         mover_lock(m);
         idle = managed_idle(m->engine) && list_empty(&m->news) && list_empty(&m->asks) && list_empty(&m->joins) &&
-               !m->moved_count;
+               list_empty(&m->ended) && !m->moved_count;
         list_for_each (it, &m->sessions)
                 idle &= !container_of(it, struct mover_session, link)->reading;
         mover_unlock(m);
@@ -164,6 +166,16 @@ void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *r
         mover_lock(m);
         managed_node_info(m->engine, node, ret);
         mover_unlock(m);
+}
+
+bool mover_node_missed(struct mover *m, uint32_t node) {
+        bool missed;
+
+        mover_lock(m);
+        missed = m->missed & 1ull << node;
+        m->missed &= ~(1ull << node);
+        mover_unlock(m);
+        return missed;
 }
 
 struct managed_group *mover_group_new(struct mover *m) {

@@ -82,7 +82,7 @@ struct mover_features {
 };
 const struct mover_features *mover_features(void);
 
-/* -ENOMEM, -EAGAIN and such. Threads are started with the first range. */
+/* -ENOMEM, -EAGAIN and such. Threads are started with the first range or session. */
 int mover_new(struct mover **ret, const struct mover_config *c, const struct mover_hooks *hooks);
 /* What is in flight ends or is forgotten, as if the daemon had died: clients' threads stay blocked. Sessions, ranges
  * and pools are closed. */
@@ -102,6 +102,9 @@ int mover_node_drain(struct mover *m, uint32_t node, uint64_t token);
 void mover_node_lost(struct mover *m, uint32_t node);
 void mover_node_online(struct mover *m, uint32_t node);
 void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *ret);
+/* A granule was wanted on the node since this was asked last, and there was no room. The hook `wake` tells of the first
+ * one. */
+bool mover_node_missed(struct mover *m, uint32_t node);
 
 /* ---- groups: a partition's limits on managed bytes ---- */
 

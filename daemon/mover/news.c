@@ -31,6 +31,15 @@ void news_push(struct mover *m, struct news *n, void (*tell)(struct mover *m, st
         wake(m);
 }
 
+void news_missed(void *userdata, uint32_t node) {
+        struct mover *m = userdata;
+
+        if (m->missed & 1ull << node)
+                return;
+        m->missed |= 1ull << node;
+        wake(m);
+}
+
 static bool extends(const struct moved *last, const struct moved *next) {
         return last->r == next->r && last->first + last->count == next->first && last->from == next->from &&
                last->to == next->to && last->cause == next->cause;

@@ -9,8 +9,9 @@
 
 /*
  * Sessions: a userfaultfd each, and the ranges that it serves, by address. Workers hold a session while they are at
- * it; it is freed, and its userfaultfd closed, when it has ended and none does. What epoll hands out is a number, so
- * that a worker that was told of a session that has gone meanwhile finds nothing.
+ * it; it is freed, and its userfaultfd closed, when it has ended and none does. A worker does that: whoever closes the
+ * last descriptor of a userfaultfd enters the address space that it is of. What epoll hands out is a number, so that a
+ * worker that was told of a session that has gone meanwhile finds nothing.
  */
 static int slot_take(struct mover *m, struct mover_session *s) {
         uint32_t i = 0;
@@ -44,16 +45,26 @@ static uint64_t session_id(const struct mover_session *s) {
         return (uint64_t)s->generation << 32 | s->index;
 }
 
-static void session_free(struct mover_session *s) {
-        list_remove(&s->lost.link);
-        list_remove(&s->link);
+void session_free(struct mover_session *s) {
         close(s->uffd);
         alloc_free(s);
 }
 
 void session_drop(struct mover_session *s) {
-        if (--s->refs == 0 && s->ended)
-                session_free(s);
+        if (--s->refs || !s->ended)
+                return;
+        list_remove(&s->link);
+        list_push_back(&s->m->ended, &s->link);
+}
+
+struct mover_session *session_take_ended(struct mover *m) {
+        struct mover_session *s;
+
+        if (list_empty(&m->ended))
+                return NULL;
+        s = container_of(m->ended.next, struct mover_session, link);
+        list_remove(&s->link);
+        return s;
 }
 
 static int watch(struct mover *m, const struct mover_session *s, int op) {
@@ -117,8 +128,9 @@ static void leave_all(struct mover_session *s) {
 int mover_session_new(struct mover *m, struct mover_session **ret, void *userdata, int uffd, bool initialised,
                       uint64_t cgroup) {
         struct mover_session *s;
-        int k = set_up(uffd, initialised);
+        int k = workers_start(m);
 
+        k = k ? k : set_up(uffd, initialised);
         if (k)
                 return k;
         s = alloc_zero(sizeof(*s));
@@ -234,12 +246,16 @@ void mover_leave(struct mover *m, struct mover_session *s, struct mover_range *r
 }
 
 void sessions_free(struct mover *m) {
-        list_for_each_safe (it, &m->sessions) {
-                struct mover_session *s = container_of(it, struct mover_session, link);
+        struct mover_session *s;
 
+        list_for_each_safe (it, &m->sessions) {
+                s = container_of(it, struct mover_session, link);
                 while (s->shares.root)
                         share_remove(share_of(s->shares.root));
+                list_remove(&s->lost.link);
                 session_free(s);
         }
+        while ((s = session_take_ended(m)))
+                session_free(s);
         alloc_free(m->slots);
 }

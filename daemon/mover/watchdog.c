@@ -3,9 +3,9 @@
 #include "mover/internal.h"
 
 /*
- * Replaces workers that are kept in some address space. It sleeps as long as any worker is idle: what comes then is
- * served. When none is, it looks every stuck_ns at those that have been in one place since its last look, and makes new
- * ones in their stead; when they come back there is one too many, which ends.
+ * Replaces workers that are kept in some address space. It sleeps as long as two workers are idle: what comes then is
+ * served. When they are not, it looks every stuck_ns at those that have been in one place since its last look, and
+ * makes new ones in their stead; when they come back there is one too many, which ends.
  */
 enum { MS = 1000000 };
 
@@ -34,12 +34,12 @@ static void *watchdog_main(void *userdata) {
 
         mover_lock(m);
         while (!m->stop) {
-                if (m->idle || !m->watch) {
+                if (m->idle > 1 || !m->watch) {
                         m->watch = false;
                         pthread_cond_wait(&m->watch_cond, &m->lock);
                         continue;
                 }
-                if (sleep_for(m, stuck_ns(m)) && !m->idle)
+                if (sleep_for(m, stuck_ns(m)))
                         replace(m);
         }
         mover_unlock(m);

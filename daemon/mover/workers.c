@@ -13,12 +13,13 @@
  * Workers. Each goes round: is there a step, then it carries it out; is there none, then it waits for whatever any
  * session's userfaultfd says, and takes that to the engine. So the worker that reads a fault serves it.
  *
+ * The last one that is free stays so: as long as moves that nobody waits for fill the others' time, it waits for
+ * faults.
+ *
  * Edges wake (EPOLLET): a fault wakes one idle worker, and a batch that was read to its end needs no call to arm it
  * again. Steps that come from elsewhere are told by an eventfd, which is written only when somebody is idle and none
  * has been told yet; who takes a step while there are more tells the next.
  */
-enum { EAGAIN_MS = 1, FAILED_MS = 10 };
-
 struct worker {
         struct list link;
         struct mover *m;
@@ -26,10 +27,17 @@ struct worker {
         bool stuck;
 };
 
+/* Those that are not stuck. */
+static unsigned able(const struct mover *m) {
+        return m->threads - m->leaving - m->stuck;
+}
+
 bool workers_wanted(const struct mover *m) {
         if (!m->idle || m->kicked)
                 return false;
-        return m->stop || !list_empty(&m->jobs) || managed_ready(m->engine);
+        if (m->stop || !list_empty(&m->jobs) || !list_empty(&m->ended) || managed_urgent(m->engine))
+                return true;
+        return managed_ready(m->engine) && (m->idle > 1 || m->idle == able(m));
 }
 
 void workers_kick(struct mover *m) {
@@ -42,7 +50,7 @@ void workers_kick(struct mover *m) {
 /* It goes into something from which it may not come back for long. */
 static void enter(struct mover *m, struct worker *w) {
         w->since = mover_now();
-        if (!m->idle && !m->watch)
+        if (m->idle <= 1 && !m->watch)
                 m->watch = m->watch_due = true;
 }
 
@@ -71,12 +79,6 @@ static void complete(struct mover *m, const struct managed_step *step, int resul
         }
 }
 
-static void put_off(struct mover *m, const struct managed_step *step, int result) {
-        uint64_t ms = result == -EAGAIN ? EAGAIN_MS : FAILED_MS;
-
-        m->later[m->later_count++] = (struct later){ step, mover_now() + ms * 1000000, result };
-}
-
 static void run_step(struct mover *m, struct worker *w, const struct managed_step *step) {
         struct mover_session *s = step->session;
         int result;
@@ -88,39 +90,12 @@ static void run_step(struct mover *m, struct worker *w, const struct managed_ste
         result = step_execute(m, step);
         mover_lock(m);
         left(m, w);
-        if (step_rests(step, result) && m->later_count < LATER_MAX)
-                put_off(m, step, result);
-        else
+        if (!step_rests(step, result) || !later_put(m, step, result))
                 complete(m, step, result);
 }
 
-static bool run_later(struct mover *m) {
-        uint64_t now = mover_now();
-
-        for (unsigned i = 0; i < m->later_count; i++) {
-                struct later l = m->later[i];
-
-                if (l.due > now)
-                        continue;
-                m->later[i] = m->later[--m->later_count];
-                complete(m, l.step, l.result);
-                return true;
-        }
-        return false;
-}
-
-static int patience_ms(const struct mover *m) {
-        uint64_t now = mover_now(), due = UINT64_MAX;
-
-        for (unsigned i = 0; i < m->later_count; i++)
-                due = m->later[i].due < due ? m->later[i].due : due;
-        if (due == UINT64_MAX)
-                return -1;
-        return due <= now ? 0 : (int)((due - now) / 1000000 + 1);
-}
-
 static void wait_for_work(struct mover *m, struct worker *w) {
-        int patience = m->later_count ? patience_ms(m) : -1, n;
+        int patience = later_ms(m), n;
         struct mover_session *s;
         struct epoll_event e;
 
@@ -144,24 +119,40 @@ static void wait_for_work(struct mover *m, struct worker *w) {
 }
 
 static bool is_surplus(const struct mover *m) {
-        return m->stop || m->threads - m->leaving - m->stuck > m->c.workers;
+        return m->stop || able(m) > m->c.workers;
+}
+
+static void run_join(struct mover *m, struct worker *w, struct join *j) {
+        enter(m, w);
+        join_run(m, j);
+        left(m, w);
+}
+
+static void run_end(struct mover *m, struct worker *w, struct mover_session *s) {
+        enter(m, w);
+        mover_unlock(m);
+        session_free(s);
+        mover_lock(m);
+        left(m, w);
+}
+
+static const struct managed_step *take(struct mover *m) {
+        return m->idle || able(m) == 1 ? managed_take(m->engine) : managed_take_urgent(m->engine);
 }
 
 static void work(struct mover *m, struct worker *w) {
         const struct managed_step *step;
-        struct join *j;
+        struct mover_session *ended;
+        struct later later;
+        struct join *join;
 
-        if (m->later_count && run_later(m))
-                return;
-        j = join_take(m);
-        if (j) {
-                enter(m, w);
-                join_run(m, j);
-                left(m, w);
-                return;
-        }
-        step = managed_take(m->engine);
-        if (step)
+        if (later_take(m, &later))
+                complete(m, later.step, later.result);
+        else if ((join = join_take(m)))
+                run_join(m, w, join);
+        else if ((ended = session_take_ended(m)))
+                run_end(m, w, ended);
+        else if ((step = take(m)))
                 run_step(m, w, step);
         else
                 wait_for_work(m, w);

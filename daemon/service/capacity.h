@@ -7,8 +7,9 @@
 #include "base/list.h"
 
 /*
- * What explicit memory and managed ranges have together. A node's capacity is for both: explicit memory takes its part
- * and stays; managed granules may have the rest, and leave when explicit memory comes.
+ * What explicit memory and managed ranges have together. A node's capacity is for both: explicit memory takes its part;
+ * managed granules may have the rest, and leave when explicit memory comes. (They get room of explicit memory that
+ * nobody uses by spill.h.)
  *
  *      node       |-- explicit --|------ managed may have: mover_node_capacity() ------|
  *      partition  |-- explicit --|-- managed may have: mover_group_limit() --| its max

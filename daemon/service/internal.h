@@ -298,6 +298,9 @@ void service_wake_soon(struct service *svc);
 /* What its store job leaves to do whether or not its session is still there. */
 void request_settle(struct service *svc, struct request *r);
 
+/* Explicit memory may have left a node that somebody drains. */
+void drain_goes_on(struct service *svc, uint32_t node);
+
 /* `svmd-ctl doctor`: fills `out` (room for FINDINGS_MAX), returns how many. Texts are static or from the arena. */
 #define FINDINGS_MAX 24
 size_t findings_collect(struct call *c, Svmd__V1__Finding **out);

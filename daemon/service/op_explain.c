@@ -76,7 +76,12 @@ static void explain_mapping(struct sentences *s, const struct mapping *e, const 
         static const char *const access[] = { "no access", "to read", "", "to read and write" };
 
         sentence(s, "%s sees memory %" PRIu64 " there, %s: %" PRIu64 " bytes of it lie on %s.", who, m->object.id,
-                 access[e->attrs.access & 3], m->size, node_desc(s->call->svc, m->node)->name);
+                 access[e->attrs.access & 3], m->size, node_desc(s->call->svc, m->file->node)->name);
+        if (m->away)
+                sentence(s,
+                         "Memory %" PRIu64
+                         " was moved there while others needed room on %s; it goes back before an operation uses it.",
+                         m->object.id, node_desc(s->call->svc, m->node)->name);
 }
 
 static void explain_spaces(struct sentences *s, const struct partition *p, uint64_t address) {

@@ -8,12 +8,14 @@
 #include "service/lookup.h"
 
 /*
- * Nodes that take nothing new. What is managed leaves them; explicit memory that is there stays, and no more is
- * created. It outlives a restart, and ends with the boot.
+ * Nodes that take nothing new. What is managed leaves them, and explicit memory that no operation uses, if it is not
+ * pinned and a host node may have it; no more is created, and none comes back. It outlives a restart, and ends with the
+ * boot.
  */
 struct drain {
         struct fence fence;
         uint32_t node;
+        bool left; /* by what is managed; explicit memory is on its way */
 };
 
 static struct drain *drain_of(struct fence *f) {
@@ -38,6 +40,9 @@ static void drain_answer(struct service *svc, struct fence *f, int result) {
         const char *name = node_desc(svc, drain_of(f)->node)->name;
         struct device_result d = { .fence = f->object.id };
 
+        drain_of(f)->left = true;
+        if (result == 0 && spill_empties(svc, drain_of(f)->node))
+                return;
         if (result == MANAGED_E_OFFLINE) {
                 d.code = SVMD_STATUS_BUSY;
                 snprintf(d.text, sizeof(d.text), "%s was put online again before everything had left it", name);
@@ -49,6 +54,14 @@ static void drain_answer(struct service *svc, struct fence *f, int result) {
 }
 
 static const struct fence_kind drain_kind = { drain_start, drain_end, drain_answer };
+
+void drain_goes_on(struct service *svc, uint32_t node) {
+        struct object *o = ids_find(&svc->state.ids, svc->state.nodes[node].drain);
+        struct fence *f = o && o->type == OBJECT_FENCE ? container_of(o, struct fence, object) : NULL;
+
+        if (f && f->kind == &drain_kind && !f->done && drain_of(f)->left)
+                drain_answer(svc, f, 0);
+}
 
 /* Pages that the CPU touches need a place. */
 static int check_hosts(struct call *c, uint32_t node) {
@@ -69,6 +82,7 @@ static void set_offline(struct call *c, uint32_t node, bool offline) {
 
         c->svc->state.nodes[node].offline = offline;
         tx_effect(c->tx, EFFECT_NODE_STATE, &e, sizeof(e));
+        c->svc->hooks.wake(c->svc->hooks.userdata); /* explicit memory may go */
         event_monitor(c->svc, offline ? "node-offline" : "node-online", c->session, "", "%s is %s",
                       node_desc(c->svc, node)->name, offline ? "offline" : "online again");
 }

@@ -48,18 +48,25 @@ static void say_full(struct service *svc, const struct order *o, char *text, siz
                 snprintf(text, size, "%s", o->kind->full ? o->kind->full : "no node has room for it");
 }
 
-static void say_pinned(const struct managed_reservation *m, char *text, size_t size) {
+static bool pins_some(const struct managed_member *member, const struct order *o) {
+        for (uint32_t i = o->first; member->pins && i < o->end; i++)
+                if (member->pins[i])
+                        return true;
+        return false;
+}
+
+static void say_pinned(const struct order *o, const struct managed_reservation *m, char *text, size_t size) {
         const struct session *s = NULL;
 
         if (m)
                 list_for_each (l, &m->members) {
                         const struct managed_member *member = container_of(l, struct managed_member, by_reservation);
 
-                        if (member->pins)
+                        if (!s && pins_some(member, o))
                                 s = member->client->session;
                 }
         if (s)
-                snprintf(text, size, "part of it is pinned, and stays until it is unpinned; session %llu (pid %u) pins",
+                snprintf(text, size, "part of it is pinned, by session %llu (pid %u), and stays until it is unpinned",
                          (unsigned long long)s->object.id, s->pid);
         else
                 snprintf(text, size, "part of it is pinned, and stays until it is unpinned");
@@ -79,7 +86,7 @@ static unsigned say(struct service *svc, const struct order *o, const struct man
         switch (o->result) {
         case 0: return SVMD_STATUS_OK;
         case MANAGED_E_FULL: say_full(svc, o, text, size); return SVMD_STATUS_NO_ROOM;
-        case MANAGED_E_PINNED: say_pinned(m, text, size); return SVMD_STATUS_BUSY;
+        case MANAGED_E_PINNED: say_pinned(o, m, text, size); return SVMD_STATUS_BUSY;
         case MANAGED_E_REVOKED:
                 snprintf(text, size, "the reservation is revoked: its owner or an administrator has to give it back");
                 return SVMD_STATUS_ACCESS;

@@ -605,6 +605,23 @@ static int adopt_files(struct restore *x) {
         return 0;
 }
 
+/* Each reservation has an owner, or somebody who has it open. */
+static int check_owned(struct restore *x) {
+        const struct ids *ids = &x->svc->state.ids;
+
+        for (uint64_t i = 0; i < ids->size; i++) {
+                struct object *o = ids->slots[i];
+                const struct reservation *r;
+
+                if (!o || o->type != OBJECT_RESERVATION)
+                        continue;
+                r = container_of(o, struct reservation, object);
+                if (!r->owner && r->shared->openings_count == 0)
+                        return say(x, "reservation %" PRIu64 " is nobody's", o->id);
+        }
+        return 0;
+}
+
 /* Devices are told last, of what is there in the end. */
 static int fill_tables(struct restore *x) {
         list_for_each (l, &x->svc->state.sessions) {
@@ -642,7 +659,9 @@ int journal_restore(struct service *svc, char *why, size_t why_size) {
         svc->replaying = false;
         if (r != 0)
                 return r < 0 ? r : -EBADMSG;
-        r = adopt_files(&x);
+        r = check_owned(&x);
+        if (r == 0)
+                r = adopt_files(&x);
         if (r < 0)
                 return r;
         /* Ids that were given and not journaled (fences, sessions that had not attached) are not given again. */

@@ -14,6 +14,7 @@
 #include "core/name.h"
 #include "core/node.h"
 #include "core/partition.h"
+#include "core/reservation.h"
 #include "core/session.h"
 #include "service/effects.h"
 #include "service/fence.h"
@@ -265,7 +266,25 @@ static void end_partitions(struct service *svc) {
                 partition_take_down(svc, p);
 }
 
-/* Left over where a start failed halfway. */
+static struct reservation *any_reservation(const struct service *svc) {
+        for (uint64_t i = 0; i < svc->state.ids.size; i++) {
+                struct object *o = svc->state.ids.slots[i];
+
+                if (o && o->type == OBJECT_RESERVATION)
+                        return container_of(o, struct reservation, object);
+        }
+        return NULL;
+}
+
+/* Left over where a start failed halfway: named ones, before the sessions that have them open were there. */
+static void end_reservations(struct service *svc) {
+        struct reservation *r;
+
+        while ((r = any_reservation(svc)))
+                reservation_end(svc, r);
+}
+
+/* Left over likewise. */
 static void end_files(struct service *svc) {
         for (uint64_t i = 0; i < svc->state.ids.size; i++) {
                 struct object *o = svc->state.ids.slots[i];
@@ -318,13 +337,14 @@ void service_free(struct service *svc, bool keep_state) {
                         svc->hooks.session_gone(svc->hooks.userdata, s);
                         service_session_end(svc, s);
                 }
+                end_reservations(svc);
                 if (svc->jobs) {
                         jobs_free(svc->jobs);
                         svc->jobs = NULL;
                 }
+                managed_stop(svc); /* ranges that end lie in partitions */
                 end_partitions(svc);
                 end_files(svc);
-                managed_stop(svc);
                 end_nodes(svc);
                 state_fini(&svc->state);
         }

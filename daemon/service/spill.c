@@ -26,11 +26,13 @@
 
 /* Where something could not be spilled nothing is for so long. */
 #define FAILED_NS 1000000000ull
+/* A managed granule that found no room wants it for so long. */
+#define MISSED_NS 1000000000ull
 
 struct spill_node {
-        uint64_t taken;      /* the last visit of somebody who waits for room there */
-        uint64_t failed_ns;  /* when something could not be spilled last, or 0 */
-        uint64_t waiting_ns; /* since when managed granules have been seen waiting, or 0 */
+        uint64_t taken;     /* the last visit of somebody who waits for room there */
+        uint64_t failed_ns; /* when something could not be spilled last, or 0 */
+        uint64_t missed_ns; /* when a managed granule found no room there, or 0 */
 };
 
 static uint64_t now_ns(void) {
@@ -263,7 +265,7 @@ static void visit_all(struct service *svc) {
         svc->spill.pass = ++svc->spill.visit + 1;
 }
 
-/* ---- nodes that have to be emptied, and managed granules that wait ---- */
+/* ---- nodes that have to be emptied, and managed granules that want room ---- */
 
 static bool is_leaving(const struct service *svc, uint32_t node) {
         struct around a = { 0 };
@@ -273,13 +275,59 @@ static bool is_leaving(const struct service *svc, uint32_t node) {
         return a.leaving > 0;
 }
 
-static void relieve(struct service *svc, uint32_t node) {
-        const struct account *all = &svc->state.nodes[node].account;
-
-        if (list_empty(&svc->state.nodes[node].memories) || is_leaving(svc, node) || has_failed(svc, node))
-                return;
+/* The least recently used that nobody uses. */
+static struct memory *idle_longest(struct service *svc, uint32_t node) {
         put_in_order(&svc->state.nodes[node].memories);
-        give_up_idle(svc, node, all, 1);
+        list_for_each (l, &svc->state.nodes[node].memories)
+                if (!is_used(container_of(l, struct memory, by_node)))
+                        return container_of(l, struct memory, by_node);
+        return NULL;
+}
+
+/* A granule found no room a moment ago, and nobody knows whether it still wants it. */
+static bool is_missed(struct service *svc, uint32_t node) {
+        struct spill_node *n = &svc->spill.nodes[node];
+
+        if (!svc->mover || node >= svc->managed.nodes_count)
+                return false;
+        if (mover_node_missed(svc->mover, node))
+                n->missed_ns = now_ns();
+        if (n->missed_ns && now_ns() - n->missed_ns >= MISSED_NS)
+                n->missed_ns = 0;
+        return n->missed_ns;
+}
+
+/* One after the other, as long as it is asked for. */
+static void relieve(struct service *svc, uint32_t node) {
+        bool offline = svc->state.nodes[node].offline;
+        struct memory *m;
+
+        if (list_empty(&svc->state.nodes[node].memories) || (!offline && !is_missed(svc, node)) ||
+            is_leaving(svc, node) || has_failed(svc, node))
+                return;
+        m = idle_longest(svc, node);
+        if (!m)
+                return;
+        if (!offline && !policy_give_way(m->used_ns, now_ns())) {
+                service_wake_soon(svc);
+                return;
+        }
+        svc->spill.nodes[node].missed_ns = 0;
+        if (move_out(svc, m) != 0)
+                svc->spill.nodes[node].failed_ns = now_ns();
+}
+
+bool spill_empties(struct service *svc, uint32_t node) {
+        return svc->state.nodes[node].offline &&
+               (is_leaving(svc, node) || (!has_failed(svc, node) && idle_longest(svc, node)));
+}
+
+static void relieve_all(struct service *svc) {
+        for (uint32_t i = 0; i < svc->options.machine->count; i++) {
+                relieve(svc, i);
+                if (svc->state.nodes[i].drain && !spill_empties(svc, i))
+                        drain_goes_on(svc, i);
+        }
 }
 
 void spill_collect(struct service *svc) {
@@ -287,15 +335,16 @@ void spill_collect(struct service *svc) {
                 return;
         if (!list_empty(&svc->spill.waits))
                 visit_all(svc);
-        for (uint32_t i = 0; i < svc->options.machine->count; i++)
-                if (svc->state.nodes[i].offline)
-                        relieve(svc, i);
+        relieve_all(svc);
 }
 
 void spill_commit(struct service *svc) {
         if (list_empty(&svc->spill.settled))
                 return;
         spill_abandon(svc);
+        if (svc->closing)
+                return;
+        relieve_all(svc);
         svc->hooks.wake(svc->hooks.userdata);
 }
 

@@ -78,6 +78,8 @@ bool spill_is_away(const struct service *svc, struct space *s, const struct devi
 enum spill_answer spill_fetch(struct service *svc, struct space *s, const struct device_op *op,
                               struct device_result *ret);
 
+/* Memory leaves the node because it is offline, and more may follow. */
+bool spill_empties(struct service *svc, uint32_t node);
 /* Whoever waits goes on, if he can; nodes that have to be emptied are. */
 void spill_collect(struct service *svc);
 /* The journal knows of every move that has ended: their old places are given up. */

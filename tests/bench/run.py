@@ -45,9 +45,13 @@ ROWS = {
     "evict_2m": ("moves", "<=1.4", "<=1.2"),
     "revoke_2m": ("moves", None, "<=2"),
     "hammer_migrate": ("moves", None, ">=0.15"),
+    "hostile_mm": ("hostile", "<=3", "<=1.5"),
 }
 # A program: how many daemons it is given.
-PROGRAMS = {"wire": 1, "va": 0, "sessions": 2, "reservations": 1, "reap": 1, "faults": 1, "moves": 1}
+PROGRAMS = {"wire": 1, "va": 0, "sessions": 2, "reservations": 1, "reap": 1, "faults": 1, "moves": 1, "hostile": 1}
+
+
+HUGE_PAGES = 64  # that bench_moves uses, and some
 
 
 class BenchError(Exception):
@@ -111,6 +115,33 @@ class Svmd:
         return found
 
 
+class HugePages:
+    """Sets huge pages of 2 MiB aside where fewer are free, and gives them back."""
+
+    PATH = "/proc/sys/vm/nr_hugepages"
+
+    def __init__(self, count):
+        self.count = count
+
+    @classmethod
+    def _set(cls, count):
+        try:
+            with open(cls.PATH, "w", encoding="ascii") as file:
+                file.write(str(count))
+        except OSError as error:
+            raise BenchError(f"rows of huge pages need some: sysctl vm.nr_hugepages={count} ({error.strerror})") from None
+
+    def __enter__(self):
+        with open(self.PATH, encoding="ascii") as file:
+            self.before = int(file.read())
+        if self.before < self.count:
+            self._set(self.count)
+
+    def __exit__(self, *_):
+        if self.before < self.count:
+            self._set(self.before)
+
+
 def run_program(build, folder, name):
     """The rows that a program prints."""
     daemons = []
@@ -167,8 +198,9 @@ def measure(build, wanted):
         for program in dict.fromkeys(ROWS[name][0] for name in wanted):
             print(f"bench_{program} ...", file=sys.stderr, flush=True)
             try:
-                for row in run_program(build, folder, program):
-                    rows[row["name"]] = row
+                with HugePages(HUGE_PAGES if program == "moves" else 0):
+                    for row in run_program(build, folder, program):
+                        rows[row["name"]] = row
             except BenchError as error:
                 failures.append(str(error))
     for name in wanted:

@@ -152,8 +152,8 @@ static void test_typos(void **state) {
                "svmd-ctl: unknown verb 'partition crate'; did you mean 'partition create'?\n");
         expect("partition", 2, "", "svmd-ctl: 'partition' goes with create, list, show, set or delete\n");
         expect("node frobnicate", 2, "",
-               "svmd-ctl: unknown verb 'node frobnicate'; 'node' goes with list, show, drain, offline or "
-               "online\n");
+               "svmd-ctl: unknown verb 'node frobnicate'; 'node' goes with list, show, drain, offline, "
+               "lost or online\n");
         expect("frobnicate", 2, "", "svmd-ctl: unknown verb 'frobnicate'; 'svmd-ctl --help' names them\n");
         expect("", 2, "", "svmd-ctl: what to do? 'svmd-ctl --help' names the verbs\n");
         expect("map --widht 3", 2, "", "svmd-ctl: unknown option '--widht'; did you mean '--width'?\n");

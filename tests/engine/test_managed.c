@@ -731,6 +731,32 @@ static void test_restart(void **state) {
         }
 }
 
+/* Neither a range that is made while others settle is waited for, nor one that ends. */
+static void test_ranges_come_and_go_in_a_restart(void **state) {
+        struct managed_record r = { .state = RESIDENCY_OUT, .node = NEAR, .slot = 5, .host = HOST };
+        struct managed_range *ends, *comes;
+        struct world *w = *state;
+
+        for (unsigned early = 0; early < 2; early++) {
+                managed_free(w->e);
+                engine_start(w, 8, 8);
+                assert_int_equal(managed_range_new(w->e, &ends, w, NULL, BYTES, 2, 7, false), 0);
+                assert_int_equal(managed_restore(w->e, w->range, &r), 0);
+                assert_int_equal(managed_restore(w->e, ends, &(struct managed_record){ .state = RESIDENCY_EMPTY }), 0);
+                assert_int_equal(managed_rejoin(w->e, w->a, w->range, false), 0);
+                assert_int_equal(managed_restored(w->e, 1), 0);
+                assert_int_equal(managed_range_new(w->e, &comes, w, NULL, BYTES, 2, 7, false), 0);
+                if (early)
+                        managed_range_end(w->e, ends, 5, 1);
+                all(w);
+                assert_true(managed_settled(w->e));
+                assert_int_equal(managed_migrate(w->e, w->range, 0, 1, HOST, MANAGED_BY_REQUEST, 1, 1), 0);
+                all(w);
+                assert_int_equal(w->answer, 0);
+                assert_int_equal(w->last[0].state, RESIDENCY_RESIDENT);
+        }
+}
+
 static void test_range_end(void **state) {
         struct world *w = *state;
         struct managed_node_info host;
@@ -781,13 +807,15 @@ static void test_no_memory(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                T(test_out_and_in),     T(test_faults_wait),  T(test_copy_fails),     T(test_payers),
-                T(test_payer_ends),     T(test_payer_full),   T(test_join_in_flight), T(test_readonly),
-                T(test_leave_and_join), T(test_slow_session), T(test_device),         T(test_full_everywhere),
-                T(test_lost),           T(test_lost_poison),  T(test_lost_in_flight), T(test_lost_restart),
-                T(test_drain),          T(test_pin),          T(test_revoke),         T(test_duplicate),
-                T(test_restart),        T(test_range_end),    T(test_no_memory),      T(test_evict),
-                T(test_no_faults),
+                T(test_out_and_in),     T(test_faults_wait), T(test_copy_fails),
+                T(test_payers),         T(test_payer_ends),  T(test_payer_full),
+                T(test_join_in_flight), T(test_readonly),    T(test_leave_and_join),
+                T(test_slow_session),   T(test_device),      T(test_full_everywhere),
+                T(test_lost),           T(test_lost_poison), T(test_lost_in_flight),
+                T(test_lost_restart),   T(test_drain),       T(test_pin),
+                T(test_revoke),         T(test_duplicate),   T(test_ranges_come_and_go_in_a_restart),
+                T(test_restart),        T(test_range_end),   T(test_no_memory),
+                T(test_evict),          T(test_no_faults),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,16 +5,22 @@
  */
 #include "fuzz.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend/memfile.h"
 #include "base/log.h"
 #include "harness.h"
+#include "proto/range.h"
 #include "service/effects.h"
 #include "store/journal.h"
 
-enum { KEPT = 64, JOURNAL = 1 << 20 };
+enum { KEPT = 64, NOTED = 1024, JOURNAL = 1 << 20 };
 
 /* Its machine, store and options; its service has ended. */
 static struct world world;
@@ -23,6 +29,9 @@ static struct kept_now {
         struct service_kept rows[KEPT];
         size_t count;
 } kept;
+
+/* The reservation that the input spoke of last. */
+static struct { uint64_t id, size; } last;
 
 /* ---- hooks: nobody is connected ---- */
 
@@ -43,11 +52,18 @@ static int on_partition_up(void *userdata, struct partition *p) {
 static void on_partition_down(void *userdata, struct partition *p) {
 }
 
+/* What is kept from here on; the harness compares it with what there is. */
 static int on_keep(void *userdata, uint64_t key, int fd) {
+        if (world.kept_count == NOTED)
+                return -EMFILE;
+        world.kept[world.kept_count++] = (struct kept_row){ key, -1 };
         return 0;
 }
 
 static void on_unkeep(void *userdata, uint64_t key) {
+        for (size_t i = 0; i < world.kept_count; i++)
+                if (world.kept[i].key == key)
+                        world.kept[i--] = world.kept[--world.kept_count];
 }
 
 static int on_keep_session(void *userdata, struct session *s) {
@@ -89,7 +105,40 @@ static void keep_file(const struct effect_file *e) {
         memfile_free(f);
 }
 
+static int sealed(const char *name, uint64_t size) {
+        int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+        must(fd >= 0 && ftruncate(fd, (off_t)size) == 0 && fchmod(fd, 0600) == 0);
+        must(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0);
+        return fd;
+}
+
+/* Its granules are in the states that stand behind the effect, one word each. */
+static void keep_range(const uint8_t *bytes, size_t size) {
+        struct range_head head = { .magic = RANGE_MAGIC, .version = RANGE_VERSION };
+        struct effect_range e;
+        uint64_t word;
+        int state;
+
+        memcpy(&e, bytes, sizeof(e));
+        if (e.reservation != last.id || e.granule < 4096 || last.size / e.granule > 4096)
+                return;
+        head.granule = e.granule;
+        head.count = last.size / e.granule;
+        state = sealed("state", range_state_size(head.count));
+        must(pwrite(state, &head, sizeof(head), 0) == sizeof(head));
+        bytes += sizeof(e);
+        size -= sizeof(e);
+        for (uint64_t i = 0; i < head.count && size >= 8; i++, bytes += 8, size -= 8) {
+                memcpy(&word, bytes, sizeof(word));
+                must(pwrite(state, &word, sizeof(word), (off_t)range_state_size(i)) == sizeof(word));
+        }
+        keep_fd(KEEP_KEY(KEEP_RANGE, KEEP_ID(e.reservation)), sealed("range", last.size));
+        keep_fd(KEEP_KEY(KEEP_RANGE_STATE, KEEP_ID(e.reservation)), state);
+}
+
 static void keep_for(uint16_t type, const uint8_t *bytes, size_t size) {
+        struct effect_reserve reserve;
         struct effect_file f;
         uint64_t id;
 
@@ -97,6 +146,13 @@ static void keep_for(uint16_t type, const uint8_t *bytes, size_t size) {
                 memcpy(&f, bytes, sizeof(f));
                 keep_file(&f);
         }
+        if (type == EFFECT_RESERVE && size >= sizeof(reserve)) {
+                memcpy(&reserve, bytes, sizeof(reserve));
+                last.id = reserve.id;
+                last.size = reserve.size;
+        }
+        if (type == EFFECT_RANGE && size >= sizeof(struct effect_range))
+                keep_range(bytes, size);
         if (type == EFFECT_SESSION && size >= sizeof(id)) {
                 memcpy(&id, bytes, sizeof(id));
                 keep_fd(KEEP_KEY(KEEP_SESSION, id), -1);
@@ -148,6 +204,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         world_settle(&world);
         service_free(world.svc, false);
         world.svc = NULL;
+        for (size_t i = 0; i < world.kept_count; i++)
+                if (world.kept[i].fd >= 0)
+                        close(world.kept[i].fd);
+        free(world.kept);
+        world.kept = calloc(NOTED, sizeof(*world.kept));
+        must(world.kept);
         atexit(end);
         return 0;
 }
@@ -159,6 +221,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         keep_fd(KEEP_KEY(KEEP_JOURNAL, 0), -1);
         kept.rows[0].fd = write_journal(&b);
+        world.kept_count = 0;
+        for (size_t i = 0; i < kept.count; i++)
+                on_keep(NULL, kept.rows[i].key, -1);
         must(service_new(&world.svc, &world.options, &hooks) == 0);
         r = service_start(world.svc, world.store, kept.rows, kept.count, why, sizeof(why));
         if (r == 0)

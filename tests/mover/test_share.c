@@ -220,7 +220,11 @@ static void test_session_refused(void **state) {
         assert_int_equal(userfault_api(fd, userfault_needs(), NULL), 0);
         assert_int_equal(mover_session_new(w->m, &s, w, fd, false, 0), -EINVAL);
         assert_int_equal(mover_session_new(w->m, &s, w, fd, true, 0), 0);
+        assert_true(userfault_is(fd));
         mover_session_end(w->m, s);
+        world_idle(w);
+        while (userfault_is(fd)) /* closed by a worker */
+                world_pump(w, 1);
         close(pair[0]);
         close(pair[1]);
 }

@@ -17,6 +17,7 @@
 
 #include "backend/memfile.h"
 #include "base/clock.h"
+#include "results.h"
 
 static const uint32_t bandwidth[NODES] = { 1000, 1000, 1000 };
 
@@ -83,6 +84,29 @@ static int on_pool(void *userdata, uint32_t node, uint32_t granule, uint64_t siz
         return k;
 }
 
+static void devices_make(struct world *w, struct mover_node *nodes) {
+        struct node_desc desc = { .kind = NODE_SOFT, .capacity = nodes[NEAR].total, .numa = -1 };
+
+        if (!w->results)
+                w->results = results_new();
+        for (uint32_t i = NEAR; i < NODES; i++) {
+                nodes[i].faults = desc.faults = i == NEAR;
+                nodes[i].backend = backend_for(NODE_SOFT);
+                desc.va_end = 1ull << 47;
+                snprintf(desc.name, sizeof(desc.name), "soft%u", i);
+                if (!w->device[i])
+                        assert_int_equal(nodes[i].backend->device_new(&w->device[i], &desc, results_add, w->results),
+                                         0);
+                nodes[i].device = w->device[i];
+        }
+}
+
+static void devices_free(struct world *w) {
+        for (uint32_t i = NEAR; w->results && i < NODES; i++)
+                backend_for(NODE_SOFT)->device_free(w->device[i]);
+        results_free(w->results);
+}
+
 static void mover_make(struct world *w, uint64_t capacity) {
         static const struct mover_hooks hooks = { .wake = on_wake,
                                                   .done = on_done,
@@ -106,6 +130,8 @@ static void mover_make(struct world *w, uint64_t capacity) {
                 nodes[i].capacity = nodes[i].total = capacity + (uint64_t)c.workers * LARGEST;
                 nodes[i].bandwidth = bandwidth;
         }
+        if (w->devices)
+                devices_make(w, nodes);
         assert_int_equal(mover_new(&w->m, &c, &h), 0);
 }
 
@@ -124,10 +150,12 @@ static void keep_nothing(struct world *w) {
 
 void world_begin(struct world *w, uint64_t capacity) {
         unsigned workers = w->workers;
+        bool devices = w->devices;
         void *p;
 
         memset(w, 0, sizeof(*w));
         w->workers = workers;
+        w->devices = devices;
         p = mmap(NULL, WORLD_ROOM + LARGEST, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         assert_ptr_not_equal(p, MAP_FAILED);
         w->base = ((uint64_t)(uintptr_t)p + LARGEST - 1) & ~(uint64_t)(LARGEST - 1);
@@ -147,7 +175,11 @@ void world_begin(struct world *w, uint64_t capacity) {
 void world_end(struct world *w) {
         for (unsigned i = 0; i < CLIENTS; i++)
                 client_kill(&w->client[i]);
+        for (uint32_t i = NEAR; i < NODES; i++)
+                if (w->space[i])
+                        world_hide(w, i);
         mover_free(w->m);
+        devices_free(w);
         for (unsigned i = 0; i < NODES * 3; i++)
                 memfile_free(w->pool[i / 3][i % 3]);
         keep_nothing(w);
@@ -396,4 +428,40 @@ uint64_t world_node_used(struct world *w, uint32_t node) {
 
 uint64_t world_memory(struct world *w) {
         return mover_range_memory_bytes(w->r);
+}
+
+/* ---- devices ---- */
+
+void world_show(struct world *w, uint32_t node, bool write) {
+        if (!w->space[node])
+                assert_int_equal(backend_for(NODE_SOFT)->space_new(w->device[node], &w->space[node]), 0);
+        assert_int_equal(mover_show(w->m, w->r, node, w->space[node], write), 0);
+}
+
+void world_hide(struct world *w, uint32_t node) {
+        if (w->r)
+                mover_hide(w->m, w->r, node, w->space[node]);
+        backend_for(NODE_SOFT)->space_free(w->space[node]);
+        w->space[node] = NULL;
+}
+
+uint64_t world_submit(struct world *w, uint32_t node, struct device_op op) {
+        op.fence = ++w->token;
+        assert_int_equal(backend_for(NODE_SOFT)->submit(w->space[node], &op), 0);
+        return op.fence;
+}
+
+struct device_result world_result(struct world *w, uint64_t fence) {
+        struct deadline d = world_deadline();
+        struct device_result r;
+
+        while (!results_take(w->results, fence, &r)) {
+                world_pump(w, 1);
+                world_check_deadline(&d, "an operation");
+        }
+        return r;
+}
+
+struct device_result world_op(struct world *w, uint32_t node, struct device_op op) {
+        return world_result(w, world_submit(w, node, op));
 }

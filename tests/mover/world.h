@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "backend/backend.h"
 #include "client.h"
 #include "mover/mover.h"
 
@@ -49,6 +50,10 @@ struct world {
         int pool_error;              /* what a pool is refused with */
         struct managed_group *group; /* of ranges that are made */
         unsigned workers;            /* 0: 4 */
+        bool devices;                /* NEAR and FAR are devices: NEAR has faults, FAR has none */
+        struct device *device[NODES];
+        struct device_space *space[NODES];
+        struct op_results *results;
 };
 
 static inline struct range_size size(uint32_t granule, uint32_t count) {
@@ -91,6 +96,14 @@ uint64_t client_ask(struct world *w, unsigned i, enum client_op op, uint64_t add
 void client_tell(struct world *w, unsigned i, enum client_op op, uint64_t address, uint64_t size, uint64_t value);
 bool client_answered(struct world *w, unsigned i);
 uint64_t client_wait(struct world *w, unsigned i);
+
+/* With devices: the range is seen by a space of the node. An operation's end is waited for. */
+void world_show(struct world *w, uint32_t node, bool write);
+void world_hide(struct world *w, uint32_t node);
+struct device_result world_op(struct world *w, uint32_t node, struct device_op op);
+/* Many: returns the fence. */
+uint64_t world_submit(struct world *w, uint32_t node, struct device_op op);
+struct device_result world_result(struct world *w, uint64_t fence);
 
 /* Whole requests: their results. `count` 0: all. */
 int world_migrate(struct world *w, uint32_t first, uint32_t count, uint32_t node);

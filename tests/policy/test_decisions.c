@@ -106,6 +106,8 @@ static void test_evict(void **state) {
         assert_false(policy_evict(&machine, &none, &g, 599 * ms, room, &to));
         assert_int_equal(to, 77);
         assert_true(policy_evict(&machine, &none, &g, 600 * ms, room, &to));
+        assert_false(policy_give_way(g.touched_ns, 599 * ms));
+        assert_true(policy_give_way(g.touched_ns, 600 * ms));
         assert_int_equal(to, HOST);
         assert_true(policy_evict(&machine, &far, &g, 1000 * ms, room, &to));
         assert_int_equal(to, FAR);

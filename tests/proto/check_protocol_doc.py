@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares docs/protocol.md with what it is about: every message and enum with proto/svmd.proto, codes with
-proto/status.h, bounds with proto/limits.h, operations with daemon/service/table.c, the bytes of its example with their
-reading, and the table of codes in docs/man/svmd.protocol.7.
+proto/status.h, bounds with proto/limits.h, states and causes of granules with proto/range.h, operations with
+daemon/service/table.c, the bytes of its example with their reading, and the table of codes in docs/man/svmd.protocol.7.
 
     check_protocol_doc.py [ROOT]       prints what differs; ends with 1 if anything does
     check_protocol_doc.py --self-test  breaks a copy of the page in every way, and sees that it is found
@@ -14,7 +14,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PAGE, MAN = "docs/protocol.md", "docs/man/svmd.protocol.7"
-SOURCES = ("proto/svmd.proto", "proto/status.h", "proto/limits.h", "daemon/service/table.c")
+SOURCES = ("proto/svmd.proto", "proto/status.h", "proto/limits.h", "proto/range.h", "daemon/service/table.c")
 NUMBERS = ("uint32", "uint64", "bool")
 
 
@@ -156,6 +156,15 @@ def compare_known(tables, messages, enums, head):
                 yield f"{name}.{row[1]} has an unknown type {of}"
 
 
+def compare_range(text, rows):
+    """What the page calls the numbers of a run's state and cause."""
+    for field, name in (("state", "STATES"), ("cause", "CAUSES")):
+        body = re.search(r"#define RANGE_" + name + r"\(X\)((?:.*\\\n)*.*)", text)[1]
+        wanted = {int(number): word for number, word in re.findall(r'X\(\w+,\s*(\d+),\s*"(\w+)"\)', body)}
+        meaning = next((row[3] for row in rows if row[1] == field), "")
+        yield from differences(field, wanted, {int(number): word for number, word in re.findall(r"(\d+) (\w+)", meaning)})
+
+
 def compare_bounds(limits, tables, page):
     rows = {row[0]: row[1] for row in tables["Bounds"]}
     wanted = {"bytes of a packet": "SVMD_PACKET_MAX", "operations of a request": "SVMD_OPS_MAX",
@@ -196,6 +205,7 @@ def compare(root):
                            parse_man(read(root, MAN)))
     yield from differences("operation", parse_operations(read(root, "daemon/service/table.c")),
                            {row[0]: tuple(row[1:4]) for row in tables["Operations"]})
+    yield from compare_range(read(root, "proto/range.h"), tables["Run"])
     yield from compare_bounds(parse_limits(read(root, "proto/limits.h")), tables, page)
     yield from compare_examples(messages, page)
 
@@ -214,6 +224,8 @@ BREAKS = [
     ("who may", PAGE, "| `monitor` | administration", "| `monitor` | hello"),
     ("alone", PAGE, "| `attach` | hello | yes", "| `attach` | hello | no"),
     ("a bound", PAGE, "| 131072 |", "| 131073 |"),
+    ("a state of granules", PAGE, "4 out,", "4 away,"),
+    ("a cause", PAGE, "6 drain", "7 drain"),
     ("a window", PAGE, "0x280000000000", "0x290000000000"),
     ("the version", PAGE, "svmd, version 1\n", "svmd, version 2\n"),
     ("a byte of the example", PAGE, "20 01 ", "20 02 "),

@@ -207,16 +207,22 @@ static void start(struct world *w, struct service_kept *kept, size_t count) {
 }
 
 void world_open(struct world *w, uint64_t journal) {
+        static const uint64_t capacity[NODES] = { 8ull << 30, 2ull << 30, 1ull << 30, 1ull << 20 };
+
+        world_open_sized(w, journal, capacity);
+}
+
+void world_open_sized(struct world *w, uint64_t journal, const uint64_t *capacity) {
         const char *tmp = getenv("TMPDIR");
         char why[512];
 
         *w = (struct world){ 0 };
         snprintf(w->dir, sizeof(w->dir), "%s/svmd-service-XXXXXX", tmp ? tmp : "/tmp");
         assert_non_null(mkdtemp(w->dir));
-        add_node(&w->machine, "host0", NODE_HOST, 8ull << 30, true);
-        add_node(&w->machine, "gpu0", NODE_SOFT, 2ull << 30, false);
-        add_node(&w->machine, "gpu1", NODE_SOFT, 1ull << 30, true);
-        add_node(&w->machine, "gpu2", NODE_SOFT, 1ull << 20, true);
+        add_node(&w->machine, "host0", NODE_HOST, capacity[HOST0], true);
+        add_node(&w->machine, "gpu0", NODE_SOFT, capacity[GPU0], false);
+        add_node(&w->machine, "gpu1", NODE_SOFT, capacity[GPU1], true);
+        add_node(&w->machine, "gpu2", NODE_SOFT, capacity[GPU2], true);
         link_nodes(&w->machine, GPU0, GPU1);
         w->machine.nodes[GPU2].va_end = 1ull << 46;
         w->options = (struct service_options){

@@ -60,6 +60,8 @@ struct client {
 
 /* `journal`: bytes, 0 for 64 MiB. */
 void world_open(struct world *w, uint64_t journal);
+/* With other sizes of its nodes. */
+void world_open_sized(struct world *w, uint64_t journal, const uint64_t *capacity);
 void world_close(struct world *w);
 /* A svmd that was killed and its successor: a second service over what is in the table. Clients' sessions move to it
  * by their ids; those that it does not know are gone. Returns the old one, whose hooks are dead: world_bury() it. */

@@ -324,7 +324,7 @@ static void test_pins(void **state) {
         assert_int_equal(order(&a.client, mk_pin(at, 4 * LARGE, false), NULL), 0);
         assert_int_equal(order(&b.client, mk_pin(at + 2 * LARGE, 4 * LARGE, false), NULL), 0);
         lies(&a.client, at + 2 * LARGE, 2 * LARGE, RESIDENCY_RESIDENT, HOST0);
-        assert_int_equal(order(&a.client, mk_migrate(at, LARGE, GPU1), "pinned"), SVMD_STATUS_BUSY);
+        assert_int_equal(order(&a.client, mk_migrate(at, LARGE, GPU1), "pinned, by session"), SVMD_STATUS_BUSY);
         assert_int_equal(order(&a.client, mk_prefetch(at, LARGE, GPU1), NULL), 0);
         assert_int_equal(order(&a.client, mk_discard(at, LARGE), "pinned"), SVMD_STATUS_BUSY);
         explains(&a.client, at + 2 * LARGE, "pinned 2 times");

@@ -15,7 +15,7 @@
 #include "core/memory.h"
 #include "core/partition.h"
 #include "core/session.h"
-#include "harness.h"
+#include "ranges.h"
 #include "service/move.h"
 
 #define KIB    1024ull
@@ -483,6 +483,126 @@ static void test_killed_while_it_moves(void **state) {
         }
 }
 
+/* ---- managed granules ---- */
+
+#define MIB (1ull << 20)
+
+static int set_up_small(void **state) {
+        static const uint64_t capacity[NODES] = { 1024 * MIB, 64 * MIB, 64 * MIB, 1 * MIB };
+
+        ops_reset();
+        world_open_sized(&w, 0, capacity);
+        client_open(&w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        must(&admin, mk_partition("one", 4ull << 30, "", 100, 0666));
+        must(&admin, mk_partition("two", 4ull << 30, "", 100, 0666));
+        must(&admin, mk_range_partition("near", 16ull << 30, 100, 0666));
+        client_open(&w, &a, 100, 100, false);
+        client_greet(&a, "one");
+        client_open(&w, &b, 101, 101, false);
+        client_greet(&b, "two");
+        return 0;
+}
+
+static uint64_t managed_on(uint32_t node) {
+        return must(&admin, op_make(SVMD__V1__OP__OP_NODES))->nodes->nodes[node]->managed;
+}
+
+/* Both want all of a node, in turn. */
+static void test_granules_and_memory(void **state) {
+        struct thing t = make(&a, GPU1, 60 * MIB, 0);
+        Svmd__V1__Result *r;
+        uint64_t id, at;
+        struct user u;
+
+        user_open(&w, &u, 100, "near");
+        r = must(&u.client, mk_range(24 * MIB, 64 << 10, "", 0));
+        id = r->id;
+        at = r->address;
+        user_give(&u);
+        user_join(&u, id, true);
+        process_fill(&u.process, at, 24 * MIB, 11);
+        for (unsigned n = 0; n < 3; n++) {
+                ops_reset();
+                fill(&a, &t, 50 + n);
+                assert_false(is_away(t.memory));
+                assert_true(managed_on(GPU1) <= 4 * MIB);
+                while (user_do(&u, mk_migrate(at, 24 * MIB, GPU1)) != 0)
+                        world_wait(&w);
+                assert_true(is_away(t.memory));
+                assert_int_equal(managed_on(GPU1), 24 * MIB);
+                check(&a, &t, 50 + n);
+                assert_int_equal(process_check(&u.process, at, 24 * MIB, 11), 0);
+        }
+        user_close(&u);
+}
+
+/* What is pinned, or in use all the time, stays; the device reaches the granules where they are. */
+static void test_pinned_memory_keeps_granules_out(void **state) {
+        struct thing t = make(&a, GPU1, 64 * MIB, PINNED);
+        uint64_t id, at, space;
+        Svmd__V1__Result *r;
+        struct user u;
+
+        user_open(&w, &u, 100, "near");
+        r = must(&u.client, mk_range(8 * MIB, 64 << 10, "", 0));
+        id = r->id;
+        at = r->address;
+        user_give(&u);
+        user_join(&u, id, true);
+        process_fill(&u.process, at, 8 * MIB, 7);
+        assert_int_equal(user_do(&u, mk_migrate(at, 8 * MIB, GPU1)), SVMD_STATUS_NO_ROOM);
+        space = must(&u.client, mk_space(GPU1))->id;
+        assert_int_equal(run(&u.client, space, DEVICE_COPY, at, at + 4 * MIB, 4 * MIB, 0)->code, 0);
+        fill(&a, &t, 2);
+        assert_false(is_away(t.memory));
+        assert_int_equal(managed_on(GPU1), 0);
+        user_close(&u);
+}
+
+/* ---- nodes that have to be empty ---- */
+
+static Svmd__V1__Op *mk_node(uint32_t node, Svmd__V1__NodeAction action) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_NODE_SET);
+
+        op->node_set->node = node;
+        op->node_set->action = action;
+        return op;
+}
+
+static void test_drain(void **state) {
+        struct thing t[3], pinned = make(&a, GPU2, 128 * KIB, PINNED);
+        uint64_t fence;
+
+        for (unsigned i = 0; i < 3; i++) {
+                t[i] = make(i ? &a : &b, GPU2, 256 * KIB, 0);
+                fill(i ? &a : &b, &t[i], 60 + i);
+        }
+        admin.deaf = true;
+        fence = must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_DRAIN))->id;
+        assert_int_equal(end_of(&admin, fence)->code, 0);
+        admin.deaf = false;
+        for (unsigned i = 0; i < 3; i++)
+                assert_true(is_away(t[i].memory));
+        assert_false(is_away(pinned.memory));
+        assert_int_equal(ledger_bytes(&w, GPU2), 128 * KIB);
+        check_bytes();
+        fill(&a, &pinned, 1);
+        assert_int_equal(run(&a, t[1].space, DEVICE_SUM, 0, AT, 8, 0)->code, SVMD_STATUS_NO_NODE);
+        refused(&a, mk_create(GPU2, 4096, 0), SVMD_STATUS_NO_NODE);
+        must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_ONLINE));
+        for (unsigned i = 0; i < 3; i++)
+                check(i ? &a : &b, &t[i], 60 + i);
+        must(&admin, mk_limit("one", HOST0, 256 * KIB));
+        must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_OFFLINE));
+        assert_true(is_away(t[0].memory));
+        assert_int_equal(ledger_bytes(&w, GPU2), (128 + 256) * KIB);
+        must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_ONLINE));
+        check(&a, &t[1], 61);
+        check(&a, &t[2], 62);
+        check_bytes();
+}
+
 /* ---- failures ---- */
 
 /* Each allocation in turn fails; what was refused has changed nothing but where things lie. */
@@ -529,12 +649,21 @@ static void test_allocations(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(test_least_recently_used_gives_way), TEST(test_space_larger_than_its_node),
-                TEST(test_operations_take_turns),         TEST(test_pinned_memory_stays),
-                TEST(test_host_that_may_not_have_it),     TEST(test_limit_is_among_its_own),
-                TEST(test_operations_on_what_is_away),    TEST(test_leaving_while_it_moves),
-                TEST(test_leaving_while_it_comes_back),   TEST(test_restart),
-                TEST(test_killed_while_it_moves),         TEST(test_allocations),
+                TEST(test_least_recently_used_gives_way),
+                TEST(test_space_larger_than_its_node),
+                TEST(test_operations_take_turns),
+                TEST(test_pinned_memory_stays),
+                TEST(test_host_that_may_not_have_it),
+                TEST(test_limit_is_among_its_own),
+                TEST(test_operations_on_what_is_away),
+                TEST(test_leaving_while_it_moves),
+                TEST(test_leaving_while_it_comes_back),
+                TEST(test_restart),
+                TEST(test_killed_while_it_moves),
+                cmocka_unit_test_setup_teardown(test_granules_and_memory, set_up_small, tear_down),
+                cmocka_unit_test_setup_teardown(test_pinned_memory_keeps_granules_out, set_up_small, tear_down),
+                TEST(test_drain),
+                TEST(test_allocations),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,7 +82,7 @@ static void worker_run(struct world *w) {
         struct job *j = &w->job[below(w, WORKERS)];
 
         if (!j->step) {
-                *j = (struct job){ .step = managed_take(w->engine) };
+                *j = (struct job){ .step = chance(w, 4) ? managed_take_urgent(w->engine) : managed_take(w->engine) };
                 return;
         }
         if (!j->done) {

@@ -31,7 +31,7 @@ void hammer_plan(struct hammer_plan *ret, const struct daemon *d, const char *pa
                                      .reader = true,
                                      .what = HAMMER_EVERYTHING,
                                      .device_share = 16,
-                                     .stay = 300 };
+                                     .stay = 100 };
         snprintf(ret->socket, sizeof(ret->socket), "%s", d->socket);
         snprintf(ret->admin, sizeof(ret->admin), "%s", d->admin);
         snprintf(ret->partition, sizeof(ret->partition), "%s", partition);

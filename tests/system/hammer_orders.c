@@ -132,9 +132,20 @@ static void unpin(struct orders *o) {
         hand_accepts(o->h, "an unpin", svmd_unpin(o->h->session, at.address, at.size));
 }
 
+/* What is pinned cannot be revoked: of two stretches of writes one has pins, the other has not. */
+static bool pins_are_in_season(const struct hand *h) {
+        return !(plan_of(h)->what & HAMMER_REVOKE) || board_get(&h->b->writes) >> 12 & 1;
+}
+
 static void order_pin(struct orders *o) {
         struct order *order;
 
+        if (!pins_are_in_season(o->h)) {
+                finish_all(o);
+                while (o->pins)
+                        unpin(o);
+                return;
+        }
         if (o->pins == PINS || (o->pins && hand_random(o->h, 2))) {
                 unpin(o);
                 return;

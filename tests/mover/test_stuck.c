@@ -1,0 +1,142 @@
+/*
+ * A step that does not come back from a client's address space keeps one worker, and that client waiting: nobody else.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "world.h"
+
+#define MIB (1ull << 20)
+
+static struct world world;
+
+static struct {
+        pthread_mutex_t lock;
+        pthread_cond_t let_go;
+        int uffd[CLIENTS]; /* whose address spaces do not let go */
+        unsigned caught;
+} trap = { .lock = PTHREAD_MUTEX_INITIALIZER, .let_go = PTHREAD_COND_INITIALIZER, .uffd = { -1, -1, -1, -1 } };
+
+static bool is_caught(int uffd) {
+        for (unsigned i = 0; i < CLIENTS; i++)
+                if (trap.uffd[i] == uffd)
+                        return true;
+        return false;
+}
+
+int __real_userfault_protect(int fd, uint64_t start, uint64_t size);
+int __wrap_userfault_protect(int fd, uint64_t start, uint64_t size);
+int __wrap_userfault_protect(int fd, uint64_t start, uint64_t size) {
+        pthread_mutex_lock(&trap.lock);
+        trap.caught += is_caught(fd);
+        while (is_caught(fd))
+                pthread_cond_wait(&trap.let_go, &trap.lock);
+        pthread_mutex_unlock(&trap.lock);
+        return __real_userfault_protect(fd, start, size);
+}
+
+static void set_trap(struct world *w, unsigned client, bool on) {
+        pthread_mutex_lock(&trap.lock);
+        trap.uffd[client] = on ? mover_session_uffd(w->s[client]) : -1;
+        trap.caught = on ? trap.caught : 0;
+        pthread_cond_broadcast(&trap.let_go);
+        pthread_mutex_unlock(&trap.lock);
+}
+
+static unsigned caught(void) {
+        unsigned n;
+
+        pthread_mutex_lock(&trap.lock);
+        n = trap.caught;
+        pthread_mutex_unlock(&trap.lock);
+        return n;
+}
+
+static void wait_caught(struct world *w, unsigned n) {
+        struct deadline d = world_deadline();
+
+        while (caught() < n) {
+                world_pump(w, 1);
+                world_check_deadline(&d, "workers in the trap");
+        }
+}
+
+static int setup(void **state) {
+        *state = &world;
+        world.workers = 2;
+        world_begin(&world, 64 * MIB);
+        return 0;
+}
+
+static int teardown(void **state) {
+        for (unsigned i = 0; i < CLIENTS; i++)
+                trap.uffd[i] = -1;
+        pthread_cond_broadcast(&trap.let_go);
+        world_end(*state);
+        return 0;
+}
+
+/* A range of its own for each of two processes: one is stuck with all the steps that it may have, the other is not. */
+static void test_others_go_on(void **state) {
+        struct world *w = *state;
+        struct mover_range *stuck;
+        uint64_t token, base = w->base;
+
+        world_share(w, size(65536, 16), 1);
+        client_ask(w, 0, CLIENT_FILL, w->base, 16 * 65536, 1);
+        stuck = w->r;
+        set_trap(w, 0, true);
+        token = ++w->token;
+        assert_int_equal(mover_migrate(w->m, stuck, 0, 16, NEAR, MANAGED_BY_REQUEST, token), 0);
+        wait_caught(w, 3);
+        w->base += 32 * MIB;
+        world_range(w, size(65536, 16));
+        world_session(w, 1);
+        assert_int_equal(world_join(w, 1, false), 0);
+        for (unsigned i = 1; i < 20; i++) {
+                client_ask(w, 1, CLIENT_FILL, w->base, 16 * 65536, i);
+                assert_int_equal(world_migrate(w, 0, 0, NEAR), 0);
+                assert_int_equal(client_ask(w, 1, CLIENT_CHECK, w->base, 16 * 65536, i), 0);
+        }
+        assert_false(world_answered(w, token));
+        assert_int_equal(caught(), 3);
+        set_trap(w, 0, false);
+        assert_int_equal(world_answer(w, token), 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, base, 16 * 65536, 1), 0);
+}
+
+/* Sessions end, also those in which somebody is stuck, and so does the range. */
+static void test_end_while_stuck(void **state) {
+        struct world *w = *state;
+        uint64_t token;
+
+        world_share(w, size(65536, 16), 2);
+        client_ask(w, 0, CLIENT_FILL, w->base, 16 * 65536, 1);
+        set_trap(w, 0, true);
+        assert_int_equal(mover_migrate(w->m, w->r, 0, 16, NEAR, MANAGED_BY_REQUEST, ++w->token), 0);
+        wait_caught(w, 1);
+        mover_session_end(w->m, w->s[0]);
+        mover_session_end(w->m, w->s[1]);
+        mover_range_end(w->m, w->r, token = ++w->token);
+        for (unsigned i = 0; i < 10; i++)
+                world_pump(w, 5);
+        assert_false(world_answered(w, token));
+        set_trap(w, 0, false);
+        assert_int_equal(world_answer(w, token), 0);
+}
+
+int main(int argc, char **argv) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_others_go_on, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_end_while_stuck, setup, teardown),
+        };
+
+        cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
