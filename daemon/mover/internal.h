@@ -217,9 +217,9 @@ void devices_free(struct mover_range *r);
 /* sessions.c */
 struct mover_session *session_get(struct mover *m, uint64_t id);
 void session_drop(struct mover_session *s);
-/* One that has ended, for session_free() without the lock; or NULL. */
+/* One that has ended, for session_close() without the lock; or NULL. */
 struct mover_session *session_take_ended(struct mover *m);
-void session_free(struct mover_session *s);
+void session_close(struct mover_session *s);
 /* Asks for its userfaultfd to be looked at again; without the lock. */
 void session_rearm(struct mover_session *s);
 void session_lost(struct mover_session *s, const char *why);

@@ -45,7 +45,7 @@ static uint64_t session_id(const struct mover_session *s) {
         return (uint64_t)s->generation << 32 | s->index;
 }
 
-void session_free(struct mover_session *s) {
+void session_close(struct mover_session *s) {
         close(s->uffd);
         alloc_free(s);
 }
@@ -253,9 +253,9 @@ void sessions_free(struct mover *m) {
                 while (s->shares.root)
                         share_remove(share_of(s->shares.root));
                 list_remove(&s->lost.link);
-                session_free(s);
+                session_close(s);
         }
         while ((s = session_take_ended(m)))
-                session_free(s);
+                session_close(s);
         alloc_free(m->slots);
 }

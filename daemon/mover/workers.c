@@ -131,7 +131,7 @@ static void run_join(struct mover *m, struct worker *w, struct join *j) {
 static void run_end(struct mover *m, struct worker *w, struct mover_session *s) {
         enter(m, w);
         mover_unlock(m);
-        session_free(s);
+        session_close(s);
         mover_lock(m);
         left(m, w);
 }

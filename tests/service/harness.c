@@ -98,6 +98,8 @@ static struct kept_row *kept_find(struct world *w, uint64_t key) {
 static int on_keep(void *userdata, uint64_t key, int fd) {
         struct world *w = userdata;
 
+        if (w->fail_keep > 0 && --w->fail_keep == 0)
+                return -EMFILE;
         assert_null(kept_find(w, key));
         w->kept = realloc(w->kept, (w->kept_count + 1) * sizeof(*w->kept));
         w->kept[w->kept_count++] = (struct kept_row){ key, fd < 0 ? -1 : dup(fd) };

@@ -29,6 +29,7 @@ struct world {
         } * kept;
         size_t kept_count;
         bool fail_keep_session;
+        unsigned fail_keep; /* so many descriptors from now the keeper takes no more; 0: it takes all */
         uint64_t events;
 };
 

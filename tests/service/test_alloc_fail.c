@@ -16,7 +16,7 @@
 
 #include "base/alloc.h"
 #include "core/session.h"
-#include "harness.h"
+#include "ranges.h"
 
 #define PAGE SVMD_PAGE
 
@@ -190,6 +190,54 @@ static void test_allocations(void **state) {
         until_it_works(&a, SVMD__V1__MODE__ALL_OR_NOTHING, many, 6, -1);
         printf("%lu refused allocations\n", failures);
         assert_true(failures > 150);
+        tear_down();
+}
+
+/* What two spaces see, and another session opens. */
+static void test_ranges(void **state) {
+        uint64_t id;
+
+        set_up(0);
+        must(&a, mk_space(GPU1));
+        must(&a, mk_space(GPU1));
+        must(&b, mk_space(GPU1));
+        failures = 0;
+        each(&a, mk_range(16 * PAGE, PAGE, "", 0));
+        each(&a, mk_range(16 * PAGE, PAGE, "managed", 0666));
+        each(&b, mk_open("managed", RIGHT_READ));
+        each(&a, mk_space(GPU1));
+        each(&b, mk_space(GPU1));
+        each(&a, mk_create(GPU1, PAGE, 0));
+        each(&a, mk_create(HOST0, 4u << 20, 0));
+        id = must(&a, mk_range(16 * PAGE, PAGE, "", 0))->id;
+        until_it_works(&a, SVMD__V1__MODE__BEST_EFFORT, (Svmd__V1__Op *[]){ mk_files(id) }, 1, -1);
+        fdlist_close(&a.fds);
+        each(&a, mk_free(id));
+        printf("%lu refused allocations\n", failures);
+        assert_true(failures > 40);
+        tear_down();
+}
+
+/* The keeper is full. */
+static void test_keeper_takes_no_more(void **state) {
+        Svmd__V1__Op *op;
+
+        set_up(0);
+        op = mk_range(16 * PAGE, PAGE, "managed", 0666);
+        for (unsigned n = 1; n <= 2; n++) {
+                Svmd__V1__Result *r;
+                char *before;
+
+                world_settle(&w);
+                before = digest(&w, true);
+                w.fail_keep = n;
+                r = client_call(&a, op);
+                assert_int_equal(w.fail_keep, 0);
+                assert_int_equal(r->code, SVMD_STATUS_QUOTA);
+                same(before, op->op_case, n);
+                free(before);
+        }
+        must(&a, op);
         tear_down();
 }
 
@@ -367,9 +415,10 @@ static void test_store_fails(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_allocations),  cmocka_unit_test(test_attach),
-                cmocka_unit_test(test_full_journal), cmocka_unit_test(test_splits_fill_the_journal),
-                cmocka_unit_test(test_store_fails),
+                cmocka_unit_test(test_allocations),          cmocka_unit_test(test_attach),
+                cmocka_unit_test(test_full_journal),         cmocka_unit_test(test_splits_fill_the_journal),
+                cmocka_unit_test(test_store_fails),          cmocka_unit_test(test_ranges),
+                cmocka_unit_test(test_keeper_takes_no_more),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

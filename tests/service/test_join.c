@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/alloc.h"
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
@@ -264,6 +265,39 @@ static void test_lost_process(void **state) {
         process_start(&a.process);
 }
 
+/* Asked again and again until nothing is refused for want of memory, it is done once. */
+static void test_allocations(void **state) {
+        uint64_t id = must(&a.client, mk_range(MIB, LARGE, "", 0))->id, at = must(&a.client, mk_files(id))->address;
+        unsigned long failures = 0;
+        unsigned code = 1;
+
+        for (unsigned long n = 1; code != 0; n++) {
+                int fd = userfaultfd_of(&a);
+
+                alloc_fail_at(n);
+                code = give(&a.client, fd);
+                failures += alloc_fail_hit();
+                alloc_fail_off();
+                assert_true(code == 0 || code == SVMD_STATUS_NO_MEMORY);
+        }
+        user_map(&a, id);
+        code = 1;
+        for (unsigned long n = 1; code != 0; n++) {
+                alloc_fail_at(n);
+                code = client_call(&a.client, mk_join(id))->code;
+                failures += alloc_fail_hit();
+                alloc_fail_off();
+                assert_true(code == 0 || code == SVMD_STATUS_NO_MEMORY);
+                world_settle(&w);
+                check_world(&w);
+        }
+        assert_true(failures > 5);
+        assert_int_equal(process_open(&a.process, at, MIB, true), 0);
+        process_fill(&a.process, at, MIB, 8);
+        assert_int_equal(user_do(&a, mk_migrate(at, MIB, GPU1)), 0);
+        assert_int_equal(process_check(&a.process, at, MIB, 8), 0);
+}
+
 /* ---- addresses ---- */
 
 static void test_addresses_are_free_again(void **state) {
@@ -402,6 +436,7 @@ int main(void) {
                 TEST(test_gone_while_it_joins),
                 TEST(test_svmd_dies_while_it_joins),
                 TEST(test_lost_process),
+                TEST(test_allocations),
                 TEST(test_addresses_are_free_again),
                 TEST(test_partition_goes_with_ranges),
                 TEST(test_taken_back),
