@@ -558,6 +558,7 @@ static void vanish(struct world *w, uint32_t granule, bool lost) {
 
         w->log[0] = '\0';
         managed_node_lost(w->e, NEAR, 1);
+        assert_false(managed_device_begin(w->e, w->range, granule, NEAR, false)); /* translations are still there */
         all(w);
         managed_granule_info(w->range, granule, &info);
         assert_int_equal(info.lost, lost);
