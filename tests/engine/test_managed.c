@@ -557,8 +557,11 @@ static void vanish(struct world *w, uint32_t granule, bool lost) {
         struct managed_granule_info info;
 
         w->log[0] = '\0';
+        alloc_fail_at(1); /* translations are not taken away yet */
         managed_node_lost(w->e, NEAR, 1);
-        assert_false(managed_device_begin(w->e, w->range, granule, NEAR, false)); /* translations are still there */
+        alloc_fail_off();
+        assert_false(managed_device_begin(w->e, w->range, granule, NEAR, false));
+        managed_node_capacity(w->e, HOST, (8 + WORKERS) * BYTES, 1); /* an input: they are now */
         all(w);
         managed_granule_info(w->range, granule, &info);
         assert_int_equal(info.lost, lost);
