@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,8 +12,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "backend/poke.h"
 #include "base/alloc.h"
 
 /*
@@ -40,7 +43,7 @@ enum { SLOT_MAX = 1 << 20 };
 struct memfile {
         int fd;
         uint32_t slot;
-        uint64_t size;
+        uint64_t size, page; /* page: bytes of one */
         void *base;
 };
 
@@ -114,6 +117,12 @@ static int bind_numa(int fd, uint64_t size, int numa) {
         return r;
 }
 
+static uint64_t page_of(int fd) {
+        struct statfs fs;
+
+        return fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC ? (uint64_t)fs.f_bsize : PAGE;
+}
+
 static int wrap(struct memfile **ret, int fd, uint64_t size, int numa, bool mapped) {
         struct memfile *f;
         int r;
@@ -126,6 +135,7 @@ static int wrap(struct memfile **ret, int fd, uint64_t size, int numa, bool mapp
                 return -ENOMEM;
         f->fd = fd;
         f->size = size;
+        f->page = page_of(fd);
         if (mapped) {
                 f->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
                 if (f->base == MAP_FAILED) {
@@ -331,6 +341,8 @@ int memfile_write(uint32_t slot, uint64_t offset, const void *from, uint64_t siz
 
         if (!f)
                 return -ENXIO;
+        if (f->page != PAGE)
+                return poke_write(f->fd, f->page, offset, from, size);
         while (size > 0) {
                 ssize_t n = pwrite(f->fd, p, size, (off_t)offset);
 
@@ -347,17 +359,14 @@ int memfile_write(uint32_t slot, uint64_t offset, const void *from, uint64_t siz
 
 int memfile_atomic_add(uint32_t slot, uint64_t offset, uint64_t value, uint64_t *ret_before) {
         struct memfile *f = slot_find(slot);
-        uint64_t page = offset & ~(PAGE - 1);
-        char *p;
+        uint64_t *word;
 
         if (!f)
                 return -ENXIO;
-        p = f->base ? (char *)f->base + page : mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, (off_t)page);
-        if (p == MAP_FAILED)
-                return -errno;
-        *ret_before = __atomic_fetch_add((uint64_t *)(void *)(p + offset - page), value, __ATOMIC_SEQ_CST);
         if (!f->base)
-                munmap(p, PAGE);
+                return poke_add(f->fd, f->page, offset, value, ret_before);
+        word = (uint64_t *)(void *)((char *)f->base + offset);
+        *ret_before = __atomic_fetch_add(word, value, __ATOMIC_SEQ_CST);
         return 0;
 }
 

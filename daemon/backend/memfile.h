@@ -10,7 +10,7 @@
  * and further seals, mode 0600.
  *
  * Every memfile has a slot in one table of the process, by which a device's page table names it. Files that a
- * client maps are never mapped by the daemon; pools always are.
+ * client maps are mapped by the daemon for one access at most (poke.h); pools always are.
  */
 struct memfile;
 

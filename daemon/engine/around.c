@@ -22,6 +22,19 @@ static bool may_come(struct managed *e, struct managed_range *r, uint32_t i, uin
         return !advice.pinned && (!advice.preferred || advice.preferred - 1 == node);
 }
 
+/* Of the block that begins at `start`: a bit for each granule that is there. */
+static void residents(const struct managed *e, const struct managed_range *r, uint32_t start, uint32_t block,
+                      uint32_t node, uint64_t *ret) {
+        if (e->nodes[node].host && block < 64)
+                ret[0] = r->on_host[start / 64] >> start % 64 & ((1ull << block) - 1);
+        else if (e->nodes[node].host)
+                for (uint32_t i = 0; i < block / 64 && start / 64 + i <= r->count / 64; i++)
+                        ret[i] = r->on_host[start / 64 + i];
+        else
+                for (uint32_t i = 0; i < block && start + i < r->count; i++)
+                        ret[i / 64] |= (uint64_t)granule_lies_on(r, &r->granules[start + i], node) << i % 64;
+}
+
 void around_bring(struct managed *e, struct work *w, uint32_t node) {
         struct managed_range *r = w->range;
         uint32_t block = POLICY_BLOCK / r->bytes, at = granule_index(w), start = at - at % block, first = at, run = 0;
@@ -33,9 +46,7 @@ void around_bring(struct managed *e, struct work *w, uint32_t node) {
                             .node = node };
         struct policy_advice advice = { 0 };
 
-        for (uint32_t i = 0; i < block && start + i < r->count; i++)
-                if (is_on(e, r, granule_of(r, start + i), node))
-                        resident[i / 64] |= 1ull << i % 64;
+        residents(e, r, start, block, node, resident);
         serve_advice(e, w, &advice);
         e->c.decide.prefetch(&advice, &f, &r->stream[!host], &first, &run);
         for (uint32_t i = first; i < r->count && i - first < run; i++)

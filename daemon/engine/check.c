@@ -67,6 +67,7 @@ static void count_range(const struct managed *e, struct sums *s, const struct ma
         for (uint32_t i = 0; i < r->count; i++) {
                 const struct granule *g = &r->granules[i];
 
+                s->wrong |= (r->on_host[i / 64] >> i % 64 & 1) != (g->host_slot != 0);
                 if (g->host_slot)
                         count_slot(e, s, r, g, g->host, g->host_slot);
                 if (g->slot)

@@ -12,6 +12,16 @@ static uint32_t index_of(const struct managed_range *r, const struct granule *g)
         return (uint32_t)(g - r->granules);
 }
 
+void granule_host(struct managed_range *r, struct granule *g, uint32_t slot) {
+        uint32_t i = (uint32_t)(g - r->granules);
+
+        g->host_slot = slot;
+        if (slot)
+                r->on_host[i / 64] |= 1ull << i % 64;
+        else
+                r->on_host[i / 64] &= ~(1ull << i % 64);
+}
+
 struct copy *granule_copies(const struct managed_range *r, const struct granule *g) {
         return r->copies ? r->copies[index_of(r, g)] : NULL;
 }

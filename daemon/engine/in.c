@@ -223,7 +223,7 @@ void in_start(struct managed *e, struct work *w) {
                 return;
         }
         g->host = (uint8_t)w->node;
-        g->host_slot = w->slot;
+        granule_host(w->range, g, w->slot);
         w->slot = 0;
         if (g->flags & GRANULE_NO_PAYER || !find_payer(w)) {
                 in_write(e, w);

@@ -139,6 +139,7 @@ struct managed_range {
         bool punched;    /* a restart has punched what is EMPTY */
         uint32_t cursor; /* restoring */
         struct step step;
+        uint64_t *on_host; /* bit per granule that has a place on a host; behind the granules */
         struct granule granules[];
 };
 
@@ -407,6 +408,8 @@ static inline uint64_t granule_ns(uint64_t stamp) {
 }
 
 /* granule.c */
+/* Its place on a host, plus one. */
+void granule_host(struct managed_range *r, struct granule *g, uint32_t slot);
 /* The first of its copies, or NULL. */
 struct copy *granule_copies(const struct managed_range *r, const struct granule *g);
 const struct copy *granule_copy(const struct managed_range *r, const struct granule *g, uint32_t node);

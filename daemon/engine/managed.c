@@ -99,7 +99,8 @@ int managed_range_new(struct managed *e, struct managed_range **ret, void *userd
                 class ++;
         if (class == CLASSES || bytes > e->c.largest || !count)
                 return -EINVAL;
-        r = alloc_zero(sizeof(*r) + (size_t)count * sizeof(r->granules[0]));
+        r = alloc_zero(sizeof(*r) + (size_t)count * sizeof(r->granules[0]) +
+                       ((size_t)count / 64 + 1) * sizeof(uint64_t));
         if (!r)
                 return -ENOMEM;
         r->engine = e;
@@ -110,6 +111,7 @@ int managed_range_new(struct managed *e, struct managed_range **ret, void *userd
         r->cgroup = cgroup;
         r->poison = poison;
         r->settled = true;
+        r->on_host = (uint64_t *)(r->granules + count);
         list_init(&r->shares);
         list_init(&r->works);
         step_init(&r->step, OWNER_RANGE);

@@ -15,7 +15,7 @@ static void free_host(struct managed *e, struct work *w) {
 
         if (g->host_slot)
                 node_give(e, g->host, w->range, g->host_slot);
-        g->host_slot = 0;
+        granule_host(w->range, g, 0);
         cgroup_set(e, g, 0);
 }
 
@@ -23,7 +23,7 @@ static void free_host(struct managed *e, struct work *w) {
 void out_punched(struct managed *e, struct work *w) {
         uint32_t host = w->g->host, host_slot = w->g->host_slot;
 
-        w->g->host_slot = 0;
+        granule_host(w->range, w->g, 0);
         cgroup_set(e, w->g, 0);
         w->g->flags &= (uint8_t)~GRANULE_PROTECTED;
         w->g->outs += w->g->outs < UINT16_MAX;

@@ -30,7 +30,7 @@ static bool claim(struct managed *e, struct managed_range *r, const struct manag
         }
         if (host && last->host < e->nodes_count) {
                 g->host = (uint8_t)last->host;
-                g->host_slot = node_claim(e, last->host, r, last->granule, 0);
+                granule_host(r, g, node_claim(e, last->host, r, last->granule, 0));
                 if (!g->host_slot)
                         return false;
         }

@@ -29,7 +29,7 @@ static void device_end(void *range, uint32_t granule) {
         struct mover_range *r = range;
 
         mover_lock(r->m);
-        managed_device_end(r->m->engine, r->range, granule, mover_now());
+        managed_device_end(r->m->engine, r->range, granule, mover_now(r->m));
         mover_unlock(r->m);
 }
 
@@ -62,7 +62,7 @@ static void device_fault(void *range, uint32_t granule, uint32_t node, bool writ
         list_init(&ask->link);
         mover_lock(m);
         answer_add(m, &ask->answer, asked);
-        k = managed_device_access(m->engine, r->range, granule, node, write, (uintptr_t)&ask->answer, mover_now());
+        k = managed_device_access(m->engine, r->range, granule, node, write, (uintptr_t)&ask->answer, mover_now(r->m));
         if (k)
                 asked(m, &ask->answer, k);
         mover_unlock(m);

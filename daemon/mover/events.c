@@ -39,7 +39,7 @@ static void fault(struct reading *rd, const struct userfault_event *e) {
                 return;
         k = managed_fault(rd->m->engine, rd->s->session, share->r->range,
                           (uint32_t)((e->start - share->r->address) / share->r->granule), e->write, e->minor,
-                          mover_now());
+                          mover_now(rd->m));
         if (k == -ENOMEM) {
                 rd->starved = true;
                 wake_later(rd, share->r->huge ? e->start & ~(uint64_t)(HUGE_PAGE - 1) : page,
@@ -60,7 +60,7 @@ static void unmapped(struct reading *rd, const struct userfault_event *e) {
                 if (r->address < e->start || at > e->end)
                         continue;
                 share_remove(share);
-                managed_leave(rd->m->engine, rd->s->session, r->range, mover_now());
+                managed_leave(rd->m->engine, rd->s->session, r->range, mover_now(rd->m));
         }
 }
 

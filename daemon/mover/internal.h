@@ -146,6 +146,7 @@ struct moved {
 
 struct mover {
         pthread_mutex_t lock;
+        uint64_t now; /* 0: not read yet */
         struct managed *engine;
         struct mover_config c;
         struct mover_hooks hooks;
@@ -178,7 +179,8 @@ struct mover {
 };
 
 /* mover.c */
-uint64_t mover_now(void);
+/* Read once while the lock is held. */
+uint64_t mover_now(struct mover *m);
 void mover_lock(struct mover *m);
 /* Then tells the loop, the workers and devices what they have to know. */
 void mover_unlock(struct mover *m);
@@ -249,7 +251,7 @@ bool later_put(struct mover *m, const struct managed_step *step, int result);
 /* One that is due. */
 bool later_take(struct mover *m, struct later *ret);
 /* Until the next is due; -1: there is none. */
-int later_ms(const struct mover *m);
+int later_ms(struct mover *m);
 
 /* workers.c */
 int workers_start(struct mover *m);

@@ -182,7 +182,7 @@ void join_run(struct mover *m, struct join *j) {
                 return;
         }
         if (!k)
-                k = managed_join(m->engine, s->session, r->range, j->share->readonly, mover_now());
+                k = managed_join(m->engine, s->session, r->range, j->share->readonly, mover_now(m));
         if (k == -EAGAIN)
                 list_push_back(&s->waiting, &j->link);
         else if (k)

@@ -13,12 +13,12 @@ bool later_put(struct mover *m, const struct managed_step *step, int result) {
 
         if (m->later_count == LATER_MAX)
                 return false;
-        m->later[m->later_count++] = (struct later){ step, mover_now() + ms * MS, result };
+        m->later[m->later_count++] = (struct later){ step, mover_now(m) + ms * MS, result };
         return true;
 }
 
 bool later_take(struct mover *m, struct later *ret) {
-        uint64_t now = m->later_count ? mover_now() : 0;
+        uint64_t now = m->later_count ? mover_now(m) : 0;
 
         for (unsigned i = 0; i < m->later_count; i++) {
                 if (m->later[i].due > now)
@@ -30,13 +30,13 @@ bool later_take(struct mover *m, struct later *ret) {
         return false;
 }
 
-int later_ms(const struct mover *m) {
+int later_ms(struct mover *m) {
         uint64_t due = UINT64_MAX, now;
 
         if (!m->later_count)
                 return -1;
         for (unsigned i = 0; i < m->later_count; i++)
                 due = m->later[i].due < due ? m->later[i].due : due;
-        now = mover_now();
+        now = mover_now(m);
         return due <= now ? 0 : (int)((due - now) / MS + 1);
 }

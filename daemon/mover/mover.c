@@ -13,12 +13,15 @@
 static const uint64_t warm_bytes = 32ull << 20;
 static const uint64_t minimum_ns = 10ull * 1000 * 1000;
 
-uint64_t mover_now(void) {
-        return clock_ns(CLOCK_MONOTONIC);
+uint64_t mover_now(struct mover *m) {
+        if (!m->now)
+                m->now = clock_ns(CLOCK_MONOTONIC);
+        return m->now;
 }
 
 void mover_lock(struct mover *m) {
         pthread_mutex_lock(&m->lock);
+        m->now = 0;
 }
 
 void mover_unlock(struct mover *m) {
@@ -146,7 +149,7 @@ bool mover_idle(struct mover *m) {
 
 void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity) {
         mover_lock(m);
-        managed_node_capacity(m->engine, node, capacity, mover_now());
+        managed_node_capacity(m->engine, node, capacity, mover_now(m));
         mover_unlock(m);
 }
 
@@ -158,7 +161,7 @@ void mover_node_lost(struct mover *m, uint32_t node) {
 
 void mover_node_online(struct mover *m, uint32_t node) {
         mover_lock(m);
-        managed_node_online(m->engine, node, mover_now());
+        managed_node_online(m->engine, node, mover_now(m));
         mover_unlock(m);
 }
 
@@ -196,7 +199,7 @@ void mover_group_free(struct mover *m, struct managed_group *g) {
 
 void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes) {
         mover_lock(m);
-        managed_group_limit(m->engine, g, node, bytes, mover_now());
+        managed_group_limit(m->engine, g, node, bytes, mover_now(m));
         mover_unlock(m);
 }
 

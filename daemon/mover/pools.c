@@ -7,6 +7,10 @@
 #include "base/alloc.h"
 #include "mover/internal.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 /*
  * The engine numbers slots from 0 and reuses free ones first, so a pool of the node's size reaches, with one slot more
  * for the one whose space is being given back. A slot is used by one step at a time; slots share the words of the bit
@@ -87,6 +91,8 @@ int pool_commit(struct pool *p, uint32_t slot, bool *ret_zero) {
         k = memfile_commit(p->file, (uint64_t)slot * p->bytes, p->bytes);
         if (k)
                 return k;
+        if (p->bytes > PAGE) /* or the copy meets a fault in every page */
+                (void)madvise(pool_at(p, slot), p->bytes, MADV_POPULATE_WRITE);
         __atomic_fetch_or(word, bit, __ATOMIC_RELEASE);
         if (ret_zero)
                 *ret_zero = true;

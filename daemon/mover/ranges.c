@@ -96,7 +96,7 @@ static int enter_engine(struct mover *m, struct mover_range *r, const struct mov
         if (!k && a->state >= 0) {
                 k = record_restore(m, r);
                 if (k)
-                        managed_range_end(m->engine, r->range, 0, mover_now());
+                        managed_range_end(m->engine, r->range, 0, mover_now(m));
         }
         mover_unlock(m);
         return k;
@@ -114,7 +114,7 @@ static int range_open(struct mover *m, struct mover_range *r, const struct mover
         k = open_memory(r, a);
         mover_lock(m);
         if (k)
-                managed_range_end(m->engine, r->range, 0, mover_now());
+                managed_range_end(m->engine, r->range, 0, mover_now(m));
         else
                 list_push_back(&m->ranges, &r->link);
         mover_unlock(m);
@@ -153,7 +153,7 @@ void mover_range_end(struct mover *m, struct mover_range *r, uint64_t token) {
         mover_lock(m);
         r->end.token = token;
         r->end.answer.done = on_end;
-        managed_range_end(m->engine, r->range, (uintptr_t)&r->end.answer, mover_now());
+        managed_range_end(m->engine, r->range, (uintptr_t)&r->end.answer, mover_now(m));
         mover_unlock(m);
 }
 
@@ -191,7 +191,7 @@ int mover_restored(struct mover *m) {
 
         pools_sweep(m);
         mover_lock(m);
-        k = managed_restored(m->engine, mover_now());
+        k = managed_restored(m->engine, mover_now(m));
         mover_unlock(m);
         return k;
 }

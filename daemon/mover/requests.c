@@ -20,7 +20,7 @@ static void tell(struct mover *m, struct news *n) {
 
         mover_lock(m);
         if (q->result && q->pinned && q->r->range)
-                managed_unpin(m->engine, q->r->range, q->first, q->pinned, mover_now());
+                managed_unpin(m->engine, q->r->range, q->first, q->pinned, mover_now(m));
         list_remove(&q->answer.all);
         mover_unlock(m);
         if (q->token)
@@ -124,7 +124,7 @@ static int ask_for(struct mover *m, struct mover_range *r, uint32_t first, uint3
 
 static int migrate(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                    uint64_t token) {
-        return managed_migrate(m->engine, r->range, first, count, a->node, a->cause, token, mover_now());
+        return managed_migrate(m->engine, r->range, first, count, a->node, a->cause, token, mover_now(m));
 }
 
 int mover_migrate(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint32_t node,
@@ -136,7 +136,7 @@ int mover_migrate(struct mover *m, struct mover_range *r, uint32_t first, uint32
 
 static int discard(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                    uint64_t token) {
-        return managed_discard(m->engine, r->range, first, count, token, mover_now());
+        return managed_discard(m->engine, r->range, first, count, token, mover_now(m));
 }
 
 int mover_discard(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token) {
@@ -147,7 +147,7 @@ int mover_discard(struct mover *m, struct mover_range *r, uint32_t first, uint32
 
 static int evict(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                  uint64_t token) {
-        return managed_evict(m->engine, r->range, first, count, token, mover_now());
+        return managed_evict(m->engine, r->range, first, count, token, mover_now(m));
 }
 
 int mover_evict(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token) {
@@ -158,7 +158,7 @@ int mover_evict(struct mover *m, struct mover_range *r, uint32_t first, uint32_t
 
 static int pin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                uint64_t token) {
-        return managed_pin(m->engine, r->range, first, count, token, mover_now());
+        return managed_pin(m->engine, r->range, first, count, token, mover_now(m));
 }
 
 int mover_pin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token) {
@@ -169,13 +169,13 @@ int mover_pin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t c
 
 void mover_unpin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count) {
         mover_lock(m);
-        managed_unpin(m->engine, r->range, first, count, mover_now());
+        managed_unpin(m->engine, r->range, first, count, mover_now(m));
         mover_unlock(m);
 }
 
 static int revoke(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                   uint64_t token) {
-        return managed_revoke(m->engine, r->range, token, mover_now());
+        return managed_revoke(m->engine, r->range, token, mover_now(m));
 }
 
 int mover_revoke(struct mover *m, struct mover_range *r, uint64_t token) {
@@ -186,7 +186,7 @@ int mover_revoke(struct mover *m, struct mover_range *r, uint64_t token) {
 
 static int unrevoke(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                     uint64_t token) {
-        return managed_unrevoke(m->engine, r->range, token, mover_now());
+        return managed_unrevoke(m->engine, r->range, token, mover_now(m));
 }
 
 int mover_unrevoke(struct mover *m, struct mover_range *r, uint64_t token) {
@@ -201,7 +201,7 @@ int mover_node_drain(struct mover *m, uint32_t node, uint64_t token) {
         mover_lock(m);
         q = request_new(m, token);
         if (q)
-                managed_node_drain(m->engine, node, (uintptr_t)&q->answer, mover_now());
+                managed_node_drain(m->engine, node, (uintptr_t)&q->answer, mover_now(m));
         mover_unlock(m);
         return q ? 0 : -ENOMEM;
 }

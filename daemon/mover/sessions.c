@@ -121,7 +121,7 @@ static void leave_all(struct mover_session *s) {
         joins_cancel(s, NULL);
         while (s->shares.root)
                 share_remove(container_of(s->shares.root, struct share, node));
-        managed_session_end(m->engine, s->session, mover_now());
+        managed_session_end(m->engine, s->session, mover_now(m));
         s->session = NULL;
 }
 
@@ -240,7 +240,7 @@ void mover_leave(struct mover *m, struct mover_session *s, struct mover_range *r
         share = share_at(s, r->address);
         if (share && share->r == r) {
                 share_remove(share);
-                managed_leave(m->engine, s->session, r->range, mover_now());
+                managed_leave(m->engine, s->session, r->range, mover_now(m));
         }
         mover_unlock(m);
 }

@@ -15,14 +15,17 @@ static uint64_t stuck_ns(const struct mover *m) {
 
 /* False: something was told. */
 static bool sleep_for(struct mover *m, uint64_t ns) {
-        uint64_t until = mover_now() + ns;
+        uint64_t until = mover_now(m) + ns;
+        bool told;
         struct timespec t = { (time_t)(until / 1000000000), (long)(until % 1000000000) };
 
-        return pthread_cond_timedwait(&m->watch_cond, &m->lock, &t) != 0;
+        told = pthread_cond_timedwait(&m->watch_cond, &m->lock, &t) == 0;
+        m->now = 0;
+        return !told;
 }
 
 static void replace(struct mover *m) {
-        unsigned stuck = workers_stuck(m, mover_now() - stuck_ns(m));
+        unsigned stuck = workers_stuck(m, mover_now(m) - stuck_ns(m));
 
         while (!m->stop && m->threads - stuck < m->c.workers && m->threads < m->c.workers_max)
                 if (worker_new(m))
@@ -37,6 +40,7 @@ static void *watchdog_main(void *userdata) {
                 if (m->idle > 1 || !m->watch) {
                         m->watch = false;
                         pthread_cond_wait(&m->watch_cond, &m->lock);
+                        m->now = 0;
                         continue;
                 }
                 if (sleep_for(m, stuck_ns(m)))

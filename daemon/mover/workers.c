@@ -49,7 +49,7 @@ void workers_kick(struct mover *m) {
 
 /* It goes into something from which it may not come back for long. */
 static void enter(struct mover *m, struct worker *w) {
-        w->since = mover_now();
+        w->since = mover_now(m);
         if (m->idle <= 1 && !m->watch)
                 m->watch = m->watch_due = true;
 }
@@ -72,7 +72,7 @@ static void complete(struct mover *m, const struct managed_step *step, int resul
                 record_punched(r, first, count);
         if (s && result == -ESRCH)
                 session_lost(s, "its process has ended");
-        managed_complete(m->engine, step, result, mover_now());
+        managed_complete(m->engine, step, result, mover_now(m));
         if (s) {
                 joins_go_on(s);
                 session_drop(s);

@@ -242,8 +242,10 @@ void spill_wait(struct service *svc, struct spill_wait *w) {
         svc->hooks.wake(svc->hooks.userdata);
 }
 
-/* Whoever goes on may end others that wait, or make new ones; those are visited behind the others. */
+/* Whoever goes on may end others that wait, or make new ones; those are visited behind the others. And those that he
+ * kept waiting are visited once more. */
 static void visit_all(struct service *svc) {
+        bool gone = false;
         struct list todo;
 
         list_init(&todo);
@@ -260,8 +262,10 @@ static void visit_all(struct service *svc) {
                 list_remove(&w->link);
                 list_push_back(&svc->spill.waits, &w->link);
                 svc->spill.visit++;
-                w->go(svc, w);
+                gone |= w->go(svc, w);
         }
+        if (gone && !list_empty(&svc->spill.waits))
+                svc->hooks.wake(svc->hooks.userdata);
         svc->spill.pass = ++svc->spill.visit + 1;
 }
 

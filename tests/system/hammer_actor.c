@@ -2,8 +2,10 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "hammer_hand.h"
 #include "hammer_orders.h"
@@ -54,9 +56,13 @@ static void make_spaces(void) {
 
 static void reserve(void **ret) {
         const struct hammer_plan *p = &board->plan;
-        struct svmd_reserve_options o = {
-                .size = sizeof(o), .name = p->name, .mode = 0664, .kind = SVMD_SHARED, .granule = p->granule
-        };
+        struct svmd_reserve_options o = { .size = sizeof(o),
+                                          .name = p->name,
+                                          .mode = 0664,
+                                          .kind = SVMD_SHARED,
+                                          .granule = p->granule,
+                                          .flags = (p->huge ? SVMD_RANGE_HUGE : 0) |
+                                                   (p->sigbus ? SVMD_RANGE_SIGBUS : 0) };
 
         struct svmd_advice a = { .size = sizeof(a), .what = SVMD_ADVISE_READ_MOSTLY, .read_mostly = 1 };
 
@@ -68,6 +74,12 @@ static void reserve(void **ret) {
 static void attach_admin(void) {
         connect_watcher(&common.session, board->plan.admin);
         find_nodes();
+}
+
+/* The access is tried again until somebody gives the range back. */
+static void on_sigbus(int signum) {
+        board_count(&board->sigbuses, 1);
+        usleep(200);
 }
 
 static void attach(void **ret) {
@@ -85,6 +97,8 @@ static void attach(void **ret) {
         find_nodes();
         if (role != ROLE_READER)
                 make_spaces();
+        if (p->sigbus)
+                signal(SIGBUS, on_sigbus);
 }
 
 static void leave(void) {
@@ -135,7 +149,7 @@ static void writer_step(struct hand *h, uint64_t *last) {
 
         if (kind < 24) {
                 look_some(h, last);
-        } else if (kind < 40) {
+        } else if (kind < 40 && !hand_may_die(h)) {
                 h->seat->doing = "counts";
                 hand_add(h);
         } else if (kind < 40 + board->plan.device_share && (what & HAMMER_DEVICE)) {

@@ -23,7 +23,8 @@ enum {
         HAMMER_PINS = 16,
         HAMMER_DEVICE = 32, /* device operations on the pages */
         HAMMER_ADMIN = 64,  /* the same orders by an administrator */
-        HAMMER_EVERYTHING = 127,
+        HAMMER_ZAP = 128,   /* madvise(MADV_DONTNEED) by clients, which takes pages out of their page tables alone */
+        HAMMER_EVERYTHING = 255,
 };
 
 struct hammer_plan {
@@ -35,6 +36,8 @@ struct hammer_plan {
         bool joiner, victim, reader; /* processes beside those: see hammer.h */
         unsigned what;               /* HAMMER_* */
         unsigned device_share;       /* of 256 things that a writer does */
+        bool sigbus;                 /* what was revoked is SIGBUS, and the thread tries again */
+        bool huge;                   /* huge pages */
         bool read_mostly;            /* the whole range, from the beginning */
         unsigned stay;               /* things that the joiner does before it leaves, at most */
         uint64_t writes;             /* verified writes, and then it ends */
@@ -67,7 +70,7 @@ struct hammer_board {
         struct hammer_plan plan;
         uint64_t stop, pause;
         uint64_t writes, reads, device_ops, device_refused, orders, orders_refused, discards, advices, revokes, joins,
-                kills, pins, passed_over;
+                kills, pins, zaps, sigbuses, passed_over;
         uint64_t findings[_HAMMER_FINDING_N];
         uint64_t reports;
         char report[HAMMER_REPORTS][512];

@@ -169,7 +169,7 @@ static void add_to_counter(struct hand *h) {
                                      .dst = (uint64_t)plan_counter(plan_of(h), counter),
                                      .value = n };
 
-        if (operate(h, &op, &before))
+        if (!hand_may_die(h) && operate(h, &op, &before))
                 board_count(&h->b->added[counter], n);
 }
 

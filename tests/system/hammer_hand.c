@@ -43,6 +43,10 @@ static struct hammer_page *public_of(const struct hand *h, const struct hand_pag
         return &h->b->page[p->number];
 }
 
+bool hand_may_die(const struct hand *h) {
+        return plan_of(h)->victim && h->id == plan_victim_id(plan_of(h));
+}
+
 static void take_page(struct hand *h, uint32_t number) {
         struct hand_page *p = &h->own[h->count++];
         const struct hammer_page *pub = &h->b->page[number];
@@ -54,8 +58,7 @@ static void take_page(struct hand *h, uint32_t number) {
         p->content.kind = p->sequence ? PAGE_STAMPED : PAGE_ZERO;
         if (__atomic_load_n(&pub->epoch, __ATOMIC_ACQUIRE) & 1)
                 p->content.kind = PAGE_UNKNOWN;
-        /* Only one that is killed leaves something half written. */
-        p->cut = h->id == plan_victim_id(plan_of(h)) && plan_of(h)->victim;
+        p->cut = hand_may_die(h);
 }
 
 void hand_take_pages(struct hand *h) {

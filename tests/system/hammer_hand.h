@@ -50,6 +50,8 @@ void hand_write(struct hand *h, struct hand_page *p);
 void hand_sweep(struct hand *h);
 /* Before the page holds something else than a sequence: nobody else judges it until it is written again. */
 void hand_hide(struct hand *h, struct hand_page *p);
+/* It may be killed anywhere: what it was at is unknown, so it adds to no counter. */
+bool hand_may_die(const struct hand *h);
 /* Adds to a counter, by the CPU. */
 void hand_add(struct hand *h);
 /* A page that may be anybody's, as everyone else may judge it. */

@@ -1,5 +1,6 @@
 #include "hammer_orders.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -162,6 +163,14 @@ static void order_pin(struct orders *o) {
                 unpin(o);
 }
 
+static void zap(struct hand *h) {
+        struct span at = some_span(h);
+
+        h->seat->doing = "zaps";
+        must(madvise(at.address, at.size, MADV_DONTNEED) == 0);
+        board_count(&h->b->zaps, 1);
+}
+
 static void order_one(struct orders *o) {
         unsigned what = plan_of(o->h)->what;
         uint64_t kind = hand_random(o->h, 16);
@@ -170,6 +179,8 @@ static void order_one(struct orders *o) {
                 order_pin(o);
         else if (kind <= 3 && (what & HAMMER_ADVICE))
                 order_advice(o);
+        else if (kind == 4 && (what & HAMMER_ZAP))
+                zap(o->h);
         else if (what & HAMMER_ORDERS)
                 order_move(o);
         else

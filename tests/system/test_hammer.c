@@ -16,30 +16,40 @@
 #include "hammer.h"
 #include "hammer_oracle.h"
 
-enum { WRITES = 90000, WRITES_LONG = 10000000, ROUND = 200000 };
+enum { WRITES = 90000, WRITES_LONG = 10000000, ROUND = 200000, HUGE_PAGES = 16 };
 
-static const struct { uint32_t granule, pages; } sizes[] = { { 64 << 10, 2048 }, { 4 << 10, 1024 }, { 2 << 20, 4096 } };
+#define NR_HUGEPAGES "/proc/sys/vm/nr_hugepages"
+
+/* The last one is of huge pages. */
+static const struct {
+        uint32_t granule, pages;
+} sizes[] = { { 64 << 10, 2048 }, { 4 << 10, 1024 }, { 2 << 20, 4096 }, { 2 << 20, 4096 } };
+enum { SIZES = sizeof(sizes) / sizeof(sizes[0]), HUGE_SIZE = SIZES - 1 };
 
 static struct daemon d;
 static svmd_session *watcher;
-static unsigned allowed = HAMMER_EVERYTHING;
+static unsigned allowed = HAMMER_EVERYTHING, sizes_count = SIZES;
+static bool sigbus_applies = true;
 
 static bool look_at_ledger(void *userdata, struct hammer *h) {
         return oracle_agrees(watcher, &d);
 }
 
 static void choose(struct hammer_plan *p, unsigned round, uint64_t writes) {
+        unsigned size = round % sizes_count;
         char name[32];
 
         snprintf(name, sizeof(name), "round-%u", round);
-        hammer_plan(p, &d, "hammer", name, sizes[round % 3].granule, sizes[round % 3].pages);
+        hammer_plan(p, &d, "hammer", name, sizes[size].granule, sizes[size].pages);
         p->writers = 2 + (uint32_t)random_below(7);
         p->threads = 1 + (uint32_t)random_below(16);
+        p->huge = size == HUGE_SIZE;
+        p->sigbus = sigbus_applies && random_below(3) == 0;
         p->writes = writes;
         p->stop_at_first = true;
         /* Now and then without some of it, so that the rest has other neighbours. */
-        for (unsigned bit = 1; bit < HAMMER_EVERYTHING; bit <<= 1)
-                if (round >= 3 && random_below(5) == 0)
+        for (unsigned bit = 1; bit <= HAMMER_EVERYTHING / 2; bit <<= 1)
+                if (round >= SIZES && random_below(5) == 0)
                         p->what &= ~bit;
         p->what &= allowed;
 }
@@ -58,8 +68,8 @@ static void run_round(unsigned round, uint64_t writes) {
         enum hammer_end end;
 
         choose(&plan, round, writes);
-        printf("%s: granules of %u KiB, %u processes of %u threads, what %u\n", plan.name, plan.granule / 1024,
-               plan.writers, plan.threads, plan.what);
+        printf("%s: granules of %u KiB, %u processes of %u threads, what %u%s%s\n", plan.name, plan.granule / 1024,
+               plan.writers, plan.threads, plan.what, plan.huge ? ", huge pages" : "", plan.sigbus ? ", SIGBUS" : "");
         hammer_start(&h, &plan);
         end = hammer_watch(&h);
         must_be_clean(&h, end);
@@ -67,6 +77,61 @@ static void run_round(unsigned round, uint64_t writes) {
         must_be_clean(&h, end);
         hammer_free(&h);
         must(oracle_agrees(watcher, &d));
+}
+
+/* What a machine may lack, by a range that asks for it. */
+static bool applies(unsigned flags, const char *what) {
+        struct svmd_reserve_options o = { .size = sizeof(o), .kind = SVMD_SHARED, .granule = 2 << 20, .flags = flags };
+        svmd_session *s;
+        void *at;
+        int r;
+
+        connect_to(&s, d.socket, "hammer");
+        r = svmd_address_reserve(s, &at, 16 << 20, 2 << 20, NULL, &o);
+        if (r)
+                printf("%s: does not apply in this run: %s\n", what, svmd_error());
+        else
+                ok(svmd_address_free(s, at));
+        svmd_disconnect(s);
+        return !r;
+}
+
+/* Huge pages that nobody uses; what was set before is set again at the end. */
+static long huge_pages(void) {
+        FILE *f = fopen(NR_HUGEPAGES, "re");
+        long n = 0;
+
+        if (f) {
+                if (fscanf(f, "%ld", &n) != 1)
+                        n = 0;
+                fclose(f);
+        }
+        return n;
+}
+
+static void set_huge_pages(long n) {
+        FILE *f = fopen(NR_HUGEPAGES, "we");
+
+        if (f) {
+                fprintf(f, "%ld\n", n);
+                fclose(f);
+        }
+}
+
+static long huge_before;
+static pid_t main_pid;
+
+static void restore_huge_pages(void) {
+        if (getpid() == main_pid)
+                set_huge_pages(huge_before);
+}
+
+static void set_aside(void) {
+        main_pid = getpid();
+        huge_before = huge_pages();
+        atexit(restore_huge_pages);
+        if (huge_before < HUGE_PAGES)
+                set_huge_pages(HUGE_PAGES);
 }
 
 int main(int argc, char **argv) {
@@ -83,10 +148,13 @@ int main(int argc, char **argv) {
         if (argc > 2)
                 allowed = (unsigned)strtoul(argv[2], NULL, 0);
         alarm(0); /* nothing is written for 30 s: that ends it */
-        each = writes / 3 + 1 < ROUND ? writes / 3 + 1 : ROUND;
+        set_aside();
         daemon_new(&d, options);
         hammer_partition(&d, "hammer");
         connect_watcher(&watcher, d.admin);
+        sigbus_applies = applies(SVMD_RANGE_SIGBUS, "SIGBUS for what was revoked");
+        sizes_count = applies(SVMD_RANGE_HUGE, "huge pages") ? SIZES : HUGE_SIZE;
+        each = writes / sizes_count + 1 < ROUND ? writes / sizes_count + 1 : ROUND;
         for (unsigned round = 0; done < writes; round++, done += each)
                 run_round(round, each);
         svmd_disconnect(watcher);
