@@ -155,7 +155,7 @@ void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity) {
 
 void mover_node_lost(struct mover *m, uint32_t node) {
         mover_lock(m);
-        managed_node_lost(m->engine, node, mover_now());
+        managed_node_lost(m->engine, node, mover_now(m));
         mover_unlock(m);
 }
 
