@@ -677,6 +677,24 @@ static void test_a_translation_that_is_wrong(void **state) {
         scene_free(t);
 }
 
+static void give_more_access(struct managed *r, uint32_t granule, enum where where) {
+        struct device_extent extent = { .slot = memfile_slot(r->file), .size = r->bytes };
+
+        if (where == AT_FILE)
+                assert_int_equal(r->w->b->range_map(r->seen[0], granule, extent, true), 0);
+}
+
+/* An operation that reads goes on while another one, of another space, is shown the same granule for writing. */
+static void test_more_access_meanwhile(void **state) {
+        struct scene *t = scene_new();
+
+        managed_show(t->small, 0, 0, false, false);
+        t->w->hook = give_more_access;
+        expect_code(run(t->w, t->s, sum(SMALL, 8)), SVMD_STATUS_OK);
+        expect_code(run(t->w, t->s, copy(OWN, SMALL, 8)), SVMD_STATUS_OK);
+        scene_free(t);
+}
+
 static void test_a_file_that_refuses(void **state) {
         const struct device_op ops[] = {
                 fill(SMALL, 8, 1),
@@ -827,6 +845,7 @@ int main(void) {
                 cmocka_unit_test(test_hide_of_another_range_does_not_wait),
                 cmocka_unit_test(test_space_free_waits_for_the_answer),
                 cmocka_unit_test(test_a_translation_that_is_wrong),
+                cmocka_unit_test(test_more_access_meanwhile),
                 cmocka_unit_test(test_a_file_that_refuses),
                 cmocka_unit_test(test_refused_arguments),
                 cmocka_unit_test(test_atomic_adds_against_the_cpu),

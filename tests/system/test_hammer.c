@@ -35,50 +35,6 @@ static bool look_at_ledger(void *userdata, struct hammer *h) {
         return oracle_agrees(watcher, &d);
 }
 
-static void choose(struct hammer_plan *p, unsigned round, uint64_t writes) {
-        unsigned size = round % sizes_count;
-        char name[32];
-
-        snprintf(name, sizeof(name), "round-%u", round);
-        hammer_plan(p, &d, "hammer", name, sizes[size].granule, sizes[size].pages);
-        p->writers = 2 + (uint32_t)random_below(7);
-        p->threads = 1 + (uint32_t)random_below(16);
-        p->huge = size == HUGE_SIZE;
-        p->sigbus = sigbus_applies && random_below(3) == 0;
-        p->writes = writes;
-        p->stop_at_first = true;
-        /* Now and then without some of it, so that the rest has other neighbours. */
-        for (unsigned bit = 1; bit <= HAMMER_EVERYTHING / 2; bit <<= 1)
-                if (round >= SIZES && random_below(5) == 0)
-                        p->what &= ~bit;
-        p->what &= allowed;
-}
-
-static void must_be_clean(struct hammer *h, enum hammer_end end) {
-        board_print(h->board);
-        if (end == HAMMER_DONE && board_findings(h->board) == 0)
-                return;
-        hammer_abandon(h);
-        fail_here("the hammer found something, or did not go on");
-}
-
-static void run_round(unsigned round, uint64_t writes) {
-        struct hammer h = { .quiet = look_at_ledger };
-        struct hammer_plan plan;
-        enum hammer_end end;
-
-        choose(&plan, round, writes);
-        printf("%s: granules of %u KiB, %u processes of %u threads, what %u%s%s\n", plan.name, plan.granule / 1024,
-               plan.writers, plan.threads, plan.what, plan.huge ? ", huge pages" : "", plan.sigbus ? ", SIGBUS" : "");
-        hammer_start(&h, &plan);
-        end = hammer_watch(&h);
-        must_be_clean(&h, end);
-        hammer_finish(&h);
-        must_be_clean(&h, end);
-        hammer_free(&h);
-        must(oracle_agrees(watcher, &d));
-}
-
 /* What a machine may lack, by a range that asks for it. */
 static bool applies(unsigned flags, const char *what) {
         struct svmd_reserve_options o = { .size = sizeof(o), .kind = SVMD_SHARED, .granule = 2 << 20, .flags = flags };
@@ -126,12 +82,58 @@ static void restore_huge_pages(void) {
                 set_huge_pages(huge_before);
 }
 
-static void set_aside(void) {
-        main_pid = getpid();
-        huge_before = huge_pages();
-        atexit(restore_huge_pages);
-        if (huge_before < HUGE_PAGES)
+/* Each time: others set some aside, too, and put back what was. */
+static bool set_aside(void) {
+        if (huge_pages() < HUGE_PAGES)
                 set_huge_pages(HUGE_PAGES);
+        return applies(SVMD_RANGE_HUGE, "huge pages");
+}
+
+static void choose(struct hammer_plan *p, unsigned round, uint64_t writes) {
+        unsigned size = round % sizes_count;
+        char name[32];
+
+        if (size == HUGE_SIZE && !set_aside())
+                size = 0;
+
+        snprintf(name, sizeof(name), "round-%u", round);
+        hammer_plan(p, &d, "hammer", name, sizes[size].granule, sizes[size].pages);
+        p->writers = 2 + (uint32_t)random_below(7);
+        p->threads = 1 + (uint32_t)random_below(16);
+        p->huge = size == HUGE_SIZE;
+        p->sigbus = sigbus_applies && random_below(3) == 0;
+        p->writes = writes;
+        p->stop_at_first = true;
+        /* Now and then without some of it, so that the rest has other neighbours. */
+        for (unsigned bit = 1; bit <= HAMMER_EVERYTHING / 2; bit <<= 1)
+                if (round >= SIZES && random_below(5) == 0)
+                        p->what &= ~bit;
+        p->what &= allowed;
+}
+
+static void must_be_clean(struct hammer *h, enum hammer_end end) {
+        board_print(h->board);
+        if (end == HAMMER_DONE && board_findings(h->board) == 0)
+                return;
+        hammer_abandon(h);
+        fail_here("the hammer found something, or did not go on");
+}
+
+static void run_round(unsigned round, uint64_t writes) {
+        struct hammer h = { .quiet = look_at_ledger };
+        struct hammer_plan plan;
+        enum hammer_end end;
+
+        choose(&plan, round, writes);
+        printf("%s: granules of %u KiB, %u processes of %u threads, what %u%s%s\n", plan.name, plan.granule / 1024,
+               plan.writers, plan.threads, plan.what, plan.huge ? ", huge pages" : "", plan.sigbus ? ", SIGBUS" : "");
+        hammer_start(&h, &plan);
+        end = hammer_watch(&h);
+        must_be_clean(&h, end);
+        hammer_finish(&h);
+        must_be_clean(&h, end);
+        hammer_free(&h);
+        must(oracle_agrees(watcher, &d));
 }
 
 int main(int argc, char **argv) {
@@ -148,12 +150,14 @@ int main(int argc, char **argv) {
         if (argc > 2)
                 allowed = (unsigned)strtoul(argv[2], NULL, 0);
         alarm(0); /* nothing is written for 30 s: that ends it */
-        set_aside();
+        main_pid = getpid();
+        huge_before = huge_pages();
+        atexit(restore_huge_pages);
         daemon_new(&d, options);
         hammer_partition(&d, "hammer");
         connect_watcher(&watcher, d.admin);
         sigbus_applies = applies(SVMD_RANGE_SIGBUS, "SIGBUS for what was revoked");
-        sizes_count = applies(SVMD_RANGE_HUGE, "huge pages") ? SIZES : HUGE_SIZE;
+        sizes_count = set_aside() ? SIZES : HUGE_SIZE;
         each = writes / sizes_count + 1 < ROUND ? writes / sizes_count + 1 : ROUND;
         for (unsigned round = 0; done < writes; round++, done += each)
                 run_round(round, each);

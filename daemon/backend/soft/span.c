@@ -151,7 +151,6 @@ static enum progress show(const struct run *run, struct span *span) {
 
         if (range_look(span->range, span->granule, &pte) && (!span->write || pte.attrs.access & 2)) {
                 place(span, pte.slot, pte.offset + in_granule(span));
-                span->access = pte.attrs.access;
                 return OP_MORE;
         }
         fail_access(run, span->va, span->write, SVMD_STATUS_SYSTEM,
@@ -182,11 +181,12 @@ static enum progress open_managed(const struct run *run, const struct soft_view 
         return show(run, ret);
 }
 
+/* Another operation may have been given more access meanwhile. */
 static bool still_shown(const struct span *span) {
         struct pte now;
 
         return range_look(span->range, span->granule, &now) && now.slot == span->slot &&
-               now.offset + in_granule(span) == span->offset && now.attrs.access == span->access;
+               now.offset + in_granule(span) == span->offset && (!span->write || now.attrs.access & 2);
 }
 
 enum progress span_close(const struct run *run, struct span *span, enum progress step) {

@@ -31,7 +31,6 @@ struct span {
 
         struct device_range *range; /* managed, and open; else NULL */
         uint32_t granule;
-        uint8_t access; /* that the translation gave */
 };
 
 /* OP_ASKS: space->ask says for what; the step is to be taken again when that is answered. */
