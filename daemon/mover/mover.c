@@ -10,7 +10,7 @@
 #include "mover/pools.h"
 
 /* Of each node and size of granule: what a busy range has coming and going. */
-static const uint64_t warm_bytes = 32ull << 20;
+static const uint64_t warm_bytes = 64ull << 20;
 static const uint64_t minimum_ns = 10ull * 1000 * 1000;
 
 uint64_t mover_now(struct mover *m) {

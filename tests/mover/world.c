@@ -426,6 +426,14 @@ uint64_t world_node_used(struct world *w, uint32_t node) {
         return info.used;
 }
 
+uint64_t world_pool_bytes(struct world *w, uint32_t node) {
+        uint64_t sum = 0;
+
+        for (unsigned i = 0; i < 3; i++)
+                sum += w->pool[node][i] ? memfile_bytes(w->pool[node][i]) : 0;
+        return sum;
+}
+
 uint64_t world_memory(struct world *w) {
         return mover_range_memory_bytes(w->r);
 }

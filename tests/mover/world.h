@@ -112,5 +112,7 @@ int world_pin(struct world *w, uint32_t first, uint32_t count);
 int world_revoke(struct world *w, bool on);
 struct managed_granule_info world_look(struct world *w, uint32_t granule);
 uint64_t world_node_used(struct world *w, uint32_t node);
+/* Bytes that the node's pools have of the machine. */
+uint64_t world_pool_bytes(struct world *w, uint32_t node);
 /* Bytes of the range's memory, as the machine counts them. */
 uint64_t world_memory(struct world *w);
