@@ -50,6 +50,7 @@ struct world {
         int pool_error;              /* what a pool is refused with */
         struct managed_group *group; /* of ranges that are made */
         unsigned workers;            /* 0: 4 */
+        uint64_t stuck_ns;           /* 0: the default */
         bool devices;                /* NEAR and FAR are devices: NEAR has faults, FAR has none */
         struct device *device[NODES];
         struct device_space *space[NODES];
