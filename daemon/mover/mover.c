@@ -10,7 +10,7 @@
 #include "mover/pools.h"
 
 /* Of each node and size of granule: what a busy range has coming and going. */
-static const uint64_t warm_bytes = 32ull << 20;
+static const uint64_t warm_bytes = 64ull << 20;
 static const uint64_t minimum_ns = 10ull * 1000 * 1000;
 
 uint64_t mover_now(struct mover *m) {
@@ -118,10 +118,15 @@ int mover_new(struct mover **ret, const struct mover_config *c, const struct mov
         return 0;
 }
 
-/* A worker that an address space does not let go may still come back, and needs what it left. */
+/* A worker that an address space does not let go may still come back. What it left stays, and it gets no further than
+ * the lock: what it would tell of, and what the caller frees next, is gone by then. */
 void mover_free(struct mover *m) {
-        if (!m || !workers_stop(m))
+        if (!m)
                 return;
+        if (!workers_stop(m)) {
+                mover_lock(m);
+                return;
+        }
         sessions_free(m);
         joins_free(m);
         ranges_free(m);

@@ -100,6 +100,11 @@ int op_reserve(struct call *c) {
                               "the partition has a reservation named %s already; open it, or take another name",
                               m->name);
         case RESERVATION_E_TAKEN:
+                if (reservation_retired_in(s->partition, m->address, m->size))
+                        return refuse(c, SVMD_STATUS_TAKEN,
+                                      "a managed reservation in 0x%" PRIx64 " to 0x%" PRIx64
+                                      " has ended, and its last pages are on their way still; reserve again",
+                                      m->address, m->address + m->size);
                 return refuse(c, SVMD_STATUS_TAKEN, "something is reserved in 0x%" PRIx64 " to 0x%" PRIx64 " already",
                               m->address, m->address + m->size);
         case RESERVATION_E_FULL:

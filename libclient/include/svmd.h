@@ -271,7 +271,8 @@ struct svmd_translation {
         svmd_node node;  /* whose memory is shown */
         uint64_t offset; /* where in that node's pool, or in the memory's file */
 };
-/* What the device's own page table says of an address. Not for SVMD_CPU. */
+/* What the device's own page table says of an address. Not for SVMD_CPU. Nothing is valid where the memory was moved to
+ * the host, until an operation uses it. */
 int svmd_translate(svmd_session *s, svmd_space space, uint64_t address, struct svmd_translation *ret);
 
 /* ---- 4. access and attributes ---------------------------------------------------------------------------- */

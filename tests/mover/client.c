@@ -190,7 +190,7 @@ static void try_load(struct client_message *m) {
 
 static void map(struct client_message *m, int fd) {
         void *at = (void *)(uintptr_t)m->address, *p;
-        int flags = (m->value ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED | MAP_NORESERVE;
+        int flags = (m->value ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
 
         p = mmap(at, m->size, PROT_NONE, flags, fd, 0);
         if (p == MAP_FAILED || madvise(p, m->size, MADV_DONTFORK) < 0)
@@ -257,6 +257,8 @@ static void obey(struct client_message *m, int *fd) {
 
         switch (m->op) {
         case CLIENT_UFFD:
+                if (mapped.uffd >= 0) /* or the end of what it is registered for waits for a reader */
+                        close(mapped.uffd);
                 mapped.uffd = *fd = userfault_new();
                 m->error = *fd < 0 ? -*fd : 0;
                 break;

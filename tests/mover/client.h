@@ -10,7 +10,7 @@
  */
 enum client_op {
         CLIENT_UFFD,     /* gives its userfaultfd */
-        CLIENT_MAP,      /* the descriptor that comes along at `address`, PROT_NONE; `value`: read-only */
+        CLIENT_MAP,      /* the descriptor that comes along (or nothing) at `address`, PROT_NONE; `value`: private */
         CLIENT_OPEN,     /* makes [address, size) accessible; `value`: PROT_* */
         CLIENT_FILL,     /* writes a pattern of the seed `value` */
         CLIENT_CHECK,    /* reads it: `value` is how many words are different */

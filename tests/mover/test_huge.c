@@ -2,6 +2,7 @@
  * Huge pages: the same rules, by other system calls. The test sets some aside, and says so where it cannot.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "proto/range.h"
 #include "world.h"
 
 #define MIB (1ull << 20)
@@ -125,6 +127,37 @@ static void test_revoke(void **state) {
         assert_int_equal(client_ask(w, 1, CLIENT_CHECK, w->base, 8 * MIB, 1), 0);
 }
 
+/* Died while a page was written back, which has come to be there: the node is the truth. */
+static void test_written_again(void **state) {
+        struct world *w = *state;
+        uint64_t size_of_state = range_state_size(4), word;
+        struct range_head *head;
+        struct range_entry *e;
+
+        world_share(w, huge(4), 1);
+        client_ask(w, 0, CLIENT_FILL, w->base, 8 * MIB, 1);
+        assert_int_equal(world_migrate(w, 0, 0, NEAR), 0);
+        mover_session_end(w->m, w->s[0]);
+        w->s[0] = NULL;
+        head = mmap(NULL, size_of_state, PROT_READ | PROT_WRITE, MAP_SHARED, w->kept.state, 0);
+        assert_ptr_not_equal(head, MAP_FAILED);
+        e = (struct range_entry *)(head + 1);
+        for (unsigned i = 0; i < 2; i++) {
+                word = e[i].word;
+                assert_int_equal(fallocate(w->kept.memory, 0, i * 2 * (off_t)MIB, 2 * MIB), 0);
+                e[i].word = range_word(i ? RESIDENCY_FILLING : RESIDENCY_WRITING, range_cause(word), HOST + 1,
+                                       range_node(word), range_slot(word));
+        }
+        munmap(head, size_of_state);
+        world_restart(w);
+        world_idle(w);
+        world_session(w, 0);
+        assert_int_equal(world_join(w, 0, false), 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, 2 * MIB, 1), 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base + 2 * MIB, 2 * MIB, 0), 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base + 4 * MIB, 4 * MIB, 1), 0);
+}
+
 /* A hole in one session's mapping, of a whole huge page; the others have what was there. */
 static void test_hole(void **state) {
         struct world *w = *state;
@@ -180,6 +213,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test_setup_teardown(test_nobody_pays, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_discard_and_pin, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_revoke, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_written_again, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_hole, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_too_few, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_writers, setup, teardown),

@@ -48,19 +48,90 @@ static void test_at_rest(void **state) {
 
         world_share(w, size(65536, 16), 2);
         client_ask(w, 0, CLIENT_FILL, w->base, 12 * 65536, 1);
-        assert_int_equal(world_migrate(w, 0, 4, NEAR), 0);
+        assert_int_equal(world_migrate(w, 0, 8, NEAR), 0);
         assert_int_equal(world_migrate(w, 4, 4, FAR), 0);
+        world_idle(w);
+        assert_int_equal(world_pool_bytes(w, NEAR), 8 * 65536);
         world_restart(w);
         world_idle(w);
         assert_int_equal(world_node_used(w, NEAR), 4 * 65536);
         assert_int_equal(world_node_used(w, FAR), 4 * 65536);
         assert_int_equal(world_node_used(w, HOST), 4 * 65536);
         assert_int_equal(world_memory(w), 4 * 65536);
+        assert_int_equal(world_pool_bytes(w, NEAR), 4 * 65536); /* nothing of what was there before */
         assert_int_equal(world_look(w, 15).state, RESIDENCY_EMPTY);
         assert_int_equal(client_ask(w, 1, CLIENT_CHECK, w->base, 12 * 65536, 1), 0);
         assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base + 12 * 65536, all - 12 * 65536, 0), 0);
         client_ask(w, 1, CLIENT_FILL, w->base, all, 2);
         assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, all, 2), 0);
+}
+
+static struct range_entry *entries(struct world *w) {
+        uint64_t size = range_state_size(w->count);
+        struct range_head *head = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, w->kept.state, 0);
+
+        assert_ptr_not_equal(head, MAP_FAILED);
+        return (struct range_entry *)(head + 1);
+}
+
+/* A page that the range's memory has beside what a node has. */
+static void put_page(struct world *w, uint32_t granule, uint32_t page, uint64_t seed) {
+        uint64_t words[512], at = (uint64_t)granule * w->range_size.granule + page * 4096ull;
+
+        for (unsigned i = 0; i < 512; i++)
+                words[i] = pattern(w->base + at + i * 8, seed);
+        assert_int_equal(pwrite(w->kept.memory, words, sizeof(words), (off_t)at), sizeof(words));
+}
+
+static uint64_t check_page(struct world *w, uint32_t granule, uint32_t page, uint64_t seed) {
+        return client_ask(w, 0, CLIENT_CHECK, w->base + granule * 65536ull + page * 4096ull, 4096, seed);
+}
+
+/* Each record is what svmd may have died behind: of granule 0 the node has 1, and the memory a page with 2. */
+static void died_in(struct world *w, enum residency state, uint64_t of_page, uint64_t of_others, bool alone) {
+        struct range_entry *e;
+        uint64_t word;
+
+        world_share(w, size(65536, 4), 2);
+        client_ask(w, 0, CLIENT_FILL, w->base, 4 * 65536, 1);
+        assert_int_equal(world_migrate(w, 0, 1, NEAR), 0);
+        world_idle(w);
+        e = entries(w);
+        word = e[0].word;
+        if (alone) /* nobody could pay when it came back */
+                for (unsigned i = 0; i < 2; i++) {
+                        mover_session_end(w->m, w->s[i]);
+                        w->s[i] = NULL;
+                }
+        put_page(w, 0, 3, 2);
+        e[0].word = range_word(state, range_cause(word), HOST + 1, range_node(word), range_slot(word));
+        world_restart(w);
+        world_idle(w);
+        if (alone)
+                for (unsigned i = 0; i < 2; i++) {
+                        world_session(w, i);
+                        assert_int_equal(world_join(w, i, false), 0);
+                }
+        assert_int_equal(check_page(w, 0, 3, of_page), 0);
+        assert_int_equal(check_page(w, 0, 2, of_others), 0);
+        assert_int_equal(check_page(w, 0, 4, of_others), 0);
+        assert_int_equal(client_ask(w, 1, CLIENT_CHECK, w->base + 65536, 3 * 65536, 1), 0);
+        munmap((char *)e - sizeof(struct range_head), range_state_size(w->count));
+        world_end(w);
+        world_begin(w, 32 * MIB);
+}
+
+static void test_each_record(void **state) {
+        struct world *w = *state;
+
+        for (unsigned alone = 0; alone < 2; alone++) {
+                died_in(w, RESIDENCY_PUNCHING, 1, 1, alone);
+                died_in(w, RESIDENCY_FILLING, 2, 1, alone);
+                died_in(w, RESIDENCY_WRITING, 1, 1, alone);
+                died_in(w, RESIDENCY_COPYING, 2, 0, alone);
+                died_in(w, RESIDENCY_CONTINUING, 2, 0, alone);
+                died_in(w, RESIDENCY_DUPLICATED, 2, 0, alone);
+        }
 }
 
 /* Faults that nobody has read, or that were read and not served, are served by the next one. */
@@ -219,6 +290,7 @@ static void test_bad_files(void **state) {
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_at_rest, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_each_record, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_touch_meanwhile, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_writers_small, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_writers_medium, setup, teardown),

@@ -201,6 +201,10 @@ static void test_join_refused(void **state) {
         assert_int_equal(mover_join(w->m, w->s[0], w->r, false, ++w->token), 0);
         assert_true(world_answer(w, w->token) < 0);
         assert_non_null(strstr(w->why, "map"));
+        client_ask(w, 0, CLIENT_MAP, w->base, 4 * 65536, 1); /* memory, but not the range's */
+        assert_int_equal(mover_join(w->m, w->s[0], w->r, false, ++w->token), 0);
+        assert_true(world_answer(w, w->token) < 0);
+        assert_non_null(strstr(w->why, "map"));
         assert_int_equal(world_join(w, 0, false), 0);
         assert_int_equal(mover_join(w->m, w->s[0], w->r, false, ++w->token), -EEXIST);
         assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, 4 * 65536, 0), 0);

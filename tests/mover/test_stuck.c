@@ -111,6 +111,35 @@ static void test_others_go_on(void **state) {
         assert_int_equal(client_ask(w, 0, CLIENT_CHECK, base, 16 * 65536, 1), 0);
 }
 
+/* Moves that nobody waits for never take the last worker: without the watchdog's help, too, a touch is served. */
+static void test_one_stays_free(void **state) {
+        struct world *w = *state;
+        struct mover_range *stuck;
+        uint64_t token;
+
+        world_end(w);
+        w->workers = 3;
+        w->stuck_ns = 3600ull * 1000000000;
+        world_begin(w, 64 * MIB);
+        world_share(w, size(65536, 16), 1);
+        client_ask(w, 0, CLIENT_FILL, w->base, 16 * 65536, 1);
+        stuck = w->r;
+        w->base += 32 * MIB;
+        world_range(w, size(65536, 16));
+        world_session(w, 1);
+        assert_int_equal(world_join(w, 1, false), 0);
+        set_trap(w, 0, true);
+        token = ++w->token;
+        assert_int_equal(mover_migrate(w->m, stuck, 0, 16, NEAR, MANAGED_BY_REQUEST, token), 0);
+        wait_caught(w, 2);
+        for (unsigned i = 1; i < 10; i++)
+                world_pump(w, 10);
+        assert_int_equal(client_ask(w, 1, CLIENT_CHECK, w->base, 16 * 65536, 0), 0);
+        set_trap(w, 0, false);
+        assert_int_equal(world_answer(w, token), 0);
+        w->stuck_ns = 0;
+}
+
 /* Sessions end, also those in which somebody is stuck, and so does the range. */
 static void test_end_while_stuck(void **state) {
         struct world *w = *state;
@@ -134,6 +163,7 @@ static void test_end_while_stuck(void **state) {
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_others_go_on, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_one_stays_free, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_end_while_stuck, setup, teardown),
         };
 

@@ -120,6 +120,7 @@ static void mover_make(struct world *w, uint64_t capacity) {
                 .workers = w->workers ? w->workers : WORKERS,
                 .workers_max = 16,
                 .session_steps = 3,
+                .stuck_ns = w->stuck_ns,
                 .largest = LARGEST,
                 .nodes = nodes,
                 .nodes_count = NODES,
@@ -151,11 +152,13 @@ static void keep_nothing(struct world *w) {
 void world_begin(struct world *w, uint64_t capacity) {
         unsigned workers = w->workers;
         bool devices = w->devices;
+        uint64_t stuck_ns = w->stuck_ns;
         void *p;
 
         memset(w, 0, sizeof(*w));
         w->workers = workers;
         w->devices = devices;
+        w->stuck_ns = stuck_ns;
         p = mmap(NULL, WORLD_ROOM + LARGEST, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         assert_ptr_not_equal(p, MAP_FAILED);
         w->base = ((uint64_t)(uintptr_t)p + LARGEST - 1) & ~(uint64_t)(LARGEST - 1);
@@ -424,6 +427,14 @@ uint64_t world_node_used(struct world *w, uint32_t node) {
 
         mover_node_info(w->m, node, &info);
         return info.used;
+}
+
+uint64_t world_pool_bytes(struct world *w, uint32_t node) {
+        uint64_t sum = 0;
+
+        for (unsigned i = 0; i < 3; i++)
+                sum += w->pool[node][i] ? memfile_bytes(w->pool[node][i]) : 0;
+        return sum;
 }
 
 uint64_t world_memory(struct world *w) {

@@ -50,6 +50,7 @@ struct world {
         int pool_error;              /* what a pool is refused with */
         struct managed_group *group; /* of ranges that are made */
         unsigned workers;            /* 0: 4 */
+        uint64_t stuck_ns;           /* 0: the default */
         bool devices;                /* NEAR and FAR are devices: NEAR has faults, FAR has none */
         struct device *device[NODES];
         struct device_space *space[NODES];
@@ -112,5 +113,7 @@ int world_pin(struct world *w, uint32_t first, uint32_t count);
 int world_revoke(struct world *w, bool on);
 struct managed_granule_info world_look(struct world *w, uint32_t granule);
 uint64_t world_node_used(struct world *w, uint32_t node);
+/* Bytes that the node's pools have of the machine. */
+uint64_t world_pool_bytes(struct world *w, uint32_t node);
 /* Bytes of the range's memory, as the machine counts them. */
 uint64_t world_memory(struct world *w);

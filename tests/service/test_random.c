@@ -93,6 +93,10 @@ static const char *const partitions[] = { "one", "two", "three" };
 static uint64_t slice[3];
 static unsigned long done_ops, refused, restarts;
 
+/* Managed ranges that have ended in this request: their addresses are free for the next one. */
+static struct range ended[OPS];
+static unsigned ended_count;
+
 /* Sessions 0, 1, 2 share a partition and a user; 3, 4 the partition; 5, 6 another; 7 a third one, in a domain of its
  * own. */
 static const unsigned uids[SESSIONS] = { 100, 100, 101, 102, 103, 101, 104, 105 };
@@ -132,8 +136,11 @@ static void commit(struct model *m) {
                         r->closing[s] = false;
                         open += r->open[s] != 0;
                 }
-                if (r->used && (r->freeing || (r->owner < 0 && open == 0)))
+                if (r->used && (r->freeing || (r->owner < 0 && open == 0))) {
+                        if (r->managed && ended_count < OPS)
+                                ended[ended_count++] = *r;
                         *r = (struct range){ 0 };
+                }
         }
         for (unsigned i = 0; i < SPACES; i++)
                 if (m->space[i].destroying)
@@ -264,6 +271,12 @@ static void do_reserve_op(struct model *m, int s, struct ask *t) {
                     address < r->address + P(r->size))
                         taken = true;
         }
+        for (unsigned i = 0; i < ended_count; i++)
+                if (address && ended[i].partition == partition_of[s] && ended[i].address < address + P(size) &&
+                    address < ended[i].address + P(ended[i].size)) {
+                        address = 0;
+                        taken = false;
+                }
         if (free_slot < 0) {
                 t->op = op_make(SVMD__V1__OP__OP_STATUS);
                 t->good = 1;
@@ -600,6 +613,7 @@ static void request(int s) {
 
         ops_reset();
         copy = now;
+        ended_count = 0;
         for (size_t i = 0; i < n; i++) {
                 steps[any(sizeof(steps) / sizeof(steps[0]))](mode ? &copy : &now, s, &t[i]);
                 ops[i] = t[i].op;

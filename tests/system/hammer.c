@@ -222,14 +222,8 @@ void hammer_finish(struct hammer *h) {
 }
 
 static void kill_one(struct actor *a) {
-        int status;
-
-        if (!a->pid)
-                return;
-        kill(a->pid, SIGKILL);
-        must(wait_end(a->pid, &status));
-        close(a->socket);
-        a->pid = 0;
+        if (a->pid)
+                actor_abandon(a);
 }
 
 void hammer_abandon(struct hammer *h) {

@@ -79,7 +79,7 @@ static void attach_admin(void) {
 /* The access is tried again until somebody gives the range back. */
 static void on_sigbus(int signum) {
         board_count(&board->sigbuses, 1);
-        usleep(200);
+        usleep(2000);
 }
 
 static void attach(void **ret) {

@@ -204,12 +204,21 @@ static void become(uint32_t uid, uint32_t gid, uint32_t gid_more) {
 
 static void actor_remember(struct actor *a) {
         for (size_t i = 0; i < sizeof(actors) / sizeof(actors[0]); i++) {
-                if (!actors[i] || actors[i] == a) {
+                if (!actors[i]) {
                         actors[i] = a;
                         return;
                 }
         }
         must(false);
+}
+
+/* Its memory may be something else soon, and its number somebody else's. */
+static void actor_forget(struct actor *a) {
+        close(a->socket);
+        a->pid = 0;
+        for (size_t i = 0; i < sizeof(actors) / sizeof(actors[0]); i++)
+                if (actors[i] == a)
+                        actors[i] = NULL;
 }
 
 void actor_new(struct actor *a, uint32_t uid, uint32_t gid, uint32_t gid_more) {
@@ -269,18 +278,24 @@ void actor_kill(struct actor *a) {
         kill(a->pid, SIGKILL);
         must(wait_end(a->pid, &status));
         must(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* it did not fail before */
-        close(a->socket);
-        a->pid = 0;
+        actor_forget(a);
+}
+
+void actor_abandon(struct actor *a) {
+        int status;
+
+        kill(a->pid, SIGKILL);
+        must(wait_end(a->pid, &status));
+        actor_forget(a);
 }
 
 void actor_end(struct actor *a) {
         int status;
 
         shutdown(a->socket, SHUT_RDWR); /* actors that came later have this end of the pair too */
-        close(a->socket);
         must(wait_end(a->pid, &status));
         must(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-        a->pid = 0;
+        actor_forget(a);
 }
 
 void message_want_at(const char *file, int line, int code, const struct message *m) {

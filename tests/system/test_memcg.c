@@ -22,17 +22,17 @@ static svmd_session *watcher;
 static svmd_session *mine;
 static char *range;
 
-/* n[0]: number */
+/* n[0]: number. Everybody may write what the others have, too. */
 static void client_begin(struct message *m) {
         struct svmd_reserve_options o = {
-                .size = sizeof(o), .name = "charged", .mode = 0660, .kind = SVMD_SHARED, .granule = GRANULE
+                .size = sizeof(o), .name = "charged", .mode = 0666, .kind = SVMD_SHARED, .granule = GRANULE
         };
         char name[32];
         void *at;
 
         snprintf(name, sizeof(name), "client-%u", (unsigned)m->n[0]);
         o.name = name;
-        connect_to(&mine, d.socket, NULL);
+        connect_to(&mine, d.socket, "charged");
         ok(svmd_address_reserve(mine, &at, GRANULES * GRANULE, 0, NULL, &o));
         range = at;
         memset(range, 1, GRANULES * GRANULE);
@@ -48,6 +48,15 @@ static void client_round_trips(struct message *m) {
         }
         for (size_t i = 0; i < GRANULES * GRANULE; i += 4096)
                 m->n[0] += (uint64_t)range[i];
+}
+
+/* The range of client 0, beside it. */
+static void client_share(struct message *m) {
+        void *at;
+
+        ok(svmd_address_free(mine, range));
+        ok(svmd_address_open(mine, &at, NULL, "client-0", SVMD_ACCESS_READ_WRITE));
+        range = at;
 }
 
 static void client_discard(struct message *m) {
@@ -77,19 +86,28 @@ static bool is_about(uint64_t a, uint64_t b, uint64_t by) {
         return a <= b + by && b <= a + by;
 }
 
-static void await_charge(const struct memcg *c, const char *who, uint64_t bytes) {
+static uint64_t charged_to(const struct memcg *c, unsigned count) {
+        uint64_t sum = 0;
+
+        for (unsigned i = 0; i < count; i++)
+                sum += memcg_shmem(&c[i]);
+        return sum;
+}
+
+/* To these together. */
+static void await_charge(const struct memcg *c, unsigned count, const char *who, uint64_t bytes) {
         uint64_t until = now_ms() + CEILING_MS, by = threads_of(d.pid) * GRANULE;
 
-        while (!is_about(memcg_shmem(c), bytes, by)) {
+        while (!is_about(charged_to(c, count), bytes, by)) {
                 if (now_ms() >= until) {
                         printf("%s: %" PRIu64 " KiB are charged, where %" PRIu64 " are expected, %" PRIu64
                                " off at most\n",
-                               who, memcg_shmem(c) / 1024, bytes / 1024, by / 1024);
+                               who, charged_to(c, count) / 1024, bytes / 1024, by / 1024);
                         fail_here("the kernel charges somebody else");
                 }
                 usleep(5000);
         }
-        printf("%s: %" PRIu64 " KiB charged, %" PRIu64 " expected\n", who, memcg_shmem(c) / 1024, bytes / 1024);
+        printf("%s: %" PRIu64 " KiB charged, %" PRIu64 " expected\n", who, charged_to(c, count) / 1024, bytes / 1024);
 }
 
 /* Also what it had from before it was moved into its group. */
@@ -97,9 +115,24 @@ static uint64_t daemons_own(void) {
         return process_blocks(d.pid, "svmd-") - process_blocks(d.pid, "svmd-range-");
 }
 
-static void charge(struct memcg *daemons, struct memcg *clients) {
+static void make_partition(void) {
+        struct svmd_partition_options o = {
+                .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0444
+        };
+
+        ok(svmd_partition_create(watcher, "charged", &o, NULL));
+}
+
+static void round_trips(struct actor *a) {
+        for (unsigned i = 0; i < CLIENTS; i++)
+                actor_begin(&a[i], client_round_trips, NULL);
+        for (unsigned i = 0; i < CLIENTS; i++)
+                actor_finish(&a[i], NULL);
+}
+
+static void charge(const struct memcg *daemons, const struct memcg *clients) {
+        uint64_t before = daemons_own(), size = GRANULES * GRANULE;
         struct actor a[CLIENTS];
-        uint64_t before = daemons_own();
         struct message m;
 
         for (unsigned i = 0; i < CLIENTS; i++) {
@@ -108,17 +141,18 @@ static void charge(struct memcg *daemons, struct memcg *clients) {
                 m = (struct message){ .n = { i } };
                 actor_call(&a[i], client_begin, &m);
         }
-        for (unsigned i = 0; i < CLIENTS; i++)
-                actor_begin(&a[i], client_round_trips, NULL);
-        for (unsigned i = 0; i < CLIENTS; i++)
-                actor_finish(&a[i], NULL);
-        must(process_blocks(d.pid, "svmd-range-") == (uint64_t)CLIENTS * GRANULES * GRANULE);
-        await_charge(&clients[0], "client 0", GRANULES * GRANULE);
-        await_charge(&clients[1], "client 1", GRANULES * GRANULE);
-        await_charge(daemons, "svmd", daemons_own() - before);
+        round_trips(a);
+        must(process_blocks(d.pid, "svmd-range-") == CLIENTS * size);
+        await_charge(&clients[0], 1, "client 0", size);
+        await_charge(&clients[1], 1, "client 1", size);
+        await_charge(daemons, 1, "svmd", daemons_own() - before);
+        actor_call(&a[1], client_share, NULL);
+        round_trips(a);
+        await_charge(clients, CLIENTS, "both, of one range", size);
+        await_charge(daemons, 1, "svmd", daemons_own() - before);
         actor_call(&a[0], client_discard, NULL);
-        await_charge(&clients[0], "client 0, discarded", 0);
-        for (unsigned i = 0; i < CLIENTS; i++) {
+        await_charge(clients, CLIENTS, "both, discarded", 0);
+        for (unsigned i = CLIENTS; i-- > 0;) {
                 actor_call(&a[i], client_end, NULL);
                 actor_end(&a[i]);
         }
@@ -141,6 +175,7 @@ int main(void) {
         daemon_new(&d, options);
         memcg_enter(&daemons, d.pid);
         connect_watcher(&watcher, d.admin);
+        make_partition();
         charge(&daemons, clients);
         svmd_disconnect(watcher);
         daemon_end(&d);
