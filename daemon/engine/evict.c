@@ -79,9 +79,7 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
                 return false;
         d.cause = e->nodes[node].draining ? MANAGED_BY_DRAIN : MANAGED_BY_EVICTION;
         d.frees = granule_lost(g);
-        if (d.frees)
-                d.event = MANAGED_UNDUPLICATE;
-        else if (g->state == RESIDENCY_DUPLICATED && !e->nodes[node].host)
+        if (d.frees || (g->state == RESIDENCY_DUPLICATED && !e->nodes[node].host))
                 d.event = MANAGED_UNDUPLICATE;
         else {
                 d.node = evict_to(e, o->range, o->granule, node, wish, pressing);

@@ -298,13 +298,13 @@ struct managed_granule_info {
         uint32_t pins;
         uint64_t moved_ns, touched_ns; /* to 65 us; 0: never */
         uint64_t copies;               /* bit per node */
-        bool busy;
-        bool lost; /* its content is, with `node` */
         enum managed_cause cause;
         int refused; /* what the last request or hint about it was answered: MANAGED_E_*, or 0 */
         /* When, and who had asked; 0 when another granule of the range has been refused something since. */
         uint64_t refused_ns;
         enum managed_cause refused_cause;
+        bool busy;
+        bool lost; /* its content is, with `node` */
 };
 void managed_granule_info(const struct managed_range *r, uint32_t granule, struct managed_granule_info *ret);
 

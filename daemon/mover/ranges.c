@@ -45,10 +45,13 @@ static void ended_tell(struct mover *m, struct news *n) {
 }
 
 static int describe(struct mover_range *r, struct mover *m, const struct mover_range_args *a) {
-        uint64_t count = a->granule ? a->size / a->granule : 0;
+        uint64_t count;
 
-        if (!count || size_class(a->granule) == SIZES || a->address % a->granule || a->size % a->granule ||
-            count > UINT32_MAX || (a->huge && a->granule != HUGE_PAGE))
+        if (!a->granule || size_class(a->granule) == SIZES || a->size < a->granule)
+                return -EINVAL;
+        count = a->size / a->granule;
+        if (a->address % a->granule || a->size % a->granule || count > UINT32_MAX ||
+            (a->huge && a->granule != HUGE_PAGE))
                 return -EINVAL;
         r->m = m;
         r->userdata = a->userdata;
