@@ -247,6 +247,27 @@ static void test_svmd_dies_while_it_joins(void **state) {
         world_bury(old);
 }
 
+/* svmd ends and keeps nothing, while one waits for it and another one's pages are away. */
+static void test_svmd_ends_while_it_joins(void **state) {
+        uint64_t id = must(&a.client, mk_range(MIB, LARGE, "named", 0666))->id;
+        uint64_t at = must(&b.client, mk_open("named", RIGHT_READ | RIGHT_WRITE))->address;
+
+        must(&a.client, mk_space(GPU1));
+        user_give(&a);
+        user_give(&b);
+        user_join(&a, id, true);
+        process_fill(&a.process, at, MIB, 5);
+        assert_int_equal(user_do(&a, mk_migrate(at, MIB, GPU1)), 0);
+        user_map(&b, id);
+        post_join(&b, id);
+        world_close(&w);
+        assert_true(a.client.kicked && b.client.kicked);
+        user_close(&a);
+        user_close(&b);
+        client_close(&admin);
+        set_up(state);
+}
+
 /* The process ends, and its connection stays. */
 static void test_lost_process(void **state) {
         uint64_t id = must(&a.client, mk_range(MIB, LARGE, "named", 0666))->id;
@@ -435,6 +456,7 @@ int main(void) {
                 TEST(test_freed_while_another_joins),
                 TEST(test_gone_while_it_joins),
                 TEST(test_svmd_dies_while_it_joins),
+                TEST(test_svmd_ends_while_it_joins),
                 TEST(test_lost_process),
                 TEST(test_allocations),
                 TEST(test_addresses_are_free_again),

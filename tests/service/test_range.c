@@ -162,13 +162,31 @@ static void test_restart(void **state) {
         free(after);
 }
 
+/* svmd dies before the journal has that it was freed: it was not. */
+static void test_freed_and_not_in_the_journal(void **state) {
+        uint64_t id = must(&a.client, mk_range(MIB, LARGE, "kept", 0666))->id;
+        uint64_t at = must(&b.client, mk_open("kept", RIGHT_READ | RIGHT_WRITE))->address;
+        Svmd__V1__Op *end = mk_free(id);
+        struct service *old;
+
+        user_give(&b);
+        user_join(&b, id, true);
+        process_fill(&b.process, at, MIB, 12);
+        assert_int_equal(user_do(&b, mk_migrate(at, MIB, GPU1)), 0);
+        assert_int_equal(client_post(&a.client, SVMD__V1__MODE__BEST_EFFORT, &end, 1), 0);
+        usleep(20000); /* whatever might begin now */
+        old = restart();
+        assert_int_equal(where(&w, id, 3), GPU1);
+        assert_int_equal(process_check(&b.process, at, MIB, 12), 0);
+        world_bury(old);
+        must(&a.client, end);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(test_touch_and_move),
-                TEST(test_two_processes_and_a_reader),
-                TEST(test_devices_see_it),
-                TEST(test_restart),
+                TEST(test_touch_and_move), TEST(test_two_processes_and_a_reader),   TEST(test_devices_see_it),
+                TEST(test_restart),        TEST(test_freed_and_not_in_the_journal),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
