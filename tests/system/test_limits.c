@@ -36,11 +36,16 @@ static void disconnect_actor(struct message *m) {
         mine = NULL;
 }
 
+/* Idle memory of a device gives way to what a limit has no room for: what has to stay is pinned. */
+static unsigned flags_on(svmd_node node) {
+        return node == gpu ? SVMD_MEM_PINNED : 0;
+}
+
 /* n[0]: node, n[1]: bytes -> r */
 static void create(struct message *m) {
         svmd_mem mem;
 
-        message_take(m, svmd_mem_create(mine, &mem, m->n[1], (svmd_node)m->n[0], 0));
+        message_take(m, svmd_mem_create(mine, &mem, m->n[1], (svmd_node)m->n[0], flags_on((svmd_node)m->n[0])));
         if (!m->r)
                 held[held_count++ % PAGES] = mem;
 }
@@ -63,7 +68,7 @@ static void race(struct message *m) {
                         ok(svmd_mem_release(mine, held[--held_count]));
                         continue;
                 }
-                r = svmd_mem_create(mine, &mem, PAGE * (1 + random_below(8)), node, 0);
+                r = svmd_mem_create(mine, &mem, PAGE * (1 + random_below(8)), node, flags_on(node));
                 if (r) {
                         want(SVMD_E_LIMIT, r);
                         refused++;
