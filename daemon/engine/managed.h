@@ -311,7 +311,8 @@ void managed_granule_info(const struct managed_range *r, uint32_t granule, struc
 /*
  * After a restart: nodes, ranges and sessions are made again, each granule gets the state that was last recorded
  * (those without are EMPTY), sessions join by managed_rejoin() (their mappings are as they were), then
- * managed_restored() settles every granule and wakes every range. Requests are asked again by their clients.
+ * managed_restored() settles every granule and wakes every range. Requests are asked again by their clients. Of slots
+ * that no granule has the caller has given the space back.
  */
 int managed_restore(struct managed *e, struct managed_range *r, const struct managed_record *last);
 int managed_rejoin(struct managed *e, struct managed_session *s, struct managed_range *r, bool readonly);

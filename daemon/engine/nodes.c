@@ -49,6 +49,12 @@ static void pool_put(struct pool *p, uint32_t slot) {
         p->warm++;
 }
 
+/* Its space is given back. */
+static void pool_put_cold(struct pool *p, uint32_t slot) {
+        p->owners[slot - 1] = (struct owner){ .granule = p->cold };
+        p->cold = slot;
+}
+
 static void charge(struct managed *e, uint32_t node, const struct managed_range *r) {
         e->nodes[node].used += r->bytes;
         e->shape[node].used = e->nodes[node].used;
@@ -106,11 +112,7 @@ static void trim(struct managed *e, uint32_t node) {
 
 /* The slot has no space and is as good as a new one: it is taken when no warm one is left. */
 void node_trimmed(struct managed *e, struct node *n) {
-        struct pool *p = &n->pool[n->trim_class];
-        uint32_t slot = n->trim.pub.slot + 1;
-
-        p->owners[slot - 1] = (struct owner){ .granule = p->cold };
-        p->cold = slot;
+        pool_put_cold(&n->pool[n->trim_class], n->trim.pub.slot + 1);
         trim(e, n->trim.pub.node);
 }
 
@@ -149,9 +151,8 @@ void node_rebuild(struct managed *e, uint32_t node) {
                 p->free = p->cold = p->warm = 0;
                 for (uint32_t slot = p->high; slot > 0; slot--)
                         if (!p->owners[slot - 1].range)
-                                pool_put(p, slot);
+                                pool_put_cold(p, slot);
         }
-        trim(e, node);
 }
 
 int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacity, uint64_t hive,

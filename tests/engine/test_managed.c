@@ -705,22 +705,24 @@ static void test_restart(void **state) {
         static const struct {
                 enum residency state;
                 const char *log;
+                bool on_node; /* whatever becomes of it */
         } cases[] = {
-                { RESIDENCY_EMPTY, "punch wake(a) " },
-                { RESIDENCY_RESIDENT, "punch wake(a) " },
-                { RESIDENCY_COPYING, "RESIDENT punch wake(a) " },
-                { RESIDENCY_PUNCHING, "punch OUT punch wake(a) " },
-                { RESIDENCY_OUT, "punch wake(a) " },
-                { RESIDENCY_FILLING, "copy-in(a) RESIDENT punch wake(a) " },
-                { RESIDENCY_WRITING, "WRITING write CONTINUING RESIDENT punch wake(a) " },
-                { RESIDENCY_CONTINUING, "RESIDENT punch wake(a) " },
-                { RESIDENCY_DUPLICATED, "RESIDENT punch wake(a) " },
-                { RESIDENCY_REVOKED, "punch wake(a) " },
+                { RESIDENCY_EMPTY, "punch wake(a) ", false },
+                { RESIDENCY_RESIDENT, "punch wake(a) ", false },
+                { RESIDENCY_COPYING, "RESIDENT punch wake(a) ", false },
+                { RESIDENCY_PUNCHING, "punch OUT punch wake(a) ", true },
+                { RESIDENCY_OUT, "punch wake(a) ", true },
+                { RESIDENCY_FILLING, "copy-in(a) RESIDENT punch wake(a) ", true },
+                { RESIDENCY_WRITING, "WRITING write CONTINUING RESIDENT punch wake(a) ", true },
+                { RESIDENCY_CONTINUING, "RESIDENT punch wake(a) ", false },
+                { RESIDENCY_DUPLICATED, "RESIDENT punch wake(a) ", false },
+                { RESIDENCY_REVOKED, "punch wake(a) ", true },
         };
         struct world *w = *state;
 
         for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
                 struct managed_record r = { .state = cases[i].state, .node = NEAR, .slot = 5, .host = HOST };
+                struct managed_node_info info;
 
                 managed_free(w->e);
                 engine_start(w, 8, 8);
@@ -732,6 +734,9 @@ static void test_restart(void **state) {
                 all(w);
                 assert_true(managed_settled(w->e));
                 expect(w, cases[i].log);
+                /* Of the slots before it nobody has any, and they have no space. */
+                managed_node_info(w->e, NEAR, &info);
+                assert_int_equal(info.used + info.warm, cases[i].on_node ? BYTES : 0);
         }
 }
 
