@@ -128,7 +128,7 @@ static bool stand_still(struct hammer *h) {
 
 struct watch {
         uint64_t writes, since; /* and when that was */
-        uint64_t next_kill, next_quiet;
+        uint64_t next_kill, next_quiet, next_restart;
 };
 
 static enum hammer_end stuck(const struct hammer *h) {
@@ -163,13 +163,19 @@ static bool look(struct hammer *h, struct watch *w, enum hammer_end *ret) {
         return true;
 }
 
-/* At so many writes as chance has it: one kill in about 20,000, four times standing still. */
+/* At so many writes as chance has it: a kill in about 10,000, a restart in about 2,000, four times standing still. */
 static bool interfere(struct hammer *h, struct watch *w) {
         uint64_t each = h->board->plan.writes / 4 + 1;
 
         if (h->board->plan.victim && w->writes >= w->next_kill) {
                 w->next_kill = w->writes + 1 + random_below(20000);
                 replace_victim(h);
+        }
+        if (h->board->plan.restarts && w->writes >= w->next_restart) {
+                w->next_restart = w->writes + 1 + random_below(4000);
+                daemon_kill(h->daemon);
+                daemon_start(h->daemon);
+                board_count(&h->board->restarts, 1);
         }
         if (h->quiet && w->writes >= w->next_quiet) {
                 w->next_quiet += each;

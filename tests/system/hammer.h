@@ -40,7 +40,8 @@ struct hammer {
         struct actor writer[8], joiner, victim, reader, admin;
         bool (*quiet)(void *userdata, struct hammer *h); /* may be NULL; while all stand still. False: a failure */
         void *userdata;
-        unsigned quiets; /* how often */
+        struct daemon *daemon; /* where the plan has restarts: that is killed */
+        unsigned quiets;       /* how often */
 };
 
 /* Forks, attaches and starts all. */

@@ -79,9 +79,9 @@ void board_print(const struct hammer_board *b) {
         printf("%s: %" PRIu64 " writes, %" PRIu64 " reads, %" PRIu64 " device operations (%" PRIu64
                " refused), %" PRIu64 " orders (%" PRIu64 " refused), %" PRIu64 " discards, %" PRIu64
                " advices, %" PRIu64 " pins, %" PRIu64 " zaps, %" PRIu64 " revokes (%" PRIu64 " SIGBUS), %" PRIu64
-               " joins, %" PRIu64 " kills\n",
+               " joins, %" PRIu64 " kills, %" PRIu64 " restarts\n",
                b->plan.name, b->writes, b->reads, b->device_ops, b->device_refused, b->orders, b->orders_refused,
-               b->discards, b->advices, b->pins, b->zaps, b->revokes, b->sigbuses, b->joins, b->kills);
+               b->discards, b->advices, b->pins, b->zaps, b->revokes, b->sigbuses, b->joins, b->kills, b->restarts);
         for (unsigned i = 0; i < _HAMMER_FINDING_N; i++)
                 if (board_get(&b->findings[i]))
                         printf("%s: %" PRIu64 "\n", finding_name(i), board_get(&b->findings[i]));

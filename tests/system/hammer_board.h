@@ -36,6 +36,7 @@ struct hammer_plan {
         bool joiner, victim, reader; /* processes beside those: see hammer.h */
         unsigned what;               /* HAMMER_* */
         unsigned device_share;       /* of 256 things that a writer does */
+        bool restarts;               /* svmd is killed and started again, which may interrupt what it was asked for */
         bool sigbus;                 /* what was revoked is SIGBUS, and the thread tries again */
         bool huge;                   /* huge pages */
         bool read_mostly;            /* the whole range, from the beginning */
@@ -70,7 +71,7 @@ struct hammer_board {
         struct hammer_plan plan;
         uint64_t stop, pause;
         uint64_t writes, reads, device_ops, device_refused, orders, orders_refused, discards, advices, revokes, joins,
-                kills, pins, zaps, sigbuses, passed_over;
+                kills, pins, zaps, restarts, sigbuses, passed_over;
         uint64_t findings[_HAMMER_FINDING_N];
         uint64_t reports;
         char report[HAMMER_REPORTS][512];

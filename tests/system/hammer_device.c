@@ -25,18 +25,20 @@ static bool refused(struct hand *h, const char *what, int code) {
         return false;
 }
 
-static bool is_revoked(struct hand *h, int code) {
-        return code == SVMD_E_ACCESS && (plan_of(h)->what & HAMMER_REVOKE);
+/* It was revoked, or svmd was killed. */
+static bool is_excused(struct hand *h, int code) {
+        return (code == SVMD_E_ACCESS && (plan_of(h)->what & HAMMER_REVOKE)) ||
+               (code == SVMD_E_INTERRUPTED && plan_of(h)->restarts);
 }
 
 bool hand_accepts(struct hand *h, const char *what, int code) {
-        return code == SVMD_OK || code == SVMD_E_BUSY || code == SVMD_E_NO_ROOM || is_revoked(h, code) ||
+        return code == SVMD_OK || code == SVMD_E_BUSY || code == SVMD_E_NO_ROOM || is_excused(h, code) ||
                refused(h, what, code);
 }
 
 /* A device without faults refuses what is not there just now. */
 static bool device_accepts(struct hand *h, unsigned device, int code) {
-        return code == SVMD_OK || is_revoked(h, code) || (code == SVMD_E_NOT_MAPPED && !h->faults[device]) ||
+        return code == SVMD_OK || is_excused(h, code) || (code == SVMD_E_NOT_MAPPED && !h->faults[device]) ||
                refused(h, "a device operation", code);
 }
 
@@ -169,7 +171,8 @@ static void add_to_counter(struct hand *h) {
                                      .dst = (uint64_t)plan_counter(plan_of(h), counter),
                                      .value = n };
 
-        if (!hand_may_die(h) && operate(h, &op, &before))
+        /* One that was interrupted may have been made. */
+        if (!hand_may_die(h) && !plan_of(h)->restarts && operate(h, &op, &before))
                 board_count(&h->b->added[counter], n);
 }
 
@@ -237,8 +240,8 @@ bool hand_discard(struct hand *h) {
                 r = svmd_discard_ranges(h->session, NULL, ranges, n);
         hand_accepts(h, "a discard", r);
         board_count(r ? &h->b->orders_refused : &h->b->discards, n);
-        /* Of several, some may have been refused. */
-        if (!r || n > 1)
+        /* Of several, some may have been refused; what was interrupted may be done. */
+        if (!r || n > 1 || r == SVMD_E_INTERRUPTED)
                 for (size_t i = 0; i < n; i++)
                         granule_became(h, granules[i], r ? PAGE_UNKNOWN : PAGE_ZERO);
         return true;

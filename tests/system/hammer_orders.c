@@ -204,6 +204,17 @@ void orders_run(struct hand *h) {
         leave_nothing(&o);
 }
 
+/* A thread that did not give it back would let everybody wait. */
+static void unrevoke(struct hand *h) {
+        int r;
+
+        h->seat->doing = "unrevokes";
+        do
+                r = svmd_unrevoke(h->session, NULL, plan_of(h)->base);
+        while (r == SVMD_E_INTERRUPTED && plan_of(h)->restarts);
+        hand_accepts(h, "an unrevoke", r);
+}
+
 void revokes_run(struct hand *h) {
         while (board_gate(h->b, h->seat)) {
                 int r;
@@ -211,12 +222,11 @@ void revokes_run(struct hand *h) {
                 usleep(20000 + (unsigned)hand_random(h, 30000));
                 h->seat->doing = "revokes";
                 r = svmd_revoke(h->session, NULL, plan_of(h)->base);
+                board_count(r ? &h->b->orders_refused : &h->b->revokes, 1);
                 if (!hand_accepts(h, "a revoke", r))
                         continue;
                 usleep((unsigned)hand_random(h, 2000));
-                h->seat->doing = "unrevokes";
-                hand_accepts(h, "an unrevoke", svmd_unrevoke(h->session, NULL, plan_of(h)->base));
-                board_count(r ? &h->b->orders_refused : &h->b->revokes, 1);
+                unrevoke(h);
         }
 }
 
