@@ -173,6 +173,16 @@ struct effect_node_state {
         uint32_t node, offline;
 };
 
+/*
+ * A snapshot must fit where the log did. An effect of PIN or ADVICE makes one run of granules into three at most, so in
+ * the log it is as long as two.
+ */
+#define EFFECT_SPLITS(type)                                                                                            \
+        struct {                                                                                                       \
+                type effect;                                                                                           \
+                uint8_t more[sizeof(type) + 8];                                                                        \
+        }
+
 /* What a request reserves of the journal for each operation: the largest effects that one can have, twice. */
 #define EFFECT_MAX 640
 

@@ -74,7 +74,7 @@ int op_advise(struct call *c) {
         struct managed_reservation *m;
         uint32_t first, count;
         struct mover_advice a;
-        struct effect_advice e;
+        EFFECT_SPLITS(struct effect_advice) e = { 0 };
         int r = order_at(c, "", op->address, op->size, RIGHT_READ, &m, &first, &count);
 
         if (r == 0)
@@ -85,7 +85,7 @@ int op_advise(struct call *c) {
         r = mover_advise(c->svc->mover, m->range, first, count, op->what, &a);
         if (r < 0)
                 return r;
-        e = effect_of_advice(m, first, count, op->what, &a);
+        e.effect = effect_of_advice(m, first, count, op->what, &a);
         tx_effect(c->tx, EFFECT_ADVICE, &e, sizeof(e));
         return 0;
 }

@@ -152,12 +152,13 @@ static struct effect_pin pin_effect(const struct managed_reservation *m, const s
  * pinned when it ends goes with it. */
 static void pin_over(struct service *svc, struct order *o, struct managed_reservation *m, int result) {
         struct managed_member *member = managed_member_find(m, o->fence.session);
-        struct effect_pin e = pin_effect(m, o->fence.session, o->first, o->end - o->first, 1);
+        EFFECT_SPLITS(struct effect_pin) e = { 0 };
         uint32_t pinned;
 
         if (result == ORDER_LEFT || !member)
                 return;
         if (result == 0) {
+                e.effect = pin_effect(m, o->fence.session, o->first, o->end - o->first, 1);
                 journal_note(svc, EFFECT_PIN, &e, sizeof(e));
                 return;
         }
@@ -204,7 +205,7 @@ uint16_t *managed_pins_settled(const struct managed_member *member) {
 
 static int unpin(struct call *c, struct managed_reservation *m, uint32_t first, uint32_t count) {
         struct managed_member *member = managed_member_find(m, c->session);
-        struct effect_pin e;
+        EFFECT_SPLITS(struct effect_pin) e = { 0 };
 
         if (is_pinning(c->session, m, first, count))
                 return refuse(c, SVMD_STATUS_BUSY,
@@ -213,7 +214,7 @@ static int unpin(struct call *c, struct managed_reservation *m, uint32_t first, 
                 return refuse(c, SVMD_STATUS_NO_SUCH, "this session has not pinned all of it");
         managed_pins_drop(member, first, count);
         mover_unpin(c->svc->mover, m->range, first, count);
-        e = pin_effect(m, c->session, first, count, -1);
+        e.effect = pin_effect(m, c->session, first, count, -1);
         tx_effect(c->tx, EFFECT_PIN, &e, sizeof(e));
         return 0;
 }

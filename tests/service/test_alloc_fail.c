@@ -368,6 +368,45 @@ static void test_splits_fill_the_journal(void **state) {
         tear_down();
 }
 
+static Svmd__V1__Op *mk_preferred(uint64_t address, uint64_t size, uint32_t node) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_ADVISE);
+
+        op->advise->address = address;
+        op->advise->size = size;
+        op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_PREFERRED;
+        op->advise->preferred = node + 1;
+        return op;
+}
+
+/* Advice about every second granule of what has some, many in one request: each splits what was one run. */
+static void test_advice_fills_the_journal(void **state) {
+        enum { EACH = 256, COUNT = 1 << 18 };
+        Svmd__V1__Result *r;
+        uint64_t id, start;
+        unsigned i;
+
+        set_up(8u << 20);
+        r = must(&a, mk_range((uint64_t)COUNT * PAGE, PAGE, "", 0));
+        id = r->id;
+        start = r->address;
+        must(&a, mk_preferred(start, 0, GPU0));
+        for (i = 0; i < COUNT / 2; i += EACH) {
+                Svmd__V1__Op *ops[EACH];
+
+                ops_reset();
+                for (unsigned k = 0; k < EACH; k++)
+                        ops[k] = mk_preferred(start + 2ull * (i + k) * PAGE, PAGE, GPU1);
+                if (client_send(&a, SVMD__V1__MODE__BEST_EFFORT, ops, EACH, NULL, 0)->results[EACH - 1]->code != 0)
+                        break;
+        }
+        assert_true(i > 0 && i < COUNT / 2);
+        assert_int_equal(journal_snapshot(w.svc), 0);
+        ops_reset();
+        must(&a, mk_free(id));
+        must(&a, mk_space(GPU1));
+        tear_down();
+}
+
 /* ---- a store that cannot write ------------------------------------------------------------------------------------
  */
 
@@ -418,7 +457,7 @@ int main(void) {
                 cmocka_unit_test(test_allocations),          cmocka_unit_test(test_attach),
                 cmocka_unit_test(test_full_journal),         cmocka_unit_test(test_splits_fill_the_journal),
                 cmocka_unit_test(test_store_fails),          cmocka_unit_test(test_ranges),
-                cmocka_unit_test(test_keeper_takes_no_more),
+                cmocka_unit_test(test_keeper_takes_no_more), cmocka_unit_test(test_advice_fills_the_journal),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
