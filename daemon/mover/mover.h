@@ -142,7 +142,8 @@ int mover_range_state(const struct mover_range *r);
 uint64_t mover_range_memory_bytes(const struct mover_range *r); /* st_blocks */
 /* Grows the generation in its state file. */
 void mover_range_generation(struct mover_range *r, uint64_t generation);
-/* After a restart, when every range and session is back: settles all, wakes everyone. -ENOMEM: call again. */
+/* After a restart, when every range and session is back: settles all, wakes everyone. What was being discarded is gone
+ * when it returns. -ENOMEM: call again. */
 int mover_restored(struct mover *m);
 
 /* ---- sessions ---- */

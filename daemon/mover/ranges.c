@@ -189,9 +189,21 @@ void mover_look(struct mover *m, const struct mover_range *r, uint32_t first, ui
         }
 }
 
+/* What was being discarded when the earlier svmd ended may be mapped still, for writing. It goes before anybody is told
+ * that his discard was interrupted: what he then writes would be punched. */
+static void punch_empty(struct mover_range *r) {
+        for (uint32_t first, i = 0; i < r->count; i++) {
+                for (first = i; i < r->count && range_state(r->entries[i].word) == RESIDENCY_EMPTY; i++)
+                        ;
+                memfile_punch(r->memory, (uint64_t)first * r->granule, (uint64_t)(i - first) * r->granule);
+        }
+}
+
 int mover_restored(struct mover *m) {
         int k;
 
+        list_for_each (it, &m->ranges)
+                punch_empty(container_of(it, struct mover_range, link));
         pools_sweep(m);
         mover_lock(m);
         k = managed_restored(m->engine, mover_now(m));

@@ -134,6 +134,27 @@ static void test_each_record(void **state) {
         }
 }
 
+/* Each of many granules was being discarded, and is still mapped: who is told that it was interrupted writes there. */
+static void test_discards(void **state) {
+        struct world *w = *state;
+        struct range_entry *e;
+
+        world_share(w, size(65536, 256), 1);
+        client_ask(w, 0, CLIENT_FILL, w->base, 256 * 65536, 1);
+        world_idle(w);
+        e = entries(w);
+        for (unsigned i = 0; i < 256; i += 2)
+                e[i].word = range_word(RESIDENCY_EMPTY, 0, 0, 0, 0);
+        world_restart(w);
+        assert_int_equal(world_memory(w), 128 * 65536);
+        for (unsigned i = 0; i < 256; i += 2)
+                client_ask(w, 0, CLIENT_FILL, w->base + i * 65536ull, 65536, 2);
+        world_idle(w);
+        for (unsigned i = 0; i < 256; i++)
+                assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base + i * 65536ull, 65536, i % 2 ? 1 : 2), 0);
+        munmap((char *)e - sizeof(struct range_head), range_state_size(w->count));
+}
+
 /* Faults that nobody has read, or that were read and not served, are served by the next one. */
 static void test_touch_meanwhile(void **state) {
         struct world *w = *state;
@@ -291,6 +312,7 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_at_rest, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_each_record, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_discards, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_touch_meanwhile, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_writers_small, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_writers_medium, setup, teardown),
