@@ -11,8 +11,25 @@
  * while its rows are handed to the program.
  */
 
-/* NULL: there is none. */
-static const void *row_at(const Svmd__V1__Result *r, size_t i) {
+/* What the answer to a list is made of. */
+static Svmd__V1__Result__DetailCase detail_of(Svmd__V1__Op__OpCase op_case) {
+        switch ((int)op_case) {
+        case SVMD__V1__OP__OP_NODES: return SVMD__V1__RESULT__DETAIL_NODES;
+        case SVMD__V1__OP__OP_LINKS: return SVMD__V1__RESULT__DETAIL_LINKS;
+        case SVMD__V1__OP__OP_LIMITS:
+        case SVMD__V1__OP__OP_USAGE: return SVMD__V1__RESULT__DETAIL_USAGE;
+        case SVMD__V1__OP__OP_PARTITION_LIST: return SVMD__V1__RESULT__DETAIL_PARTITIONS;
+        case SVMD__V1__OP__OP_SESSION_LIST: return SVMD__V1__RESULT__DETAIL_SESSIONS;
+        case SVMD__V1__OP__OP_RESERVATION_LIST: return SVMD__V1__RESULT__DETAIL_RESERVATIONS;
+        case SVMD__V1__OP__OP_RESIDENCY: return SVMD__V1__RESULT__DETAIL_RESIDENCY;
+        default: return SVMD__V1__RESULT__DETAIL__NOT_SET;
+        }
+}
+
+/* NULL: there is none, or it is none of this list. */
+static const void *row_at(Svmd__V1__Op__OpCase op_case, const Svmd__V1__Result *r, size_t i) {
+        if (r->detail_case != detail_of(op_case))
+                return NULL;
         switch (r->detail_case) {
         case SVMD__V1__RESULT__DETAIL_NODES: return i < r->nodes->n_nodes ? r->nodes->nodes[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_LINKS: return i < r->links->n_links ? r->links->links[i] : NULL;
@@ -51,7 +68,7 @@ int walk_run(svmd_session *s, struct walk *w) {
                 r = call_one(s, &w->op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
                 if (r)
                         break;
-                while (!r && (row = row_at(result, i))) {
+                while (!r && (row = row_at(w->op.op_case, result, i))) {
                         r = w->row(w, row);
                         i++;
                 }
