@@ -70,7 +70,7 @@ static void handle(struct reading *rd, const struct userfault_event *e) {
         case USERFAULT_UNMAP: unmapped(rd, e); break;
         case USERFAULT_REMAP:
                 if (share_overlapping(rd->s, e->start, e->end))
-                        session_lost(rd->s, "it moved a managed range with mremap, which svmd cannot follow");
+                        session_lost(rd->s, "it moved a managed range with mremap, which svmd cannot follow", false);
                 break;
         case USERFAULT_REMOVE:
         case USERFAULT_OTHER: break;
@@ -97,7 +97,7 @@ static int read_batch(struct reading *rd) {
         for (int i = 0; i < n && !rd->s->ended; i++)
                 handle(rd, &e[i]);
         if (n < 0)
-                session_lost(rd->s, "its userfaultfd cannot be read");
+                session_lost(rd->s, "its userfaultfd cannot be read", false);
         if (rd->wakes) {
                 mover_unlock(rd->m);
                 wake(rd);

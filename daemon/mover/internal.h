@@ -35,6 +35,7 @@ struct request {
         int result;
         struct mover_range *r;
         uint32_t first, pinned; /* granules that it counts as pinned */
+        bool takes;             /* r->takes counts it */
 };
 
 /* A device waits for a granule. */
@@ -84,6 +85,8 @@ struct mover_range {
         struct imap advice; /* granule -> advice_record */
         struct list advices;
         uint32_t advices_count;
+        unsigned takes;    /* revocations under way */
+        struct list taken; /* in the mover's, while there are any */
         struct request end;
 };
 
@@ -95,6 +98,7 @@ struct share {
         struct mover_range *r;
         bool readonly;
         struct join *join; /* that is not answered */
+        uint64_t held;     /* ns that workers have been kept, since the range is being taken */
 };
 
 struct join {
@@ -122,7 +126,7 @@ struct mover_session {
         struct tree shares;
         struct list waiting; /* joins that cannot go on now */
         struct news lost;
-        bool lost_told;
+        bool kill; /* lost: its process has to end too */
         const char *why;
 };
 
@@ -152,6 +156,7 @@ struct mover {
         struct mover_hooks hooks;
         struct node nodes[MANAGED_NODES_MAX];
         struct list ranges, answers, joins;
+        struct list taken; /* ranges that are being revoked */
 
         /* news.c */
         struct list news, asks;
@@ -195,6 +200,12 @@ void news_free(struct mover *m);
 void moved_note(struct mover *m, struct mover_range *r, uint32_t granule, uint64_t before, uint64_t after);
 void moved_forget(struct mover *m, const struct mover_range *r);
 
+/* holdup.c */
+void holdup_begin(struct mover_range *r);
+void holdup_end(struct mover_range *r);
+/* The watchdog finds a worker in the session's address space, in one stay for the `looks`th time. */
+void holdup_look(struct mover_session *s, unsigned looks);
+
 /* requests.c. NULL: no memory. */
 struct request *request_new(struct mover *m, uint64_t token);
 void answer_add(struct mover *m, struct answer *a, void (*done)(struct mover *m, struct answer *a, int result));
@@ -224,7 +235,7 @@ struct mover_session *session_take_ended(struct mover *m);
 void session_close(struct mover_session *s);
 /* Asks for its userfaultfd to be looked at again; without the lock. */
 void session_rearm(struct mover_session *s);
-void session_lost(struct mover_session *s, const char *why);
+void session_lost(struct mover_session *s, const char *why, bool kill);
 struct share *share_at(const struct mover_session *s, uint64_t address);
 /* The first that overlaps, or NULL. */
 struct share *share_overlapping(const struct mover_session *s, uint64_t start, uint64_t end);
@@ -264,10 +275,14 @@ void workers_kick(struct mover *m);
 int thread_new(pthread_t *ret, void *(*fn)(void *), void *userdata, const char *name);
 /* Marks those that are where they were at that time; how many are stuck. */
 unsigned workers_stuck(struct mover *m, uint64_t since);
+/* The watchdog looks at each that is in a session's address space, while a range is being taken. */
+void workers_look(struct mover *m);
 /* Whether there is something for an idle worker, of which none knows. */
 bool workers_wanted(const struct mover *m);
 
 /* watchdog.c */
+/* A worker that stays so long in one place counts as stuck. */
+uint64_t stuck_ns(const struct mover *m);
 int watchdog_start(struct mover *m);
 void watchdog_stop(struct mover *m);
 

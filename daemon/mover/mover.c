@@ -105,6 +105,7 @@ int mover_new(struct mover **ret, const struct mover_config *c, const struct mov
         list_init(&m->sessions);
         list_init(&m->ended);
         list_init(&m->jobs);
+        list_init(&m->taken);
         news_init(m);
         k = workers_init(m);
         k = k ? k : engine_new(m);

@@ -19,7 +19,7 @@
  *
  * A worker waits on all userfaultfds at once (one-shot: any idle one takes the next), hands what it read to the engine
  * and carries out steps until there are none. One that is stuck in a client's address space for 10 ms is left to that
- * session and replaced; a session can hold session_steps of them.
+ * session and replaced; a session can hold session_steps of them. One that holds up a revocation is told of (holdup.c).
  *
  * Functions are called from the loop's thread unless they say otherwise. Answers come in mover_collect(), in that
  * thread too.
@@ -40,9 +40,10 @@ struct mover_hooks {
         void (*done)(void *userdata, uint64_t token, int result);
         /* Of mover_join(): 0, or -errno with a sentence in `why`. */
         void (*joined)(void *userdata, uint64_t token, int result, const char *why);
-        /* The session's process is gone, or did what cannot be followed (mremap of a range); `why` is a sentence. It is
-         * still to be ended by mover_session_end(). */
-        void (*lost)(void *userdata, void *session, const char *why);
+        /* The session's process is gone, or did what cannot be followed (mremap of a range), or (kill) has held up a
+         * revocation and has to be ended too; `why` is a sentence. The session is still to be ended by
+         * mover_session_end(). */
+        void (*lost)(void *userdata, void *session, const char *why, bool kill);
         /* While mover_watch() is on; `granules` that moved in one run for the same cause. `from` and `to` are nodes,
          * MANAGED_NOWHERE: none. */
         void (*moved)(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t from, uint32_t to,
@@ -68,6 +69,7 @@ struct mover_config {
         uint32_t session_steps; /* workers that one session can hold */
         uint32_t largest;       /* bytes of the largest granule there will be: the nodes' reserves are made of it */
         uint64_t stuck_ns;      /* 0: 10 ms */
+        uint64_t held_ns;       /* of a revocation's time that one session can use up; 0: 5 s */
         const struct mover_node *nodes;
         uint32_t nodes_count; /* at most MANAGED_NODES_MAX */
 };

@@ -64,6 +64,7 @@ static int describe(struct mover_range *r, struct mover *m, const struct mover_r
         r->state_fd = -1;
         list_init(&r->link);
         list_init(&r->shares);
+        list_init(&r->taken);
         list_init(&r->advices);
         imap_init(&r->advice);
         return 0;

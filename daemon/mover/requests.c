@@ -33,8 +33,11 @@ void request_done(struct mover *m, struct answer *a, int result) {
 
         if (!q->result || result < 0)
                 q->result = result ? result : q->result;
-        if (--q->parts == 0)
-                news_push(m, &q->news, tell);
+        if (--q->parts)
+                return;
+        if (q->takes)
+                holdup_end(q->r);
+        news_push(m, &q->news, tell);
 }
 
 /* It has a part of its own, until all others have been given to the engine. */
@@ -52,12 +55,14 @@ struct request *request_new(struct mover *m, uint64_t token) {
 
 /* Nothing of it will be done. */
 static void request_drop(struct request *q) {
+        if (q->takes)
+                holdup_end(q->r);
         list_remove(&q->answer.all);
         alloc_free(q);
 }
 
 struct ask_for {
-        bool pins;
+        bool pins, takes;
         int (*fn)(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                   uint64_t token);
         uint32_t node;
@@ -110,6 +115,9 @@ static int ask_for(struct mover *m, struct mover_range *r, uint32_t first, uint3
         if (q) {
                 q->r = r;
                 q->first = first;
+                q->takes = a->takes;
+                if (q->takes)
+                        holdup_begin(r);
                 k = give(m, q, count, a, part, &given);
                 if (k < 0 && !given)
                         request_drop(q);
@@ -179,7 +187,7 @@ static int revoke(struct mover *m, struct mover_range *r, uint32_t first, uint32
 }
 
 int mover_revoke(struct mover *m, struct mover_range *r, uint64_t token) {
-        struct ask_for a = { .fn = revoke };
+        struct ask_for a = { .fn = revoke, .takes = true };
 
         return ask_for(m, r, 0, r->count, &a, token, UINT32_MAX);
 }

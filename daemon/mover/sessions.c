@@ -177,13 +177,14 @@ void mover_session_end(struct mover *m, struct mover_session *s) {
 static void lost_tell(struct mover *m, struct news *n) {
         struct mover_session *s = container_of(n, struct mover_session, lost);
 
-        m->hooks.lost(m->hooks.userdata, s->userdata, s->why);
+        m->hooks.lost(m->hooks.userdata, s->userdata, s->why, s->kill);
 }
 
-void session_lost(struct mover_session *s, const char *why) {
+void session_lost(struct mover_session *s, const char *why, bool kill) {
         if (s->ended || s->why)
                 return;
         s->why = why;
+        s->kill = kill;
         news_push(s->m, &s->lost, lost_tell);
 }
 

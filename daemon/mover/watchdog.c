@@ -3,13 +3,13 @@
 #include "mover/internal.h"
 
 /*
- * Replaces workers that are kept in some address space. It sleeps as long as two workers are idle: what comes then is
- * served. When they are not, it looks every stuck_ns at those that have been in one place since its last look, and
- * makes new ones in their stead; when they come back there is one too many, which ends.
+ * Replaces workers that are kept in some address space. It sleeps as long as two workers are idle and nothing is being
+ * revoked: what comes then is served. Else it looks every stuck_ns at those that have been in one place since its last
+ * look, and makes new ones in their stead; when they come back there is one too many, which ends.
  */
 enum { MS = 1000000 };
 
-static uint64_t stuck_ns(const struct mover *m) {
+uint64_t stuck_ns(const struct mover *m) {
         return m->c.stuck_ns ? m->c.stuck_ns : 10 * MS;
 }
 
@@ -37,14 +37,16 @@ static void *watchdog_main(void *userdata) {
 
         mover_lock(m);
         while (!m->stop) {
-                if (m->idle > 1 || !m->watch) {
+                if (list_empty(&m->taken) && (m->idle > 1 || !m->watch)) {
                         m->watch = false;
                         pthread_cond_wait(&m->watch_cond, &m->lock);
                         m->now = 0;
                         continue;
                 }
-                if (sleep_for(m, stuck_ns(m)))
+                if (sleep_for(m, stuck_ns(m))) {
                         replace(m);
+                        workers_look(m);
+                }
         }
         mover_unlock(m);
         return NULL;

@@ -23,7 +23,9 @@
 struct worker {
         struct list link;
         struct mover *m;
-        uint64_t since; /* when it went into what it may be stuck in, 0: it is in nothing */
+        uint64_t since;           /* when it went into what it may be stuck in, 0: it is in nothing */
+        struct mover_session *in; /* whose address space that is; NULL: nobody's */
+        unsigned looks;           /* of the watchdog, meanwhile */
         bool stuck;
 };
 
@@ -48,14 +50,17 @@ void workers_kick(struct mover *m) {
 }
 
 /* It goes into something from which it may not come back for long. */
-static void enter(struct mover *m, struct worker *w) {
+static void enter(struct mover *m, struct worker *w, struct mover_session *in) {
         w->since = mover_now(m);
+        w->in = in;
+        w->looks = 0;
         if (m->idle <= 1 && !m->watch)
                 m->watch = m->watch_due = true;
 }
 
 static void left(struct mover *m, struct worker *w) {
         w->since = 0;
+        w->in = NULL;
         if (w->stuck)
                 m->stuck--;
         w->stuck = false;
@@ -71,7 +76,7 @@ static void complete(struct mover *m, const struct managed_step *step, int resul
         if (punched && !result)
                 record_punched(r, first, count);
         if (s && result == -ESRCH)
-                session_lost(s, "its process has ended");
+                session_lost(s, "its process has ended", false);
         managed_complete(m->engine, step, result, mover_now(m));
         if (s) {
                 joins_go_on(s);
@@ -85,7 +90,7 @@ static void run_step(struct mover *m, struct worker *w, const struct managed_ste
 
         if (s)
                 s->refs++;
-        enter(m, w);
+        enter(m, w, s);
         mover_unlock(m);
         result = step_execute(m, step);
         mover_lock(m);
@@ -113,7 +118,7 @@ static void wait_for_work(struct mover *m, struct worker *w) {
         s = session_get(m, e.data.u64);
         if (!s)
                 return;
-        enter(m, w);
+        enter(m, w, NULL);
         session_read(m, s);
         left(m, w);
 }
@@ -123,13 +128,13 @@ static bool is_surplus(const struct mover *m) {
 }
 
 static void run_join(struct mover *m, struct worker *w, struct join *j) {
-        enter(m, w);
+        enter(m, w, NULL);
         join_run(m, j);
         left(m, w);
 }
 
 static void run_end(struct mover *m, struct worker *w, struct mover_session *s) {
-        enter(m, w);
+        enter(m, w, NULL);
         mover_unlock(m);
         session_close(s);
         mover_lock(m);
@@ -230,6 +235,15 @@ unsigned workers_stuck(struct mover *m, uint64_t since) {
                 m->stuck++;
         }
         return m->stuck;
+}
+
+void workers_look(struct mover *m) {
+        list_for_each (it, &m->workers) {
+                struct worker *w = container_of(it, struct worker, link);
+
+                if (w->in && !list_empty(&m->taken))
+                        holdup_look(w->in, ++w->looks);
+        }
 }
 
 int workers_start(struct mover *m) {

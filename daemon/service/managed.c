@@ -9,6 +9,7 @@
 
 #include "backend/memfile.h"
 #include "base/alloc.h"
+#include "base/log.h"
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/reservation.h"
@@ -121,13 +122,14 @@ static void on_joined(void *userdata, uint64_t token, int result, const char *wh
         join_answer(userdata, ANSWER_NUMBER(token), result, why);
 }
 
-static void on_lost(void *userdata, void *session, const char *why) {
+static void on_lost(void *userdata, void *session, const char *why, bool kill) {
         struct service *svc = userdata;
         struct managed_client *k = session;
 
         if (k->lost)
                 return;
         k->lost = true;
+        k->kill = kill;
         snprintf(k->why, sizeof(k->why), "%s", why);
         list_push_back(&svc->managed.lost, &k->link);
 }
@@ -198,6 +200,15 @@ static void free_pools(struct service *svc) {
         }
 }
 
+/* Ending its session would not do: it has the range's memory mapped. */
+static void end_process(struct service *svc, struct session *s, const char *why) {
+        int r = svc->hooks.kill(svc->hooks.userdata, s);
+
+        log_warning("session %llu: %s; pid %u (uid %u) %s", (unsigned long long)s->object.id, why, s->pid, s->who.uid,
+                    r == 0 ? "was killed" : strerror(-r));
+        event_monitor(svc, "session-killed", s, s->partition ? s->partition->name->text : "", "%s: %s", s->client, why);
+}
+
 void managed_collect(struct service *svc) {
         if (!svc->mover)
                 return;
@@ -210,6 +221,8 @@ void managed_collect(struct service *svc) {
                 struct managed_client *k = container_of(svc->managed.lost.next, struct managed_client, link);
 
                 list_remove(&k->link);
+                if (k->kill)
+                        end_process(svc, k->session, k->why);
                 service_session_kick(svc, k->session, SVMD_STATUS_GONE, k->why);
         }
 }

@@ -57,6 +57,7 @@ struct managed_client {
         uint64_t cgroup;             /* that its process is in; 0: unknown */
         bool given;                  /* in a replay: the journal has that it gave its userfaultfd */
         bool taken_over;             /* its userfaultfd came from the keeper, and its client may not know */
+        bool kill;                   /* lost: its process has to end too */
         bool lost;                   /* what it had is gone: it ends as soon as it can be told so */
         struct list link;            /* in managed_state.lost */
         char why[160];

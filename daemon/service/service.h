@@ -35,6 +35,8 @@ struct service_hooks {
         void (*unkeep)(void *userdata, uint64_t key);
         /* The session's socket likewise, under KEEP_SESSION and its id. */
         int (*keep_session)(void *userdata, struct session *s);
+        /* SIGKILL for the process that connected. -ESRCH: it is gone. */
+        int (*kill)(void *userdata, struct session *s);
         /* What was handed over may leave now: the journal has it. */
         void (*flush)(void *userdata);
         /* From any thread: call service_collect() soon. */

@@ -1,5 +1,9 @@
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -9,6 +13,9 @@
 
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59
+#endif
+#ifndef SO_PEERPIDFD /* Linux 6.5 */
+#define SO_PEERPIDFD 77
 #endif
 
 static int read_groups(int fd, uint32_t **ret, uint32_t *ret_count) {
@@ -62,4 +69,37 @@ bool peer_may_administer(const struct service_peer *peer, gid_t admin_gid) {
                 if (peer->groups[i] == admin_gid)
                         return true;
         return false;
+}
+
+/* By number: it may be another process's by now, which is of the same user then or is let be. */
+static int pidfd_by_number(int fd) {
+        struct ucred cred = { 0 };
+        socklen_t size = sizeof(cred);
+        struct stat status;
+        char path[64];
+        int pidfd;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
+                return -errno;
+        pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
+        if (pidfd < 0)
+                return -errno;
+        snprintf(path, sizeof(path), "/proc/%d", (int)cred.pid);
+        if (stat(path, &status) == 0 && status.st_uid == cred.uid)
+                return pidfd;
+        close(pidfd);
+        return -ESRCH;
+}
+
+int peer_kill(int fd) {
+        socklen_t size = sizeof(int);
+        int pidfd, r;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) < 0)
+                pidfd = errno == ENOPROTOOPT ? pidfd_by_number(fd) : -errno;
+        if (pidfd < 0)
+                return pidfd;
+        r = syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
+        close(pidfd);
+        return r;
 }

@@ -94,6 +94,12 @@ static int on_keep_session(void *userdata, struct session *s) {
         return t->options.keep(t->options.userdata, KEEP_KEY(KEEP_SESSION, session_id(s)), conn_fd(c));
 }
 
+static int on_kill(void *userdata, struct session *s) {
+        struct conn *c = session_connection(s);
+
+        return c ? peer_kill(conn_fd(c)) : -ESRCH;
+}
+
 static void on_flush(void *userdata) {
         struct transport *t = userdata;
 
@@ -127,6 +133,7 @@ void transport_hooks(struct transport *t, struct service_hooks *hooks) {
                 .keep = on_keep,
                 .unkeep = on_unkeep,
                 .keep_session = on_keep_session,
+                .kill = on_kill,
                 .flush = on_flush,
                 .wake = on_wake,
                 .wake_soon = on_wake_soon,

@@ -82,6 +82,7 @@ static const struct service_hooks hooks = {
         .keep = on_keep,
         .unkeep = on_unkeep,
         .keep_session = on_keep_session,
+        .kill = on_keep_session,
         .flush = on_flush,
         .wake = on_flush,
         .wake_soon = on_flush,

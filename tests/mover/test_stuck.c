@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@ static struct {
         unsigned caught;
 } trap = { .lock = PTHREAD_MUTEX_INITIALIZER, .let_go = PTHREAD_COND_INITIALIZER, .uffd = { -1, -1, -1, -1 } };
 
+static atomic_uint slow_us; /* each step of everyone takes so long */
+
 static bool is_caught(int uffd) {
         for (unsigned i = 0; i < CLIENTS; i++)
                 if (trap.uffd[i] == uffd)
@@ -38,6 +41,7 @@ int __wrap_userfault_protect(int fd, uint64_t start, uint64_t size) {
         while (is_caught(fd))
                 pthread_cond_wait(&trap.let_go, &trap.lock);
         pthread_mutex_unlock(&trap.lock);
+        usleep(slow_us);
         return __real_userfault_protect(fd, start, size);
 }
 
@@ -70,6 +74,7 @@ static void wait_caught(struct world *w, unsigned n) {
 static int setup(void **state) {
         *state = &world;
         world.workers = 2;
+        world.stuck_ns = world.held_ns = 0;
         world_begin(&world, 64 * MIB);
         return 0;
 }
@@ -160,11 +165,94 @@ static void test_end_while_stuck(void **state) {
         assert_int_equal(world_answer(w, token), 0);
 }
 
+/* ---- revocations ---- */
+
+enum { STUCK_MS = 1, HELD_MS = 200, MS = 1000000 };
+
+static void begin_hasty(struct world *w, struct range_size s) {
+        world_end(w);
+        w->stuck_ns = STUCK_MS * MS;
+        w->held_ns = HELD_MS * MS;
+        world_begin(w, 64 * MIB);
+        world_share(w, s, 1);
+        client_ask(w, 0, CLIENT_FILL, w->base, (uint64_t)s.granule * s.count, 1);
+}
+
+static void wait_lost(struct world *w) {
+        struct deadline d = world_deadline();
+
+        while (!w->lost) {
+                world_pump(w, 1);
+                world_check_deadline(&d, "a session that is told of");
+        }
+        assert_int_equal(w->lost, 1);
+        assert_true(w->lost_kill);
+        assert_non_null(strstr(w->lost_why, "revocation"));
+}
+
+static void pump_for(struct world *w, unsigned ms) {
+        for (unsigned i = 0; i < ms; i++)
+                world_pump(w, 1);
+}
+
+/* Whoever holds up a revocation is told of, and whoever holds up a move is not. */
+static void test_revocation_is_held_up(void **state) {
+        struct world *w = *state;
+        uint64_t moved, revoked;
+
+        begin_hasty(w, size(65536, 32));
+        set_trap(w, 0, true);
+        moved = ++w->token;
+        assert_int_equal(mover_migrate(w->m, w->r, 0, 1, NEAR, MANAGED_BY_REQUEST, moved), 0);
+        wait_caught(w, 1);
+        pump_for(w, 2 * HELD_MS);
+        assert_int_equal(w->lost, 0);
+        revoked = ++w->token;
+        assert_int_equal(mover_revoke(w->m, w->r, revoked), 0);
+        wait_lost(w);
+        mover_session_end(w->m, w->s[0]);
+        assert_false(world_answered(w, revoked));
+        set_trap(w, 0, false);
+        assert_int_equal(world_answer(w, revoked), 0);
+        world_answer(w, moved);
+}
+
+/* No step is stuck for long, but all of them together are. */
+static void test_revocation_is_slowed_down(void **state) {
+        struct world *w = *state;
+        uint64_t token;
+
+        begin_hasty(w, size(65536, 32));
+        slow_us = 20 * STUCK_MS * 1000;
+        token = ++w->token;
+        assert_int_equal(mover_revoke(w->m, w->r, token), 0);
+        wait_lost(w);
+        slow_us = 0;
+        mover_session_end(w->m, w->s[0]);
+        assert_int_equal(world_answer(w, token), 0);
+}
+
+/* What takes its time on a busy machine is nobody's fault. */
+static void test_revocation_takes_its_time(void **state) {
+        struct world *w = *state;
+
+        begin_hasty(w, size(4096, 2 * HELD_MS));
+        slow_us = STUCK_MS * 1000;
+        assert_int_equal(world_revoke(w, true), 0);
+        slow_us = 0;
+        assert_int_equal(world_revoke(w, false), 0);
+        assert_int_equal(w->lost, 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, 2ull * HELD_MS * 4096, 1), 0);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_others_go_on, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_one_stays_free, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_end_while_stuck, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_revocation_is_held_up, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_revocation_is_slowed_down, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_revocation_takes_its_time, setup, teardown),
         };
 
         cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);

@@ -60,10 +60,11 @@ static void on_joined(void *userdata, uint64_t token, int result, const char *wh
         answered(userdata, token, result, why);
 }
 
-static void on_lost(void *userdata, void *session, const char *why) {
+static void on_lost(void *userdata, void *session, const char *why, bool kill) {
         struct world *w = userdata;
 
         w->lost++;
+        w->lost_kill = kill;
         snprintf(w->lost_why, sizeof(w->lost_why), "%s", why);
 }
 
@@ -121,6 +122,7 @@ static void mover_make(struct world *w, uint64_t capacity) {
                 .workers_max = 16,
                 .session_steps = 3,
                 .stuck_ns = w->stuck_ns,
+                .held_ns = w->held_ns,
                 .largest = LARGEST,
                 .nodes = nodes,
                 .nodes_count = NODES,
@@ -152,13 +154,14 @@ static void keep_nothing(struct world *w) {
 void world_begin(struct world *w, uint64_t capacity) {
         unsigned workers = w->workers;
         bool devices = w->devices;
-        uint64_t stuck_ns = w->stuck_ns;
+        uint64_t stuck_ns = w->stuck_ns, held_ns = w->held_ns;
         void *p;
 
         memset(w, 0, sizeof(*w));
         w->workers = workers;
         w->devices = devices;
         w->stuck_ns = stuck_ns;
+        w->held_ns = held_ns;
         p = mmap(NULL, WORLD_ROOM + LARGEST, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         assert_ptr_not_equal(p, MAP_FAILED);
         w->base = ((uint64_t)(uintptr_t)p + LARGEST - 1) & ~(uint64_t)(LARGEST - 1);

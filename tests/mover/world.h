@@ -46,11 +46,12 @@ struct world {
         char why[128];               /* of the last answer that world_answer() gave */
         unsigned lost;               /* how often a session was */
         char lost_why[128];          /* the last time */
+        bool lost_kill;              /* then: its process should end */
         uint64_t moved[64];          /* granules, by cause */
         int pool_error;              /* what a pool is refused with */
         struct managed_group *group; /* of ranges that are made */
         unsigned workers;            /* 0: 4 */
-        uint64_t stuck_ns;           /* 0: the default */
+        uint64_t stuck_ns, held_ns;  /* 0: the default */
         bool devices;                /* NEAR and FAR are devices: NEAR has faults, FAR has none */
         struct device *device[NODES];
         struct device_space *space[NODES];

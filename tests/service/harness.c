@@ -123,6 +123,10 @@ static int on_keep_session(void *userdata, struct session *s) {
         return w->fail_keep_session ? -EMFILE : on_keep(userdata, KEEP_KEY(KEEP_SESSION, session_id(s)), -1);
 }
 
+static int on_kill(void *userdata, struct session *s) {
+        return 0;
+}
+
 static void on_flush(void *userdata) {
 }
 
@@ -148,6 +152,7 @@ static const struct service_hooks hooks = {
         .keep = on_keep,
         .unkeep = on_unkeep,
         .keep_session = on_keep_session,
+        .kill = on_kill,
         .flush = on_flush,
         .wake = on_wake,
         .wake_soon = on_wake_soon,
