@@ -6,8 +6,9 @@
 
 /*
  * What it costs to move a managed range: out to a soft node, and in again, by order, until the fence is done. The limit
- * is a memcpy of as many bytes from one memory file to another. svmd is on one CPU, where the memcpy is measured too;
- * the client, which only waits, on another.
+ * is a memcpy of as many bytes from one memory file to another: of files of 4 KiB pages it begins with pages that are
+ * not in the page tables of who copies, since they are somebody else's; of huge pages it is the bare memcpy, which they
+ * come close to. svmd is on one CPU, where the memcpy is measured too; the client, which only waits, on another.
  */
 enum { ROUNDS = 15 };
 #define SIZE (64ull << 20)
@@ -19,7 +20,8 @@ static void measure_both(svmd_session *s, struct row *out, struct row *in, size_
 
         range_open(&r, s, SIZE, granule, huge, 0);
         for (int round = -2; round < ROUNDS; round++) {
-                double away = range_move(&r, soft), limit = memcpy_ns(SIZE), back = range_move(&r, host);
+                double away = range_move(&r, soft), limit = huge ? memcpy_ns(SIZE) : fetch_ns(SIZE, granule),
+                       back = range_move(&r, host);
 
                 if (round < 0)
                         continue;
