@@ -23,6 +23,7 @@
 
 struct keeper {
         int socket;
+        unsigned version;
         uint64_t room; /* descriptors that fit for certain: what the keeper said, less every put since */
         struct keeper_message drops;
         struct packet packet;
@@ -264,11 +265,12 @@ static int greet(struct keeper *k, const char *runtime_dir, char *why, size_t wh
                 return complain(why, why_size, -EACCES,
                                 "svmd-keeper in %s belongs to another user: start svmd as that user or as root",
                                 runtime_dir);
-        if (h->type != KEEPER_HELLO || h->version < KEEPER_VERSION)
+        if (h->type != KEEPER_HELLO || h->version < KEEPER_OLDEST)
                 return complain(why, why_size, -EPROTO,
                                 "svmd-keeper in %s speaks version %u and this svmd version %u: start the svmd that "
                                 "started it, or end it, which releases what it holds",
-                                runtime_dir, h->version, KEEPER_VERSION);
+                                runtime_dir, h->version, KEEPER_OLDEST);
+        k->version = h->version;
         return 0;
 }
 
@@ -410,4 +412,32 @@ int keeper_quit(struct keeper *k) {
                 return -EPROTO;
         }
         return r == -EPIPE ? 0 : r;
+}
+
+int keeper_become(struct keeper *k, int program, char *why, size_t why_size) {
+        const struct keeper_head *h = &k->packet.message.head;
+        struct keeper_message m;
+        int r = keeper_flush(k);
+
+        if (k->version < 2)
+                return complain(why, why_size, -EOPNOTSUPP,
+                                "the svmd-keeper that runs is too old to become another program; it goes on as it is, "
+                                "and svmd can be upgraded without it");
+        packet_init(&m, KEEPER_BECOME, 0);
+        if (r == 0)
+                r = send_patiently(k, &m, &program, 1);
+        if (r == 0)
+                r = receive_patiently(k);
+        if (r < 0)
+                return complain(why, why_size, r, "svmd-keeper did not become another program: %s", strerror(-r));
+        packet_close_fds(&k->packet);
+        if (h->type == KEEPER_FAILED)
+                return complain(why, why_size, h->value ? -(int)h->value : -EPROTO,
+                                "svmd-keeper cannot become another program and stays what it is: %s",
+                                strerror((int)h->value));
+        if (h->type != KEEPER_BECAME)
+                return complain(why, why_size, -EPROTO, "svmd-keeper answers what it was not asked");
+        k->version = h->version;
+        k->room = 0;
+        return 0;
 }

@@ -33,3 +33,6 @@ int keeper_drop(struct keeper *k, uint64_t key);
 int keeper_flush(struct keeper *k);
 /* Ends the keeper: all it holds is closed. */
 int keeper_quit(struct keeper *k);
+/* It goes on as this program, with everything it holds and this connection. On failure it is as it was, or gone
+ * (-EPIPE). `why` gets a sentence. */
+int keeper_become(struct keeper *k, int program, char *why, size_t why_size);

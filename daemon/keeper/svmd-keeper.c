@@ -10,6 +10,8 @@
  *        ^---------- end of connection --------------------------'
  *
  * While it lists it reads no requests, so what it lists does not change under it. It never waits for its peer.
+ *
+ * It becomes another program by exec: everything it holds stays open, and a table in memory says what each is.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +35,7 @@
 
 #include "keeper/kept.h"
 #include "keeper/packet.h"
+#include "keeper/table.h"
 
 /* Descriptors that are not for keeping: a batch that replaces what is there, and the keeper's own. */
 #define OWN_FDS (KEEPER_BATCH + 32)
@@ -40,12 +43,11 @@
 #define DRAIN_MAX 8192
 
 struct state {
-        int listener, client; /* -1: nobody is connected */
-        pid_t client_pid;
+        struct table t;
+        const char *dir;
         bool listing, crowded;      /* crowded: the kernel carries as many descriptors as it will */
         uint64_t listed, list_last; /* how many, and the key of the last one */
-        struct kept kept;
-        uint64_t most; /* descriptors that may be kept */
+        uint64_t most;              /* descriptors that may be kept */
         struct packet packet;
         bool quit;
 };
@@ -61,8 +63,8 @@ static void __attribute__((format(printf, 1, 2))) say(const char *format, ...) {
 }
 
 static void hang_up(struct state *s) {
-        close(s->client);
-        s->client = -1;
+        close(s->t.client);
+        s->t.client = -1;
         s->listing = false;
         s->crowded = false;
 }
@@ -72,7 +74,7 @@ static void answer(struct state *s, enum keeper_type type, uint64_t value) {
         struct keeper_message m;
 
         packet_init(&m, type, value);
-        keeper_packet_send(s->client, &m, NULL, 0);
+        keeper_packet_send(s->t.client, &m, NULL, 0);
 }
 
 static bool take_put(struct state *s, struct packet *p) {
@@ -83,7 +85,7 @@ static bool take_put(struct state *s, struct packet *p) {
                 return false;
         }
         for (i = 0; i < count && i < p->fds_count; i++) {
-                if (kept_put(&s->kept, p->message.key[i], p->fds[i]) < 0) {
+                if (kept_put(&s->t.kept, p->message.key[i], p->fds[i]) < 0) {
                         say("out of memory: the descriptor of key %llx is lost", (unsigned long long)p->message.key[i]);
                         close(p->fds[i]);
                 }
@@ -98,9 +100,44 @@ static bool take_put(struct state *s, struct packet *p) {
         return true;
 }
 
+/* Returns only when it failed; then everything is as it was. */
+static int exec_with_table(struct state *s, int program) {
+        char number[16];
+        char *argv[] = {
+                (char *)"svmd-keeper", (char *)"--runtime-dir", (char *)s->dir, (char *)"--table", number, NULL
+        };
+        int r, table = table_write(&s->t);
+
+        if (table < 0)
+                return table;
+        snprintf(number, sizeof(number), "%d", table);
+        r = table_pass_on(&s->t, true);
+        if (r == 0) {
+                fexecve(program, argv, environ);
+                r = -errno;
+        }
+        table_pass_on(&s->t, false);
+        close(table);
+        return r;
+}
+
+static bool become(struct state *s, struct packet *p) {
+        int r;
+
+        if (p->fds_count != 1 || p->message.head.count) {
+                packet_close_fds(p);
+                return false;
+        }
+        r = exec_with_table(s, p->fds[0]);
+        packet_close_fds(p);
+        say("cannot become another program: %s", strerror(-r));
+        answer(s, KEEPER_FAILED, (uint64_t)-r);
+        return true;
+}
+
 static void take_drop(struct state *s, const struct keeper_message *m) {
         for (unsigned i = 0; i < m->head.count; i++)
-                kept_drop(&s->kept, m->key[i]);
+                kept_drop(&s->t.kept, m->key[i]);
 }
 
 /* False: no message of this protocol. */
@@ -109,13 +146,17 @@ static bool take(struct state *s, struct packet *p) {
 
         if (m->head.type == KEEPER_PUT)
                 return take_put(s, p);
+        if (m->head.type == KEEPER_BECOME && !p->fds_lost)
+                return become(s, p);
         if (p->fds_count || p->fds_lost || (m->head.count && m->head.type != KEEPER_DROP)) {
                 packet_close_fds(p);
                 return false;
         }
         switch (m->head.type) {
         case KEEPER_DROP: take_drop(s, m); return true;
-        case KEEPER_ROOM: answer(s, KEEPER_ROOM, s->most > s->kept.count ? s->most - s->kept.count : 0); return true;
+        case KEEPER_ROOM:
+                answer(s, KEEPER_ROOM, s->most > s->t.kept.count ? s->most - s->t.kept.count : 0);
+                return true;
         case KEEPER_LIST:
                 s->listing = true;
                 s->listed = 0;
@@ -127,8 +168,8 @@ static bool take(struct state *s, struct packet *p) {
 
 /* Takes in what is queued, and the end of the connection behind it. */
 static void drain(struct state *s) {
-        for (unsigned n = 0; n < DRAIN_MAX && s->client >= 0 && !s->listing && !s->quit; n++) {
-                int r = packet_receive(s->client, &s->packet);
+        for (unsigned n = 0; n < DRAIN_MAX && s->t.client >= 0 && !s->listing && !s->quit; n++) {
+                int r = packet_receive(s->t.client, &s->packet);
 
                 if (r == -EAGAIN)
                         return;
@@ -137,15 +178,15 @@ static void drain(struct state *s) {
                 if (r != PACKET_E_END)
                         say("svmd (process %d) sent what is no message of version %d; its connection ends, everything "
                             "stays kept",
-                            (int)s->client_pid, KEEPER_VERSION);
+                            (int)s->t.client_pid, KEEPER_VERSION);
                 hang_up(s);
         }
 }
 
 static struct kept_item *next_to_list(const struct state *s) {
         if (s->listed == 0)
-                return kept_from(&s->kept, 0);
-        return s->list_last == UINT64_MAX ? NULL : kept_from(&s->kept, s->list_last + 1);
+                return kept_from(&s->t.kept, 0);
+        return s->list_last == UINT64_MAX ? NULL : kept_from(&s->t.kept, s->list_last + 1);
 }
 
 /* The next batch, or the end. */
@@ -160,7 +201,7 @@ static int send_items(struct state *s) {
                 m.key[m.head.count++] = it->key;
                 it = kept_next(it);
         }
-        r = keeper_packet_send(s->client, &m, fds, m.head.count);
+        r = keeper_packet_send(s->t.client, &m, fds, m.head.count);
         if (r < 0)
                 return r;
         if (m.head.count)
@@ -201,7 +242,7 @@ static void turn_away(int fd, enum keeper_type type, uint64_t value) {
 static void let_in(struct state *s) {
         struct ucred peer = { .uid = (uid_t)-1 };
         socklen_t size = sizeof(peer);
-        int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int fd = accept4(s->t.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd < 0) {
                 if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
@@ -213,29 +254,29 @@ static void let_in(struct state *s) {
                 turn_away(fd, KEEPER_REFUSED, 0);
                 return;
         }
-        if (s->client >= 0)
+        if (s->t.client >= 0)
                 serve(s);
-        if (s->quit || s->client >= 0) {
-                turn_away(fd, KEEPER_BUSY, (uint64_t)s->client_pid);
+        if (s->quit || s->t.client >= 0) {
+                turn_away(fd, KEEPER_BUSY, (uint64_t)s->t.client_pid);
                 return;
         }
-        s->client = fd;
-        s->client_pid = peer.pid;
+        s->t.client = fd;
+        s->t.client_pid = peer.pid;
         answer(s, KEEPER_HELLO, (uint64_t)getpid());
 }
 
 static void run(struct state *s) {
         while (!s->quit) {
                 struct pollfd p[2] = {
-                        { .fd = s->listener, .events = POLLIN },
-                        { .fd = s->crowded ? -1 : s->client, .events = s->listing ? POLLOUT : POLLIN },
+                        { .fd = s->t.listener, .events = POLLIN },
+                        { .fd = s->crowded ? -1 : s->t.client, .events = s->listing ? POLLOUT : POLLIN },
                 };
 
                 if (poll(p, 2, s->crowded ? 10 : -1) < 0 && errno != EINTR) {
                         poll(NULL, 0, 100); /* out of kernel memory: what is kept stays kept */
                         continue;
                 }
-                if (s->client >= 0 && (s->crowded || p[1].revents))
+                if (s->t.client >= 0 && (s->crowded || p[1].revents))
                         serve(s);
                 if (p[0].revents && !s->quit)
                         let_in(s);
@@ -307,22 +348,37 @@ static int usage(FILE *out) {
         fputs("svmd-keeper [--runtime-dir DIR]\n"
               "Holds file descriptors across restarts of svmd, which starts it. SIGTERM ends it and releases them.\n"
               "  --runtime-dir DIR  where keeper.sock is made (/run/svmd)\n"
+              "  --check-takeover   say from which others this program can go on\n"
               "  --help             print this\n"
               "  --version          print the version\n",
               out);
         return out == stdout ? 0 : 2;
 }
 
+/* For the svmd that is to have this program take over: which tables it reads, and what it speaks. */
+static int check_takeover(void) {
+        printf("svmd-keeper %s\ntable %d %d\nprotocol %d\ngood\n", SVMD_VERSION, TABLE_OLDEST, TABLE_VERSION,
+               KEEPER_VERSION);
+        return 0;
+}
+
+struct arguments {
+        const char *dir, *table;
+};
+
 /* -1: go on; else end with that. */
-static int read_arguments(int argc, char **argv, const char **dir) {
-        static const struct option options[] = { { "runtime-dir", required_argument, NULL, 'r' },
-                                                 { "help", no_argument, NULL, 'h' },
-                                                 { "version", no_argument, NULL, 'v' },
-                                                 { 0 } };
+static int read_arguments(int argc, char **argv, struct arguments *a) {
+        static const struct option options[] = {
+                { "runtime-dir", required_argument, NULL, 'r' }, { "table", required_argument, NULL, 't' },
+                { "check-takeover", no_argument, NULL, 'c' },    { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, 'v' },           { 0 }
+        };
 
         for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
                 switch (c) {
-                case 'r': *dir = optarg; break;
+                case 'r': a->dir = optarg; break;
+                case 't': a->table = optarg; break;
+                case 'c': return check_takeover();
                 case 'h': return usage(stdout);
                 case 'v': printf("svmd-keeper %s\n", SVMD_VERSION); return 0;
                 default: return usage(stderr);
@@ -331,33 +387,59 @@ static int read_arguments(int argc, char **argv, const char **dir) {
         return optind < argc ? usage(stderr) : -1;
 }
 
-int main(int argc, char **argv) {
-        static struct state s = { .client = -1 };
+static int begin(struct state *s) {
         struct sockaddr_un address;
-        const char *dir = "/run/svmd";
-        int lock, r = read_arguments(argc, argv, &dir);
+
+        s->t.lock = lock_directory(s->dir);
+        if (s->t.lock < 0) {
+                say("%s: %s", s->dir,
+                    s->t.lock == -EBUSY ? "a svmd-keeper runs here already; svmd connects to it by itself"
+                                        : strerror(-s->t.lock));
+                return -1;
+        }
+        s->t.listener = listen_in(s->dir, &address);
+        if (s->t.listener < 0)
+                say("cannot listen on %s/" KEEPER_SOCKET_NAME ": %s", s->dir, strerror(-s->t.listener));
+        return s->t.listener;
+}
+
+/* Where another program was before, in this same process. */
+static int go_on(struct state *s, const char *table) {
+        int r = table_read(&s->t, atoi(table));
+
+        if (r < 0) {
+                say("what the program before left cannot be read, and is lost: %s", strerror(-r));
+                return r;
+        }
+        if (s->t.client >= 0)
+                answer(s, KEEPER_BECAME, (uint64_t)getpid());
+        return 0;
+}
+
+static void finish(struct state *s) {
+        struct sockaddr_un address;
+
+        /* The next keeper may start while this one is still closing what it held. */
+        if (packet_address(&address, s->dir) == 0)
+                unlink(address.sun_path);
+        close(s->t.listener);
+        close(s->t.lock);
+        kept_drop_all(&s->t.kept);
+}
+
+int main(int argc, char **argv) {
+        static struct state s = { .t.client = -1 };
+        struct arguments a = { .dir = "/run/svmd" };
+        int r = read_arguments(argc, argv, &a);
 
         if (r >= 0)
                 return r;
-        lock = lock_directory(dir);
-        if (lock < 0) {
-                say("%s: %s", dir,
-                    lock == -EBUSY ? "a svmd-keeper runs here already; svmd connects to it by itself"
-                                   : strerror(-lock));
-                return 1;
-        }
+        s.dir = a.dir;
         s.most = raise_limit();
         protect();
-        s.listener = listen_in(dir, &address);
-        if (s.listener < 0) {
-                say("cannot listen on %s/" KEEPER_SOCKET_NAME ": %s", dir, strerror(-s.listener));
+        if ((a.table ? go_on(&s, a.table) : begin(&s)) < 0)
                 return 1;
-        }
         run(&s);
-        /* The next keeper may start while this one is still closing what it held. */
-        unlink(address.sun_path);
-        close(s.listener);
-        close(lock);
-        kept_drop_all(&s.kept);
+        finish(&s);
         return 0;
 }

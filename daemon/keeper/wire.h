@@ -18,12 +18,17 @@
  *      ITEMS  keys, and as many descriptors               any number of times
  *      END    value: how many there were
  *                                   QUIT    closes everything and ends; the connection ends with it
+ * since version 2:
+ *                                   BECOME  a descriptor, no key: the program to go on as
+ *      BECAME value: pid; the version is the new one      it has everything, and this connection
+ *      FAILED value: errno                                instead: nothing has changed
  *
  * PUT, DROP and QUIT have no answer. A message of a wrong size, type or number of descriptors ends the connection and
  * nothing else.
  */
 #define KEEPER_MAGIC       0x6b76 /* "vk" */
-#define KEEPER_VERSION     1
+#define KEEPER_VERSION     2
+#define KEEPER_OLDEST      1   /* what svmd can do with */
 #define KEEPER_BATCH       64  /* descriptors in a message */
 #define KEEPER_DROPS       512 /* keys in a DROP */
 #define KEEPER_SOCKET_NAME "keeper.sock"
@@ -39,6 +44,9 @@ enum keeper_type {
         KEEPER_ITEMS,
         KEEPER_END,
         KEEPER_QUIT,
+        KEEPER_BECOME,
+        KEEPER_BECAME,
+        KEEPER_FAILED,
 };
 
 struct keeper_head {

@@ -28,6 +28,7 @@ struct config {
         uint64_t max_objects_per_session;      /* 1048576: reservations, memories, spaces, mappings */
         int log_level;                         /* LOG_INFO */
         bool check_only;                       /* --check-config */
+        bool check_takeover;                   /* --check-takeover */
         struct machine soft;                   /* --soft-node and [node NAME]: nodes without links */
         struct default_limit {
                 char node[NODE_NAME_MAX + 1]; /* "*": every node without one of its own */

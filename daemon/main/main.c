@@ -1,6 +1,8 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <libgen.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,9 +14,11 @@
 #include "backend/backend.h"
 #include "backend/recording.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "keeper/keeper.h"
 #include "main/config.h"
+#include "main/takeover.h"
 #include "service/service.h"
 #include "store/store.h"
 #include "transport/transport.h"
@@ -22,6 +26,9 @@
 /* Arguments and wiring: machine, store, keeper, transport and service, and the order in which they come and go. */
 
 struct program {
+        char **argv;
+        char *self; /* the file that was started; NULL: it is not known */
+        char *next; /* the program to become */
         struct config config;
         struct machine machine;
         struct keeper *keeper;
@@ -114,26 +121,33 @@ static int on_kept(void *userdata, uint64_t key, int fd) {
         return 0;
 }
 
-static char *keeper_program(const struct config *c) {
-        static char path[1024];
-        char self[900];
-        ssize_t n;
+/* While it is still there under its name: an upgrade of the package takes that away. */
+static char *own_path(void) {
+        char self[PATH_MAX];
+        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
-        if (c->keeper_program)
-                return c->keeper_program;
-        n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-        if (n > 0) {
-                self[n] = 0;
-                snprintf(path, sizeof(path), "%s/svmd-keeper", dirname(self));
-                if (access(path, X_OK) == 0)
-                        return path;
-        }
-        snprintf(path, sizeof(path), "%s", SVMD_LIBEXECDIR "/svmd-keeper");
-        return path;
+        if (n <= 0)
+                return NULL;
+        self[n] = 0;
+        return alloc_string(self);
+}
+
+/* The one that goes with this svmd: as configured, beside it, or where it is installed. */
+static const char *keeper_program(const struct program *p, const char *svmd, char *path, size_t size) {
+        char copy[PATH_MAX];
+
+        if (p->config.keeper_program)
+                return p->config.keeper_program;
+        snprintf(copy, sizeof(copy), "%s", svmd ? svmd : "");
+        if (*copy && snprintf(path, size, "%s/svmd-keeper", dirname(copy)) < (int)size && access(path, X_OK) == 0)
+                return path;
+        return SVMD_LIBEXECDIR "/svmd-keeper";
 }
 
 static int open_keeper(struct program *p) {
-        int r = keeper_connect(&p->keeper, p->config.runtime_dir, keeper_program(&p->config), p->why, sizeof(p->why));
+        char path[PATH_MAX];
+        int r = keeper_connect(&p->keeper, p->config.runtime_dir, keeper_program(p, p->self, path, sizeof(path)),
+                               p->why, sizeof(p->why));
 
         return r == 0 ? keeper_list(p->keeper, on_kept, p) : r;
 }
@@ -168,6 +182,90 @@ static void on_keeper_gone(void *userdata) {
         keeper_disconnect(p->keeper);
         p->keeper = NULL;
         service_keeper_lost(p->service);
+}
+
+/* ---- upgrade ---- */
+
+static void say_ready(const struct program *p) {
+        sd_notifyf(0, "READY=1\nSTATUS=%u nodes, %llu sessions", p->machine.count,
+                   (unsigned long long)service_sessions(p->service));
+}
+
+static const char *next_program(const struct program *p, const char *binary) {
+        return binary[0] ? binary : p->self;
+}
+
+static struct takeover own_takeover(const struct program *p) {
+        return (struct takeover){ .machine = &p->machine,
+                                  .runtime_dir = p->config.runtime_dir,
+                                  .state_dir = p->config.state_dir };
+}
+
+/* In a job's thread: only what does not change while svmd runs is looked at. */
+static int on_upgrade_check(void *userdata, const char *binary, bool keeper, char *why, size_t why_size) {
+        struct program *p = userdata;
+        struct takeover own = own_takeover(p);
+        const char *program = next_program(p, binary);
+        char path[PATH_MAX];
+        int r;
+
+        if (!program) {
+                snprintf(why, why_size, "svmd does not know which file it was started from; say it with --binary");
+                return -ENOENT;
+        }
+        r = takeover_check(&own, program, p->argv, why, why_size);
+        if (r == 0 && keeper)
+                r = takeover_check_keeper(keeper_program(p, program, path, sizeof(path)), why, why_size);
+        return r;
+}
+
+/* With svmd as it is still there and holding everything too, whatever becomes of the keeper. */
+static int upgrade_keeper(struct program *p, const char *program, char *why, size_t why_size) {
+        char path[PATH_MAX];
+        const char *keeper = keeper_program(p, program, path, sizeof(path));
+        int r, fd = open(keeper, O_PATH | O_CLOEXEC);
+
+        if (fd < 0) {
+                r = -errno;
+                snprintf(why, why_size, "%s: %s", keeper, strerror(-r));
+                return r;
+        }
+        r = keeper_become(p->keeper, fd, why, why_size);
+        close(fd);
+        return r;
+}
+
+static int on_upgrade(void *userdata, const char *binary, bool keeper, char *why, size_t why_size) {
+        struct program *p = userdata;
+        char *next = alloc_string(next_program(p, binary));
+        int r = next && p->keeper ? 0 : -ENOMEM;
+
+        if (r < 0)
+                snprintf(why, why_size, "svmd has no memory left");
+        else if (keeper)
+                r = upgrade_keeper(p, next, why, why_size);
+        if (r < 0) {
+                alloc_free(next);
+                return r;
+        }
+        alloc_free(p->next);
+        p->next = next;
+        return 0;
+}
+
+/* All that counts is in the keeper and in the journal, and threads may stand anywhere: to the next program this is no
+ * different from a kill. Returns only when it failed; nothing has changed then. */
+static void become_next(struct program *p) {
+        char *first = p->argv[0];
+
+        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=becoming %s",
+                   (unsigned long long)(clock_ns(CLOCK_MONOTONIC) / 1000), p->next);
+        log_info("becoming %s", p->next);
+        p->argv[0] = p->next;
+        execv(p->next, p->argv);
+        log_error("cannot become %s: %s; this svmd goes on", p->next, strerror(errno));
+        p->argv[0] = first;
+        say_ready(p);
 }
 
 /* ---- rights and folders ---- */
@@ -249,6 +347,8 @@ static int bring_up(struct program *p) {
                 .keep = on_keep,
                 .unkeep = on_unkeep,
                 .before_sleep = before_sleep,
+                .upgrade_check = on_upgrade_check,
+                .upgrade = on_upgrade,
         };
         int r;
 
@@ -280,6 +380,8 @@ static void tear_down(struct program *p, bool keep) {
         machine_fini(&p->machine);
         alloc_free(p->kept);
         alloc_free(p->default_limits);
+        alloc_free(p->self);
+        alloc_free(p->next);
         config_fini(&p->config);
 }
 
@@ -288,8 +390,15 @@ static void say_up(const struct program *p) {
                  SVMD_VERSION, (unsigned long long)service_epoch(p->service), p->machine.count,
                  (unsigned long long)service_partitions(p->service), (unsigned long long)service_sessions(p->service),
                  p->config.runtime_dir);
-        sd_notifyf(0, "READY=1\nSTATUS=%u nodes, %llu sessions", p->machine.count,
-                   (unsigned long long)service_sessions(p->service));
+        say_ready(p);
+}
+
+static int serve(struct program *p) {
+        int r;
+
+        while ((r = transport_run(p->transport)) == TRANSPORT_E_UPGRADE)
+                become_next(p);
+        return r;
 }
 
 int main(int argc, char **argv) {
@@ -301,6 +410,8 @@ int main(int argc, char **argv) {
         if (r != 0)
                 return r == CONFIG_E_DONE ? 0 : 2;
         log_set_level(p.config.log_level);
+        p.argv = argv;
+        p.self = own_path();
         r = make_machine(&p);
         if (r < 0) {
                 fail(&p, "the machine", r);
@@ -309,6 +420,13 @@ int main(int argc, char **argv) {
         }
         if (p.config.check_only) {
                 printf("the configuration is good: %u nodes\n", p.machine.count);
+                tear_down(&p, true);
+                return 0;
+        }
+        if (p.config.check_takeover) {
+                struct takeover own = own_takeover(&p);
+
+                takeover_print(stdout, &own);
                 tear_down(&p, true);
                 return 0;
         }
@@ -324,7 +442,7 @@ int main(int argc, char **argv) {
                 return 1;
         }
         say_up(&p);
-        keep = transport_run(p.transport) == 0;
+        keep = serve(&p) == TRANSPORT_E_KEEP;
         sd_notify(0, "STOPPING=1");
         log_info(keep ? "stopping; svmd-keeper holds sessions and memory for the next svmd"
                       : "ending, and all sessions with it");

@@ -25,6 +25,8 @@ const struct option_desc options[] = {
           "That the default file is absent is no error." },
         { "check-config", NULL, OPTION_FLAG, true, AT(check_only), NULL, 0, 0, 0,
           "Read the configuration, say what is wrong in it with file and line, and end." },
+        { "check-takeover", NULL, OPTION_FLAG, true, AT(check_takeover), NULL, 0, 0, 0,
+          "Say, for the svmd that is to become this program, what it could take over, and end." },
         { "runtime-dir", "DIR", OPTION_TEXT, false, AT(runtime_dir), "/run/svmd", 0, 0, 0,
           "Where the sockets are made." },
         { "state-dir", "DIR", OPTION_TEXT, false, AT(state_dir), "/var/lib/svmd", 0, 0, 0,

@@ -100,7 +100,7 @@ struct request {
         bool drop;             /* svmd goes: nobody gets an answer */
         uint64_t until_ns;     /* it waits for addresses, until then at most */
         struct join *join;
-        int store_result; /* of its own store job */
+        int store_result; /* of its own job in the store's lane */
         bool store_done;
         char store_why[256];
         struct partition *made;     /* by its own store job */
@@ -356,6 +356,7 @@ int op_session_list(struct call *c);
 int op_session_kill(struct call *c);
 int op_reservation_list(struct call *c);
 int op_usage(struct call *c);
+int op_upgrade(struct call *c);
 
 /* Whether this memory's pages are a job's: there are many, or others are on their way back in the same lane. */
 bool memory_is_staged(struct service *svc, const struct session *s, const Svmd__V1__MemCreate *m);

@@ -485,6 +485,10 @@ static const struct {
         [EFFECT_PLACE] = { sizeof(struct effect_place) + 16, false },
 };
 
+unsigned service_effects(void) {
+        return sizeof(shapes) / sizeof(shapes[0]) - 1;
+}
+
 /* The name of a partition in an effect ends inside of it. */
 static bool partition_ends(uint16_t type, const void *bytes) {
         const char *name = type == EFFECT_SESSION   ? ((const struct effect_session *)bytes)->partition

@@ -43,6 +43,11 @@ struct service_hooks {
         void (*wake)(void *userdata);
         /* In this thread: call it in some 10 ms; once, however often this is called meanwhile. */
         void (*wake_soon)(void *userdata);
+        /* Whether the program may take this one's place: 0, or negative with a sentence. In a job's thread. */
+        int (*upgrade_check)(void *userdata, const char *binary, bool keeper, char *why, size_t why_size);
+        /* It does, as soon as the replies of this turn have left; `keeper`: svmd-keeper has become another program when
+         * this returns. The same errors. */
+        int (*upgrade)(void *userdata, const char *binary, bool keeper, char *why, size_t why_size);
 };
 
 struct service_default_limit {
@@ -137,3 +142,5 @@ uint64_t service_sessions(const struct service *svc);
 uint64_t service_partitions(const struct service *svc);
 uint64_t service_epoch(const struct service *svc);
 void service_keeper_lost(struct service *svc);
+/* The highest type of effect that a journal of this svmd may hold. */
+unsigned service_effects(void);

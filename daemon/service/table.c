@@ -56,6 +56,7 @@ static const struct op_row rows[] = {
         ROW(RESIDENCY, "residency", 0, op_residency),
         ROW(EXPLAIN, "explain", 0, op_explain),
         ROW(NODE_SET, "node_set", OP_ADMIN | OP_CHANGES | OP_FINAL, op_node_set),
+        ROW(UPGRADE, "upgrade", OP_ADMIN | OP_ALONE | OP_STORE, op_upgrade),
 #undef ROW
 };
 

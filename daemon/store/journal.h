@@ -16,6 +16,7 @@
 struct journal;
 
 #define JOURNAL_FORMAT 1
+#define JOURNAL_OLDEST 1 /* that this program reads */
 
 enum {
         _JOURNAL_E_OK,

@@ -33,7 +33,8 @@ struct transport {
         size_t kept_count;
         void (*watch_fn)(void *userdata);
         void *watch_userdata;
-        bool interrupted, keep_sockets;
+        int outcome; /* TRANSPORT_E_* */
+        bool keep_sockets;
         uint8_t *buffer; /* SVMD_PACKET_MAX bytes */
 };
 

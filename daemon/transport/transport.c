@@ -122,6 +122,21 @@ static void on_wake_soon(void *userdata) {
         ev_timer_start(t->loop, &t->soon);
 }
 
+static int on_upgrade_check(void *userdata, const char *binary, bool keeper, char *why, size_t why_size) {
+        struct transport *t = userdata;
+
+        return t->options.upgrade_check(t->options.userdata, binary, keeper, why, why_size);
+}
+
+static int on_upgrade(void *userdata, const char *binary, bool keeper, char *why, size_t why_size) {
+        struct transport *t = userdata;
+        int r = t->options.upgrade(t->options.userdata, binary, keeper, why, why_size);
+
+        if (r == 0)
+                t->outcome = TRANSPORT_E_UPGRADE;
+        return r;
+}
+
 void transport_hooks(struct transport *t, struct service_hooks *hooks) {
         *hooks = (struct service_hooks){
                 .userdata = t,
@@ -137,6 +152,8 @@ void transport_hooks(struct transport *t, struct service_hooks *hooks) {
                 .flush = on_flush,
                 .wake = on_wake,
                 .wake_soon = on_wake_soon,
+                .upgrade_check = on_upgrade_check,
+                .upgrade = on_upgrade,
         };
 }
 
@@ -161,12 +178,14 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events) {
         service_commit(t->svc);
         t->options.before_sleep(t->options.userdata);
         on_flush(t);
+        if (t->outcome == TRANSPORT_E_UPGRADE)
+                ev_break(loop, EVBREAK_ALL);
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *signal, int events) {
         struct transport *t = ev_userdata(loop);
 
-        t->interrupted = signal->signum == SIGINT;
+        t->outcome = signal->signum == SIGINT ? TRANSPORT_E_END : TRANSPORT_E_KEEP;
         ev_break(loop, EVBREAK_ALL);
 }
 
@@ -286,9 +305,10 @@ int transport_start(struct transport *t, struct service *svc, char *why, size_t 
 }
 
 int transport_run(struct transport *t) {
+        t->outcome = TRANSPORT_E_KEEP;
         ev_run(t->loop, 0);
-        t->keep_sockets = !t->interrupted;
-        return t->interrupted;
+        t->keep_sockets = t->outcome != TRANSPORT_E_END;
+        return t->outcome;
 }
 
 void transport_watch(struct transport *t, int fd, void (*fn)(void *userdata), void *userdata) {

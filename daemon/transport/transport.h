@@ -24,6 +24,9 @@ struct transport_options {
         void (*unkeep)(void *userdata, uint64_t key);
         /* Once a turn, before replies leave. */
         void (*before_sleep)(void *userdata);
+        /* As in struct service_hooks. When `upgrade` gives 0, transport_run() returns after the turn. */
+        int (*upgrade_check)(void *userdata, const char *binary, bool keeper, char *why, size_t why_size);
+        int (*upgrade)(void *userdata, const char *binary, bool keeper, char *why, size_t why_size);
 };
 
 int transport_new(struct transport **ret, const struct transport_options *options);
@@ -33,7 +36,11 @@ void transport_hooks(struct transport *t, struct service_hooks *hooks);
 void transport_set_kept(struct transport *t, struct service_kept *kept, size_t count);
 /* The service has started: opens svmd.sock and admin.sock, resumes kept sessions. `why` gets a sentence. */
 int transport_start(struct transport *t, struct service *svc, char *why, size_t why_size);
-/* Until SIGTERM (returns 0: what is there is kept for the next svmd) or SIGINT (1: it ends). */
+enum {
+        TRANSPORT_E_KEEP,    /* SIGTERM: what is there is kept for the next svmd */
+        TRANSPORT_E_END,     /* SIGINT: it ends */
+        TRANSPORT_E_UPGRADE, /* everything has left; may be run again */
+};
 int transport_run(struct transport *t);
 /* Calls `fn` when `fd` is readable. One at a time. */
 void transport_watch(struct transport *t, int fd, void (*fn)(void *userdata), void *userdata);

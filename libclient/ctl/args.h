@@ -25,6 +25,8 @@ enum opt {
         OPT_COUNTERS,
         OPT_CAUSE,
         OPT_OFF,
+        OPT_KEEPER,
+        OPT_BINARY,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

@@ -56,4 +56,5 @@ int evict_run(struct ctl *c, const struct args *a);
 int discard_run(struct ctl *c, const struct args *a);
 int revoke_run(struct ctl *c, const struct args *a);
 int monitor_run(struct ctl *c, const struct args *a);
+int upgrade_run(struct ctl *c, const struct args *a);
 int wait_run(struct ctl *c, const struct args *a);

@@ -1,23 +1,21 @@
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "args.h"
 #include "condition.h"
 #include "ctl.h"
+#include "guard.h"
 #include "json.h"
 #include "reach.h"
 #include "rows.h"
 #include "verbs.h"
 
-enum { POLL_NS = 20000000, GUARD_S = 2 };
+enum { POLL_NS = 20000000 };
 
 /*
  * Looks at the condition every 20 ms until it holds. svmd may be away, before its start or between two: then the
- * condition does not hold yet. A call that waits for the next svmd does not come back while there is none; the guard,
- * an alarm two seconds past the deadline, ends the program then.
+ * condition does not hold yet.
  */
 struct look {
         const struct condition *condition;
@@ -30,18 +28,6 @@ static uint64_t now_ns(void) {
 
         clock_gettime(CLOCK_MONOTONIC, &ts);
         return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
-static void guard_rang(int signal) {
-        static const char text[] = "svmd-ctl: the time is over: svmd does not answer\n";
-
-        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
-        _exit(EXIT_TIMEOUT);
-}
-
-static void guard_set(uint64_t timeout_ns) {
-        signal(SIGALRM, guard_rang);
-        alarm((unsigned)(timeout_ns / 1000000000ull) + GUARD_S);
 }
 
 static void look_at_count(struct ctl *c, struct look *l, const char *what, uint64_t value) {
@@ -171,7 +157,7 @@ int wait_run(struct ctl *c, const struct args *a) {
         if (timeout != UINT64_MAX)
                 guard_set(timeout);
         r = wait_till(c, &condition, deadline);
-        alarm(0);
+        guard_end();
         if (r != EXIT_OK || !c->json)
                 return r;
         o = json_object_new_object();

@@ -595,6 +595,12 @@ enum { SVMD_NODE_DRAIN = 1, SVMD_NODE_OFFLINE = 2, SVMD_NODE_ONLINE = 3, SVMD_NO
  * nowhere else is gone until it is discarded: SVMD_E_GONE, and for the CPU SIGBUS or a thread that waits. */
 int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned action);
 
+enum { SVMD_UPGRADE_KEEPER = 1, SVMD_UPGRADE_CHECK = 2 };
+/* svmd becomes another program, or the present version of the file that it was started from (`binary` NULL): the same
+ * process, with all sessions. KEEPER: svmd-keeper too. CHECK: only tries whether the program could. Comes back before
+ * it happens: afterwards the epoch is another one, and this session, if it is attached to no partition, has ended. */
+int svmd_upgrade(svmd_session *s, const char *binary, unsigned flags);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

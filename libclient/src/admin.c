@@ -321,3 +321,20 @@ int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned ac
         order_node_set(&o, node, action);
         return order_run(s, ret, &o);
 }
+
+int svmd_upgrade(svmd_session *s, const char *binary, unsigned flags) {
+        Svmd__V1__Upgrade body = SVMD__V1__UPGRADE__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        if (flags & ~(unsigned)(SVMD_UPGRADE_KEEPER | SVMD_UPGRADE_CHECK))
+                return session_leave(s, fail(SVMD_E_INVALID, "%u has bits that are no SVMD_UPGRADE_*", flags));
+        if (binary)
+                body.binary = (char *)binary;
+        body.keeper = (flags & SVMD_UPGRADE_KEEPER) != 0;
+        op.op_case = SVMD__V1__OP__OP_UPGRADE;
+        op.upgrade = &body;
+        return session_leave(s, call_simple(s, &op, mode_of(flags & SVMD_UPGRADE_CHECK)));
+}

@@ -121,6 +121,10 @@ int svmd_session_info(svmd_session *s, struct svmd_session_info *info) {
 }
 
 int svmd_query_status(svmd_session *s, struct svmd_status *ret) {
+        if (fake.gone > 0) {
+                fake.gone--;
+                return SVMD_E_GONE;
+        }
         if (fake.code == SVMD_OK)
                 *ret = fake.status;
         return fake.code;
@@ -327,6 +331,17 @@ int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned ac
         fake.asked_node = node;
         fake.asked_action = action;
         return start(ret);
+}
+
+int svmd_upgrade(svmd_session *s, const char *binary, unsigned flags) {
+        snprintf(fake.binary, sizeof(fake.binary), "%s", binary ? binary : "");
+        fake.upgrade_flags = flags;
+        if (fake.code != SVMD_OK || flags & SVMD_UPGRADE_CHECK || !fake.upgraded)
+                return fake.code;
+        snprintf(fake.status.version, sizeof(fake.status.version), "%s", fake.upgraded);
+        fake.status.epoch++;
+        fake.gone = 2;
+        return SVMD_OK;
 }
 
 int svmd_fence_wait(svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret) {

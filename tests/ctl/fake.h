@@ -67,8 +67,11 @@ struct fake {
         svmd_node asked_node;
         unsigned asked_action; /* of a node; 1: take back what was revoked */
         int asked_counters;
-        unsigned waits, fences; /* fences: that are not freed */
-        bool done;              /* a fence has ended */
+        const char *upgraded; /* the version that svmd goes on as; NULL: it cannot */
+        char binary[64];
+        unsigned upgrade_flags, gone; /* gone: queries of the status that find no svmd */
+        unsigned waits, fences;       /* fences: that are not freed */
+        bool done;                    /* a fence has ended */
 };
 extern struct fake fake;
 

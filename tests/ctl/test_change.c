@@ -270,6 +270,37 @@ static void test_node_set(void **state) {
         expect("node drain host0", 1, "", "svmd-ctl: host0 cannot be drained\n");
 }
 
+static void test_upgrade(void **state) {
+        struct json_object *o;
+
+        fake.status = (struct svmd_status){ .version = "1.0", .pid = 77, .epoch = 4, .sessions = 3 };
+        fake.upgraded = "1.1";
+        expect_part("upgrade", 0, "svmd 1.0 goes on as 1.1, still process 77: 2 sessions, away for ", "");
+        assert_string_equal(fake.binary, "");
+        assert_int_equal(fake.upgrade_flags, 0);
+        assert_int_equal(fake.gone, 0);
+        fake.upgraded = "1.2";
+        o = run_json("upgrade --keeper --binary /opt/svmd --json", 0);
+        expect_json(o, "before", "1.1");
+        expect_json(o, "after", "1.2");
+        expect_json(o, "epoch", "6");
+        expect_json(o, "pid", "77");
+        expect_json(o, "dry_run", "false");
+        assert_string_equal(fake.binary, "/opt/svmd");
+        assert_int_equal(fake.upgrade_flags, SVMD_UPGRADE_KEEPER);
+        expect("upgrade --dry-run", 0, "svmd 1.2 can be upgraded\n", "");
+        assert_int_equal(fake.upgrade_flags, SVMD_UPGRADE_CHECK);
+        o = run_json("upgrade --dry-run --json", 0);
+        expect_json(o, "dry_run", "true");
+        fake.upgraded = NULL;
+        expect("upgrade", 1, "",
+               "svmd-ctl: svmd could not become the other program and goes on as it was; its log says why\n");
+        fake.code = SVMD_E_INVALID;
+        fake.error = "nothing was changed: /x cannot be started";
+        fake.gone = 0;
+        expect("upgrade --binary /x", 1, "", "svmd-ctl: nothing was changed: /x cannot be started\n");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(test_migrate, machine_setup),
@@ -281,6 +312,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_wrong_ranges, machine_setup),
                 cmocka_unit_test_setup(test_progress, machine_setup),
                 cmocka_unit_test_setup(test_node_set, machine_setup),
+                cmocka_unit_test_setup(test_upgrade, machine_setup),
         };
 
         if (!setlocale(LC_ALL, "C.UTF-8"))

@@ -14,7 +14,7 @@ int main(int argc, char **argv);
 
 enum { MESSAGES = 64, KEYS = 16 };
 
-static struct state keeper = { .listener = -1, .client = -1, .most = 1000 };
+static struct state keeper = { .t.listener = -1, .t.client = -1, .most = 1000 };
 static int sender = -1;
 
 static unsigned open_files(void) {
@@ -30,11 +30,11 @@ static void connect_again(void) {
 
         if (sender >= 0)
                 close(sender);
-        if (keeper.client >= 0)
+        if (keeper.t.client >= 0)
                 hang_up(&keeper);
         must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
         sender = ends[0];
-        keeper.client = ends[1];
+        keeper.t.client = ends[1];
 }
 
 static uint64_t take_key(struct bytes *b) {
@@ -112,13 +112,13 @@ static void read_answers(void) {
 static void check(void) {
         uint64_t count = 0, last = 0;
 
-        for (struct kept_item *it = kept_from(&keeper.kept, 0); it; it = kept_next(it)) {
+        for (struct kept_item *it = kept_from(&keeper.t.kept, 0); it; it = kept_next(it)) {
                 must(count == 0 || it->key > last);
                 must(fcntl(it->fd, F_GETFD) == FD_CLOEXEC);
                 last = it->key;
                 count++;
         }
-        must(count == keeper.kept.count);
+        must(count == keeper.t.kept.count);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
@@ -132,26 +132,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         connect_again();
         for (unsigned n = 0; n < MESSAGES && b.left && !keeper.quit; n++) {
-                uint64_t had = keeper.kept.count;
+                uint64_t had = keeper.t.kept.count;
                 bool sent = send_message(&b);
 
                 serve(&keeper);
                 read_answers();
-                if (sent && keeper.client < 0) {
-                        must(keeper.kept.count == had);
+                if (sent && keeper.t.client < 0) {
+                        must(keeper.t.kept.count == had);
                         connect_again();
                 }
         }
         check();
-        must(open_files() == before + 2 + keeper.kept.count - (keeper.client < 0));
+        must(open_files() == before + 2 + keeper.t.kept.count - (keeper.t.client < 0));
         close(sender);
         sender = -1;
-        if (!keeper.quit && keeper.client >= 0)
+        if (!keeper.quit && keeper.t.client >= 0)
                 serve(&keeper);
-        must(keeper.quit || keeper.client < 0 || keeper.listing);
-        if (keeper.client >= 0)
+        must(keeper.quit || keeper.t.client < 0 || keeper.listing);
+        if (keeper.t.client >= 0)
                 hang_up(&keeper);
-        kept_drop_all(&keeper.kept);
+        kept_drop_all(&keeper.t.kept);
         keeper.quit = false;
         must(open_files() == before);
         return 0;

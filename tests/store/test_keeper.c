@@ -708,6 +708,123 @@ static void test_older_keeper(void **state) {
         close(listener);
 }
 
+static int open_program(const char *path) {
+        int fd = open(path, O_PATH | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        return fd;
+}
+
+/* It goes on as another program, in the same process and on the same connection, and has everything. */
+static void test_becomes_another(void **state) {
+        int program = open_program(KEEPER_PROGRAM);
+        struct keeper *k = connect_keeper();
+        struct listed l;
+        long base;
+
+        for (uint64_t i = 0; i < 500; i++)
+                put_file(k, i, (char)('a' + i % 26));
+        assert_int_equal(list_all(k).count, 500);
+        base = fds_of_keeper();
+        for (int round = 0; round < 3; round++) {
+                assert_int_equal(keeper_drop(k, (uint64_t)(100 + round)), 0);
+                put_file(k, (uint64_t)(1000 + round), 'n');
+                assert_int_equal(keeper_become(k, program, why, sizeof(why)), 0);
+                l = list_all(k);
+                assert_int_equal(l.count, 500);
+                for (uint64_t i = 0; i < 100; i++)
+                        assert_int_equal(l.mark[i], (char)('a' + i % 26));
+                assert_int_equal(l.mark[1000 + round], 'n');
+                assert_fds_of_keeper(base);
+        }
+        keeper_disconnect(k);
+        k = connect_keeper(); /* the same listener, the same process */
+        assert_int_equal(list_all(k).count, 500);
+        keeper_disconnect(k);
+        close(program);
+}
+
+/* A file that is no program, and one that is only half: it stays what it was, and says why. */
+static void test_cannot_become(void **state) {
+        int text = open_program("/etc/passwd"), folder = open_program("/"), half = memfd_create("half", MFD_CLOEXEC);
+        struct keeper *k = connect_keeper();
+        long base;
+
+        assert_int_equal(write(half, "\177ELF", 4), 4);
+        for (uint64_t i = 0; i < 200; i++)
+                put_file(k, i, 'x');
+        assert_int_equal(list_all(k).count, 200);
+        base = fds_of_keeper();
+        assert_int_equal(keeper_become(k, text, why, sizeof(why)), -EACCES);
+        assert_non_null(strstr(why, "stays what it is"));
+        assert_int_equal(keeper_become(k, folder, why, sizeof(why)), -EACCES);
+        assert_int_equal(keeper_become(k, half, why, sizeof(why)), -ENOEXEC);
+        assert_int_equal(list_all(k).count, 200);
+        assert_fds_of_keeper(base);
+        put_file(k, 200, 'y');
+        keeper_disconnect(k);
+        k = connect_keeper();
+        assert_int_equal(list_all(k).count, 201);
+        keeper_disconnect(k);
+        close(text);
+        close(folder);
+        close(half);
+}
+
+/* svmd asks, and is killed before it reads the answer: the next one finds everything. */
+static void test_becomes_without_svmd(void **state) {
+        int program = open_program(KEEPER_PROGRAM), status;
+        pid_t pid = fork();
+        struct keeper *k;
+
+        if (pid == 0) {
+                struct keeper_message m;
+
+                k = connect_keeper();
+                for (uint64_t i = 0; i < 300; i++)
+                        put_file(k, i, 'x');
+                packet_init(&m, KEEPER_BECOME, 0);
+                _exit(keeper_packet_send(keeper_fd(k), &m, &program, 1));
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        k = connect_keeper();
+        assert_int_equal(list_all(k).count, 300);
+        keeper_disconnect(k);
+        close(program);
+}
+
+static void be_keeper_of_version_1(int listener) {
+        struct keeper_head h = { .magic = KEEPER_MAGIC, .version = 1, .type = KEEPER_HELLO };
+        int fd = accept(listener, NULL, NULL);
+
+        _exit(send(fd, &h, sizeof(h), 0) == sizeof(h) && recv(fd, &h, sizeof(h), 0) == 0 ? 0 : 1);
+}
+
+/* What it does not know it is not asked. */
+static void test_keeper_of_version_1(void **state) {
+        int status, listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0),
+                    program = open_program(KEEPER_PROGRAM);
+        struct sockaddr_un a;
+        struct keeper *k;
+        pid_t pid;
+
+        assert_int_equal(packet_address(&a, dir), 0);
+        assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
+        assert_int_equal(listen(listener, 1), 0);
+        pid = fork();
+        if (pid == 0)
+                be_keeper_of_version_1(listener);
+        assert_int_equal(keeper_connect(&k, dir, KEEPER_PROGRAM, why, sizeof(why)), 0);
+        assert_int_equal(keeper_become(k, program, why, sizeof(why)), -EOPNOTSUPP);
+        assert_non_null(strstr(why, "too old"));
+        keeper_disconnect(k);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        close(listener);
+        close(program);
+}
+
 /* Two that start at the same time share one keeper, and one of them is told of the other. */
 static void test_two_start_at_once(void **state) {
         int go[2], busy = 0, status;
@@ -814,6 +931,10 @@ int main(void) {
                 IN_DIR(test_end_of_keeper_is_seen),
                 IN_DIR(test_starting_fails),
                 IN_DIR(test_older_keeper),
+                IN_DIR(test_becomes_another),
+                IN_DIR(test_cannot_become),
+                IN_DIR(test_becomes_without_svmd),
+                IN_DIR(test_keeper_of_version_1),
                 IN_DIR(test_two_start_at_once),
                 IN_DIR(test_many),
         };

@@ -218,6 +218,21 @@ void daemon_start_wrong(struct daemon *d, const char *const *options, char *said
         close(fd);
 }
 
+bool daemon_said(const struct daemon *d, const char *text) {
+        char path[96], *said;
+        size_t size = log_size(d, path, sizeof(path));
+        FILE *f = fopen(path, "re");
+        bool found;
+
+        must(f);
+        said = calloc(1, size + 1);
+        must(said && fread(said, 1, size, f) == size);
+        fclose(f);
+        found = strstr(said, text);
+        free(said);
+        return found;
+}
+
 /* ---- ending ---- */
 
 static void expect_end(pid_t *pid, int signum, int want) {

@@ -35,6 +35,9 @@ void daemon_end(struct daemon *d);
 /* For exits on a failure: everything is killed. */
 void daemon_abandon_all(void);
 
+/* Whether this stands in what svmd and its keeper said so far. */
+bool daemon_said(const struct daemon *d, const char *text);
+
 /* ---- the oracle outside ---- */
 
 unsigned process_fds(pid_t pid);
