@@ -280,6 +280,9 @@ void managed_device_end(struct managed *e, struct managed_range *r, uint32_t gra
 const struct managed_step *managed_take(struct managed *e);
 /* The next that somebody waits for. */
 const struct managed_step *managed_take_urgent(struct managed *e);
+/* The step behind one that was taken, if it is the next in the queue and does the same to what lies right behind: they
+ * can be one call. Each is completed by itself. */
+const struct managed_step *managed_take_behind(struct managed *e, const struct managed_step *step);
 /* Whether there is one to take. */
 bool managed_ready(const struct managed *e);
 bool managed_urgent(const struct managed *e);

@@ -5,8 +5,9 @@
 
 /*
  * Steps wait in one queue, and those that enter an address space in a queue of their session, of which only
- * config.session_steps are out at a time: a process that holds its mmap_lock keeps that many workers, and no more. The
- * common queue and the sessions' queues take turns.
+ * config.session_steps are out at a time: a process that holds its mmap_lock keeps that many workers, and no more
+ * (those that a worker takes along behind another are in the same hands). The common queue and the sessions' queues
+ * take turns.
  *
  * Each of these queues is two: what somebody waits for goes first, but for one turn in a few, so that whoever faults
  * all the time keeps nobody's moves waiting for ever.
@@ -101,6 +102,30 @@ static const struct managed_step *take(struct managed *e, unsigned urgency) {
                 return NULL;
         s = container_of(steps->next, struct step, link);
         list_remove(&s->link);
+        return &s->pub;
+}
+
+static bool lies_behind(const struct managed_step *a, const struct managed_step *b) {
+        return a->type == b->type && a->range == b->range && a->session == b->session && a->wake == b->wake &&
+               a->protect == b->protect && b->granule == a->granule + a->count &&
+               (a->type == MANAGED_WRITE_PROTECT || a->type == MANAGED_PUNCH_HOLE);
+}
+
+const struct managed_step *managed_take_behind(struct managed *e, const struct managed_step *step) {
+        struct step *before = container_of(step, struct step, pub), *s;
+        struct managed_session *session = before->share ? before->share->session : NULL;
+        struct list *queue = session ? &session->steps[before->urgency] : &e->steps[before->urgency];
+
+        if (list_empty(queue))
+                return NULL;
+        s = container_of(queue->next, struct step, link);
+        if (!lies_behind(step, &s->pub))
+                return NULL;
+        list_remove(&s->link);
+        if (session) {
+                session->out++;
+                session_update(e, session);
+        }
         return &s->pub;
 }
 

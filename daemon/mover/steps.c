@@ -26,6 +26,19 @@ int step_execute(struct mover *m, const struct managed_step *step) {
         return -EINVAL;
 }
 
+/* In one call where that goes. A failure is somebody's, and each is done again by itself to learn whose: what was done
+ * already is done then, since none of these steps minds that. */
+void batch_execute(struct mover *m, struct batch *b) {
+        struct managed_step all = *b->step[0];
+        int k;
+
+        for (unsigned i = 1; i < b->count; i++)
+                all.count += b->step[i]->count;
+        k = step_execute(m, &all);
+        for (unsigned i = 0; i < b->count; i++)
+                b->result[i] = k && b->count > 1 ? step_execute(m, b->step[i]) : k;
+}
+
 /* What the engine answers with another step. */
 static bool is_answer(const struct managed_step *step, int result) {
         switch ((int)step->type) {

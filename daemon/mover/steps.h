@@ -10,6 +10,15 @@ struct mover;
 struct mover_range;
 
 int step_execute(struct mover *m, const struct managed_step *step);
+
+enum { BATCH_STEPS = 64, BATCH_BYTES = 2 << 20 };
+/* Steps that lie behind one another (managed_take_behind()). */
+struct batch {
+        const struct managed_step *step[BATCH_STEPS];
+        int result[BATCH_STEPS];
+        unsigned count;
+};
+void batch_execute(struct mover *m, struct batch *b);
 /* Whether trying again at once would be no use. */
 bool step_rests(const struct managed_step *step, int result);
 

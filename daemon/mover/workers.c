@@ -84,19 +84,33 @@ static void complete(struct mover *m, const struct managed_step *step, int resul
         }
 }
 
+/* As much as a granule of the largest size takes, so that nobody waits longer for it. */
+static void take_along(struct mover *m, struct batch *b) {
+        uint64_t bytes = (uint64_t)b->step[0]->count * b->step[0]->bytes;
+        const struct managed_step *next;
+
+        while (b->count < BATCH_STEPS && bytes < BATCH_BYTES &&
+               (next = managed_take_behind(m->engine, b->step[b->count - 1]))) {
+                b->step[b->count++] = next;
+                bytes += (uint64_t)next->count * next->bytes;
+        }
+}
+
 static void run_step(struct mover *m, struct worker *w, const struct managed_step *step) {
         struct mover_session *s = step->session;
-        int result;
+        struct batch b = { .step = { step }, .count = 1 };
 
+        take_along(m, &b);
         if (s)
-                s->refs++;
+                s->refs += b.count;
         enter(m, w, s);
         mover_unlock(m);
-        result = step_execute(m, step);
+        batch_execute(m, &b);
         mover_lock(m);
         left(m, w);
-        if (!step_rests(step, result) || !later_put(m, step, result))
-                complete(m, step, result);
+        for (unsigned i = 0; i < b.count; i++)
+                if (!step_rests(b.step[i], b.result[i]) || !later_put(m, b.step[i], b.result[i]))
+                        complete(m, b.step[i], b.result[i]);
 }
 
 static void wait_for_work(struct mover *m, struct worker *w) {

@@ -24,8 +24,8 @@ double range_move(struct range *r, svmd_node to);
 double range_evict(struct range *r);
 /* memcpy of as many bytes from one file to another, on the daemons' CPU; ns. */
 double memcpy_ns(size_t size);
-/* The same of pages that others have and this process has not in its page tables yet, as they are when somebody else moves
- * them; a granule at a time. */
+/* The same of pages that others have and this process has not in its page tables yet, as they are when somebody else
+ * moves them; a granule at a time. */
 double fetch_ns(size_t size, size_t granule);
 /* First touch of as many bytes of shared memory there; ns. */
 double first_touch_ns(size_t size);

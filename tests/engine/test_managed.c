@@ -318,6 +318,33 @@ static void test_slow_session(void **state) {
         assert_int_equal(w->last[3].state, RESIDENCY_RESIDENT);
 }
 
+/* Steps of neighbours can be taken together, whatever the session's number of steps; nothing else can. */
+static void test_neighbours(void **state) {
+        struct world *w = *state;
+        const struct managed_step *step[4];
+
+        for (uint32_t g = 0; g < 4; g++)
+                touch(w, w->a, g);
+        touch(w, w->a, 5);
+        assert_int_equal(managed_migrate(w->e, w->range, 0, 4, NEAR, MANAGED_BY_REQUEST, 1, 1), 0);
+        send(w, 5, NEAR);
+        step[0] = managed_take(w->e);
+        assert_int_equal(step[0]->type, MANAGED_WRITE_PROTECT);
+        for (uint32_t i = 1; i < 4; i++) {
+                step[i] = managed_take_behind(w->e, step[i - 1]);
+                assert_non_null(step[i]);
+                assert_ptr_equal(step[i]->session, step[0]->session);
+                assert_int_equal(step[i]->granule, step[0]->granule + i);
+        }
+        assert_null(managed_take_behind(w->e, step[3]));
+        for (uint32_t i = 4; i-- > 0;)
+                managed_complete(w->e, step[i], i == 2 ? -EAGAIN : 0, 1);
+        assert_int_equal(managed_check(w->e), 0);
+        all(w);
+        for (uint32_t g = 0; g < 6; g++)
+                assert_int_equal(w->last[g].state, g == 4 ? RESIDENCY_EMPTY : RESIDENCY_OUT);
+}
+
 static void test_device(void **state) {
         struct world *w = *state;
 
@@ -816,15 +843,33 @@ static void test_no_memory(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                T(test_out_and_in),     T(test_faults_wait), T(test_copy_fails),
-                T(test_payers),         T(test_payer_ends),  T(test_payer_full),
-                T(test_join_in_flight), T(test_readonly),    T(test_leave_and_join),
-                T(test_slow_session),   T(test_device),      T(test_full_everywhere),
-                T(test_lost),           T(test_lost_poison), T(test_lost_in_flight),
-                T(test_lost_restart),   T(test_drain),       T(test_pin),
-                T(test_revoke),         T(test_duplicate),   T(test_ranges_come_and_go_in_a_restart),
-                T(test_restart),        T(test_range_end),   T(test_no_memory),
-                T(test_evict),          T(test_no_faults),
+                T(test_out_and_in),
+                T(test_faults_wait),
+                T(test_copy_fails),
+                T(test_payers),
+                T(test_payer_ends),
+                T(test_payer_full),
+                T(test_join_in_flight),
+                T(test_readonly),
+                T(test_leave_and_join),
+                T(test_slow_session),
+                T(test_neighbours),
+                T(test_device),
+                T(test_full_everywhere),
+                T(test_lost),
+                T(test_lost_poison),
+                T(test_lost_in_flight),
+                T(test_lost_restart),
+                T(test_drain),
+                T(test_pin),
+                T(test_revoke),
+                T(test_duplicate),
+                T(test_ranges_come_and_go_in_a_restart),
+                T(test_restart),
+                T(test_range_end),
+                T(test_no_memory),
+                T(test_evict),
+                T(test_no_faults),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ static struct {
         pthread_mutex_t lock;
         pthread_cond_t let_go;
         int uffd[CLIENTS]; /* whose address spaces do not let go */
-        unsigned caught;
+        unsigned caught, calls;
 } trap = { .lock = PTHREAD_MUTEX_INITIALIZER, .let_go = PTHREAD_COND_INITIALIZER, .uffd = { -1, -1, -1, -1 } };
 
 static atomic_uint slow_us; /* each step of everyone takes so long */
@@ -37,6 +37,7 @@ int __real_userfault_protect(int fd, uint64_t start, uint64_t size);
 int __wrap_userfault_protect(int fd, uint64_t start, uint64_t size);
 int __wrap_userfault_protect(int fd, uint64_t start, uint64_t size) {
         pthread_mutex_lock(&trap.lock);
+        trap.calls++;
         trap.caught += is_caught(fd);
         while (is_caught(fd))
                 pthread_cond_wait(&trap.let_go, &trap.lock);
@@ -87,6 +88,20 @@ static int teardown(void **state) {
         return 0;
 }
 
+/* Every other granule: what lies side by side is one step. Returns the first token. */
+static uint64_t migrate_some(struct world *w, struct mover_range *r) {
+        uint64_t first = w->token + 1;
+
+        for (uint32_t i = 0; i < 16; i += 2)
+                assert_int_equal(mover_migrate(w->m, r, i, 1, NEAR, MANAGED_BY_REQUEST, ++w->token), 0);
+        return first;
+}
+
+static void wait_answers(struct world *w, uint64_t first) {
+        for (uint64_t token = first; token < first + 8; token++)
+                assert_int_equal(world_answer(w, token), 0);
+}
+
 /* A range of its own for each of two processes: one is stuck with all the steps that it may have, the other is not. */
 static void test_others_go_on(void **state) {
         struct world *w = *state;
@@ -97,8 +112,7 @@ static void test_others_go_on(void **state) {
         client_ask(w, 0, CLIENT_FILL, w->base, 16 * 65536, 1);
         stuck = w->r;
         set_trap(w, 0, true);
-        token = ++w->token;
-        assert_int_equal(mover_migrate(w->m, stuck, 0, 16, NEAR, MANAGED_BY_REQUEST, token), 0);
+        token = migrate_some(w, stuck);
         wait_caught(w, 3);
         w->base += 32 * MIB;
         world_range(w, size(65536, 16));
@@ -112,7 +126,7 @@ static void test_others_go_on(void **state) {
         assert_false(world_answered(w, token));
         assert_int_equal(caught(), 3);
         set_trap(w, 0, false);
-        assert_int_equal(world_answer(w, token), 0);
+        wait_answers(w, token);
         assert_int_equal(client_ask(w, 0, CLIENT_CHECK, base, 16 * 65536, 1), 0);
 }
 
@@ -134,14 +148,13 @@ static void test_one_stays_free(void **state) {
         world_session(w, 1);
         assert_int_equal(world_join(w, 1, false), 0);
         set_trap(w, 0, true);
-        token = ++w->token;
-        assert_int_equal(mover_migrate(w->m, stuck, 0, 16, NEAR, MANAGED_BY_REQUEST, token), 0);
+        token = migrate_some(w, stuck);
         wait_caught(w, 2);
         for (unsigned i = 1; i < 10; i++)
                 world_pump(w, 10);
         assert_int_equal(client_ask(w, 1, CLIENT_CHECK, w->base, 16 * 65536, 0), 0);
         set_trap(w, 0, false);
-        assert_int_equal(world_answer(w, token), 0);
+        wait_answers(w, token);
         w->stuck_ns = 0;
 }
 
@@ -165,14 +178,28 @@ static void test_end_while_stuck(void **state) {
         assert_int_equal(world_answer(w, token), 0);
 }
 
+/* Neighbours are protected by one call, up to the size of the largest granule. */
+static void test_neighbours_go_together(void **state) {
+        struct world *w = *state;
+
+        world_share(w, size(65536, 64), 1);
+        client_ask(w, 0, CLIENT_FILL, w->base, 64 * 65536, 1);
+        trap.calls = 0;
+        assert_int_equal(world_migrate(w, 0, 64, NEAR), 0);
+        assert_int_equal(trap.calls, 2);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, 64 * 65536, 1), 0);
+}
+
 /* ---- revocations ---- */
 
-enum { STUCK_MS = 1, HELD_MS = 200, MS = 1000000 };
+enum { MS = 1000000 };
 
-static void begin_hasty(struct world *w, struct range_size s) {
+static void begin_hasty(struct world *w, unsigned stuck_ms, unsigned held_ms) {
+        struct range_size s = size(2 << 20, 16);
+
         world_end(w);
-        w->stuck_ns = STUCK_MS * MS;
-        w->held_ns = HELD_MS * MS;
+        w->stuck_ns = (uint64_t)stuck_ms * MS;
+        w->held_ns = (uint64_t)held_ms * MS;
         world_begin(w, 64 * MIB);
         world_share(w, s, 1);
         client_ask(w, 0, CLIENT_FILL, w->base, (uint64_t)s.granule * s.count, 1);
@@ -200,12 +227,12 @@ static void test_revocation_is_held_up(void **state) {
         struct world *w = *state;
         uint64_t moved, revoked;
 
-        begin_hasty(w, size(65536, 32));
+        begin_hasty(w, 1, 200);
         set_trap(w, 0, true);
         moved = ++w->token;
         assert_int_equal(mover_migrate(w->m, w->r, 0, 1, NEAR, MANAGED_BY_REQUEST, moved), 0);
         wait_caught(w, 1);
-        pump_for(w, 2 * HELD_MS);
+        pump_for(w, 400);
         assert_int_equal(w->lost, 0);
         revoked = ++w->token;
         assert_int_equal(mover_revoke(w->m, w->r, revoked), 0);
@@ -222,8 +249,8 @@ static void test_revocation_is_slowed_down(void **state) {
         struct world *w = *state;
         uint64_t token;
 
-        begin_hasty(w, size(65536, 32));
-        slow_us = 20 * STUCK_MS * 1000;
+        begin_hasty(w, 1, 200);
+        slow_us = 100 * 1000;
         token = ++w->token;
         assert_int_equal(mover_revoke(w->m, w->r, token), 0);
         wait_lost(w);
@@ -236,13 +263,13 @@ static void test_revocation_is_slowed_down(void **state) {
 static void test_revocation_takes_its_time(void **state) {
         struct world *w = *state;
 
-        begin_hasty(w, size(4096, 2 * HELD_MS));
-        slow_us = STUCK_MS * 1000;
+        begin_hasty(w, 20, 300);
+        slow_us = 40 * 1000;
         assert_int_equal(world_revoke(w, true), 0);
         slow_us = 0;
         assert_int_equal(world_revoke(w, false), 0);
         assert_int_equal(w->lost, 0);
-        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, 2ull * HELD_MS * 4096, 1), 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, 16ull << 21, 1), 0);
 }
 
 int main(int argc, char **argv) {
@@ -250,6 +277,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test_setup_teardown(test_others_go_on, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_one_stays_free, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_end_while_stuck, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_neighbours_go_together, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_revocation_is_held_up, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_revocation_is_slowed_down, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_revocation_takes_its_time, setup, teardown),

@@ -78,11 +78,21 @@ static void thread_run(struct world *w, struct process *p) {
                 kernel_access(w, p, t);
 }
 
+/* What lies behind a step goes along with it; here somebody else does it, in whatever order. */
+static void take_along(struct world *w, const struct managed_step *step) {
+        for (unsigned i = 0; step && i < WORKERS && chance(w, 2); i++)
+                if (!w->job[i].step) {
+                        step = managed_take_behind(w->engine, step);
+                        w->job[i] = (struct job){ .step = step };
+                }
+}
+
 static void worker_run(struct world *w) {
         struct job *j = &w->job[below(w, WORKERS)];
 
         if (!j->step) {
                 *j = (struct job){ .step = chance(w, 4) ? managed_take_urgent(w->engine) : managed_take(w->engine) };
+                take_along(w, j->step);
                 return;
         }
         if (!j->done) {

@@ -17,7 +17,7 @@
 #define MADV_POPULATE_READ 22
 #endif
 
-enum { GRANULE = 4096, GRANULES = 1024, THREADS = 4 };
+enum { GRANULE = 2 << 20, GRANULES = 64, THREADS = 4 };
 #define ZEROES (4ull << 30) /* of the zero page: page tables alone */
 
 static struct daemon d;
@@ -58,7 +58,9 @@ static void hold(struct message *m) {
 /* ---- the owner ---- */
 
 static volatile char *reserve(svmd_session *s) {
-        struct svmd_reserve_options o = { .size = sizeof(o), .name = "shared", .mode = 0666, .kind = SVMD_SHARED };
+        struct svmd_reserve_options o = {
+                .size = sizeof(o), .name = "shared", .mode = 0666, .kind = SVMD_SHARED, .granule = GRANULE
+        };
         void *p;
 
         ok(svmd_address_reserve(s, &p, GRANULES * GRANULE, 0, NULL, &o));
@@ -72,7 +74,7 @@ static void touch(volatile char *p) {
 }
 
 int main(void) {
-        static const char *const options[] = { "--soft-node", "gpu0:size=64M", "--log-level", "error", NULL };
+        static const char *const options[] = { "--soft-node", "gpu0:size=256M", "--log-level", "error", NULL };
         struct message m = { 0 };
         struct actor holder;
         volatile char *p;
