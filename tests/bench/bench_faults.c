@@ -14,11 +14,14 @@
 /*
  * What a touch of a page costs that svmd has to bring: the time of the instruction that touches it. The limit is a
  * packet to a process and back, since a fault is that: this process sleeps, svmd wakes up, does what has to be done,
- * and wakes this one. The client runs on one CPU, and whoever answers on another.
+ * and wakes this one. All run on one CPU, where it is switches, system calls and work alone; with the client on one and
+ * whoever answers on another, which the rows of two CPUs have, most is the time that CPUs take to wake up, equal on
+ * both sides.
  *
  *      fault_copy         4 KiB that a soft node has
  *      fault_continue     4 KiB that the range has in host memory, and that another process has touched
  */
+enum { CLIENT_CPU = 0, DAEMON_CPU = 1 /* where run.py starts svmd */ };
 enum { ROUNDS = 15, PAGES = 2000, PACKET = 64, THREADS = 16, PAGES_OF_ALL = 8000, PAGES_BESIDE = 500 };
 
 static svmd_node host, soft;
@@ -30,8 +33,8 @@ static double touch_ns(struct range *r) {
         return (double)(now_ns() - start) / (double)(r->size / SVMD_PAGE);
 }
 
-static void measure_copy(svmd_session *s, int peer) {
-        struct row row = { .name = "fault_copy", .unit = "ns" };
+static void measure_copy(svmd_session *s, int peer, const char *name) {
+        struct row row = { .name = name, .unit = "ns" };
         struct range r;
 
         range_open(&r, s, PAGES * SVMD_PAGE, SVMD_PAGE, 0, 1);
@@ -50,12 +53,12 @@ static void measure_copy(svmd_session *s, int peer) {
 }
 
 /* Another process opens the range anew for each round, and touches what this one has written. */
-static void measure_continue(const char *runtime_dir, svmd_session *s, int peer) {
+static void measure_continue(const char *runtime_dir, svmd_session *s, int peer, const char *name) {
         struct svmd_reserve_options options = { .size = sizeof(options), .name = "bench", .kind = SVMD_SHARED };
         struct svmd_advice advice = { .size = sizeof(advice),
                                       .what = SVMD_ADVISE_GRANULARITY,
                                       .granularity = SVMD_PAGE };
-        struct row row = { .name = "fault_continue", .unit = "ns" };
+        struct row row = { .name = name, .unit = "ns" };
         struct range r = { .session = s, .size = PAGES * SVMD_PAGE, .granule = SVMD_PAGE };
         void *p;
 
@@ -214,13 +217,17 @@ int main(int argc, char **argv) {
 
         must(argc == 3, "usage: bench_faults RUNTIME-DIR PID");
         must(sched_getaffinity(0, sizeof(everywhere), &everywhere) == 0, "the CPUs of this process are not known");
-        pin_to(0);
+        pin_to(CLIENT_CPU);
         peer = peer_start(PACKET);
         s = session_open(argv[1]);
         host = node_of(s, SVMD_NODE_HOST);
         soft = node_of(s, SVMD_NODE_SOFT);
-        measure_copy(s, peer);
-        measure_continue(argv[1], s, peer);
+        measure_copy(s, peer, "fault_copy_two_cpus");
+        measure_continue(argv[1], s, peer, "fault_continue_two_cpus");
+        pin_to(DAEMON_CPU);
+        measure_copy(s, peer, "fault_copy");
+        measure_continue(argv[1], s, peer, "fault_continue");
+        pin_to(CLIENT_CPU);
         measure_p99(s);
         measure_threads(s, argv[2]);
         svmd_disconnect(s);

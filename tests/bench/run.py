@@ -34,6 +34,8 @@ ROWS = {
     "reap": ("reap", "<=3", "<=2"),
     "fault_copy": ("faults", "<=1.2", "<=1.0"),
     "fault_continue": ("faults", "<=1.0", "<=0.8"),
+    "fault_copy_two_cpus": ("faults", None, None),
+    "fault_continue_two_cpus": ("faults", None, None),
     "fault_16_threads": ("faults", None, ">=1.5" if (os.cpu_count() or 1) < 16 else ">=2"),
     "fault_p99_under_migration": ("faults", None, None),
     "out_64k": ("moves", "<=2.8", "<=2.4"),
@@ -59,7 +61,8 @@ class BenchError(Exception):
 
 
 class Svmd:
-    """svmd and its keeper in folders of their own, on the last CPU that this process may use."""
+    """svmd and its keeper in folders of their own, on the second CPU that this process may use, where the
+    programs look for them."""
 
     def __init__(self, build, folder):
         self.runtime, self.log = os.path.join(folder, "run"), os.path.join(folder, "svmd.log")
@@ -67,7 +70,8 @@ class Svmd:
         config = os.path.join(folder, "svmd.conf")
         with open(config, "w", encoding="ascii"):
             pass
-        cpu = max(os.sched_getaffinity(0))
+        cpus = sorted(os.sched_getaffinity(0))
+        cpu = cpus[1 % len(cpus)]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [os.path.join(build, "svmd"), "--config", config, "--runtime-dir", self.runtime,
