@@ -14,9 +14,9 @@
 /*
  * What a touch of a page costs that svmd has to bring: the time of the instruction that touches it. The limit is a
  * packet to a process and back, since a fault is that: this process sleeps, svmd wakes up, does what has to be done,
- * and wakes this one. All run on one CPU, where it is switches, system calls and work alone; with the client on one and
- * whoever answers on another, which the rows of two CPUs have, most is the time that CPUs take to wake up, equal on
- * both sides.
+ * and wakes this one. The client runs on one CPU and whoever answers on another, as on a machine with CPUs to spare;
+ * most of it then is the time that two CPUs take to wake up, equal on both sides. The rows of one CPU are the same with
+ * all of them there, where it is switches, system calls and work alone.
  *
  *      fault_copy         4 KiB that a soft node has
  *      fault_continue     4 KiB that the range has in host memory, and that another process has touched
@@ -222,11 +222,11 @@ int main(int argc, char **argv) {
         s = session_open(argv[1]);
         host = node_of(s, SVMD_NODE_HOST);
         soft = node_of(s, SVMD_NODE_SOFT);
-        measure_copy(s, peer, "fault_copy_two_cpus");
-        measure_continue(argv[1], s, peer, "fault_continue_two_cpus");
-        pin_to(DAEMON_CPU);
         measure_copy(s, peer, "fault_copy");
         measure_continue(argv[1], s, peer, "fault_continue");
+        pin_to(DAEMON_CPU);
+        measure_copy(s, peer, "fault_copy_one_cpu");
+        measure_continue(argv[1], s, peer, "fault_continue_one_cpu");
         pin_to(CLIENT_CPU);
         measure_p99(s);
         measure_threads(s, argv[2]);
