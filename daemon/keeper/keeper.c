@@ -25,7 +25,8 @@ struct keeper {
         int socket;
         unsigned version;
         uint64_t room; /* descriptors that fit for certain: what the keeper said, less every put since */
-        struct keeper_message drops;
+        uint64_t *drops;
+        size_t drops_count, drops_room;
         struct packet packet;
 };
 
@@ -280,7 +281,6 @@ int keeper_connect(struct keeper **ret, const char *runtime_dir, const char *pro
 
         if (!k)
                 return complain(why, why_size, -ENOMEM, "no memory to connect to svmd-keeper");
-        packet_init(&k->drops, KEEPER_DROP, 0);
         k->socket = r = find_keeper(runtime_dir, program, why, why_size);
         if (r >= 0)
                 r = greet(k, runtime_dir, why, why_size);
@@ -297,6 +297,7 @@ void keeper_disconnect(struct keeper *k) {
                 return;
         if (k->socket >= 0)
                 close(k->socket);
+        alloc_free(k->drops);
         alloc_free(k);
 }
 
@@ -306,10 +307,7 @@ int keeper_fd(const struct keeper *k) {
 
 static int request(struct keeper *k, enum keeper_type type) {
         struct keeper_message m;
-        int r = keeper_flush(k);
 
-        if (r < 0)
-                return r;
         packet_init(&m, type, 0);
         return send_patiently(k, &m, NULL, 0);
 }
@@ -332,7 +330,10 @@ static int hand_over(struct keeper *k, keeper_fn fn, void *userdata, int r) {
 
 int keeper_list(struct keeper *k, keeper_fn fn, void *userdata) {
         uint64_t listed = 0;
-        int r = 0, error = request(k, KEEPER_LIST);
+        int r = 0, error = keeper_flush(k);
+
+        if (error == 0)
+                error = request(k, KEEPER_LIST);
 
         while (error == 0) {
                 error = receive_patiently(k);
@@ -365,14 +366,23 @@ static int ask_room(struct keeper *k) {
         return k->room ? 0 : -EMFILE;
 }
 
+/* What is put again is not to be dropped. */
+static void forget_drop(struct keeper *k, uint64_t key) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < k->drops_count; i++)
+                if (k->drops[i] != key)
+                        k->drops[n++] = k->drops[i];
+        k->drops_count = n;
+}
+
 int keeper_put(struct keeper *k, uint64_t key, int fd) {
         struct keeper_message m;
-        int r = keeper_flush(k);
+        int r = k->room == 0 ? ask_room(k) : 0;
 
-        if (r == 0 && k->room == 0)
-                r = ask_room(k);
         if (r < 0)
                 return r;
+        forget_drop(k, key);
         packet_init(&m, KEEPER_PUT, 0);
         m.head.count = 1;
         m.key[0] = key;
@@ -383,22 +393,42 @@ int keeper_put(struct keeper *k, uint64_t key, int fd) {
 }
 
 int keeper_drop(struct keeper *k, uint64_t key) {
-        int r = k->drops.head.count == KEEPER_DROPS ? keeper_flush(k) : 0;
+        if (k->drops_count == k->drops_room) {
+                size_t room = k->drops_room ? k->drops_room * 2 : KEEPER_DROPS;
+                uint64_t *drops = alloc_grow(k->drops, k->drops_room * sizeof(*drops), room * sizeof(*drops));
 
-        if (r < 0)
-                return r;
-        k->drops.key[k->drops.head.count++] = key;
+                if (!drops)
+                        return -ENOMEM;
+                k->drops = drops;
+                k->drops_room = room;
+        }
+        k->drops[k->drops_count++] = key;
         return 0;
 }
 
-int keeper_flush(struct keeper *k) {
-        int r;
+static int send_drops(struct keeper *k, size_t from, size_t count) {
+        struct keeper_message m;
 
-        if (k->drops.head.count == 0)
-                return 0;
-        r = send_patiently(k, &k->drops, NULL, 0);
-        if (r == 0)
-                k->drops.head.count = 0;
+        packet_init(&m, KEEPER_DROP, 0);
+        m.head.count = (uint32_t)count;
+        memcpy(m.key, k->drops + from, count * sizeof(*m.key));
+        return send_patiently(k, &m, NULL, 0);
+}
+
+int keeper_flush(struct keeper *k) {
+        size_t sent = 0;
+        int r = 0;
+
+        while (r == 0 && sent < k->drops_count) {
+                size_t count = k->drops_count - sent < KEEPER_DROPS ? k->drops_count - sent : KEEPER_DROPS;
+
+                r = send_drops(k, sent, count);
+                if (r == 0)
+                        sent += count;
+        }
+        if (sent)
+                memmove(k->drops, k->drops + sent, (k->drops_count - sent) * sizeof(*k->drops));
+        k->drops_count -= sent;
         return r;
 }
 

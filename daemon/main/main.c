@@ -168,7 +168,7 @@ static void on_unkeep(void *userdata, uint64_t key) {
 static void before_sleep(void *userdata) {
         struct program *p = userdata;
 
-        if (p->keeper)
+        if (p->keeper && service_recorded(p->service))
                 keeper_flush(p->keeper);
 }
 
@@ -369,11 +369,13 @@ static int bring_up(struct program *p) {
 }
 
 static void tear_down(struct program *p, bool keep) {
+        bool recorded = !p->service || service_recorded(p->service);
+
         service_free(p->service, keep);
         transport_free(p->transport, keep);
         if (p->keeper && !keep)
                 keeper_quit(p->keeper);
-        else if (p->keeper)
+        else if (p->keeper && recorded)
                 keeper_flush(p->keeper);
         keeper_disconnect(p->keeper);
         store_close(p->store);

@@ -245,6 +245,10 @@ void service_commit(struct service *svc) {
         managed_commit(svc);
 }
 
+bool service_recorded(const struct service *svc) {
+        return !svc->journal_behind;
+}
+
 bool service_idle(struct service *svc) {
         return jobs_idle(svc->jobs) && list_empty(&svc->pending) && spill_idle(svc);
 }

@@ -129,6 +129,8 @@ void service_reply_left(struct service *svc, struct session *s);
 void service_session_writable(struct service *svc, struct session *s);
 void service_collect(struct service *svc);
 void service_commit(struct service *svc);
+/* What was committed is all there is: what was let go may leave the keeper. */
+bool service_recorded(const struct service *svc);
 /* Nothing runs or waits in jobs. */
 bool service_idle(struct service *svc);
 

@@ -214,7 +214,7 @@ static void test_put_list_drop(void **state) {
         assert_int_equal(keeper_drop(k, 1), 0);
         assert_int_equal(keeper_drop(k, 77), 0);
         assert_memory_equal(list_all(k).mark, "z\0b", 4);
-        /* A drop comes before the put that follows it. */
+        /* A put takes the drop before it back. */
         assert_int_equal(keeper_drop(k, 2), 0);
         put_file(k, 2, 'd');
         l = list_all(k);
@@ -254,7 +254,9 @@ static void test_drops_are_gathered(void **state) {
                 put_file(k, i, 'x');
         for (uint64_t i = 0; i < 1299; i++)
                 assert_int_equal(keeper_drop(k, i), 0);
-        assert_fds_of_keeper(base + 1300 - 2 * KEEPER_DROPS);
+        put_file(k, 1300, 'y');
+        assert_fds_of_keeper(base + 1301);
+        assert_int_equal(keeper_drop(k, 1300), 0);
         assert_int_equal(keeper_flush(k), 0);
         assert_fds_of_keeper(base + 1);
         l = list_all(k);
@@ -340,6 +342,20 @@ static void test_svmd_is_killed(void **state) {
                 assert_int_equal(keeper_flush(k), 0);
                 keeper_disconnect(k);
         }
+}
+
+/* What is dropped, and not flushed by the time svmd dies, is what the journal still has. */
+static void test_drops_wait_for_the_flush(void **state) {
+        struct keeper *k = connect_keeper();
+
+        put_file(k, 1, 'a');
+        put_file(k, 2, 'b');
+        assert_int_equal(keeper_drop(k, 1), 0);
+        put_file(k, 3, 'c');
+        keeper_disconnect(k);
+        k = connect_keeper();
+        assert_memory_equal(list_all(k).mark + 1, "abc", 4);
+        keeper_disconnect(k);
 }
 
 /* A put counts from its return, even when the keeper has not looked yet. */
@@ -916,6 +932,7 @@ int main(void) {
                 IN_DIR(test_put_list_drop),
                 IN_DIR(test_highest_key),
                 IN_DIR(test_drops_are_gathered),
+                IN_DIR(test_drops_wait_for_the_flush),
                 IN_DIR(test_list_can_be_ended),
                 IN_DIR(test_list_without_room),
                 IN_DIR(test_svmd_is_killed),
