@@ -106,22 +106,34 @@ static pid_t spawn(const struct daemon *d) {
         return pid;
 }
 
-static bool is_keeper_of(const struct daemon *d, pid_t pid) {
-        char path[64], text[256] = "", run[96];
+static ssize_t read_proc(pid_t pid, const char *file, char *to, size_t size) {
+        char path[64];
         ssize_t n;
         int fd;
 
-        snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+        snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-                return false;
-        n = read(fd, text, sizeof(text) - 1);
+                return -1;
+        n = read(fd, to, size - 1);
         close(fd);
+        to[n > 0 ? n : 0] = 0;
+        return n;
+}
+
+/* By its name first: to read the arguments of a process takes a lock that a hostile one may keep. */
+static bool is_keeper_of(const struct daemon *d, pid_t pid) {
+        char text[256], run[96];
+        ssize_t n;
+
+        if (read_proc(pid, "comm", text, sizeof(text)) < 0 || strcmp(text, "svmd-keeper\n") != 0)
+                return false;
+        n = read_proc(pid, "cmdline", text, sizeof(text));
         for (ssize_t i = 0; i < n - 1; i++)
                 if (!text[i])
                         text[i] = ' ';
         snprintf(run, sizeof(run), "--runtime-dir %s/run", d->dir);
-        return strstr(text, "svmd-keeper") && strstr(text, run);
+        return n > 0 && strstr(text, run);
 }
 
 static pid_t find_keeper(const struct daemon *d) {

@@ -31,6 +31,7 @@ void hammer_plan(struct hammer_plan *ret, const struct daemon *d, const char *pa
                                      .reader = true,
                                      .what = HAMMER_EVERYTHING,
                                      .device_share = 16,
+                                     .restart_every = 2000,
                                      .stay = 100 };
         snprintf(ret->socket, sizeof(ret->socket), "%s", d->socket);
         snprintf(ret->admin, sizeof(ret->admin), "%s", d->admin);
@@ -148,7 +149,7 @@ static bool look(struct hammer *h, struct watch *w, enum hammer_end *ret) {
 
         if (board_get(&h->board->stop)) {
                 *ret = HAMMER_FOUND;
-        } else if (writes >= h->board->plan.writes) {
+        } else if (writes >= h->board->plan.writes && h->board->restarts >= h->board->plan.restarts_wanted) {
                 *ret = HAMMER_DONE;
         } else if (any_ended(h)) {
                 *ret = ended(h);
@@ -163,7 +164,18 @@ static bool look(struct hammer *h, struct watch *w, enum hammer_end *ret) {
         return true;
 }
 
-/* At so many writes as chance has it: a kill in about 10,000, a restart in about 2,000, four times standing still. */
+static bool restart(struct hammer *h) {
+        if (h->restart)
+                h->restart(h->userdata, h);
+        else
+                daemon_kill(h->daemon);
+        if (!h->daemon->pid)
+                daemon_start(h->daemon);
+        board_count(&h->board->restarts, 1);
+        return !h->restart || stand_still(h);
+}
+
+/* At so many writes as chance has it: a kill in about 10,000, a restart as planned, four times standing still. */
 static bool interfere(struct hammer *h, struct watch *w) {
         uint64_t each = h->board->plan.writes / 4 + 1;
 
@@ -172,12 +184,11 @@ static bool interfere(struct hammer *h, struct watch *w) {
                 replace_victim(h);
         }
         if (h->board->plan.restarts && w->writes >= w->next_restart) {
-                w->next_restart = w->writes + 1 + random_below(4000);
-                daemon_kill(h->daemon);
-                daemon_start(h->daemon);
-                board_count(&h->board->restarts, 1);
+                w->next_restart = w->writes + 1 + random_below(2 * h->board->plan.restart_every);
+                if (!restart(h))
+                        return false;
         }
-        if (h->quiet && w->writes >= w->next_quiet) {
+        if (h->quiet && !h->restart && w->writes >= w->next_quiet) {
                 w->next_quiet += each;
                 if (w->writes)
                         return stand_still(h);

@@ -39,6 +39,9 @@ struct hammer {
         struct hammer_board *board;
         struct actor writer[8], joiner, victim, reader, admin;
         bool (*quiet)(void *userdata, struct hammer *h); /* may be NULL; while all stand still. False: a failure */
+        /* Where the plan has restarts, instead of a kill and a start at once; everybody stands still after it, and
+         * quiet() looks. May be NULL. */
+        void (*restart)(void *userdata, struct hammer *h);
         void *userdata;
         struct daemon *daemon; /* where the plan has restarts: that is killed */
         unsigned quiets;       /* how often */

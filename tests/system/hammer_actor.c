@@ -176,13 +176,20 @@ static void fill(struct hand *h) {
                 __atomic_fetch_add(plan_counter(&board->plan, i), 0, __ATOMIC_SEQ_CST);
 }
 
+/* True: go on. */
+static bool gate(struct hand *h) {
+        if (board->plan.sweep && board_get(&board->pause) && !board_get(&board->stop))
+                hand_sweep(h);
+        return board_gate(board, h->seat);
+}
+
 static void writer_run(struct hand *h) {
         uint64_t *last = new_last();
 
         hand_take_pages(h);
         if (board->plan.fill)
                 fill(h);
-        while (board_gate(board, h->seat))
+        while (gate(h))
                 writer_step(h, last);
         hand_sweep(h);
         free(last);
@@ -269,7 +276,7 @@ static void stay(struct hand *h, uint64_t *last) {
                 memcpy(h->faults, common.faults, sizeof(h->faults));
                 h->devices = common.devices;
         }
-        while (steps-- && board_gate(board, h->seat))
+        while (steps-- && gate(h))
                 writer_step(h, last);
         if (board_get(&board->stop))
                 hand_sweep(h);
@@ -285,7 +292,7 @@ static void work_as_joiner(void) {
         leave();
         hand_begin(&h, board, plan_joiner_id(&board->plan), random_seed_for(4096));
         hand_take_pages(&h);
-        while (board_gate(board, h.seat))
+        while (board_gate(board, h.seat)) /* what it sweeps it must have joined */
                 stay(&h, last);
         hand_end(&h);
         free(last);

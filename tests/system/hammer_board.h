@@ -37,6 +37,9 @@ struct hammer_plan {
         unsigned what;               /* HAMMER_* */
         unsigned device_share;       /* of 256 things that a writer does */
         bool restarts;               /* svmd is killed and started again, which may interrupt what it was asked for */
+        uint64_t restarts_wanted;    /* it does not end before so many */
+        unsigned restart_every;      /* writes, on the average */
+        bool sweep;                  /* who is to stand still checks all of its pages first */
         bool sigbus;                 /* what was revoked is SIGBUS, and the thread tries again */
         bool huge;                   /* huge pages */
         bool read_mostly;            /* the whole range, from the beginning */

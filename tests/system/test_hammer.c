@@ -15,10 +15,9 @@
 #include "daemon.h"
 #include "hammer.h"
 #include "hammer_oracle.h"
+#include "huge_pages.h"
 
 enum { WRITES = 90000, WRITES_LONG = 10000000, ROUND = 200000, HUGE_PAGES = 16 };
-
-#define NR_HUGEPAGES "/proc/sys/vm/nr_hugepages"
 
 /* The last one is of huge pages. */
 static const struct {
@@ -52,40 +51,8 @@ static bool applies(unsigned flags, const char *what) {
         return !r;
 }
 
-/* Huge pages that nobody uses; what was set before is set again at the end. */
-static long huge_pages(void) {
-        FILE *f = fopen(NR_HUGEPAGES, "re");
-        long n = 0;
-
-        if (f) {
-                if (fscanf(f, "%ld", &n) != 1)
-                        n = 0;
-                fclose(f);
-        }
-        return n;
-}
-
-static void set_huge_pages(long n) {
-        FILE *f = fopen(NR_HUGEPAGES, "we");
-
-        if (f) {
-                fprintf(f, "%ld\n", n);
-                fclose(f);
-        }
-}
-
-static long huge_before;
-static pid_t main_pid;
-
-static void restore_huge_pages(void) {
-        if (getpid() == main_pid)
-                set_huge_pages(huge_before);
-}
-
-/* Each time: others set some aside, too, and put back what was. */
 static bool set_aside(void) {
-        if (huge_pages() < HUGE_PAGES)
-                set_huge_pages(HUGE_PAGES);
+        huge_pages_want(HUGE_PAGES);
         return applies(SVMD_RANGE_HUGE, "huge pages");
 }
 
@@ -150,9 +117,6 @@ int main(int argc, char **argv) {
         if (argc > 2)
                 allowed = (unsigned)strtoul(argv[2], NULL, 0);
         alarm(0); /* nothing is written for 30 s: that ends it */
-        main_pid = getpid();
-        huge_before = huge_pages();
-        atexit(restore_huge_pages);
         daemon_new(&d, options);
         hammer_partition(&d, "hammer");
         connect_watcher(&watcher, d.admin);
