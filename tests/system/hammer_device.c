@@ -25,9 +25,10 @@ static bool refused(struct hand *h, const char *what, int code) {
         return false;
 }
 
-/* It was revoked, or svmd was killed. */
+/* It was revoked, or svmd was killed, or others had the huge pages. */
 static bool is_excused(struct hand *h, int code) {
-        return (code == SVMD_E_ACCESS && (plan_of(h)->what & HAMMER_REVOKE)) ||
+        return (code == SVMD_E_NO_MEMORY && plan_of(h)->huge) ||
+               (code == SVMD_E_ACCESS && (plan_of(h)->what & HAMMER_REVOKE)) ||
                (code == SVMD_E_INTERRUPTED && plan_of(h)->restarts);
 }
 
