@@ -447,15 +447,14 @@ int keeper_quit(struct keeper *k) {
 int keeper_become(struct keeper *k, int program, char *why, size_t why_size) {
         const struct keeper_head *h = &k->packet.message.head;
         struct keeper_message m;
-        int r = keeper_flush(k);
+        int r;
 
         if (k->version < 2)
                 return complain(why, why_size, -EOPNOTSUPP,
                                 "the svmd-keeper that runs is too old to become another program; it goes on as it is, "
                                 "and svmd can be upgraded without it");
         packet_init(&m, KEEPER_BECOME, 0);
-        if (r == 0)
-                r = send_patiently(k, &m, &program, 1);
+        r = send_patiently(k, &m, &program, 1);
         if (r == 0)
                 r = receive_patiently(k);
         if (r < 0)

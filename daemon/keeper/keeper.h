@@ -28,8 +28,8 @@ int keeper_list(struct keeper *k, keeper_fn fn, void *userdata);
 /* `fd` stays the caller's. A key that is there already is replaced. -EMFILE: the keeper can hold no more. -ETIMEDOUT:
  * it takes nothing in. */
 int keeper_put(struct keeper *k, uint64_t key, int fd);
-/* A key that is not there is ignored. Drops are gathered and sent by keeper_flush() alone: what the journal still has at
- * the last commit is kept until the commit that has it no more. One that is put before that stays. -ENOMEM: it stays
+/* A key that is not there is ignored. Drops are gathered and sent by keeper_flush() alone: what the journal still has
+ * at the last commit is kept until the commit that has it no more. One that is put before that stays. -ENOMEM: it stays
  * kept, until a svmd finds there what it knows nothing of. */
 int keeper_drop(struct keeper *k, uint64_t key);
 int keeper_flush(struct keeper *k);
