@@ -103,6 +103,10 @@ static void reader_work(struct message *m) {
         } while (board_gate(board, h.seat));
         look_at_all(&h);
         hand_end(&h);
+}
+
+/* When nobody moves it any more. */
+static void reader_leave(struct message *m) {
         ok(svmd_address_free(session, archive));
         svmd_disconnect(session);
 }
@@ -194,17 +198,19 @@ void beside_start(struct hammer_beside *b, struct hammer_board *of) {
         }
 }
 
-static void finish(struct actor *a) {
+static void finish(struct actor *a, actor_fn leave) {
         actor_finish(a, NULL);
+        if (leave)
+                actor_call(a, leave, &(struct message){ 0 });
         actor_end(a);
 }
 
 void beside_finish(struct hammer_beside *b) {
+        finish(&b->mover, NULL);
         for (unsigned i = 0; i < 2; i++) {
-                finish(&b->churner[i]);
-                finish(&b->reader[i]);
+                finish(&b->churner[i], NULL);
+                finish(&b->reader[i], reader_leave);
         }
-        finish(&b->mover);
 }
 
 void beside_abandon(struct hammer_beside *b) {
