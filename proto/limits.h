@@ -4,9 +4,10 @@
 #define SVMD_PROTOCOL_VERSION 1
 #define SVMD_PACKET_MAX       (128u * 1024) /* bytes, both ways */
 #define SVMD_OPS_MAX          1024
-#define SVMD_FDS_MAX          64  /* file descriptors that come with one packet */
-#define SVMD_NAME_MAX         63  /* bytes of a name, without the end */
-#define SVMD_ROWS_MAX         128 /* rows of a list in one result */
+#define SVMD_FDS_MAX          64   /* file descriptors that come with one packet */
+#define SVMD_NAME_MAX         63   /* bytes of a name, without the end */
+#define SVMD_KEPT_MAX         1024 /* objects that a partition keeps */
+#define SVMD_ROWS_MAX         128  /* rows of a list in one result */
 
 #define SVMD_PAGE           4096ull
 #define SVMD_PARTITION_UNIT (4ull << 30)

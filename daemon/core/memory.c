@@ -192,8 +192,12 @@ void memory_unlink(struct state *s, struct memory *m) {
                 name_unlink(&m->partition->memory_names, m->name);
 }
 
-bool memory_unused(const struct memory *m) {
+bool memory_idle(const struct memory *m) {
         return list_empty(&m->holdings) && m->backing.count == 0;
+}
+
+bool memory_unused(const struct memory *m) {
+        return memory_idle(m) && !m->keeping;
 }
 
 void holding_init(struct holding *h, struct memory *m, struct session *session, unsigned access) {

@@ -13,6 +13,7 @@ struct state;
 struct session;
 struct partition;
 struct name;
+struct keeping;
 
 /* What memory lies in: the pool of a soft node, an arena that a session's plain host memory shares, or one object's
  * own. */
@@ -40,7 +41,8 @@ struct holding {
 };
 
 /*
- * Memory on a node: charged, and committed, from its creation on. Lives while somebody holds it or a mapping shows it.
+ * Memory on a node: charged, and committed, from its creation on. Lives while somebody holds it or a mapping shows it,
+ * or it is kept.
  * Its bytes are the concatenation of its extents; host memory has one. Memory of a device that was spilled lies in a
  * file of a host node, file->node, and is charged there; no device sees it meanwhile.
  */
@@ -66,6 +68,7 @@ struct memory {
         struct list holdings;
         struct holding creator;
         struct name *name;
+        struct keeping *keeping; /* NULL: it goes with its last user */
         struct list by_doomed;
         uint64_t token[4]; /* random; whoever knows it may import */
         unsigned token_access;
@@ -104,6 +107,8 @@ const struct va_extent *memory_extent(const struct memory *m, uint32_t i);
 /* In and out of ids and counts. Room in ids must have been reserved. */
 void memory_link(struct state *s, struct memory *m);
 void memory_unlink(struct state *s, struct memory *m);
+/* Nobody holds it, and no mapping shows it; unused: and it is not kept. */
+bool memory_idle(const struct memory *m);
 bool memory_unused(const struct memory *m);
 
 void holding_init(struct holding *h, struct memory *m, struct session *session, unsigned access);

@@ -78,6 +78,7 @@ static struct partition *prepare(const struct state *s, const struct partition_a
                 return NULL;
         p->window = args->window;
         list_init(&p->sessions);
+        list_init(&p->kept);
         p->accounts = alloc_array(s->machine->count ? s->machine->count : 1, sizeof(*p->accounts));
         p->name = name_new(args->name, NULL, args->uid, args->gid, args->mode);
         if (p->accounts && p->name)

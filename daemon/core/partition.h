@@ -39,8 +39,11 @@ struct partition {
         uint64_t sessions_count, reservations_count;
         uint64_t memories_count; /* also those that outlive their session */
         uint64_t retired;        /* bytes of addresses that only reservations which have ended still take */
-        void *listener;          /* the transport's */
-        void *managed;           /* the service's: struct managed_share, of one that has managed ranges */
+        struct list kept;        /* struct keeping */
+        uint64_t kept_count, kept_bytes;
+        uint64_t kept_max; /* what kept_bytes may be; UINT64_MAX: no limit */
+        void *listener;    /* the transport's */
+        void *managed;     /* the service's: struct managed_share, of one that has managed ranges */
 };
 
 enum {

@@ -132,6 +132,10 @@ void reservation_adopt(struct reservation *r, struct session *owner) {
         owner->objects++;
 }
 
+bool reservation_idle(const struct reservation *r) {
+        return r->shared && !r->owner && r->shared->openings_count == 0;
+}
+
 struct opening *opening_new(struct reservation *r, struct session *session, unsigned access) {
         struct opening *o = alloc_zero(sizeof(*o));
 

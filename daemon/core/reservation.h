@@ -14,10 +14,11 @@ struct session;
 struct partition;
 struct name;
 struct imap;
+struct keeping;
 
 /*
  * A range of a partition's addresses. Anonymous, it ends with its session. Named, others of the partition open it, and
- * it lives until its owner frees it or the last session that has it open ends.
+ * it lives until its owner frees it or the last session that has it open ends; one that is kept lives on.
  *
  * There can be a million of them: what only named ones need is behind a pointer.
  */
@@ -40,6 +41,7 @@ struct reservation_shared {
         struct name *name;
         struct list openings;
         uint32_t openings_count;
+        struct keeping *keeping; /* NULL: it ends with its last session */
 };
 
 struct opening {
@@ -80,6 +82,9 @@ void reservation_free(struct reservation *r);
 void reservation_orphan(struct reservation *r);
 /* One without an owner gets one. */
 void reservation_adopt(struct reservation *r, struct session *owner);
+
+/* A named one that nobody owns or has open. */
+bool reservation_idle(const struct reservation *r);
 
 /* NULL: out of memory. */
 struct opening *opening_new(struct reservation *r, struct session *session, unsigned access);

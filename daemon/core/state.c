@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "core/imap.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -122,7 +123,7 @@ static bool reservation_ok(const struct reservation *r) {
         if (reservation_by_name(r->partition, r->shared->name->text) != r ||
             list_length(&r->shared->openings) != r->shared->openings_count)
                 return false;
-        return (r->owner || r->shared->openings_count > 0) && vmap_ok(&r->cpu, r->sparse, r->va.start, end);
+        return (!reservation_idle(r) || r->shared->keeping) && vmap_ok(&r->cpu, r->sparse, r->va.start, end);
 }
 
 /* Where it was created, or spilled to a host node; and it may be spilled if it is in the list for that. */
@@ -200,6 +201,23 @@ static bool accounts_ok(const struct state *s, const struct partition *p) {
         return true;
 }
 
+static bool kept_ok(const struct partition *p) {
+        uint64_t bytes = 0, count = 0;
+
+        list_for_each (l, &p->kept) {
+                struct keeping *k = container_of(l, struct keeping, by_partition);
+                const struct name *n = keeping_name(k);
+
+                if (!n || keeping_partition(k) != p || keeping_find(p, keeping_kind(k), n->text) != k || k->removing)
+                        return false;
+                if ((k->since_ns != 0) != keeping_idle(k) || list_empty(&k->by_end) != (keeping_ends(k) == UINT64_MAX))
+                        return false;
+                bytes += keeping_size(k);
+                count++;
+        }
+        return p->kept_bytes == bytes && p->kept_count == count;
+}
+
 static bool partition_ok(const struct state *s, const struct partition *p) {
         uint64_t reservations = 0, memories = 0, used = 0;
 
@@ -212,8 +230,9 @@ static bool partition_ok(const struct state *s, const struct partition *p) {
                 }
                 memories += o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->partition == p;
         }
-        return va_check(&p->va) == 0 && p->va.used == used + p->retired && p->reservations_count == reservations &&
-               p->memories_count == memories && p->sessions_count == list_length(&p->sessions) && accounts_ok(s, p);
+        return kept_ok(p) && va_check(&p->va) == 0 && p->va.used == used + p->retired &&
+               p->reservations_count == reservations && p->memories_count == memories &&
+               p->sessions_count == list_length(&p->sessions) && accounts_ok(s, p);
 }
 
 static bool nodes_ok(const struct state *s) {

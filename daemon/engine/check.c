@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <string.h>
 
 #include "engine/managed-priv.h"
 
@@ -62,7 +63,10 @@ static bool holds(const struct managed_range *r, const struct granule *g) {
 }
 
 static void count_range(const struct managed *e, struct sums *s, const struct managed_range *r) {
+        uint64_t before[MANAGED_NODES_MAX];
         uint32_t guarded = 0;
+
+        memcpy(before, s->used, sizeof(before));
 
         for (uint32_t i = 0; i < r->count; i++) {
                 const struct granule *g = &r->granules[i];
@@ -84,6 +88,8 @@ static void count_range(const struct managed *e, struct sums *s, const struct ma
         list_for_each (it, &r->works)
                 count_work(e, s, container_of(it, struct work, by_range));
         s->wrong |= guarded != r->guarded;
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                s->wrong |= s->used[i] - before[i] != managed_range_used(r, i);
 }
 
 static bool group_adds_up(const struct managed *e, const struct managed_group *g) {

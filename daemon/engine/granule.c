@@ -149,6 +149,10 @@ static void tell_refusal(const struct managed_range *r, uint32_t granule, struct
         ret->refused_cause = r->refusal.cause;
 }
 
+uint64_t managed_range_used(const struct managed_range *r, uint32_t node) {
+        return (uint64_t)r->slots[node] * r->bytes;
+}
+
 void managed_granule_info(const struct managed_range *r, uint32_t granule, struct managed_granule_info *ret) {
         const struct granule *g = &r->granules[granule];
 

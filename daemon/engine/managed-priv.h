@@ -128,6 +128,7 @@ struct managed_range {
         bool poison;
         uint64_t shows;                         /* bit per node that has a struct shown */
         struct shown *shown[MANAGED_NODES_MAX]; /* made when a device first uses the range */
+        uint32_t slots[MANAGED_NODES_MAX];      /* that its granules have on each node */
         struct copy **copies;                   /* to read; a list for each granule. Made with the first */
         struct refusal refusal;
         bool ending, leaving; /* leaving: its end is being begun */

@@ -310,6 +310,8 @@ struct managed_granule_info {
         bool lost; /* its content is, with `node` */
 };
 void managed_granule_info(const struct managed_range *r, uint32_t granule, struct managed_granule_info *ret);
+/* Bytes of its granules on the node, copies and what is on its way there too. */
+uint64_t managed_range_used(const struct managed_range *r, uint32_t node);
 
 /*
  * After a restart: nodes, ranges and sessions are made again, each granule gets the state that was last recorded

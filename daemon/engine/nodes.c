@@ -55,7 +55,8 @@ static void pool_put_cold(struct pool *p, uint32_t slot) {
         p->cold = slot;
 }
 
-static void charge(struct managed *e, uint32_t node, const struct managed_range *r) {
+static void charge(struct managed *e, uint32_t node, struct managed_range *r) {
+        r->slots[node]++;
         e->nodes[node].used += r->bytes;
         e->shape[node].used = e->nodes[node].used;
         group_charge(e, r->group, node, r->bytes);
@@ -120,6 +121,7 @@ void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32
         struct node *n = &e->nodes[node];
 
         pool_put(&n->pool[r->class], slot);
+        r->slots[node]--;
         n->used -= r->bytes;
         e->shape[node].used = n->used;
         group_refund(r->group, node, r->bytes);

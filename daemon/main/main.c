@@ -313,6 +313,7 @@ static int start_service(struct program *p) {
                 .default_partition_size = c->default_partition_size,
                 .journal_size = c->journal_size,
                 .max_objects_per_session = c->max_objects_per_session,
+                .kept_max = c->kept_max,
                 .max_sessions = c->max_sessions,
                 .max_sessions_per_uid = c->max_sessions_per_uid,
                 .keeper = true,

@@ -64,6 +64,9 @@ const struct option_desc options[] = {
         { "default-limit", "NODE=SIZE", OPTION_LIMIT, false, 0, NULL, 0, 0, 0,
           "How much memory of a node the partition that a user gets without asking may hold. NODE may be *, which is "
           "every node without a limit of its own. May be repeated." },
+        { "kept-max", "SIZE", OPTION_SIZE, false, AT(kept_max), "0", 0, UINT64_MAX, 1,
+          "How much a partition may keep for later sessions while no session uses it, where nothing was said when it was "
+          "made. With 0, users keep nothing until an administrator allows it: svmd-ctl partition set." },
         { "log-level", "error|warning|notice|info|debug", OPTION_LEVEL, false, AT(log_level), "info", 0, 0, 0,
           "Write lines of this importance and above to standard error." },
         { "help", NULL, OPTION_HELP, true, 0, NULL, 0, 0, 0, "Print the options and end." },

@@ -207,6 +207,8 @@ int mover_each_advice(struct mover *m, struct mover_range *r,
 /* Granules [first, first + count), into `ret`. */
 void mover_look(struct mover *m, const struct mover_range *r, uint32_t first, uint32_t count,
                 struct managed_granule_info *ret);
+/* Bytes of its granules on the node now. */
+uint64_t mover_range_used(struct mover *m, const struct mover_range *r, uint32_t node);
 
 /* ---- devices ---- */
 

@@ -190,6 +190,15 @@ void mover_look(struct mover *m, const struct mover_range *r, uint32_t first, ui
         }
 }
 
+uint64_t mover_range_used(struct mover *m, const struct mover_range *r, uint32_t node) {
+        uint64_t used;
+
+        mover_lock(m);
+        used = managed_range_used(r->range, node);
+        mover_unlock(m);
+        return used;
+}
+
 /* What was being discarded when the earlier svmd ended may be mapped still, for writing. It goes before anybody is told
  * that his discard was interrupted: what he then writes would be punched. */
 static void punch_empty(struct mover_range *r) {

@@ -1,6 +1,7 @@
 #include "service/effects.h"
 
 #include "base/text.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -48,6 +49,15 @@ struct effect_file effect_of_file(const struct file *f) {
                 .size = f->slots.end - f->slots.start,
                 .kind = f->kind,
                 .node = f->node,
+        };
+}
+
+struct effect_keep effect_of_keeping(const struct keeping *k) {
+        return (struct effect_keep){
+                .reservation = k->reservation ? k->reservation->object.id : 0,
+                .memory = k->memory ? k->memory->object.id : 0,
+                .seconds = k->seconds,
+                .since_ns = k->since_ns,
         };
 }
 

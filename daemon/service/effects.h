@@ -37,6 +37,8 @@ enum effect_type {
         EFFECT_STEAL = 28,
         EFFECT_NODE_STATE = 29,
         EFFECT_PLACE = 30,
+        EFFECT_KEEP = 31,
+        EFFECT_OWN = 32,
 };
 
 struct effect_epoch {
@@ -173,6 +175,17 @@ struct effect_node_state {
         uint32_t node, offline;
 };
 
+/* The object is kept, as this says; or (off) no longer, and ends if nobody uses it. */
+struct effect_keep {
+        uint64_t reservation, memory; /* one of them is 0 */
+        uint64_t seconds, since_ns;   /* of struct keeping */
+        uint32_t off, pad;
+};
+
+struct effect_own { /* one without an owner, which is kept, has this one */
+        uint64_t reservation, session;
+};
+
 /*
  * A snapshot must fit where the log did. An effect of PIN or ADVICE makes one run of granules into three at most, so in
  * the log it is as long as two.
@@ -187,6 +200,7 @@ struct effect_node_state {
 #define EFFECT_MAX 640
 
 struct file;
+struct keeping;
 struct managed_reservation;
 struct mover_advice;
 struct partition;
@@ -197,6 +211,7 @@ struct session;
 struct effect_session effect_of_session(const struct session *s, const struct partition *p);
 struct effect_reserve effect_of_reservation(const struct reservation *r);
 struct effect_file effect_of_file(const struct file *f);
+struct effect_keep effect_of_keeping(const struct keeping *k);
 struct effect_range effect_of_range(const struct managed_reservation *m);
 struct effect_advice effect_of_advice(const struct managed_reservation *m, uint32_t first, uint32_t count,
                                       unsigned what, const struct mover_advice *a);

@@ -9,6 +9,7 @@
 #include "proto/fdlist.h"
 #include "proto/limits.h"
 #include "proto/status.h"
+#include "service/keeping.h"
 #include "service/managed.h"
 #include "service/service.h"
 #include "service/spill.h"
@@ -44,6 +45,7 @@ struct service {
         struct mover *mover;           /* NULL: managed ranges cannot be served here */
         struct managed_state managed;
         struct spill_state spill;
+        struct keepings keepings;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t monitors;   /* sessions that want to see everything */
@@ -222,6 +224,8 @@ int memory_commit_pages(struct memory *m);
 void memory_discard(struct service *svc, struct memory *m, bool committed);
 /* One that nobody uses any more: unlinks and discards it. */
 void memory_destroy(struct service *svc, struct memory *m);
+/* A user of it has gone: if it was the last one it goes too, or the time begins for which it is kept. */
+void memory_left(struct service *svc, struct memory *m);
 /* Ends a handle; the charge passes on to the partition when the creator goes. */
 void holding_end(struct service *svc, struct holding *h);
 void file_end(struct service *svc, struct file *f);
@@ -356,6 +360,9 @@ int op_session_list(struct call *c);
 int op_session_kill(struct call *c);
 int op_reservation_list(struct call *c);
 int op_usage(struct call *c);
+int op_keep(struct call *c);
+int op_kept_list(struct call *c);
+int op_kept_remove(struct call *c);
 int op_upgrade(struct call *c);
 
 /* Whether this memory's pages are a job's: there are many, or others are on their way back in the same lane. */

@@ -292,6 +292,13 @@ void memory_destroy(struct service *svc, struct memory *m) {
         memory_discard(svc, m, true);
 }
 
+void memory_left(struct service *svc, struct memory *m) {
+        if (memory_unused(m))
+                memory_destroy(svc, m);
+        else
+                keeping_left(svc, m->keeping);
+}
+
 /* What this needs was taken when the arena was made. */
 void file_end(struct service *svc, struct file *f) {
         struct release *r = f->release;
@@ -326,8 +333,7 @@ void holding_end(struct service *svc, struct holding *h) {
         } else {
                 alloc_free(h);
         }
-        if (memory_unused(m))
-                memory_destroy(svc, m);
+        memory_left(svc, m);
 }
 
 /* ---- making ---- */

@@ -52,6 +52,7 @@ static void apply_row(struct service *svc, const struct store_partition *row, in
         p->name->uid = row->uid;
         p->name->gid = row->gid;
         p->name->mode = row->mode;
+        p->kept_max = row->kept_max;
         for (uint32_t n = 0; n < svc->options.machine->count; n++) {
                 uint64_t max = ACCOUNT_NO_LIMIT;
 
@@ -127,6 +128,13 @@ static int refuse_partition(struct call *c, int r, const struct partition_args *
         }
 }
 
+static void set_as_asked(struct service *svc, struct partition *p, const Svmd__V1__PartitionCreate *m) {
+        for (size_t i = 0; i < m->n_limits; i++)
+                partition_set_limit(svc, p, m->limits[i]->node, m->limits[i]->max);
+        if (m->set_kept)
+                p->kept_max = m->kept_max;
+}
+
 /* While the store writes it, the partition has its name and slice, and nobody can attach to it. */
 int make_partition(struct call *c, const struct partition_args *args, bool defaults) {
         struct store_partition *row;
@@ -135,12 +143,11 @@ int make_partition(struct call *c, const struct partition_args *args, bool defau
 
         if (r != 0)
                 return refuse_partition(c, r, args);
+        p->kept_max = c->svc->options.kept_max;
         if (defaults)
                 partition_default_limits(c->svc, p);
         if (c->op->op_case == SVMD__V1__OP__OP_PARTITION_CREATE)
-                for (size_t i = 0; i < c->op->partition_create->n_limits; i++)
-                        partition_set_limit(c->svc, p, c->op->partition_create->limits[i]->node,
-                                            c->op->partition_create->limits[i]->max);
+                set_as_asked(c->svc, p, c->op->partition_create);
         if (c->request->mode == SVMD__V1__MODE__DRY_RUN) {
                 c->result->address = p->slice.start;
                 c->result->size = p->slice.size;
@@ -255,6 +262,8 @@ static void apply_to_row(struct call *c, struct store_partition *row) {
         }
         if (m->set_mode)
                 row->mode = m->mode;
+        if (m->set_kept)
+                row->kept_max = m->kept_max;
         for (size_t i = 0; i < m->n_limits; i++) {
                 const char *node = node_desc(c->svc, m->limits[i]->node)->name;
                 uint32_t k = 0;
@@ -415,7 +424,8 @@ static int delete_finish(struct call *c, const struct partition *p) {
 }
 
 /* The journal may not name a partition that the store has forgotten, not even of sessions that have ended: so first its
- * sessions end, those that wait for a job too; then a snapshot leaves them out; then the store forgets it. */
+ * sessions end, those that wait for a job too, and what is kept; then a snapshot leaves them out; then the store
+ * forgets it. */
 static int delete_begin(struct call *c, struct partition *p) {
         int r;
 
@@ -429,6 +439,7 @@ static int delete_begin(struct call *c, struct partition *p) {
                 return OP_LATER;
         }
         c->request->removing = NULL;
+        keepings_end(c->svc, p);
         r = p->journaled ? journal_snapshot(c->svc) : 0;
         if (r != 0) {
                 p->ending = false;
@@ -459,6 +470,12 @@ int op_partition_delete(struct call *c) {
                               "partition %s has %" PRIu64 " session%s; end them, or delete with end_sessions "
                               "(svmd-ctl partition delete %s --end-sessions)",
                               m->name, p->sessions_count, p->sessions_count == 1 ? "" : "s", m->name);
+        if (p->kept_count > 0 && !m->drop_kept)
+                return refuse(c, SVMD_STATUS_BUSY,
+                              "partition %s keeps %" PRIu64
+                              " object%s for later sessions (svmd-ctl kept list --partition "
+                              "%s); remove them, or delete with drop_kept (svmd-ctl partition delete %s --drop-kept)",
+                              m->name, p->kept_count, p->kept_count == 1 ? "" : "s", m->name, m->name);
         if (memory_is_elsewhere(c->svc, p))
                 return refuse(c, SVMD_STATUS_BUSY,
                               "memory of partition %s was imported by another partition and is still held there; "

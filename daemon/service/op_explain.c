@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -34,6 +35,21 @@ void sentence(struct sentences *s, const char *format, ...) {
 
 /* ---- whose it is ---- */
 
+static void explain_keeping(struct sentences *s, const struct keeping *k) {
+        uint64_t left = keeping_left_ms(s->call->svc, k);
+        char until[64] = "until it is removed (svmd-ctl kept remove)";
+
+        if (k->since_ns != 0 && left != UINT64_MAX)
+                snprintf(until, sizeof(until), "and ends in %" PRIu64 " s", left / 1000 + 1);
+        else if (k->seconds)
+                snprintf(until, sizeof(until), "for %" PRIu64 " s", k->seconds);
+        if (k->since_ns != 0)
+                sentence(s, "It has had no session for %" PRIu64 " s; it is kept %s.",
+                         keeping_idle_ms(s->call->svc, k) / 1000, until);
+        else
+                sentence(s, "It is kept when its last session leaves, %s.", until);
+}
+
 static void explain_reservation(struct sentences *s, const struct reservation *r, uint64_t address) {
         const struct session *owner = r->owner;
         char name[SVMD_NAME_MAX + 16];
@@ -53,6 +69,8 @@ static void explain_reservation(struct sentences *s, const struct reservation *r
                          "0x%" PRIx64
                          " lies in %s of partition %s; its owner's session has ended, and %u have it open.",
                          address, name, r->partition->name->text, r->shared->openings_count);
+        if (r->shared && r->shared->keeping)
+                explain_keeping(s, r->shared->keeping);
 }
 
 static int explain_nothing(struct sentences *s, const struct partition *p, uint64_t address) {
@@ -77,6 +95,9 @@ static void explain_mapping(struct sentences *s, const struct mapping *e, const 
 
         sentence(s, "%s sees memory %" PRIu64 " there, %s: %" PRIu64 " bytes of it lie on %s.", who, m->object.id,
                  access[e->attrs.access & 3], m->size, node_desc(s->call->svc, m->file->node)->name);
+        if (m->keeping)
+                sentence(s, "Memory %" PRIu64 " is kept, as %s, when its last user leaves.", m->object.id,
+                         m->name->text);
         if (m->away)
                 sentence(s,
                          "Memory %" PRIu64

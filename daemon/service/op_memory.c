@@ -12,6 +12,7 @@
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "base/text.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -517,7 +518,11 @@ static void import_undo(struct tx *tx, struct change *c) {
         alloc_free(c->a);
 }
 
-static const struct change_kind import_change = { import_undo, NULL };
+static void import_commit(struct tx *tx, struct change *c) {
+        keeping_used(((struct memory *)c->b)->keeping);
+}
+
+static const struct change_kind import_change = { import_undo, import_commit };
 
 static int find_by_token(struct call *c, struct memory **ret) {
         int fd = fdlist_steal(&c->request->in);
@@ -535,7 +540,8 @@ static int find_by_token(struct call *c, struct memory **ret) {
                               "the descriptor is no token of svmd; pass on what svmd_mem_export_fd() gave");
         o = ids_find(&c->svc->state.ids, t.memory);
         m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
-        if (!m || !m->has_token || m->partition->ending || memcmp(t.key, m->token, sizeof(t.key)) != 0)
+        if (!m || !m->has_token || m->partition->ending || keeping_ending(m->keeping) ||
+            memcmp(t.key, m->token, sizeof(t.key)) != 0)
                 return refuse(c, SVMD_STATUS_NO_SUCH, "the memory of this token is gone");
         if (m->partition->domain != c->session->partition->domain)
                 return refuse(c, SVMD_STATUS_DENIED, "the memory belongs to a partition of another sharing domain");
@@ -549,7 +555,7 @@ static int find_by_name(struct call *c, struct memory **ret) {
         const Svmd__V1__MemImport *op = c->op->mem_import;
         struct name *n = name_find(&c->session->partition->memory_names, op->name);
 
-        if (!n)
+        if (!n || keeping_ending(((struct memory *)n->object)->keeping))
                 return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no memory named %s",
                               c->session->partition->name->text, op->name);
         if (!mode_allows(n->uid, n->gid, n->mode, &c->session->who, op->access))
@@ -581,7 +587,7 @@ int op_mem_import(struct call *c) {
                 return -ENOMEM;
         holding_init(h, m, c->session, op->access);
         holding_link(h);
-        tx_push(c->tx, &import_change, h, NULL);
+        tx_push(c->tx, &import_change, h, m);
         e = (struct effect_hold){ .memory = m->object.id, .session = c->session->object.id, .access = op->access };
         tx_effect(c->tx, EFFECT_HOLD, &e, sizeof(e));
         c->result->id = m->object.id;

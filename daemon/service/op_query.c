@@ -6,6 +6,7 @@
 
 #include "backend/memfile.h"
 #include "base/clock.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -265,6 +266,8 @@ static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partit
         row->sessions = p->sessions_count;
         row->reservations = p->reservations_count;
         row->reserved_bytes = p->va.used - p->retired;
+        row->kept = p->kept_bytes;
+        row->kept_max = p->kept_max;
         if (fill_use(c, p->accounts, p, &row->nodes, &row->n_nodes) < 0)
                 return NULL;
         return row;
@@ -356,6 +359,12 @@ static void fill_range(const struct managed_reservation *m, Svmd__V1__Reservatio
         row->mapped = mover_range_memory_bytes(m->range);
 }
 
+static void fill_keeping(const struct service *svc, const struct keeping *k, Svmd__V1__Reservation *row) {
+        row->kept = true;
+        row->idle_ms = keeping_idle_ms(svc, k);
+        row->left_ms = keeping_left_ms(svc, k);
+}
+
 Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation *r) {
         const struct name *n = r->shared ? r->shared->name : NULL;
         Svmd__V1__Reservation *row = call_take(c, sizeof(*row));
@@ -379,6 +388,8 @@ Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation 
                 row->gid = n->gid;
                 row->mode = n->mode;
                 row->openers = r->shared->openings_count;
+                if (r->shared->keeping)
+                        fill_keeping(c->svc, r->shared->keeping, row);
         }
         return row;
 }

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "core/imap.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -140,21 +141,66 @@ static void open_undo(struct tx *tx, struct change *c) {
         alloc_free(o);
 }
 
-static const struct change_kind open_change = { open_undo, NULL };
+static void open_commit(struct tx *tx, struct change *c) {
+        keeping_used(((struct reservation *)c->b)->shared->keeping);
+}
+
+static const struct change_kind open_change = { open_undo, open_commit };
+
+static int open_as_other(struct call *c, struct reservation *r, unsigned access) {
+        struct session *s = c->session;
+        struct opening *o = opening_new(r, s, access);
+        struct effect_open e = { .reservation = r->object.id, .session = s->object.id, .access = access };
+
+        if (!o)
+                return -ENOMEM;
+        if (managed_of(r) && managed_member_begin(c->svc, managed_of(r), s, access == RIGHT_READ) < 0) {
+                alloc_free(o);
+                return -ENOMEM;
+        }
+        opening_link(o);
+        tx_push(c->tx, &open_change, o, r);
+        tx_effect(c->tx, EFFECT_OPEN, &e, sizeof(e));
+        return 0;
+}
+
+static void own_undo(struct tx *tx, struct change *c) {
+        struct reservation *r = c->b;
+
+        managed_closed(tx->svc, r, c->a);
+        reservation_orphan(r);
+}
+
+static const struct change_kind own_change = { own_undo, open_commit };
+
+/* What is kept has its owner back when his user opens it. */
+static bool becomes_owner(const struct reservation *r, const struct session *s, unsigned access) {
+        return !r->owner && r->shared->keeping && r->shared->name->uid == s->who.uid && access & RIGHT_WRITE;
+}
+
+static int open_as_owner(struct call *c, struct reservation *r) {
+        struct session *s = c->session;
+        struct effect_own e = { .reservation = r->object.id, .session = s->object.id };
+
+        if (managed_member_begin(c->svc, managed_of(r), s, false) < 0)
+                return -ENOMEM;
+        reservation_adopt(r, s);
+        tx_push(c->tx, &own_change, s, r);
+        tx_effect(c->tx, EFFECT_OWN, &e, sizeof(e));
+        return 0;
+}
 
 int op_open(struct call *c) {
         const Svmd__V1__Open *m = c->op->open;
         struct session *s = c->session;
         struct reservation *r = reservation_by_name(s->partition, m->name);
-        struct effect_open e;
-        struct opening *o;
         int k = check_quota(c, 1);
 
         if (k != 0)
                 return k;
         if (m->access != RIGHT_READ && m->access != (RIGHT_READ | RIGHT_WRITE))
                 return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", m->access);
-        if (!r)
+        if (!r || keeping_ending(r->shared->keeping))
                 return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no reservation named %s",
                               s->partition->name->text, m->name);
         if (!mode_allows(r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, &s->who, m->access))
@@ -166,17 +212,9 @@ int op_open(struct call *c) {
                 return refuse(c, SVMD_STATUS_TAKEN, "this session has %s open already", m->name);
         if (tx_room(c->tx, 1) < 0)
                 return -ENOMEM;
-        o = opening_new(r, s, m->access);
-        if (!o)
-                return -ENOMEM;
-        if (managed_of(r) && managed_member_begin(c->svc, managed_of(r), s, m->access == RIGHT_READ) < 0) {
-                alloc_free(o);
-                return -ENOMEM;
-        }
-        opening_link(o);
-        tx_push(c->tx, &open_change, o, NULL);
-        e = (struct effect_open){ .reservation = r->object.id, .session = s->object.id, .access = m->access };
-        tx_effect(c->tx, EFFECT_OPEN, &e, sizeof(e));
+        k = becomes_owner(r, s, m->access) ? open_as_owner(c, r) : open_as_other(c, r, m->access);
+        if (k != 0)
+                return k;
         c->result->id = r->object.id;
         c->result->address = r->va.start;
         c->result->size = r->va.size;
@@ -252,8 +290,7 @@ void reservation_end(struct service *svc, struct reservation *r) {
 
                 vmap_remove(&r->cpu, e);
                 svc->state.mappings_count--;
-                if (memory_unused(m))
-                        memory_destroy(svc, m);
+                memory_left(svc, m);
         }
         if (r->shared)
                 list_for_each_safe (l, &r->shared->openings) {
@@ -262,6 +299,8 @@ void reservation_end(struct service *svc, struct reservation *r) {
                         opening_unlink(o);
                         alloc_free(o);
                 }
+        if (r->shared)
+                keeping_drop(r->shared->keeping);
         if (r->sparse)
                 imap_clear(r->sparse);
         alloc_free(r->sparse);
@@ -279,7 +318,11 @@ void opening_end(struct service *svc, struct opening *o) {
         managed_closed(svc, r, o->session);
         opening_unlink(o);
         alloc_free(o);
-        if (!r->owner && r->shared->openings_count == 0)
+        if (!reservation_idle(r))
+                return;
+        if (r->shared->keeping)
+                keeping_left(svc, r->shared->keeping);
+        else
                 reservation_end(svc, r);
 }
 

@@ -153,8 +153,7 @@ void space_end(struct service *svc, struct space *s) {
 
                 vmap_remove(&s->mappings, e);
                 svc->state.mappings_count--;
-                if (memory_unused(m))
-                        memory_destroy(svc, m);
+                memory_left(svc, m);
         }
         space_unlink(&svc->state, s);
         space_free(s);

@@ -60,6 +60,7 @@ struct store_partition *partition_row(const struct service *svc, const struct pa
         row->uid = p->name->uid;
         row->gid = p->name->gid;
         row->mode = p->name->mode;
+        row->kept_max = p->kept_max;
         for (uint32_t i = 0; i < m->count; i++) {
                 if (p->accounts[i].max == ACCOUNT_NO_LIMIT)
                         continue;

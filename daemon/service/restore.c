@@ -9,6 +9,7 @@
 
 #include "backend/memfile.h"
 #include "base/alloc.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -201,6 +202,23 @@ static int do_open(struct restore *x, const struct effect_open *e) {
                 return -ENOMEM;
         }
         opening_link(o);
+        keeping_used(r->shared->keeping);
+        return 0;
+}
+
+static int do_own(struct restore *x, const struct effect_own *e) {
+        struct reservation *r = OBJECT(x, e->reservation, RESERVATION, reservation);
+        struct session *s = OBJECT(x, e->session, SESSION, session);
+        int k;
+
+        if (!r || !s || !r->shared || r->owner || !managed_of(r) || r->partition != s->partition || opening_find(r, s))
+                return say(x, "session %" PRIu64 " became the owner of reservation %" PRIu64 ", which it cannot be",
+                           e->session, e->reservation);
+        k = managed_member_begin(x->svc, managed_of(r), s, false);
+        if (k < 0)
+                return k;
+        reservation_adopt(r, s);
+        keeping_used(r->shared->keeping);
         return 0;
 }
 
@@ -297,6 +315,7 @@ static int do_hold(struct restore *x, const struct effect_hold *e) {
                 return -ENOMEM;
         holding_init(h, m, s, e->access);
         holding_link(h);
+        keeping_used(m->keeping);
         return 0;
 }
 
@@ -321,6 +340,27 @@ static int do_export(struct restore *x, const struct effect_export *e) {
         if (!m->name)
                 return -ENOMEM;
         name_link(&m->partition->memory_names, m->name);
+        return 0;
+}
+
+static int do_keep(struct restore *x, const struct effect_keep *e) {
+        struct reservation *r = e->reservation ? OBJECT(x, e->reservation, RESERVATION, reservation) : NULL;
+        struct memory *m = e->memory ? OBJECT(x, e->memory, MEMORY, memory) : NULL;
+        struct keeping *k = r && r->shared ? r->shared->keeping : m ? m->keeping : NULL;
+
+        if (!r == !m || (r && (!r->shared || !managed_of(r))) || (m && !m->name) || (e->off && !k))
+                return say(x, "the journal keeps reservation %" PRIu64 ", memory %" PRIu64 ", which cannot be",
+                           e->reservation, e->memory);
+        if (e->off) {
+                keeping_end(x->svc, k);
+                return 0;
+        }
+        if (!k && !(k = keeping_new(r, m, e->seconds)))
+                return -ENOMEM;
+        if (list_empty(&k->by_partition))
+                keeping_link(k);
+        k->seconds = e->seconds;
+        k->since_ns = e->since_ns;
         return 0;
 }
 
@@ -483,6 +523,8 @@ static const struct {
         [EFFECT_STEAL] = { sizeof(struct effect_steal), false },
         [EFFECT_NODE_STATE] = { sizeof(struct effect_node_state), false },
         [EFFECT_PLACE] = { sizeof(struct effect_place) + 16, false },
+        [EFFECT_KEEP] = { sizeof(struct effect_keep), false },
+        [EFFECT_OWN] = { sizeof(struct effect_own), false },
 };
 
 unsigned service_effects(void) {
@@ -543,6 +585,8 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_HOLD: return do_hold(x, bytes);
         case EFFECT_RELEASE: return do_release(x, bytes);
         case EFFECT_EXPORT: return do_export(x, bytes);
+        case EFFECT_KEEP: return do_keep(x, bytes);
+        case EFFECT_OWN: return do_own(x, bytes);
         case EFFECT_TOKEN: return do_token(x, bytes);
         case EFFECT_SPACE: return do_space(x, bytes);
         case EFFECT_SPACE_END: return do_space_end(x, bytes);
@@ -609,7 +653,7 @@ static int adopt_files(struct restore *x) {
         return 0;
 }
 
-/* Each reservation has an owner, or somebody who has it open. */
+/* Each reservation has an owner, or somebody who has it open, or is kept. */
 static int check_owned(struct restore *x) {
         const struct ids *ids = &x->svc->state.ids;
 
@@ -620,7 +664,7 @@ static int check_owned(struct restore *x) {
                 if (!o || o->type != OBJECT_RESERVATION)
                         continue;
                 r = container_of(o, struct reservation, object);
-                if (!r->owner && r->shared->openings_count == 0)
+                if (reservation_idle(r) && !r->shared->keeping)
                         return say(x, "reservation %" PRIu64 " is nobody's", o->id);
         }
         return 0;
@@ -671,6 +715,7 @@ int journal_restore(struct service *svc, char *why, size_t why_size) {
         /* Ids that were given and not journaled (fences, sessions that had not attached) are not given again. */
         svc->state.next_id += 1ull << 32;
         match_sockets(svc);
+        keepings_restored(svc);
         r = fill_tables(&x);
         if (r == 0)
                 r = ranges_restore(svc, why, why_size);

@@ -57,6 +57,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.waits);
         list_init(&svc->managed.answered);
         list_init(&svc->managed.said);
+        list_init(&svc->keepings.ends);
         svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);
@@ -137,6 +138,7 @@ static int load_partition(void *userdata, const struct store_partition *row) {
                          row->base, row->base + row->size, r < 0 ? strerror(-r) : "another one has it");
                 return r < 0 ? r : -EBADMSG;
         }
+        p->kept_max = row->kept_max;
         for (uint32_t i = 0; i < row->limits_count; i++) {
                 const struct node_desc *d = machine_find(svc->options.machine, row->limits[i].node);
 
@@ -228,6 +230,7 @@ void service_collect(struct service *svc) {
         managed_collect(svc);
         fences_collect(svc);
         spill_collect(svc);
+        keepings_collect(svc);
         partitions_reap(svc);
         requests_wake(svc);
 }
@@ -341,6 +344,7 @@ void service_free(struct service *svc, bool keep_state) {
                         svc->hooks.session_gone(svc->hooks.userdata, s);
                         service_session_end(svc, s);
                 }
+                keepings_end(svc, NULL);
                 end_reservations(svc);
                 if (svc->jobs) {
                         jobs_free(svc->jobs);

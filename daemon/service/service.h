@@ -43,6 +43,8 @@ struct service_hooks {
         void (*wake)(void *userdata);
         /* In this thread: call it in some 10 ms; once, however often this is called meanwhile. */
         void (*wake_soon)(void *userdata);
+        /* In this thread: call it in so many milliseconds; what was asked for before is forgotten. */
+        void (*wake_in)(void *userdata, uint64_t ms);
         /* Whether the program may take this one's place: 0, or negative with a sentence. In a job's thread. */
         int (*upgrade_check)(void *userdata, const char *binary, bool keeper, char *why, size_t why_size);
         /* It does, as soon as the replies of this turn have left; `keeper`: svmd-keeper has become another program when
@@ -59,11 +61,13 @@ struct service_options {
         const struct machine *machine;
         uint64_t default_partition_size, journal_size;
         uint64_t max_objects_per_session;
+        uint64_t kept_max; /* of a partition that is made without a word about it */
         uint32_t max_sessions, max_sessions_per_uid;
         const struct service_default_limit *default_limits;
         uint32_t default_limits_count;
         bool keeper; /* sessions survive this process */
         const char *sys_root, *proc_root, *dev_root;
+        uint64_t (*boottime_ns)(void); /* NULL: CLOCK_BOOTTIME */
 };
 
 /* What svmd-keeper held. */

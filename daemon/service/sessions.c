@@ -60,11 +60,13 @@ static void release_reservations(struct service *svc, struct session *s) {
         list_for_each_safe (l, &s->reservations) {
                 struct reservation *r = container_of(l, struct reservation, by_owner);
 
-                if (r->shared && r->shared->openings_count > 0) {
+                if (r->shared && (r->shared->openings_count > 0 || r->shared->keeping)) {
                         managed_closed(svc, r, s);
                         reservation_orphan(r);
-                } else
+                        keeping_left(svc, r->shared->keeping);
+                } else {
                         reservation_end(svc, r);
+                }
         }
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "core/imap.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -72,6 +73,16 @@ static int put_file(struct service *svc, const struct file *f) {
         return put(svc, EFFECT_FILE, &e, sizeof(e));
 }
 
+/* `k` may be NULL. */
+static int put_keeping(struct service *svc, const struct keeping *k) {
+        struct effect_keep e;
+
+        if (!k)
+                return 0;
+        e = effect_of_keeping(k);
+        return put(svc, EFFECT_KEEP, &e, sizeof(e));
+}
+
 static int put_memory(struct service *svc, const struct memory *m) {
         size_t size = effect_memory_size(m);
         void *bytes;
@@ -100,7 +111,7 @@ static int put_memory(struct service *svc, const struct memory *m) {
                 memcpy(e.token, m->token, sizeof(e.token));
                 r = put(svc, EFFECT_TOKEN, &e, sizeof(e));
         }
-        return r;
+        return r == 0 ? put_keeping(svc, m->keeping) : r;
 }
 
 static int put_holding(struct service *svc, const struct holding *h) {
@@ -127,7 +138,7 @@ static int put_reservation(struct service *svc, const struct reservation *r) {
 
                 k = put(svc, EFFECT_RANGE, &range, sizeof(range));
         }
-        return k;
+        return k == 0 && r->shared ? put_keeping(svc, r->shared->keeping) : k;
 }
 
 static int put_opening(struct service *svc, const struct opening *o) {

@@ -56,6 +56,9 @@ static const struct op_row rows[] = {
         ROW(RESIDENCY, "residency", 0, op_residency),
         ROW(EXPLAIN, "explain", 0, op_explain),
         ROW(NODE_SET, "node_set", OP_ADMIN | OP_CHANGES | OP_FINAL, op_node_set),
+        ROW(KEEP, "keep", OP_ATTACHED | OP_CHANGES, op_keep),
+        ROW(KEPT_LIST, "kept_list", 0, op_kept_list),
+        ROW(KEPT_REMOVE, "kept_remove", OP_CHANGES | OP_GIVES, op_kept_remove),
         ROW(UPGRADE, "upgrade", OP_ADMIN | OP_ALONE | OP_STORE, op_upgrade),
 #undef ROW
 };

@@ -131,8 +131,7 @@ void tx_commit(struct tx *tx) {
 
                 list_remove(l);
                 m->doomed = false;
-                if (memory_unused(m))
-                        memory_destroy(tx->svc, m);
+                memory_left(tx->svc, m);
         }
 }
 

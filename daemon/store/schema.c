@@ -22,6 +22,7 @@ const char *const schema_steps[] = {
         "  max INTEGER NOT NULL,"
         "  PRIMARY KEY (partition, node)"
         ") STRICT, WITHOUT ROWID;",
+        "ALTER TABLE partition ADD COLUMN kept_max INTEGER NOT NULL DEFAULT 0;",
 };
 const unsigned schema_version = sizeof(schema_steps) / sizeof(schema_steps[0]);
 

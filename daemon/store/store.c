@@ -292,6 +292,7 @@ static int read_partition(struct store_partition *p, sqlite3_stmt *q) {
         p->uid = (uint32_t)sqlite3_column_int64(q, 5);
         p->gid = (uint32_t)sqlite3_column_int64(q, 6);
         p->mode = (uint32_t)sqlite3_column_int64(q, 7);
+        p->kept_max = (uint64_t)sqlite3_column_int64(q, 8);
         return 0;
 }
 
@@ -320,9 +321,9 @@ int store_each(struct store *s, store_fn fn, void *userdata, char *why, size_t w
         sqlite3_stmt *partitions = NULL, *limits = NULL;
         int r, error = 0, stop = 0;
 
-        r = sqlite3_prepare_v2(s->db,
-                               "SELECT name, domain, window, base, size, uid, gid, mode FROM partition ORDER BY name",
-                               -1, &partitions, NULL);
+        r = sqlite3_prepare_v2(
+                s->db, "SELECT name, domain, window, base, size, uid, gid, mode, kept_max FROM partition ORDER BY name",
+                -1, &partitions, NULL);
         if (r == SQLITE_OK)
                 r = sqlite3_prepare_v2(s->db, "SELECT node, max FROM partition_limit WHERE partition = ? ORDER BY node",
                                        -1, &limits, NULL);
@@ -348,21 +349,22 @@ static int step_once(sqlite3_stmt *q) {
 
 static int put_partition(struct store *s, const struct store_partition *p) {
         sqlite3_stmt *q = NULL;
-        const int64_t numbers[] = { p->window, (int64_t)p->base, (int64_t)p->size, p->uid, p->gid, p->mode };
+        const int64_t numbers[] = { p->window, (int64_t)p->base, (int64_t)p->size,    p->uid,
+                                    p->gid,    p->mode,          (int64_t)p->kept_max };
         int r = sqlite3_prepare_v2(
                 s->db,
-                "INSERT INTO partition (name, domain, window, base, size, uid, gid, mode)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO partition (name, domain, window, base, size, uid, gid, mode, kept_max)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET domain = excluded.domain, window = excluded.window,"
                 " base = excluded.base, size = excluded.size, uid = excluded.uid, gid = excluded.gid,"
-                " mode = excluded.mode",
+                " mode = excluded.mode, kept_max = excluded.kept_max",
                 -1, &q, NULL);
 
         if (r == SQLITE_OK)
                 r = sqlite3_bind_text(q, 1, p->name, -1, SQLITE_STATIC);
         if (r == SQLITE_OK)
                 r = sqlite3_bind_text(q, 2, p->domain, -1, SQLITE_STATIC);
-        for (int i = 0; i < 6 && r == SQLITE_OK; i++)
+        for (int i = 0; i < 7 && r == SQLITE_OK; i++)
                 r = sqlite3_bind_int64(q, 3 + i, numbers[i]);
         if (r == SQLITE_OK)
                 r = step_once(q);

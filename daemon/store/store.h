@@ -22,6 +22,7 @@ struct store_partition {
         uint32_t window; /* the wire's numbers: 0 primary, 1 low */
         uint64_t base, size;
         uint32_t uid, gid, mode;
+        uint64_t kept_max;
         struct store_limit *limits;
         uint32_t limits_count;
 };

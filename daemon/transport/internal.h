@@ -22,7 +22,7 @@ struct transport {
         struct transport_options options;
         struct ev_loop *loop;
         ev_async wake;
-        ev_timer soon;
+        ev_timer soon, later;
         ev_prepare flush;
         ev_signal term, interrupt;
         ev_io watch;

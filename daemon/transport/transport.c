@@ -122,6 +122,15 @@ static void on_wake_soon(void *userdata) {
         ev_timer_start(t->loop, &t->soon);
 }
 
+static void on_wake_in(void *userdata, uint64_t ms) {
+        struct transport *t = userdata;
+
+        ev_now_update(t->loop);
+        ev_timer_stop(t->loop, &t->later);
+        ev_timer_set(&t->later, (double)ms / 1000, 0);
+        ev_timer_start(t->loop, &t->later);
+}
+
 static int on_upgrade_check(void *userdata, const char *binary, bool keeper, char *why, size_t why_size) {
         struct transport *t = userdata;
 
@@ -152,6 +161,7 @@ void transport_hooks(struct transport *t, struct service_hooks *hooks) {
                 .flush = on_flush,
                 .wake = on_wake,
                 .wake_soon = on_wake_soon,
+                .wake_in = on_wake_in,
                 .upgrade_check = on_upgrade_check,
                 .upgrade = on_upgrade,
         };
@@ -167,6 +177,12 @@ static void on_async(struct ev_loop *loop, ev_async *async, int events) {
 
 static void on_soon(struct ev_loop *loop, ev_timer *timer, int events) {
         struct transport *t = container_of(timer, struct transport, soon);
+
+        service_collect(t->svc);
+}
+
+static void on_later(struct ev_loop *loop, ev_timer *timer, int events) {
+        struct transport *t = container_of(timer, struct transport, later);
 
         service_collect(t->svc);
 }
@@ -221,6 +237,7 @@ int transport_new(struct transport **ret, const struct transport_options *option
         }
         ev_async_init(&t->wake, on_async);
         ev_timer_init(&t->soon, on_soon, SOON_S, 0);
+        ev_timer_init(&t->later, on_later, SOON_S, 0);
         ev_prepare_init(&t->flush, on_prepare);
         ev_async_start(t->loop, &t->wake);
         *ret = t;

@@ -73,6 +73,9 @@ static int on_keep_session(void *userdata, struct session *s) {
 static void on_flush(void *userdata) {
 }
 
+static void on_wake_in(void *userdata, uint64_t ms) {
+}
+
 static const struct service_hooks hooks = {
         .reply = on_reply,
         .event = on_event,
@@ -86,6 +89,7 @@ static const struct service_hooks hooks = {
         .flush = on_flush,
         .wake = on_flush,
         .wake_soon = on_flush,
+        .wake_in = on_wake_in,
 };
 
 /* ---- what the keeper holds ---- */

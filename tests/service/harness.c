@@ -15,6 +15,7 @@
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "core/imap.h"
+#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -143,6 +144,12 @@ static void on_wake_soon(void *userdata) {
         w->soon = true;
 }
 
+static void on_wake_in(void *userdata, uint64_t ms) {
+        struct world *w = userdata;
+
+        w->wake_in_ms = ms;
+}
+
 static const struct service_hooks hooks = {
         .reply = on_reply,
         .event = on_event,
@@ -156,6 +163,7 @@ static const struct service_hooks hooks = {
         .flush = on_flush,
         .wake = on_wake,
         .wake_soon = on_wake_soon,
+        .wake_in = on_wake_in,
 };
 
 /* A dead svmd's: nobody hears it. */
@@ -315,6 +323,7 @@ struct service *world_restart(struct world *w, struct client **clients, size_t c
         old->hooks.keep_session = (int (*)(void *, struct session *))on_partition_up;
         old->hooks.flush = dead_flush;
         old->hooks.wake_soon = dead_flush;
+        old->hooks.wake_in = dead_unkeep;
         managed_stop(old); /* or its threads would go on */
         for (size_t i = 0; i < n; i++)
                 kept[i] = (struct service_kept){ w->kept[i].key, w->kept[i].fd >= 0 ? dup(w->kept[i].fd) : -1 };
@@ -662,6 +671,43 @@ Svmd__V1__Op *mk_limit(const char *partition, uint32_t node, uint64_t max) {
         return op;
 }
 
+Svmd__V1__Op *mk_kept_max(const char *partition, uint64_t max) {
+        MAKE(PARTITION_SET, partition_set);
+        m->name = (char *)partition;
+        m->set_kept = true;
+        m->kept_max = max;
+        return op;
+}
+
+Svmd__V1__Op *mk_keep(uint64_t reservation, uint64_t memory, uint64_t seconds) {
+        MAKE(KEEP, keep);
+        m->reservation = reservation;
+        m->memory = memory;
+        m->seconds = seconds;
+        return op;
+}
+
+Svmd__V1__Op *mk_unkeep(uint64_t reservation, uint64_t memory) {
+        Svmd__V1__Op *op = mk_keep(reservation, memory, 0);
+
+        op->keep->off = true;
+        return op;
+}
+
+Svmd__V1__Op *mk_kept_list(const char *partition) {
+        MAKE(KEPT_LIST, kept_list);
+        m->partition = (char *)partition;
+        return op;
+}
+
+Svmd__V1__Op *mk_kept_remove(const char *partition, Svmd__V1__KeptKind kind, const char *name) {
+        MAKE(KEPT_REMOVE, kept_remove);
+        m->partition = (char *)partition;
+        m->kind = kind;
+        m->name = (char *)name;
+        return op;
+}
+
 Svmd__V1__Op *mk_delete(const char *partition, bool end_sessions) {
         MAKE(PARTITION_DELETE, partition_delete);
         m->name = (char *)partition;
@@ -691,10 +737,17 @@ static void put_name(FILE *f, const struct name *n) {
                 fprintf(f, " name %s %u:%u %o", n->text, n->uid, n->gid, n->mode);
 }
 
+static void put_keeping(FILE *f, const struct keeping *k) {
+        if (k)
+                fprintf(f, " kept %" PRIu64 " s since %" PRIu64 "%s", k->seconds, k->since_ns,
+                        k->removing ? " REMOVING" : "");
+}
+
 static void put_reservation(FILE *f, struct world *w, const struct reservation *r) {
         fprintf(f, "  reservation %" PRIu64 " %" PRIx64 "+%" PRIx64 " owner %" PRIu64 " generation %" PRIu64,
                 r->object.id, r->va.start, r->va.size, r->owner ? r->owner->object.id : 0, r->generation);
         put_name(f, r->shared ? r->shared->name : NULL);
+        put_keeping(f, r->shared ? r->shared->keeping : NULL);
         fprintf(f, "%s\n", r->freeing ? " FREEING" : "");
         put_vmap(f, &r->cpu, r->sparse);
         put_managed(f, w, r);
@@ -756,6 +809,7 @@ static void put_memory(FILE *f, const struct memory *m) {
         fprintf(f, " paid by %s",
                 m->charge.account == &m->partition->accounts[m->file->node] ? "partition" : "session");
         put_name(f, m->name);
+        put_keeping(f, m->keeping);
         if (m->has_token)
                 fprintf(f, " token %" PRIx64 " %u", m->token[0], m->token_access);
         if (m->doomed)
@@ -780,7 +834,7 @@ char *digest(struct world *w, bool all) {
                 fprintf(f, " sessions %" PRIu64 " reservations %" PRIu64 " memories %" PRIu64 " reserved %" PRIu64,
                         p->sessions_count, p->reservations_count, p->memories_count, p->va.used - p->retired);
                 put_accounts(f, w, p->accounts);
-                fprintf(f, "\n");
+                fprintf(f, " kept %" PRIu64 " of %" PRIx64 "\n", p->kept_bytes, p->kept_max);
         }
         fprintf(f, "nodes");
         for (uint32_t i = 0; i < w->machine.count; i++)

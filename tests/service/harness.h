@@ -23,6 +23,7 @@ struct world {
         struct service *svc;
         int wake; /* eventfd */
         bool soon;
+        uint64_t wake_in_ms; /* what was asked for last */
         struct kept_row {
                 uint64_t key;
                 int fd;
@@ -121,6 +122,11 @@ Svmd__V1__Op *mk_submit(uint64_t space, uint32_t op, uint64_t dst, uint64_t src,
                         bool notify);
 Svmd__V1__Op *mk_partition(const char *name, uint64_t size, const char *domain, uint32_t uid, uint32_t mode);
 Svmd__V1__Op *mk_limit(const char *partition, uint32_t node, uint64_t max);
+Svmd__V1__Op *mk_kept_max(const char *partition, uint64_t max);
+Svmd__V1__Op *mk_keep(uint64_t reservation, uint64_t memory, uint64_t seconds);
+Svmd__V1__Op *mk_unkeep(uint64_t reservation, uint64_t memory);
+Svmd__V1__Op *mk_kept_list(const char *partition);
+Svmd__V1__Op *mk_kept_remove(const char *partition, Svmd__V1__KeptKind kind, const char *name);
 Svmd__V1__Op *mk_delete(const char *partition, bool end_sessions);
 
 /* All that a restart must keep, as text; the caller frees it. `all`: also what it need not (sessions that have not

@@ -218,6 +218,35 @@ static void test_ranges(void **state) {
         tear_down();
 }
 
+/* What is kept, and who owns it again. */
+static void test_kept(void **state) {
+        struct client x;
+        uint64_t id;
+
+        set_up(0);
+        failures = 0;
+        each(&admin, mk_kept_max("one", 64u << 20));
+        id = must(&a, mk_range(16 * PAGE, PAGE, "managed", 0666))->id;
+        each(&a, mk_keep(id, 0, 0));
+        each(&a, mk_keep(id, 0, 60));
+        each(&a, mk_keep(0, shared, 60));
+        each(&a, mk_unkeep(0, shared));
+        must(&a, mk_keep(0, shared, 60));
+        each(&b, mk_import("exported", 3));
+        until_it_works(&b, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_kept_list("") }, 1, -1);
+        client_open(&w, &x, 100, 100, false);
+        client_greet(&x, "one");
+        client_close(&a);
+        each(&x, mk_open("managed", 3));
+        each(&x, mk_kept_remove("", SVMD__V1__KEPT_KIND__KEPT_RESERVATION, "managed"));
+        client_close(&b);
+        each(&x, mk_kept_remove("", SVMD__V1__KEPT_KIND__KEPT_MEMORY, "exported"));
+        printf("%lu refused allocations\n", failures);
+        assert_true(failures > 15);
+        client_close(&x);
+        tear_down();
+}
+
 /* The keeper is full. */
 static void test_keeper_takes_no_more(void **state) {
         Svmd__V1__Op *op;
@@ -454,10 +483,15 @@ static void test_store_fails(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_allocations),          cmocka_unit_test(test_attach),
-                cmocka_unit_test(test_full_journal),         cmocka_unit_test(test_splits_fill_the_journal),
-                cmocka_unit_test(test_store_fails),          cmocka_unit_test(test_ranges),
-                cmocka_unit_test(test_keeper_takes_no_more), cmocka_unit_test(test_advice_fills_the_journal),
+                cmocka_unit_test(test_allocations),
+                cmocka_unit_test(test_attach),
+                cmocka_unit_test(test_full_journal),
+                cmocka_unit_test(test_splits_fill_the_journal),
+                cmocka_unit_test(test_store_fails),
+                cmocka_unit_test(test_ranges),
+                cmocka_unit_test(test_kept),
+                cmocka_unit_test(test_keeper_takes_no_more),
+                cmocka_unit_test(test_advice_fills_the_journal),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

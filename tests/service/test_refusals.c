@@ -87,7 +87,7 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_NODE_SET + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_KEPT_REMOVE + 1 };
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -1108,6 +1108,50 @@ static void sessions_are_bounded(void) {
         w.svc->options.max_sessions_per_uid = 48;
 }
 
+/* ---- what is kept ---------------------------------------------------------------------------------------------------
+ */
+
+static void keep(void) {
+        ops_reset();
+        no(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_keep(rmn, 0, 0));
+        must(&admin, mk_kept_max("one", 1ull << 30));
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_keep(rb, 0, 0));
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_keep(0, mb, 0));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_keep(rmc, 0, 0));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_keep(0, mc, 0));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_keep(stale_range, 0, 0));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_keep(0, stale_memory, 0));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_keep(ms, 0, 0));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_keep(0, rmn, 0));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_keep(rn, 0, 0));
+        no(&a, W_NAME, SVMD_STATUS_INVALID, mk_keep(rm, 0, 0));
+        no(&a, W_NAME, SVMD_STATUS_INVALID, mk_keep(0, ma, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_keep(0, 0, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_keep(rmn, ms, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_keep(rmn, 0, 1ull << 32));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_keep(rmn, 0, 0));
+}
+
+static void keeping(void) {
+        const Svmd__V1__KeptKind range_kind = SVMD__V1__KEPT_KIND__KEPT_RESERVATION;
+
+        keep();
+        must(&a, mk_keep(rmn, 0, 0));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_kept_list("one"));
+        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, mk_kept_list(""));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_kept_list("none"));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_kept_remove("one", range_kind, "managed"));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_kept_remove("", range_kind, "managed"));
+        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, mk_kept_remove("", range_kind, "managed"));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_kept_remove("none", range_kind, "managed"));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_kept_remove("", range_kind, "named"));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_kept_remove("", SVMD__V1__KEPT_KIND__KEPT_MEMORY, "managed"));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_kept_remove("", 0, "managed"));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_kept_remove("", 3, "managed"));
+        no(&admin, W_BUSY, SVMD_STATUS_BUSY, mk_delete("one", true));
+        must(&a, mk_unkeep(rmn, 0));
+}
+
 /* ---- what each operation can be wrong in ----------------------------------------------------------------------------
  */
 
@@ -1177,6 +1221,9 @@ static const struct {
         { SVMD__V1__OP__OP_RESIDENCY, B(W_OUTSIDE) | B(W_OTHER) | B(W_KIND) | B(W_OVERFLOW) | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXPLAIN, OTHER_WAYS },
         { SVMD__V1__OP__OP_NODE_SET, B(W_NODE) | B(W_BUSY) | B(W_ENUM) },
+        { SVMD__V1__OP__OP_KEEP, ID_WAYS | B(W_NAME) | B(W_ENUM) | B(W_RIGHT) | B(W_LIMIT) },
+        { SVMD__V1__OP__OP_KEPT_LIST, OTHER_WAYS },
+        { SVMD__V1__OP__OP_KEPT_REMOVE, OTHER_WAYS | B(W_ENUM) | B(W_STALE) },
 };
 
 /* What the row of an operation makes it be wrong in besides. */
@@ -1213,6 +1260,7 @@ static void test_refusals(void **state) {
         ranges();
         mappings();
         devices();
+        keeping();
         administration();
         quotas();
         tokens();

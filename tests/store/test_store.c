@@ -95,6 +95,7 @@ static void random_partition(struct model *m, int i) {
                                        .uid = UINT32_MAX - (uint32_t)next_random(2),
                                        .gid = (uint32_t)next_random(UINT32_MAX),
                                        .mode = (uint32_t)next_random(01000),
+                                       .kept_max = next_random(3) ? next_random(UINT64_MAX) : UINT64_MAX,
                                        .limits = m->limits[i],
                                        .limits_count = (uint32_t)next_random(LIMITS) };
         snprintf(p->name, sizeof(p->name), "p%02d-%0*d", i, i, 7);
@@ -118,6 +119,7 @@ static int compare_next(void *userdata, const struct store_partition *p) {
         assert_int_equal(p->window, e->window);
         assert_true(p->base == e->base && p->size == e->size);
         assert_true(p->uid == e->uid && p->gid == e->gid && p->mode == e->mode);
+        assert_true(p->kept_max == e->kept_max);
         assert_int_equal(p->limits_count, e->limits_count);
         for (uint32_t i = 0; i < p->limits_count; i++) {
                 assert_string_equal(p->limits[i].node, e->limits[i].node);
@@ -238,7 +240,7 @@ static void test_settings(void **state) {
         assert_int_equal(fread(header, 1, sizeof(header), f), sizeof(header));
         fclose(f);
         assert_int_equal(header[18], 2); /* write-ahead log */
-        assert_memory_equal(header + 60, "\0\0\0\1", 4);
+        assert_memory_equal(header + 60, "\0\0\0\2", 4);
         assert_memory_equal(header + 68, "svmd", 4);
 }
 
@@ -295,8 +297,8 @@ static void test_newer_is_refused(void **state) {
         put_simple(s, "p", 1);
         store_close(s);
         exec_sql("PRAGMA user_version = 7; CREATE TABLE news (x)");
-        assert_refused_untouched(-EPROTO, "newer svmd (schema 7, this one knows 1)");
-        exec_sql("DROP TABLE news; PRAGMA user_version = 1");
+        assert_refused_untouched(-EPROTO, "newer svmd (schema 7, this one knows 2)");
+        exec_sql("DROP TABLE news; PRAGMA user_version = 2");
         store_close(open_store());
 }
 
@@ -386,7 +388,6 @@ static int number(sqlite3 *db, const char *sql) {
 static void test_upgrade(void **state) {
         sqlite3 *db;
 
-        assert_int_equal(schema_version, 1);
         assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
         assert_int_equal(schema_upgrade(db, test_steps, 0, 1), SQLITE_OK);
         assert_int_equal(number(db, "PRAGMA user_version"), 1);
@@ -399,6 +400,37 @@ static void test_upgrade(void **state) {
         assert_int_equal(number(db, "PRAGMA user_version"), 3);
         assert_int_equal(number(db, "SELECT count(*) FROM sqlite_schema"), 2);
         sqlite3_close(db);
+}
+
+static int old_partition(void *userdata, const struct store_partition *p) {
+        unsigned *count = userdata;
+
+        assert_string_equal(p->name, "old");
+        assert_true(p->base == 1ull << 45 && p->mode == 0640);
+        assert_int_equal(p->kept_max, 0);
+        ++*count;
+        return 0;
+}
+
+/* A file of each earlier version is read, and nothing is kept by what was made before that was known. */
+static void test_older_files(void **state) {
+        struct store *s;
+        unsigned count = 0;
+        sqlite3 *db;
+
+        assert_int_equal(schema_version, 2);
+        assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
+        assert_int_equal(schema_upgrade(db, schema_steps, 0, 1), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(db,
+                                      "INSERT INTO partition (name, domain, window, base, size, uid, gid, mode)"
+                                      " VALUES ('old', 'default', 0, 35184372088832, 4294967296, 7, 7, 416)",
+                                      NULL, NULL, NULL),
+                         SQLITE_OK);
+        sqlite3_close(db);
+        s = open_store();
+        assert_int_equal(store_each(s, old_partition, &count, why, sizeof(why)), 0);
+        assert_int_equal(count, 1);
+        store_close(s);
 }
 
 /* What the killed child puts i-th: name, owner and limits follow from i. */
@@ -569,6 +601,7 @@ int main(void) {
                 IN_DIR(test_other_program_is_refused),
                 IN_DIR(test_damage_is_refused),
                 IN_DIR(test_upgrade),
+                IN_DIR(test_older_files),
                 IN_DIR(test_killed),
                 IN_DIR(test_file_cannot_grow),
                 IN_DIR(test_full_disk),
