@@ -25,6 +25,9 @@ enum opt {
         OPT_COUNTERS,
         OPT_CAUSE,
         OPT_OFF,
+        OPT_KEPT_MAX,
+        OPT_DROP_KEPT,
+        OPT_KIND,
         OPT_KEEPER,
         OPT_BINARY,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */

@@ -97,7 +97,10 @@ static void draw_legend(struct ctl *c, const struct map_partition *p) {
                 table_cell(l, ctl_address(c, r->address));
                 table_cell(l, ctl_size(c, r->length));
                 table_cell(l, r->kind == SVMD_SHARED ? "managed" : ctl_size(c, r->mapped));
-                table_cell_count(l, r->session);
+                if (r->kept && r->idle_ms)
+                        table_cell(l, "kept");
+                else
+                        table_cell_count(l, r->session);
                 table_cell(l, r->name);
         }
         fputc('\n', c->out);

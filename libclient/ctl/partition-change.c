@@ -29,6 +29,13 @@ static int options_parse(struct ctl *c, const struct args *a, struct svmd_partit
                 r = account_parse_mode(c, a->value[OPT_MODE], &opts->mode);
         if (r == EXIT_OK)
                 r = args_limits(c, a, &opts->limits, &opts->limits_count);
+        if (r == EXIT_OK && a->value[OPT_KEPT_MAX]) {
+                opts->has_kept_max = 1;
+                if (strcmp(a->value[OPT_KEPT_MAX], "none") == 0)
+                        opts->kept_max = UINT64_MAX;
+                else
+                        r = args_size(c, a, OPT_KEPT_MAX, &opts->kept_max);
+        }
         opts->dry_run = a->value[OPT_DRY_RUN] != NULL;
         return r;
 }
@@ -80,8 +87,8 @@ int partition_set_run(struct ctl *c, const struct args *a) {
         unsigned set = 0;
         int r;
 
-        if (!a->value[OPT_LIMIT] && !a->value[OPT_OWNER] && !a->value[OPT_MODE])
-                return ctl_fail(c, EXIT_USAGE, "what to set? Give --limit, --owner or --mode");
+        if (!a->value[OPT_LIMIT] && !a->value[OPT_KEPT_MAX] && !a->value[OPT_OWNER] && !a->value[OPT_MODE])
+                return ctl_fail(c, EXIT_USAGE, "what to set? Give --limit, --kept-max, --owner or --mode");
         r = partition_find(c, a->words[0], &p);
         if (r == EXIT_OK)
                 r = options_parse(c, a, &opts);
@@ -107,6 +114,8 @@ static const char *delete_question(struct ctl *c, const struct svmd_partition_ro
 
 int partition_delete_run(struct ctl *c, const struct args *a) {
         bool dry = a->value[OPT_DRY_RUN], end_sessions = a->value[OPT_END_SESSIONS];
+        unsigned flags =
+                (end_sessions ? SVMD_DELETE_END_SESSIONS : 0u) | (a->value[OPT_DROP_KEPT] ? SVMD_DELETE_DROP_KEPT : 0u);
         const struct svmd_partition_row *p;
         int r = partition_find(c, a->words[0], &p);
 
@@ -114,7 +123,7 @@ int partition_delete_run(struct ctl *c, const struct args *a) {
                 return r;
         if (!dry && !a->value[OPT_YES] && !ctl_confirm(c, delete_question(c, p, end_sessions)))
                 return ctl_fail(c, EXIT_REFUSED, "nothing was done");
-        r = svmd_partition_delete(c->session, p->name, end_sessions, dry);
+        r = svmd_partition_delete(c->session, p->name, flags, dry);
         if (r != SVMD_OK)
                 return ctl_result(c, r);
         if (c->json)

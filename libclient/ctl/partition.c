@@ -46,6 +46,8 @@ struct json_object *partition_json(struct ctl *c, const struct svmd_partition_ro
         json_add_count(o, "sessions", p->sessions);
         json_add_count(o, "reservations", p->reservations);
         json_add_count(o, "reserved_bytes", p->reserved_bytes);
+        json_add_count(o, "kept_bytes", p->kept);
+        json_add_limit(o, "kept_max", p->kept_max);
         json_add(o, "nodes", nodes_json(c, p, nodes));
         return o;
 }
@@ -143,6 +145,10 @@ static void partition_show_fields(struct ctl *c, const struct partition_view *v)
         fields_add(f, "domain", "%s", p->domain);
         fields_add(f, "owner", "%s:%s", account_user(c, p->uid), account_group(c, p->gid));
         fields_add(f, "mode", "%s (%04o)", account_mode(c, p->mode), p->mode);
+        if (p->kept || p->kept_max)
+                fields_add(f, "kept", "%s for later sessions, of %s", ctl_size(c, p->kept),
+                           p->kept_max == UINT64_MAX ? "any amount"
+                                                     : ctl_text(c, "%s at most", ctl_size(c, p->kept_max)));
         fields_add(f, "sessions", "%llu", (unsigned long long)p->sessions);
         fields_print(f);
 }

@@ -11,6 +11,12 @@ const char *show_kind(const struct svmd_reservation_row *r) {
         return r->kind != SVMD_SHARED ? "explicit" : r->revoked ? "revoked" : "shared";
 }
 
+static const char *kept_text(struct ctl *c, const struct svmd_reservation_row *r) {
+        if (!r->kept)
+                return "-";
+        return r->left_ms == UINT64_MAX ? "yes" : ctl_text(c, "%s more", ctl_duration(c, r->left_ms));
+}
+
 /* An anonymous reservation has no mode: its session alone uses it. */
 static void reservation_line(struct ctl *c, struct table_line *l, const struct svmd_reservation_row *r) {
         table_cell(l, ctl_address(c, r->address));
@@ -23,6 +29,7 @@ static void reservation_line(struct ctl *c, struct table_line *l, const struct s
         table_cell(l, account_user(c, r->uid));
         table_cell_count(l, r->session);
         table_cell_count(l, r->openers);
+        table_cell(l, kept_text(c, r));
 }
 
 void show_reservations(struct ctl *c, const struct reservation_rows *reservations, bool one) {
@@ -38,6 +45,7 @@ void show_reservations(struct ctl *c, const struct reservation_rows *reservation
                 { "OWNER", 0 },
                 { "SESSION", COLUMN_RIGHT },
                 { "OPEN", COLUMN_RIGHT },
+                { "KEPT", 0 },
         };
         struct table *t = table_new(c, columns + one, sizeof(columns) / sizeof(columns[0]) - one);
 
@@ -66,6 +74,7 @@ struct json_object *show_reservation_json(struct ctl *c, const struct svmd_reser
         json_add_count(o, "generation", r->generation);
         json_add_count(o, "session", r->session);
         json_add_count(o, "openers", r->openers);
+        json_add_flag(o, "kept", r->kept);
         json_add_user(c, o, r->uid);
         json_add_group(c, o, r->gid);
         json_add_mode(o, "mode", r->mode);

@@ -163,6 +163,44 @@ int rows_reservations(struct ctl *c, const char *partition, struct reservation_r
         return r;
 }
 
+static int add_kept(const struct svmd_kept_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_kept_row *copy = collect_row(l, row);
+        struct svmd_use_row *nodes = ctl_alloc(l->ctl, row->nodes_count * sizeof(*nodes));
+
+        copy->name = ctl_copy(l->ctl, row->name);
+        copy->partition = ctl_copy(l->ctl, row->partition);
+        for (size_t i = 0; i < row->nodes_count; i++)
+                nodes[i] = (struct svmd_use_row){ .node = row->nodes[i].node, .used = row->nodes[i].used };
+        copy->nodes = nodes;
+        return 0;
+}
+
+static int all_kept(struct ctl *c, struct collect *l) {
+        struct partition_rows partitions = { 0 };
+        int r = rows_partitions(c, NULL, &partitions);
+
+        for (size_t i = 0; r == SVMD_OK && i < partitions.count; i++) {
+                if (partitions.rows[i].kept == 0)
+                        continue;
+                r = svmd_query_kept(c->session, partitions.rows[i].name, add_kept, l);
+                if (r == SVMD_E_NO_SUCH)
+                        r = SVMD_OK;
+        }
+        return r;
+}
+
+int rows_kept(struct ctl *c, const char *partition, struct kept_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = c->info.admin && !partition
+                        ? all_kept(c, &l)
+                        : svmd_query_kept(c->session, c->info.admin ? partition : NULL, add_kept, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct kept_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
 static int add_use(const struct svmd_use_row *row, void *userdata) {
         struct collect *l = userdata;
 

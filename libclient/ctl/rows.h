@@ -43,6 +43,10 @@ struct reservation_rows {
         const struct svmd_reservation_row *rows;
         size_t count;
 };
+struct kept_rows {
+        const struct svmd_kept_row *rows;
+        size_t count;
+};
 struct residency_rows {
         const struct svmd_residency_row *rows;
         size_t count;
@@ -54,8 +58,9 @@ int rows_findings(struct ctl *c, struct finding_rows *ret);
 /* Of one partition, or of all (NULL). */
 int rows_partitions(struct ctl *c, const char *name, struct partition_rows *ret);
 int rows_sessions(struct ctl *c, const char *partition, struct session_rows *ret);
-/* These two are of the session's own partition when it may not administer. */
+/* These are of the session's own partition when it may not administer. */
 int rows_reservations(struct ctl *c, const char *partition, struct reservation_rows *ret);
+int rows_kept(struct ctl *c, const char *partition, struct kept_rows *ret);
 int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret);
 /* Of a managed range, in address order. `partition` NULL: the session's own. */
 int rows_residency(struct ctl *c, const char *partition, uint64_t address, uint64_t size, bool counters,

@@ -9,7 +9,7 @@
 #include "suggest.h"
 
 #define CHANGE_PAGES  BIT(OPT_PARTITION) | BIT(OPT_DRY_RUN) | BIT(OPT_TIMEOUT)
-#define COMMON_LIMITS BIT(OPT_LIMIT) | BIT(OPT_OWNER) | BIT(OPT_MODE) | BIT(OPT_DRY_RUN)
+#define COMMON_LIMITS BIT(OPT_LIMIT) | BIT(OPT_KEPT_MAX) | BIT(OPT_OWNER) | BIT(OPT_MODE) | BIT(OPT_DRY_RUN)
 
 const struct verb verbs[] = {
         { "status",
@@ -135,13 +135,13 @@ const struct verb verbs[] = {
           "Change limits, owner or mode of a partition",
           "What is not named stays as it is. A limit below the present use takes nothing away: it refuses more.",
           { "svmd-ctl partition set train --limit gpu0=4G --limit host0=none",
-            "svmd-ctl partition set train --owner bob:ml --mode 0640" },
+            "svmd-ctl partition set train --kept-max 64G" },
           partition_set_run },
         { "partition delete",
           "NAME",
           1,
           1,
-          BIT(OPT_END_SESSIONS) | BIT(OPT_DRY_RUN) | BIT(OPT_YES),
+          BIT(OPT_END_SESSIONS) | BIT(OPT_DROP_KEPT) | BIT(OPT_DRY_RUN) | BIT(OPT_YES),
           VERB_ADMIN,
           "Delete a partition",
           "On a terminal it asks first.",
@@ -178,6 +178,29 @@ const struct verb verbs[] = {
           { "svmd-ctl reservation list --partition train",
             "svmd-ctl reservation list --json | jq -r '.[] | .address + \" \" + (.name // \"-\")'" },
           reservation_list_run },
+        { "kept list",
+          "",
+          0,
+          0,
+          BIT(OPT_PARTITION),
+          VERB_OWN,
+          "List what is kept for later sessions, with its place and its time",
+          "It was asked for by its owner (svmd_keep). Who may not administer sees that of one partition: the own, or the "
+          "one named.",
+          { "svmd-ctl kept list --partition train",
+            "svmd-ctl kept list --json | jq -r '.[] | select(.users == 0) | .name'" },
+          kept_list_run },
+        { "kept remove",
+          "NAME",
+          1,
+          1,
+          BIT(OPT_PARTITION) | BIT(OPT_KIND) | BIT(OPT_DRY_RUN) | BIT(OPT_YES),
+          VERB_OWN,
+          "Keep a range or memory no longer",
+          "Without sessions it ends at once, and its content is gone; else with its last session. For administrators, and "
+          "for the user that the name belongs to. On a terminal it asks first.",
+          { "svmd-ctl kept remove weights --partition train", "svmd-ctl kept remove cache --kind memory --yes" },
+          kept_remove_run },
         { "usage",
           "",
           0,

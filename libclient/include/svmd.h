@@ -458,6 +458,57 @@ typedef int (*svmd_explain_fn)(const struct svmd_explanation *e, void *userdata)
 /* Why things at an address are as they are. `partition` as above; what `e` points to lives during the call. */
 int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_explain_fn fn, void *userdata);
 
+/* ---- what outlives its sessions -------------------------------------------------------------------------- */
+
+/*
+ * A managed reservation with a name, or memory that was exported by name, ends with its last session, unless it is
+ * kept: then it goes on without one, with content, address, name and mode, and the next svmd_address_open() or
+ * svmd_mem_import() finds it. Also when svmd is restarted meanwhile; not when the machine is. What is kept counts for
+ * its partition: for the limits of nodes as before, and by its size for what the partition may keep, which is nothing
+ * unless an administrator allows it (svmd-ctl partition set NAME --kept-max SIZE).
+ *
+ * Who opens a kept reservation to write, as the user that its name belongs to, while it has no owner, owns it again,
+ * and svmd_address_free() then ends it for everyone.
+ */
+struct svmd_keep_options {
+        size_t size;
+        uint64_t seconds; /* that it goes on without sessions, at most 2^32-1; 0: until svmd_kept_remove() */
+        int off;          /* keep it no longer: it ends with its last session */
+};
+/* The reservation that contains `address`: for the session that owns it, and for others of the name's user that have it
+ * open to write. `opts` may be NULL: until it is removed. Once more sets the time anew. SVMD_E_LIMIT, SVMD_E_QUOTA: the
+ * partition keeps as much as it may. SVMD_E_INVALID: it has no name, or is explicit (keep the memory that it shows). */
+int svmd_keep(svmd_session *s, const void *address, const struct svmd_keep_options *opts);
+/* The same for memory: for the session that created it, and for others of the name's user that imported it to write. */
+int svmd_mem_keep(svmd_session *s, svmd_mem mem, const struct svmd_keep_options *opts);
+
+enum { SVMD_KEPT_RANGE = 1, SVMD_KEPT_MEM = 2 };
+
+struct svmd_use_row;
+struct svmd_kept_row {
+        unsigned kind; /* SVMD_KEPT_* */
+        const char *name, *partition;
+        uint64_t id;      /* of the reservation or memory */
+        uint64_t address; /* of a range */
+        uint64_t length;
+        uint32_t uid, gid;
+        unsigned mode;
+        uint32_t users;                   /* sessions that have it open, or a handle on it */
+        uint64_t seconds;                 /* as in svmd_keep_options */
+        uint64_t idle_ms;                 /* without users for so long; 0: it has some */
+        uint64_t left_ms;                 /* until it ends; UINT64_MAX: no time is set, or it does not run */
+        const struct svmd_use_row *nodes; /* where it lies now: `node` and `used` */
+        size_t nodes_count;
+};
+typedef int (*svmd_kept_fn)(const struct svmd_kept_row *row, void *userdata);
+/* What a partition keeps, ranges first, in order of names. On a client's session `partition` must be NULL: its own. A
+ * non-zero return of `fn` ends the walk and is the result. */
+int svmd_query_kept(svmd_session *s, const char *partition, svmd_kept_fn fn, void *userdata);
+/* It is not kept any more: without users it ends at once, else with its last one. For the user that the name belongs
+ * to, and for administrators, who name the partition (`partition` NULL: the session's own). SVMD_E_NO_SUCH: nothing of
+ * that kind and name is kept. */
+int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, const char *name);
+
 /* ---- queries --------------------------------------------------------------------------------------------- */
 
 enum { SVMD_NODE_HOST = 1, SVMD_NODE_SOFT = 2 };
@@ -532,16 +583,20 @@ struct svmd_partition_options {
         const struct svmd_limit *limits;
         size_t limits_count;
         int dry_run;
+        int has_kept_max;  /* `kept_max` is given; else a new partition has the configured one */
+        uint64_t kept_max; /* bytes that may be kept without sessions, by their size; UINT64_MAX: no limit */
 };
 /* `ret_base` may be NULL. */
 int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_partition_options *opts,
                           uint64_t *ret_base);
 
 enum { SVMD_SET_OWNER = 1, SVMD_SET_MODE = 2 };
-/* Changes the limits that are given, and what `set` names (SVMD_SET_*). */
+/* Changes the limits and kept_max where they are given, and what `set` names (SVMD_SET_*). */
 int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_partition_options *opts, unsigned set);
-/* A partition with sessions is SVMD_E_BUSY unless `end_sessions`. */
-int svmd_partition_delete(svmd_session *s, const char *name, int end_sessions, int dry_run);
+enum { SVMD_DELETE_END_SESSIONS = 1, SVMD_DELETE_DROP_KEPT = 2 };
+/* A partition with sessions, or that keeps something, is SVMD_E_BUSY unless `flags` (SVMD_DELETE_*) says to end that.
+ */
+int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run);
 
 struct svmd_partition_row {
         const char *name, *domain;
@@ -551,6 +606,7 @@ struct svmd_partition_row {
         uint64_t sessions, reservations, reserved_bytes;
         const struct svmd_use_row *nodes; /* one a node that is used or limited */
         size_t nodes_count;
+        uint64_t kept, kept_max; /* bytes, by size: what is kept, in use or not; and what may be */
 };
 typedef int (*svmd_partition_fn)(const struct svmd_partition_row *row, void *userdata);
 /* `name` NULL: all. */
@@ -573,6 +629,8 @@ struct svmd_reservation_row {
         unsigned mode;
         unsigned kind, granule;
         int revoked;
+        int kept;                  /* it goes on without sessions: svmd_keep() */
+        uint64_t idle_ms, left_ms; /* of one that is kept: as in svmd_kept_row */
 };
 typedef int (*svmd_reservation_fn)(const struct svmd_reservation_row *row, void *userdata);
 /* In address order. On a client's session `partition` must be NULL: its own. */

@@ -89,6 +89,8 @@ int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_p
         body.mode = opts.mode ? opts.mode : 0600;
         body.n_limits = opts.limits_count;
         body.limits = limits.pointers;
+        body.set_kept = opts.has_kept_max != 0;
+        body.kept_max = opts.kept_max;
         r = create(s, &body, opts.dry_run, ret_base);
         limits_free(&limits);
         return session_leave(s, r);
@@ -113,6 +115,8 @@ int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_part
         body.gid = opts.gid;
         body.set_mode = (set & SVMD_SET_MODE) != 0;
         body.mode = opts.mode;
+        body.set_kept = opts.has_kept_max != 0;
+        body.kept_max = opts.kept_max;
         op.op_case = SVMD__V1__OP__OP_PARTITION_SET;
         op.partition_set = &body;
         r = call_simple(s, &op, mode_of(opts.dry_run));
@@ -120,7 +124,7 @@ int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_part
         return session_leave(s, r);
 }
 
-int svmd_partition_delete(svmd_session *s, const char *name, int end_sessions, int dry_run) {
+int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run) {
         Svmd__V1__PartitionDelete body = SVMD__V1__PARTITION_DELETE__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         int r = session_check(s);
@@ -130,7 +134,8 @@ int svmd_partition_delete(svmd_session *s, const char *name, int end_sessions, i
         if (r)
                 return r;
         body.name = (char *)name;
-        body.end_sessions = end_sessions != 0;
+        body.end_sessions = (flags & SVMD_DELETE_END_SESSIONS) != 0;
+        body.drop_kept = (flags & SVMD_DELETE_DROP_KEPT) != 0;
         op.op_case = SVMD__V1__OP__OP_PARTITION_DELETE;
         op.partition_delete = &body;
         return session_leave(s, call_simple(s, &op, mode_of(dry_run)));
@@ -151,6 +156,8 @@ static int partition_with_nodes(struct walk *w, const Svmd__V1__Partition *p, st
                 .reserved_bytes = p->reserved_bytes,
                 .nodes = nodes,
                 .nodes_count = p->n_nodes,
+                .kept = p->kept,
+                .kept_max = p->kept_max,
         };
 
         for (size_t i = 0; i < p->n_nodes; i++) {

@@ -22,6 +22,7 @@ static Svmd__V1__Result__DetailCase detail_of(Svmd__V1__Op__OpCase op_case) {
         case SVMD__V1__OP__OP_SESSION_LIST: return SVMD__V1__RESULT__DETAIL_SESSIONS;
         case SVMD__V1__OP__OP_RESERVATION_LIST: return SVMD__V1__RESULT__DETAIL_RESERVATIONS;
         case SVMD__V1__OP__OP_RESIDENCY: return SVMD__V1__RESULT__DETAIL_RESIDENCY;
+        case SVMD__V1__OP__OP_KEPT_LIST: return SVMD__V1__RESULT__DETAIL_KEPT;
         default: return SVMD__V1__RESULT__DETAIL__NOT_SET;
         }
 }
@@ -40,6 +41,7 @@ static const void *row_at(Svmd__V1__Op__OpCase op_case, const Svmd__V1__Result *
         case SVMD__V1__RESULT__DETAIL_RESERVATIONS:
                 return i < r->reservations->n_reservations ? r->reservations->reservations[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_RESIDENCY: return i < r->residency->n_runs ? r->residency->runs[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_KEPT: return i < r->kept->n_kept ? r->kept->kept[i] : NULL;
         default: return NULL;
         }
 }

@@ -17,6 +17,7 @@ struct walk {
                 svmd_session_fn session;
                 svmd_reservation_fn reservation;
                 svmd_residency_fn residency;
+                svmd_kept_fn kept;
         } fn;
         void *userdata;
         bool over;                    /* the rest is not wanted */

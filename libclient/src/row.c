@@ -19,6 +19,9 @@ void row_reservation(struct svmd_reservation_row *ret, const Svmd__V1__Reservati
                 .kind = from->kind == SVMD__V1__RESERVATION_KIND__SHARED ? SVMD_SHARED : SVMD_EXPLICIT,
                 .granule = from->granule,
                 .revoked = from->revoked,
+                .kept = from->kept,
+                .idle_ms = from->idle_ms,
+                .left_ms = from->left_ms,
         };
 }
 

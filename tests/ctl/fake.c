@@ -191,6 +191,10 @@ int svmd_query_reservations(svmd_session *s, const char *wanted, svmd_reservatio
         ROWS(reservations);
 }
 
+int svmd_query_kept(svmd_session *s, const char *wanted, svmd_kept_fn fn, void *userdata) {
+        ROWS(kept);
+}
+
 int svmd_query_usage(svmd_session *s, const char *wanted, svmd_use_fn fn, void *userdata) {
         ROWS(use);
 #undef matches
@@ -220,10 +224,19 @@ int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_part
         return fake.code;
 }
 
-int svmd_partition_delete(svmd_session *s, const char *name, int end_sessions, int dry_run) {
+int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run) {
         snprintf(fake.name, sizeof(fake.name), "%s", name);
-        fake.end_sessions = end_sessions;
+        fake.end_sessions = flags & SVMD_DELETE_END_SESSIONS;
+        fake.drop_kept = (flags & SVMD_DELETE_DROP_KEPT) != 0;
         fake.dry_run = dry_run;
+        fake.changes++;
+        return fake.code;
+}
+
+int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, const char *name) {
+        snprintf(fake.partition, sizeof(fake.partition), "%s", partition ? partition : "");
+        snprintf(fake.name, sizeof(fake.name), "%s", name);
+        fake.kind = kind;
         fake.changes++;
         return fake.code;
 }

@@ -34,6 +34,8 @@ struct fake {
         size_t sessions_count;
         const struct svmd_reservation_row *reservations;
         size_t reservations_count;
+        const struct svmd_kept_row *kept;
+        size_t kept_count;
         const struct svmd_event *events;
         size_t events_count, events_sent;
         unsigned appear_after; /* a partition shows only from that query on */
@@ -58,7 +60,8 @@ struct fake {
         char domain[64];
         struct svmd_limit limits[8];
         unsigned set;
-        int end_sessions, dry_run;
+        int end_sessions, drop_kept, dry_run;
+        unsigned kind; /* of what was to be kept no longer */
         uint64_t killed;
         unsigned changes, queries;
         const char *asked; /* which of the functions with a fence; NULL: none */

@@ -471,8 +471,8 @@ static void test_partition_show(void **state) {
                "     12 loader  77 root       1   2      0       40       1\n"
                "     13 reader  78 root       0   0      0        0       0\n"
                "\n"
-               "ADDRESS         SIZE  MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN\n"
-               "0x280000000000 1 GiB 512 MiB explicit       - index 0640 root       12    1\n",
+               "ADDRESS         SIZE  MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN KEPT\n"
+               "0x280000000000 1 GiB 512 MiB explicit       - index 0640 root       12    1 -\n",
                "");
         o = run_json("partition show train --json", 0);
         expect_json(o, "name", "train");
@@ -546,6 +546,94 @@ static void test_partition_set(void **state) {
         assert_int_equal(fake.set, SVMD_SET_OWNER | SVMD_SET_MODE);
         assert_int_equal(fake.options.mode, 0644);
         assert_true(fake.options.dry_run);
+}
+
+static const struct svmd_use_row kept_places[] = { { .node = 1, .used = GIB }, { .node = 0, .used = GIB / 2 } };
+static const struct svmd_kept_row kept[] = {
+        { .kind = SVMD_KEPT_RANGE,
+          .name = "weights",
+          .partition = "train",
+          .id = 5,
+          .address = 0x280000000000,
+          .length = 2 * GIB,
+          .mode = 0640,
+          .seconds = 3600,
+          .idle_ms = 60000,
+          .left_ms = 3540000,
+          .nodes = kept_places,
+          .nodes_count = 2 },
+        { .kind = SVMD_KEPT_MEM,
+          .name = "weights",
+          .partition = "train",
+          .id = 6,
+          .length = GIB,
+          .mode = 0600,
+          .users = 2,
+          .seconds = 60,
+          .left_ms = UINT64_MAX },
+        { .kind = SVMD_KEPT_MEM, .name = "cache", .partition = "train", .length = GIB, .left_ms = UINT64_MAX },
+};
+
+static void test_kept(void **state) {
+        struct svmd_partition_row rows[] = { partitions[0], partitions[1] };
+        struct json_object *o;
+
+        expect("kept list", 0, "Nothing is kept\n", "");
+        for (unsigned i = 0; i < 2; i++)
+                rows[i].kept = strcmp(rows[i].name, "train") == 0 ? 4 * GIB : 0;
+        fake.partitions = rows;
+        fake.kept = kept;
+        fake.kept_count = 3;
+        expect("kept list --partition train", 0,
+               "NAME    KIND   ADDRESS         SIZE OWNER MODE OPEN      IDLE ENDS            PLACES\n"
+               "weights range  0x280000000000 2 GiB root  0640    0 1 min 0 s in 59 min 0 s   gpu0 1 GiB, host0 512 MiB\n"
+               "weights memory -              1 GiB root  0600    2         - 1 min 0 s after -\n"
+               "cache   memory -              1 GiB root  0000    0         - never           -\n",
+               "");
+        expect_part("kept list", 0, "train     weights range ", "");
+        o = run_json("kept list --json", 0);
+        expect_json(o, "0.kind", "range");
+        expect_json(o, "0.left_ms", "3540000");
+        expect_json(o, "0.nodes.0.node", "gpu0");
+        expect_json(o, "1.left_ms", "null");
+        expect_json(o, "1.users", "2");
+        json_object_put(o);
+        expect_part("kept remove weights", 2, "", "'weights' is a range and memory; say which one: --kind range");
+        expect_part("kept remove weights --kind rnage", 2, "", "expected range or memory");
+        expect_part("kept remove wieghts", 1, "", "nothing is kept as 'wieghts'");
+        expect("kept remove weights --kind range --dry-run", 0, "Would remove range weights, 2 GiB\n", "");
+        assert_int_equal(fake.changes, 0);
+        expect("kept remove weights --kind range", 0, "Removed range weights, 2 GiB\n", "");
+        assert_int_equal(fake.kind, SVMD_KEPT_RANGE);
+        assert_string_equal(fake.partition, "train");
+        expect("kept remove weights --kind memory", 0, "Keeps memory weights no longer; 2 sessions still have it\n",
+               "");
+        o = run_json("kept remove cache --json", 0);
+        expect_json(o, "kind", "memory");
+        expect_json(o, "dry_run", "false");
+        json_object_put(o);
+        fake.changes = 0;
+        assert_int_equal(run_asked("kept remove cache", "n\n"), 1);
+        assert_int_equal(fake.changes, 0);
+        assert_int_equal(run_asked("kept remove cache", "y\n"), 0);
+        assert_int_equal(fake.changes, 1);
+        fake.code = SVMD_E_DENIED;
+        fake.error = "cache belongs to uid 7";
+        expect_part("kept list", 1, "", "cache belongs to uid 7");
+}
+
+static void test_kept_max(void **state) {
+        expect("partition set train --kept-max 64G", 0, "Changed partition train\n", "");
+        assert_int_equal(fake.options.has_kept_max, 1);
+        assert_int_equal(fake.options.kept_max, 64 * GIB);
+        expect_part("partition create new --kept-max none", 0, "Created partition new", "");
+        assert_true(fake.options.has_kept_max && fake.options.kept_max == UINT64_MAX);
+        expect_part("partition create new", 0, "Created partition new", "");
+        assert_false(fake.options.has_kept_max);
+        expect_part("partition set train --kept-max lots", 2, "", "--kept-max 'lots'");
+        expect("partition delete check --drop-kept", 0, "Deleted partition check\n", "");
+        assert_true(fake.drop_kept);
+        assert_false(fake.end_sessions);
 }
 
 static void test_partition_delete(void **state) {
@@ -626,8 +714,8 @@ static void test_reservations(void **state) {
         struct json_object *o;
 
         expect("reservation list", 0,
-               "PARTITION ADDRESS         SIZE  MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN\n"
-               "train     0x280000000000 1 GiB 512 MiB explicit       - index 0640 root       12    1\n",
+               "PARTITION ADDRESS         SIZE  MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN KEPT\n"
+               "train     0x280000000000 1 GiB 512 MiB explicit       - index 0640 root       12    1 -\n",
                "");
         o = run_json("reservation list --json", 0);
         expect_json(o, "0.address", "0x280000000000");
@@ -635,6 +723,7 @@ static void test_reservations(void **state) {
         expect_json(o, "0.kind", "explicit");
         expect_json(o, "0.granule", "null");
         expect_json(o, "0.revoked", "false");
+        expect_json(o, "0.kept", "false");
         json_object_put(o);
         o = run_json("map --json", 0);
         expect_json(o, "0.partition", "check");
@@ -747,6 +836,8 @@ int main(void) {
                 cmocka_unit_test_setup(test_wrong_values, setup),
                 cmocka_unit_test_setup(test_partition_set, setup),
                 cmocka_unit_test_setup(test_partition_delete, setup),
+                cmocka_unit_test_setup(test_kept, setup),
+                cmocka_unit_test_setup(test_kept_max, setup),
                 cmocka_unit_test_setup(test_sessions, setup),
                 cmocka_unit_test_setup(test_asks, setup),
                 cmocka_unit_test_setup(test_usage, setup),

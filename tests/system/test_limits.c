@@ -261,9 +261,9 @@ static void deletion(void) {
         create_expect(&a, host, 4 * PAGE, 0);
         want(SVMD_E_BUSY, svmd_partition_delete(watcher, "doomed", 0, 0));
         want(SVMD_E_BUSY, svmd_partition_delete(watcher, "doomed", 0, 1));
-        ok(svmd_partition_delete(watcher, "doomed", 1, 1));
+        ok(svmd_partition_delete(watcher, "doomed", SVMD_DELETE_END_SESSIONS, 1));
         create_expect(&a, host, PAGE, 0);
-        ok(svmd_partition_delete(watcher, "doomed", 1, 0));
+        ok(svmd_partition_delete(watcher, "doomed", SVMD_DELETE_END_SESSIONS, 0));
         actor_call(&a, expect_gone, &m);
         message_want(SVMD_E_GONE, &m);
         must(strlen(m.error) > 10);

@@ -338,7 +338,7 @@ static void start_after_loss(void) {
         ok(try_connect(&s, d.socket, "lab", 0));
         want(SVMD_E_NO_SUCH, svmd_address_open(s, &at, &size, "board", SVMD_ACCESS_READ));
         svmd_disconnect(s);
-        ok(svmd_partition_delete(watcher, "lab", 1, 0));
+        ok(svmd_partition_delete(watcher, "lab", SVMD_DELETE_END_SESSIONS, 0));
         unwatch();
 }
 
@@ -356,7 +356,7 @@ int main(void) {
         start_wrongly(restarts);
         give_all_back();
         watch();
-        ok(svmd_partition_delete(watcher, "lab", 1, 0));
+        ok(svmd_partition_delete(watcher, "lab", SVMD_DELETE_END_SESSIONS, 0));
         unwatch();
 
         begin_clients();
