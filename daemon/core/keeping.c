@@ -64,6 +64,12 @@ static struct keeping **slot_of(const struct keeping *k) {
         return k->reservation ? &k->reservation->shared->keeping : &k->memory->keeping;
 }
 
+void keeping_free(struct keeping *k) {
+        if (k)
+                list_remove(&k->by_end);
+        alloc_free(k);
+}
+
 void keeping_link(struct keeping *k) {
         struct partition *p = keeping_partition(k);
         struct keeping *next = keeping_after(p, keeping_kind(k), keeping_name(k)->text);
@@ -78,7 +84,6 @@ void keeping_unlink(struct keeping *k) {
         struct partition *p = keeping_partition(k);
 
         list_remove(&k->by_partition);
-        list_remove(&k->by_end);
         p->kept_bytes -= keeping_size(k);
         p->kept_count--;
         *slot_of(k) = NULL;

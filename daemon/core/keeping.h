@@ -32,7 +32,9 @@ struct keeping {
 
 /* Of one of the two, which has a name. Not linked. NULL: out of memory. */
 struct keeping *keeping_new(struct reservation *r, struct memory *m, uint64_t seconds);
-/* Into the partition and on the object, which has none; and out again. */
+/* An unlinked one, or NULL. */
+void keeping_free(struct keeping *k);
+/* Into the partition and on the object, which has none; and out again. Its time is not touched. */
 void keeping_link(struct keeping *k);
 void keeping_unlink(struct keeping *k);
 

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <time.h>
 
-#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/keeping.h"
@@ -95,7 +94,7 @@ void keeping_drop(struct keeping *k) {
         if (!k)
                 return;
         keeping_unlink(k);
-        alloc_free(k);
+        keeping_free(k);
 }
 
 void keeping_end(struct service *svc, struct keeping *k) {

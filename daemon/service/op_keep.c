@@ -1,8 +1,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "base/alloc.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "core/keeping.h"
 #include "core/memory.h"
@@ -137,7 +135,7 @@ static void keep_undo(struct tx *tx, struct change *c) {
 }
 
 static void keep_commit(struct tx *tx, struct change *c) {
-        alloc_free(c->a);
+        keeping_free(c->a);
 }
 
 static const struct change_kind keep_change = { keep_undo, keep_commit };

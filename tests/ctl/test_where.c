@@ -267,10 +267,10 @@ static void test_reservations(void **state) {
         struct json_object *o;
 
         expect("reservation list --partition train", 0,
-               "ADDRESS          SIZE MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN\n"
-               "0x280000000000 64 MiB 24 MiB shared     2 MiB index 0640 root       12    2\n"
-               "0x280004000000  1 MiB  1 MiB explicit       - shm   0000 root       12    0\n"
-               "0x280008000000  1 MiB      0 revoked    4 KiB -     -    root       14    0\n",
+               "ADDRESS          SIZE MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN KEPT\n"
+               "0x280000000000 64 MiB 24 MiB shared     2 MiB index 0640 root       12    2 -\n"
+               "0x280004000000  1 MiB  1 MiB explicit       - shm   0000 root       12    0 -\n"
+               "0x280008000000  1 MiB      0 revoked    4 KiB -     -    root       14    0 -\n",
                "");
         o = run_json("reservation list --json --partition train", 0);
         expect_json(o, "0.kind", "shared");

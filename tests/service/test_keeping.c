@@ -600,7 +600,7 @@ static void test_together(void **state) {
         assert_null(kept(MEMORY, "m"));
         assert_int_equal(ledger_bytes(&w, HOST0), 0);
         together(&a.client, mk_keep(range, 0, 0), mk_unkeep(range, 0));
-        must(&a.client, mk_keep(range, 0, 0));
+        must(&a.client, mk_keep(range, 0, 50));
         user_close(&a);
         settle();
         user_open(&w, &a, 100, "one");

@@ -87,7 +87,7 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_KEPT_REMOVE + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_UPGRADE + 1 };
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -1221,6 +1221,7 @@ static const struct {
         { SVMD__V1__OP__OP_RESIDENCY, B(W_OUTSIDE) | B(W_OTHER) | B(W_KIND) | B(W_OVERFLOW) | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXPLAIN, OTHER_WAYS },
         { SVMD__V1__OP__OP_NODE_SET, B(W_NODE) | B(W_BUSY) | B(W_ENUM) },
+        { SVMD__V1__OP__OP_UPGRADE, 0 },
         { SVMD__V1__OP__OP_KEEP, ID_WAYS | B(W_NAME) | B(W_ENUM) | B(W_RIGHT) | B(W_LIMIT) },
         { SVMD__V1__OP__OP_KEPT_LIST, OTHER_WAYS },
         { SVMD__V1__OP__OP_KEPT_REMOVE, OTHER_WAYS | B(W_ENUM) | B(W_STALE) },
