@@ -100,6 +100,9 @@ enum { SVMD_WINDOW_AUTO = 0, SVMD_WINDOW_PRIMARY = 1, SVMD_WINDOW_LOW = 2 };
 
 enum {
         SVMD_CONNECT_NO_ATTACH = 1, /* queries and administration only: no partition, no addresses */
+        /* The caller has reserved the partition's slice itself, and has something there: it is taken over as it is. For
+         * children that have a copy of what their parent had. */
+        SVMD_CONNECT_SLICE_KEPT = 2,
 };
 
 struct svmd_connect_options {
@@ -110,6 +113,7 @@ struct svmd_connect_options {
         unsigned window; /* SVMD_WINDOW_AUTO: what this process can have: low under ThreadSanitizer and MemorySanitizer,
                             primary under AddressSanitizer, else either (its default partition is a primary one) */
         unsigned flags;
+        unsigned descriptors_from; /* the session's descriptors have numbers from here on; 0: as they come */
 };
 
 struct svmd_session_info {
@@ -428,6 +432,10 @@ int svmd_advice_query(svmd_session *s, const void *address, struct svmd_advice *
  * session: begin gives UINT64_MAX, which always has to be retried. */
 uint64_t svmd_range_begin(svmd_session *s, const void *address);
 int svmd_range_retry(svmd_session *s, const void *address, uint64_t begun);
+
+/* Maps what svmd records of the managed reservation that contains `address`, read-only: a head and 16 bytes a granule,
+ * as svmd.protocol(7) says, written before what they say happens. It is the caller's to munmap(). */
+int svmd_range_states(svmd_session *s, const void *address, const void **ret, size_t *ret_size);
 
 struct svmd_residency_row {
         uint64_t address, length;

@@ -250,6 +250,41 @@ static int show(svmd_session *s, struct reservation *r) {
         return error;
 }
 
+static int map_states(svmd_session *s, const struct reservation *r, const void **ret, size_t *ret_size) {
+        size_t size = range_state_size((r->range.end - r->range.start) / r->granule);
+        struct files f;
+        int error = ask_files(s, r, &f);
+        long p;
+
+        if (error)
+                return error;
+        p = syscall(SYS_mmap, NULL, size, PROT_READ, MAP_SHARED, f.state, 0);
+        if (p == -1)
+                error = fail_errno(errno, "the state of a managed range could not be mapped");
+        close_files(&f);
+        if (error)
+                return error;
+        *ret = (const void *)p;
+        *ret_size = size;
+        return 0;
+}
+
+int svmd_range_states(svmd_session *s, const void *address, const void **ret, size_t *ret_size) {
+        const struct reservation *r;
+        int error = session_check(s);
+
+        if (error)
+                return error;
+        pthread_mutex_lock(&s->va_lock);
+        r = va_at(s, (uintptr_t)address);
+        if (r && r->granule)
+                error = map_states(s, r, ret, ret_size);
+        else
+                error = fail(SVMD_E_NO_SUCH, "no managed reservation of this session contains %p", address);
+        pthread_mutex_unlock(&s->va_lock);
+        return session_leave(s, error);
+}
+
 int managed_show(svmd_session *s, struct reservation *r) {
         int error;
 

@@ -17,8 +17,9 @@ void managed_unlock(void);
 void process_add(svmd_session *s);
 void process_remove(svmd_session *s);
 
-/* Reserves the slice that s->info names, or shares it with the sessions of this process that have it. */
-int slice_get(svmd_session *s);
+/* Reserves the slice that s->info names, or shares it with the sessions of this process that have it. `kept`: the
+ * caller has reserved it. */
+int slice_get(svmd_session *s, bool kept);
 /* With the lock held. True when the slice, and all that was mapped in it, is gone. */
 bool slice_put(svmd_session *s);
 /* With the lock held: whether other sessions have it too. */

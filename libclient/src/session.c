@@ -1,6 +1,8 @@
 #include "session.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,6 +30,15 @@ int session_check(const svmd_session *s) {
         return 0;
 }
 
+int descriptor_above(int fd, unsigned from) {
+        int high = fd >= 0 && (unsigned)fd < from ? fcntl(fd, F_DUPFD_CLOEXEC, (int)from) : -1;
+
+        if (high < 0)
+                return fd;
+        close(fd);
+        return high;
+}
+
 /* ---- the socket ---- */
 
 static int fail_connect(const char *path, int error) {
@@ -47,7 +58,7 @@ static int fail_connect(const char *path, int error) {
         }
 }
 
-static int open_socket(const char *path, int *ret) {
+static int open_socket(const char *path, unsigned from, int *ret) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         size_t length = strlen(path);
         int fd, r;
@@ -67,7 +78,7 @@ static int open_socket(const char *path, int *ret) {
                 close(fd);
                 return r;
         }
-        *ret = fd;
+        *ret = descriptor_above(fd, from);
         return 0;
 }
 
@@ -127,7 +138,8 @@ static int hello(svmd_session *s, const char *name) {
         return r;
 }
 
-static int attach(svmd_session *s, const char *partition, unsigned window) {
+static int attach(svmd_session *s, const char *partition, const struct svmd_connect_options *opts) {
+        unsigned window = opts->window;
         Svmd__V1__Attach body = SVMD__V1__ATTACH__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         const Svmd__V1__Result *result;
@@ -154,7 +166,7 @@ static int attach(svmd_session *s, const char *partition, unsigned window) {
                 r = fail(SVMD_E_VERSION, "svmd attached the session to a partition without saying which");
         }
         call_put(s, c);
-        return r ? r : slice_get(s);
+        return r ? r : slice_get(s, opts->flags & SVMD_CONNECT_SLICE_KEPT);
 }
 
 /* ---- making and ending ---- */
@@ -171,7 +183,7 @@ void session_free(svmd_session *s) {
         free(s);
 }
 
-static int session_new(svmd_session **ret, int socket) {
+static int session_new(svmd_session **ret, int socket, unsigned descriptors_from) {
         svmd_session *s = calloc(1, sizeof(*s));
 
         if (!s) {
@@ -182,6 +194,7 @@ static int session_new(svmd_session **ret, int socket) {
         pthread_mutex_init(&s->va_lock, NULL);
         event_init(s);
         s->uffd = -1;
+        s->descriptors_from = descriptors_from;
         if (wire_init(s, socket) < 0) {
                 session_free(s);
                 return fail_memory();
@@ -194,9 +207,12 @@ static int session_new(svmd_session **ret, int socket) {
 }
 
 static int check_options(const struct svmd_connect_options *opts) {
-        if (opts->flags & ~(unsigned)SVMD_CONNECT_NO_ATTACH)
-                return fail(SVMD_E_INVALID, "svmd_connect_options.flags is %#x; only SVMD_CONNECT_NO_ATTACH is known",
-                            opts->flags);
+        if (opts->flags & ~(unsigned)(SVMD_CONNECT_NO_ATTACH | SVMD_CONNECT_SLICE_KEPT))
+                return fail(SVMD_E_INVALID, "svmd_connect_options.flags is %#x; they are SVMD_CONNECT_*", opts->flags);
+        if (opts->descriptors_from > INT_MAX)
+                return fail(SVMD_E_INVALID,
+                            "svmd_connect_options.descriptors_from is %u; no descriptor has that number",
+                            opts->descriptors_from);
         if (opts->window > SVMD_WINDOW_LOW)
                 return fail(SVMD_E_INVALID, "svmd_connect_options.window is %u; it is one of SVMD_WINDOW_*",
                             opts->window);
@@ -208,14 +224,14 @@ static int connect_once(svmd_session **ret, const struct svmd_connect_options *o
         svmd_session *s = NULL;
         int socket = -1, r;
 
-        r = open_socket(or_environment(opts->socket, "SVMD_SOCKET", DEFAULT_SOCKET), &socket);
+        r = open_socket(or_environment(opts->socket, "SVMD_SOCKET", DEFAULT_SOCKET), opts->descriptors_from, &socket);
         if (!r)
-                r = session_new(&s, socket);
+                r = session_new(&s, socket, opts->descriptors_from);
         if (r)
                 return r;
         r = hello(s, opts->name);
         if (!r && !(opts->flags & SVMD_CONNECT_NO_ATTACH))
-                r = attach(s, or_environment(opts->partition, "SVMD_PARTITION", ""), opts->window);
+                r = attach(s, or_environment(opts->partition, "SVMD_PARTITION", ""), opts);
         if (r) {
                 svmd_disconnect(s);
                 return r;

@@ -73,11 +73,14 @@ struct svmd_session {
         struct heads heads;
 
         struct svmd_session_info info;
+        unsigned descriptors_from;
 };
 
 /* 0, or the code with which every call of this session fails now. */
 int session_check(const svmd_session *s);
 /* The end of a call that waited: handles the events that came, without touching svmd_error(). Returns `r`. */
 int session_leave(svmd_session *s, int r);
+/* The same descriptor with a number from `from` on, as far as the process may have such. Takes `fd` over. */
+int descriptor_above(int fd, unsigned from);
 /* Frees the memory; nothing of the session may be in use. */
 void session_free(svmd_session *s);

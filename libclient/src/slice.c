@@ -123,13 +123,13 @@ static bool is_same(const struct slice *l, const struct svmd_session_info *info)
         return l->base == info->base && l->length == info->length && !strcmp(l->partition, info->partition);
 }
 
-static int slice_new(svmd_session *s) {
+static int slice_new(svmd_session *s, bool kept) {
         struct slice *l = calloc(1, sizeof(*l));
         int r;
 
         if (!l)
                 return fail_memory();
-        r = reserve(&s->info);
+        r = kept ? 0 : reserve(&s->info);
         if (r) {
                 free(l);
                 return r;
@@ -144,7 +144,7 @@ static int slice_new(svmd_session *s) {
         return 0;
 }
 
-int slice_get(svmd_session *s) {
+int slice_get(svmd_session *s, bool kept) {
         int r = 0;
 
         process_lock();
@@ -158,7 +158,7 @@ int slice_get(svmd_session *s) {
                         join(s, l);
         }
         if (!r && !s->slice)
-                r = slice_new(s);
+                r = slice_new(s, kept);
         process_unlock();
         return r;
 }

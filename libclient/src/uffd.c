@@ -76,6 +76,7 @@ int uffd_get(svmd_session *s) {
         close(device);
         if (r)
                 return r;
+        fd = descriptor_above(fd, s->descriptors_from);
         r = give(s, fd);
         if (r) {
                 close(fd);

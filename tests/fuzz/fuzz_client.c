@@ -290,6 +290,7 @@ static int call(svmd_session *s, struct bytes *b) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+        const struct svmd_connect_options opts = { .size = sizeof(opts), .window = SVMD_WINDOW_PRIMARY };
         struct bytes b = { bytes, size };
         uint64_t id = 1;
         svmd_session *s;
@@ -299,9 +300,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         for (unsigned n = 0; n < PACKETS && say(&b, ends[0], &id); n++)
                 ;
         must(shutdown(ends[0], SHUT_WR) == 0);
-        must(session_new(&s, ends[1]) == 0);
+        must(session_new(&s, ends[1], 0) == 0);
         svmd_set_event_handler(s, on_event, NULL);
-        if (hello(s, "fuzz") == 0 && attach(s, "", SVMD_WINDOW_PRIMARY) == 0)
+        if (hello(s, "fuzz") == 0 && attach(s, "", &opts) == 0)
                 for (unsigned n = 0; n < CALLS && !s->ended; n++)
                         if (call(s, &b) != 0)
                                 must(svmd_error()[0]);
