@@ -48,6 +48,7 @@ RULES = {
     "proto": ((), ()),
     "libclient/include": ((), ()),
     "libclient/src": (("libclient/include", "proto"), ()),
+    "libclient/heap": ((), ("libclient/include/svmd.h", "proto/range.h")),
     "libclient/ctl": ((), ("libclient/include/svmd.h",)),
 }
 
@@ -153,6 +154,8 @@ ALLOWED = [
     ("daemon/main/a.c", '"backend/b.h"'),
     ("libclient/src/a.c", '"proto/b.h"'),
     ("libclient/src/a.c", '"svmd.h"'),
+    ("libclient/heap/a.c", '"svmd.h"'),
+    ("libclient/heap/a.c", '"proto/range.h"'),
     ("libclient/ctl/a.c", '"svmd.h"'),
     ("libclient/ctl/a.c", "<svmd.h>"),
     ("libclient/ctl/a.c", '"ctl/b.h"'),
@@ -196,6 +199,8 @@ FORBIDDEN = [
     ("libclient/include/svmd.h", '"proto/b.h"'),
     ("libclient/src/a.c", '"base/b.h"'),
     ("libclient/src/a.c", '"ctl/b.h"'),
+    ("libclient/heap/a.c", '"proto/b.h"'),
+    ("libclient/heap/a.c", '"src/b.h"'),
     ("libclient/ctl/a.c", '"proto/b.h"'),
     ("libclient/ctl/a.c", '"src/b.h"'),
     ("libclient/ctl/a.c", "<ev.h>"),
