@@ -53,6 +53,7 @@ struct memory {
         bool shareable, has_token, doomed;
         bool pinned; /* stays where it was created */
         bool away;   /* no page table shows it, though mappings do */
+        bool lost;   /* so it is, for good: its bytes went with the node */
         uint64_t size;
         uint64_t used_ns;    /* when it was last known to be used; see node.memories */
         uint64_t wanted;     /* the service's: in this search for room it is not given up */

@@ -130,6 +130,8 @@ static bool reservation_ok(const struct reservation *r) {
 static bool place_ok(const struct state *s, const struct memory *m) {
         bool away = m->file->node != m->node, soft = s->machine->nodes[m->node].kind == NODE_SOFT;
 
+        if (m->lost)
+                return soft && !away && m->away && list_empty(&m->by_node);
         if (m->move)
                 return soft && !m->pinned && list_empty(&m->by_node);
         if (m->away != away || list_empty(&m->by_node) != (away || !soft || m->pinned))

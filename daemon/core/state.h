@@ -37,6 +37,7 @@ struct node {
         void *device;         /* the service's: what runs it */
         uint64_t spaces, limited;
         bool offline;   /* takes nothing new */
+        bool lost;      /* offline because it is not there */
         uint64_t drain; /* the service's: fence of who waits until it is empty, or 0 */
 };
 

@@ -7,6 +7,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "core/state.h"
 #include "service/managed.h"
 
 /* What an operation journals and what a snapshot says of the same object are one. */
@@ -58,6 +59,12 @@ struct effect_keep effect_of_keeping(const struct keeping *k) {
                 .memory = k->memory ? k->memory->object.id : 0,
                 .seconds = k->seconds,
                 .since_ns = k->since_ns,
+        };
+}
+
+struct effect_node_state effect_of_node(const struct node *n, uint32_t index) {
+        return (struct effect_node_state){
+                .node = index, .state = (n->offline ? EFFECT_NODE_OFFLINE : 0u) | (n->lost ? EFFECT_NODE_LOST : 0u)
         };
 }
 

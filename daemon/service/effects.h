@@ -83,7 +83,7 @@ struct effect_memory {        /* then extents: offset and size, u64 each */
         uint64_t id, session; /* session 0: its creator has ended */
         uint64_t file;        /* 0: the node's pool */
         uint64_t size;
-        uint32_t node, flags, extents, pad; /* flags: of the wire */
+        uint32_t node, flags, extents, lost; /* flags: of the wire */
         char partition[64];
 };
 
@@ -171,8 +171,9 @@ struct effect_steal {
         uint64_t reservation, session, generation;
 };
 
+enum { EFFECT_NODE_OFFLINE = 1, EFFECT_NODE_LOST = 2 };
 struct effect_node_state {
-        uint32_t node, offline;
+        uint32_t node, state; /* bits */
 };
 
 /* The object is kept, as this says; or (off) no longer, and ends if nobody uses it. */
@@ -203,6 +204,7 @@ struct file;
 struct keeping;
 struct managed_reservation;
 struct mover_advice;
+struct node;
 struct partition;
 struct reservation;
 struct session;
@@ -212,6 +214,7 @@ struct effect_session effect_of_session(const struct session *s, const struct pa
 struct effect_reserve effect_of_reservation(const struct reservation *r);
 struct effect_file effect_of_file(const struct file *f);
 struct effect_keep effect_of_keeping(const struct keeping *k);
+struct effect_node_state effect_of_node(const struct node *n, uint32_t index);
 struct effect_range effect_of_range(const struct managed_reservation *m);
 struct effect_advice effect_of_advice(const struct managed_reservation *m, uint32_t first, uint32_t count,
                                       unsigned what, const struct mover_advice *a);

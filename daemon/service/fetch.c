@@ -101,6 +101,14 @@ static bool say_offline(struct fetch *f, const struct memory *m) {
         return true;
 }
 
+static bool say_lost(struct fetch *f, const struct memory *m) {
+        f->ret->code = SVMD_STATUS_GONE;
+        snprintf(f->ret->text, sizeof(f->ret->text),
+                 "the content of memory %" PRIu64 " was lost with %s: release it, and make it anew", m->object.id,
+                 node_desc(f->svc, m->node)->name);
+        return true;
+}
+
 /* True: it cannot come. */
 static bool fetch_one(void *userdata, struct memory *m) {
         struct fetch *f = userdata;
@@ -109,6 +117,8 @@ static bool fetch_one(void *userdata, struct memory *m) {
 
         if (!m->away)
                 return false;
+        if (m->lost)
+                return say_lost(f, m);
         f->waits = true;
         if (m->move || spill_is_taken(f->svc, m->node))
                 return false;

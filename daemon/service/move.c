@@ -70,10 +70,10 @@ static void move_failed(struct service *svc, struct move *v) {
 
         if (m && in)
                 m->stuck = v->result;
-        else if (m)
+        else if (m && !m->lost)
                 memory_show(svc, m);
         move_free(svc, v, v->committed);
-        if (m && !in)
+        if (m && !in && !m->lost)
                 spill_failed(svc, m);
 }
 
@@ -101,6 +101,8 @@ static void move_done(struct job *job) {
         struct move *v = container_of(job, struct move, job);
         struct service *svc = v->svc;
 
+        if (v->memory && svc->state.nodes[v->memory->node].lost)
+                v->result = -ENODEV;
         if (!v->memory || v->result < 0) {
                 move_failed(svc, v);
                 return;

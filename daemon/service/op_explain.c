@@ -98,7 +98,10 @@ static void explain_mapping(struct sentences *s, const struct mapping *e, const 
         if (m->keeping)
                 sentence(s, "Memory %" PRIu64 " is kept, as %s, when its last user leaves.", m->object.id,
                          m->name->text);
-        if (m->away)
+        if (m->lost)
+                sentence(s, "Its content was lost with %s: operations that need it fail until it is released.",
+                         node_desc(s->call->svc, m->node)->name);
+        else if (m->away)
                 sentence(s,
                          "Memory %" PRIu64
                          " was moved there while others needed room on %s; it goes back before an operation uses it.",

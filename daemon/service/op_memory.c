@@ -229,6 +229,7 @@ void effect_memory_fill(const struct memory *m, void *bytes) {
                 .flags = (m->shareable ? SVMD__V1__MEM_FLAG__MEM_SHAREABLE : 0u) |
                          (m->pinned ? SVMD__V1__MEM_FLAG__MEM_PINNED : 0u),
                 .extents = m->more_count + 1,
+                .lost = m->lost,
         };
         uint64_t *extents = (uint64_t *)((char *)bytes + sizeof(e));
 

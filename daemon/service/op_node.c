@@ -6,6 +6,7 @@
 #include "service/fence.h"
 #include "service/internal.h"
 #include "service/lookup.h"
+#include "service/loss.h"
 
 /*
  * Nodes that take nothing new. What is managed leaves them, and explicit memory that no operation uses, if it is not
@@ -77,10 +78,13 @@ static int check_hosts(struct call *c, uint32_t node) {
                       m->nodes[node].name);
 }
 
-static void set_offline(struct call *c, uint32_t node, bool offline) {
-        struct effect_node_state e = { .node = node, .offline = offline };
+static void set_offline(struct call *c, uint32_t node, bool offline, bool lost) {
+        struct node *n = &c->svc->state.nodes[node];
+        struct effect_node_state e;
 
-        c->svc->state.nodes[node].offline = offline;
+        n->offline = offline;
+        n->lost = lost;
+        e = effect_of_node(n, node);
         tx_effect(c->tx, EFFECT_NODE_STATE, &e, sizeof(e));
         c->svc->hooks.wake(c->svc->hooks.userdata); /* explicit memory may go */
         event_monitor(c->svc, offline ? "node-offline" : "node-online", c->session, "", "%s is %s",
@@ -102,7 +106,7 @@ static int drain(struct call *c, uint32_t node) {
                 return -ENOMEM;
         drain_of(f)->node = node;
         n->drain = f->object.id;
-        set_offline(c, node, true);
+        set_offline(c, node, true, n->lost);
         return 0;
 }
 
@@ -113,7 +117,7 @@ static int offline(struct call *c, uint32_t node) {
                 r = mover_node_drain(c->svc->mover, node, 0);
         if (r < 0)
                 return r;
-        set_offline(c, node, true);
+        set_offline(c, node, true, c->svc->state.nodes[node].lost);
         return 0;
 }
 
@@ -125,15 +129,16 @@ static int lost(struct call *c, uint32_t node) {
                 return refuse(c, SVMD_STATUS_INVALID, "%s is host memory, which does not vanish while svmd runs", name);
         if (c->svc->mover && node < c->svc->managed.nodes_count)
                 mover_node_lost(c->svc->mover, node);
-        event_monitor(c->svc, "node-lost", c->session, "", "%s has vanished, and managed memory there with it", name);
-        set_offline(c, node, true);
+        memory_lost(c->svc, node);
+        event_monitor(c->svc, "node-lost", c->session, "", "%s has vanished, with what was there", name);
+        set_offline(c, node, true, true);
         return 0;
 }
 
 static int online(struct call *c, uint32_t node) {
         if (c->svc->mover && node < c->svc->managed.nodes_count)
                 mover_node_online(c->svc->mover, node);
-        set_offline(c, node, false);
+        set_offline(c, node, false, false);
         return 0;
 }
 

@@ -286,6 +286,9 @@ static int check_submit(struct call *c, const Svmd__V1__Submit *op, struct space
                 return refuse(c, SVMD_STATUS_INVALID, "there is no device operation %d", (int)op->op);
         if ((r = fence_quota(c)) != 0 || (r = find_space(c, op->space, ret)) != 0)
                 return r;
+        if (c->svc->state.nodes[(*ret)->node].lost)
+                return refuse(c, SVMD_STATUS_NO_NODE, "%s has vanished: svmd-ctl node online %s when it is back",
+                              node_desc(c->svc, (*ret)->node)->name, node_desc(c->svc, (*ret)->node)->name);
         if ((*ret)->fences >= SPACE_OPS_MAX)
                 return refuse(c, SVMD_STATUS_QUOTA,
                               "%d operations of this space wait already; wait for some of their fences", SPACE_OPS_MAX);

@@ -19,6 +19,7 @@
 #include "core/space.h"
 #include "service/effects.h"
 #include "service/lookup.h"
+#include "service/loss.h"
 #include "service/range.h"
 #include "service/range_restore.h"
 #include "service/said.h"
@@ -278,6 +279,8 @@ static int do_memory(struct restore *x, const struct effect_memory *e) {
         if (memory_restore(x->svc, e->id, p, s, e->node, e->size, e->flags, f, (const uint64_t(*)[2])(e + 1),
                            e->extents) < 0)
                 return say(x, "memory %" PRIu64 " cannot be where it was", e->id);
+        if (e->lost)
+                memory_lose(x->svc, OBJECT(x, e->id, MEMORY, memory));
         return 0;
 }
 
@@ -287,7 +290,7 @@ static int do_place(struct restore *x, const struct effect_place *e) {
         struct file *f;
         int r;
 
-        if (!m || m->pinned || node_desc(x->svc, m->node)->kind != NODE_SOFT || m->away != (e->file == 0) ||
+        if (!m || m->pinned || node_desc(x->svc, m->node)->kind != NODE_SOFT || m->lost || m->away != (e->file == 0) ||
             !extents_ok(extents, e->extents, m->size))
                 return say(x, "memory %" PRIu64 " moved to where it cannot be", e->memory);
         if (e->file) {

@@ -11,6 +11,7 @@
 #include "core/session.h"
 #include "service/effects.h"
 #include "service/internal.h"
+#include "service/loss.h"
 #include "service/managed.h"
 
 /*
@@ -128,7 +129,10 @@ static int replay_advice(struct replay *x, const struct effect_advice *e) {
 static int replay_node(struct replay *x, const struct effect_node_state *e) {
         if (e->node >= x->svc->options.machine->count)
                 return bad(x, "node %u is offline, and is not there", e->node);
-        x->svc->state.nodes[e->node].offline = e->offline;
+        x->svc->state.nodes[e->node].offline = e->state & EFFECT_NODE_OFFLINE;
+        x->svc->state.nodes[e->node].lost = e->state & EFFECT_NODE_LOST;
+        if (e->state & EFFECT_NODE_LOST)
+                memory_lost(x->svc, e->node);
         return 0;
 }
 
@@ -213,9 +217,9 @@ int said_put(struct service *svc) {
         int r = 0;
 
         for (uint32_t i = 0; r == 0 && i < svc->options.machine->count; i++) {
-                struct effect_node_state e = { .node = i, .offline = svc->state.nodes[i].offline };
+                struct effect_node_state e = effect_of_node(&svc->state.nodes[i], i);
 
-                if (e.offline)
+                if (e.state)
                         r = journal_snapshot_put(svc->journal, EFFECT_NODE_STATE, &e, sizeof(e));
         }
         list_for_each (l, &svc->managed.ranges) {

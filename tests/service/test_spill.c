@@ -413,6 +413,10 @@ static void restart(void) {
         free(after);
         world_bury(old);
         check_bytes();
+        if (admin.session) /* one that has nothing need not come back */
+                return;
+        client_open(&w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
 }
 
 static void test_restart(void **state) {
@@ -605,6 +609,113 @@ static void test_drain(void **state) {
         check_bytes();
 }
 
+/* ---- a node that vanishes ---- */
+
+static void sum_is(struct client *x, uint64_t space, unsigned code) {
+        Svmd__V1__FenceResult *r = run(x, space, DEVICE_SUM, 0, AT, 4096, 0);
+
+        if (r->code != code || (code && !strstr(r->text, "lost with gpu")))
+                fail_msg("%u %s, expected %u", r->code, r->text, code);
+}
+
+static void lose_all_of(struct client *x, struct thing *t) {
+        sum_is(x, t->space, SVMD_STATUS_GONE);
+        must(x, mk_unmap(t->space, AT, t->size));
+        must(x, mk_release(t->memory));
+}
+
+/* What lay there is gone for good, pinned or not; what had been moved to the host waits there; and a restart, with or
+ * without a snapshot, changes nothing. */
+static void test_lost(void **state) {
+        for (unsigned way = 0; way < 4; way++) {
+                struct thing spilled = make(&b, GPU2, 640 * KIB, 0), gone[2];
+
+                fill(&b, &spilled, 7);
+                gone[0] = make(&a, GPU2, 384 * KIB, way % 2 ? PINNED : 0);
+                gone[1] = make(&a, GPU2, 512 * KIB, PINNED);
+                fill(&a, &gone[0], 8);
+                assert_true(is_away(spilled.memory));
+                assert_false(is_away(gone[0].memory) || is_away(gone[1].memory));
+                must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_LOST));
+                refused(&a, mk_submit(gone[0].space, DEVICE_SUM, 0, AT, 8, 0, false), SVMD_STATUS_NO_NODE);
+                refused(&a, mk_create(GPU2, 4096, 0), SVMD_STATUS_NO_NODE);
+                if (way >= 2)
+                        assert_int_equal(journal_snapshot(w.svc), 0);
+                restart();
+                refused(&a, mk_submit(gone[0].space, DEVICE_SUM, 0, AT, 8, 0, false), SVMD_STATUS_NO_NODE);
+                must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_ONLINE));
+                sum_is(&a, gone[0].space, SVMD_STATUS_GONE);
+                if (way >= 2)
+                        assert_int_equal(journal_snapshot(w.svc), 0);
+                restart();
+                lose_all_of(&a, &gone[0]);
+                lose_all_of(&a, &gone[1]);
+                check(&b, &spilled, 7);
+                must(&b, mk_unmap(spilled.space, AT, spilled.size));
+                must(&b, mk_release(spilled.memory));
+                check_bytes();
+                assert_int_equal(w.svc->spill.away, 0);
+        }
+}
+
+/* Another device that showed it goes on, without it. */
+static void test_lost_seen_from_elsewhere(void **state) {
+        struct thing t = { .size = 64 * KIB };
+
+        t.memory = must(&a, mk_create(GPU1, t.size, 0))->id;
+        t.space = must(&a, mk_space(GPU0))->id;
+        must(&a, mk_map(t.space, AT, t.size, t.memory, 0, 3, 0));
+        sum_is(&a, t.space, 0);
+        must(&admin, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_LOST));
+        sum_is(&a, t.space, SVMD_STATUS_GONE);
+        restart();
+        lose_all_of(&a, &t);
+        check_bytes();
+}
+
+/* It vanishes while memory leaves it, or comes back to it. */
+static void test_lost_while_it_moves(void **state) {
+        struct thing t = make(&a, GPU2, 768 * KIB, 0), other;
+        Svmd__V1__Op *op = mk_create(GPU2, 512 * KIB, 0);
+        uint64_t fence;
+
+        fill(&a, &t, 3);
+        assert_int_equal(client_post(&b, SVMD__V1__MODE__BEST_EFFORT, &op, 1), SERVICE_E_LATER);
+        until_moving();
+        must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_LOST));
+        client_await(&b);
+        check_bytes();
+        assert_true(memory_by_id(t.memory)->lost);
+        must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_ONLINE));
+        sum_is(&a, t.space, SVMD_STATUS_GONE);
+        client_close(&a);
+        check_bytes();
+        client_open(&w, &a, 100, 100, false);
+        client_greet(&a, "one");
+        client_close(&b);
+        client_open(&w, &b, 101, 101, false);
+        client_greet(&b, "two");
+
+        t = make(&a, GPU2, 768 * KIB, 0);
+        fill(&a, &t, 4);
+        other = make(&b, GPU2, 512 * KIB, 0);
+        assert_true(is_away(t.memory));
+        a.deaf = true;
+        fence = must(&a, mk_submit(t.space, DEVICE_SUM, 0, AT, t.size, 0, false))->id;
+        service_commit(w.svc);
+        until_moving();
+        must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_LOST));
+        assert_int_not_equal(end_of(&a, fence)->code, 0);
+        a.deaf = false;
+        check_bytes();
+        must(&b, mk_unmap(other.space, AT, other.size));
+        must(&b, mk_release(other.memory));
+        must(&admin, mk_node(GPU2, SVMD__V1__NODE_ACTION__NODE_ONLINE));
+        (void)run(&a, t.space, DEVICE_SUM, 0, AT, t.size, 0); /* may say why it could not come back then */
+        check(&a, &t, 4);
+        check_bytes();
+}
+
 /* ---- failures ---- */
 
 /* Each allocation in turn fails; what was refused has changed nothing but where things lie. */
@@ -665,6 +776,9 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_granules_and_memory, set_up_small, tear_down),
                 cmocka_unit_test_setup_teardown(test_pinned_memory_keeps_granules_out, set_up_small, tear_down),
                 TEST(test_drain),
+                TEST(test_lost),
+                TEST(test_lost_seen_from_elsewhere),
+                TEST(test_lost_while_it_moves),
                 TEST(test_allocations),
         };
 
