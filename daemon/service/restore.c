@@ -656,7 +656,7 @@ static int adopt_files(struct restore *x) {
         return 0;
 }
 
-/* Each reservation has an owner, or somebody who has it open, or is kept. */
+/* Each reservation has an owner, or somebody who has it open, or is kept; and memory is held, shown or kept. */
 static int check_owned(struct restore *x) {
         const struct ids *ids = &x->svc->state.ids;
 
@@ -664,6 +664,8 @@ static int check_owned(struct restore *x) {
                 struct object *o = ids->slots[i];
                 const struct reservation *r;
 
+                if (o && o->type == OBJECT_MEMORY && memory_unused(container_of(o, struct memory, object)))
+                        return say(x, "memory %" PRIu64 " is nobody's", o->id);
                 if (!o || o->type != OBJECT_RESERVATION)
                         continue;
                 r = container_of(o, struct reservation, object);

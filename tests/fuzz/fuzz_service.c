@@ -22,6 +22,7 @@
 #include "harness.h"
 #include "proto/status.h"
 
+#define KEPT_MAX (1ull << 30)
 enum { CLIENTS = 5, ADMIN = 3, DOOR = 4, OPS = 8, KNOWN = 16 };
 
 static struct world world;
@@ -374,6 +375,8 @@ static bool as_made(const struct partition *p) {
         for (uint32_t n = 0; n < NODES; n++)
                 if (p->accounts[n].max != ACCOUNT_NO_LIMIT)
                         return false;
+        if (p->kept_max != KEPT_MAX)
+                return false;
         return (alpha && p->name->mode == 0666 && p->name->uid == 1000 && p->slice.size == 8ull << 30) ||
                (beta && p->name->mode == 0666 && p->name->uid == 1002 && p->slice.size == 8ull << 30);
 }
@@ -385,8 +388,12 @@ static void delete_others(struct client *admin) {
         while ((p = partition_after(&world.svc->state, name))) {
                 snprintf(name, sizeof(name), "%s", p->name->text);
                 ops_reset();
-                if (!as_made(p))
-                        must(client_call(admin, mk_delete(name, true))->code == 0);
+                if (!as_made(p)) {
+                        Svmd__V1__Op *op = mk_delete(name, true);
+
+                        op->partition_delete->drop_kept = true;
+                        must(client_call(admin, op)->code == 0);
+                }
         }
 }
 
@@ -421,6 +428,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         log_set_level(LOG_ERR);
         setenv("CMOCKA_TEST_ABORT", "1", 1); /* a check of the harness that fails aborts */
         world_open(&world, 0);
+        world.options.kept_max = world.svc->options.kept_max = KEPT_MAX;
         atexit(end);
         clean_up();
         return 0;
@@ -447,6 +455,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (token >= 0)
                 close(token);
         token = -1;
+        check_world(&world);
+        keepings_end(world.svc, NULL);
         world_settle(&world);
         check_empty();
         clean_up();
