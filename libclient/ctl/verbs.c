@@ -81,7 +81,8 @@ const struct verb verbs[] = {
           VERB_ADMIN,
           "Say that a device has vanished, with what was there",
           "Managed content that lay nowhere else is lost: whoever touches it waits, or gets SIGBUS where the reservation "
-          "says so, until it is discarded. On a terminal it asks first.",
+          "says so, until it is discarded. So is memory that programs created there themselves, until it is released. On "
+          "a terminal it asks first.",
           { "svmd-ctl node lost gpu0", "svmd-ctl node lost gpu0 --yes" },
           node_lost_run },
         { "node online",

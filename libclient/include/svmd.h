@@ -658,8 +658,8 @@ int svmd_partition_revoke(svmd_session *s, svmd_fence **ret, const char *partiti
 enum { SVMD_NODE_DRAIN = 1, SVMD_NODE_OFFLINE = 2, SVMD_NODE_ONLINE = 3, SVMD_NODE_LOST = 4 };
 /* DRAIN: the node takes nothing more and what is managed leaves it; the fence is done when it has. OFFLINE: the same,
  * without a promise. ONLINE: it is used again. LOST: a device has vanished; it is offline, and managed content that lay
- * nowhere else is gone until it is discarded: SVMD_E_GONE, and for the CPU SIGBUS or a thread that waits. Memory objects
- * there are gone until they are released: SVMD_E_GONE of the operations that need them. */
+ * nowhere else is gone until it is discarded: SVMD_E_GONE, and for the CPU SIGBUS or a thread that waits. Memory
+ * objects there are gone until they are released: SVMD_E_GONE of the operations that need them. */
 int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned action);
 
 enum { SVMD_UPGRADE_KEEPER = 1, SVMD_UPGRADE_CHECK = 2 };
