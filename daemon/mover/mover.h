@@ -17,10 +17,11 @@
  *                              +---- steps <-----------------+
  *                                                            +--> answers: a queue, told by mover_collect()
  *
- * Write-protecting and punching granules that lie side by side is one call, of at most as many bytes as the largest granule
- * has. A worker waits on all userfaultfds at once (one-shot: any idle one takes the next), hands what it read to the engine
- * and carries out steps until there are none. One that is stuck in a client's address space for 10 ms is left to that
- * session and replaced; a session can hold session_steps of them. One that holds up a revocation is told of (holdup.c).
+ * Write-protecting and punching granules that lie side by side is one call, of at most as many bytes as the largest
+ * granule has. A worker waits on all userfaultfds at once (one-shot: any idle one takes the next), hands what it read
+ * to the engine and carries out steps until there are none. One that is stuck in a client's address space for 10 ms is
+ * left to that session and replaced; a session can hold session_steps of them. One that holds up a revocation is told
+ * of (holdup.c).
  *
  * Functions are called from the loop's thread unless they say otherwise. Answers come in mover_collect(), in that
  * thread too.
