@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -56,13 +57,34 @@ static int add_host(struct machine *m, uint32_t number, int numa, uint64_t capac
         return 0;
 }
 
+/* Marks the numbers N of the folders nodeN. */
+static void find_numa_nodes(const char *folder, bool found[NUMA_MAX]) {
+        DIR *dir = opendir(folder);
+        struct dirent *e;
+
+        while (dir && (e = readdir(dir))) {
+                unsigned number;
+                int end = 0;
+
+                if (sscanf(e->d_name, "node%4u%n", &number, &end) == 1 && !e->d_name[end] && number < NUMA_MAX)
+                        found[number] = true;
+        }
+        if (dir)
+                closedir(dir);
+}
+
 static int add_numa_nodes(struct machine *m, const char *sys_root, struct why *why) {
+        bool found[NUMA_MAX] = { false };
         uint32_t count = 0;
         char path[PATH_MAX];
         uint64_t capacity = 0;
         int r = 0;
 
+        snprintf(path, sizeof(path), "%s/devices/system/node", sys_root);
+        find_numa_nodes(path, found);
         for (int i = 0; r == 0 && i < NUMA_MAX; i++) {
+                if (!found[i])
+                        continue;
                 snprintf(path, sizeof(path), "%s/devices/system/node/node%d/meminfo", sys_root, i);
                 if (access(path, F_OK) < 0)
                         continue;

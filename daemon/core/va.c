@@ -135,6 +135,7 @@ int va_init(struct va_space *va, uint64_t start, uint64_t end) {
                 return -EINVAL;
         *va = (struct va_space){ .start = start, .end = end };
         va->head.start = start;
+        va->last = &va->head;
         tree_insert(&va->by_addr, NULL, 0, &va->head.by_addr, NULL);
         gap_link(va, &va->head, end - start);
         return 0;
@@ -255,10 +256,13 @@ int va_alloc_at(struct va_space *va, struct va_extent *ext, uint64_t start, uint
                 return -EINVAL;
         if (start < va->start || start >= va->end || size > va->end - start)
                 return -EINVAL;
-        owner = last_at(va, start);
+        owner = va->last;
+        if (start < owner->start || start - owner->start >= owner->size + owner->gap)
+                owner = last_at(va, start);
         if (start < end_of(owner) || start - end_of(owner) + size > owner->gap)
                 return VA_E_TAKEN;
         take(va, owner, ext, start, size);
+        va->last = ext;
         return 0;
 }
 
@@ -271,6 +275,8 @@ void va_free(struct va_space *va, struct va_extent *ext) {
                 tree_prefetch(&ext->by_gap);
         owner = addr_entry(tree_prev(&ext->by_addr));
         gap = owner->gap + ext->size + ext->gap;
+        if (va->last == ext)
+                va->last = owner;
         gap_set(va, ext, 0);
         gap_set(va, owner, gap);
         tree_remove(&va->by_addr, &ext->by_addr, NULL);

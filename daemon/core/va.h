@@ -48,7 +48,8 @@ struct va_space {
         uint64_t used;       /* bytes in extents */
         uint64_t count;      /* extents */
         struct tree by_addr, by_gap;
-        struct va_extent head; /* of size zero, at start: owns the first gap */
+        struct va_extent head;  /* of size zero, at start: owns the first gap */
+        struct va_extent *last; /* the head, or where an address was asked for last: the next is often behind it */
 };
 
 /* The space must not move afterwards. -EINVAL when start or end is no multiple of VA_PAGE, or end <= start, or end -

@@ -51,14 +51,28 @@ void share_put(struct share *s) {
         range_ended(r->engine, r);
 }
 
-static struct share *share_find(struct managed_session *s, struct managed_range *r) {
-        list_for_each (it, &s->shares) {
-                struct share *share = container_of(it, struct share, by_session);
+/* A session may have many ranges, and a range many sessions: the shorter list ends the search. */
+static struct share *share_of(struct managed_session *s, struct managed_range *r) {
+        struct list *a = s->shares.next, *b = r->shares.next;
 
-                if (share->range == r && !share->left)
-                        return share;
+        while (a != &s->shares && b != &r->shares) {
+                struct share *x = container_of(a, struct share, by_session);
+                struct share *y = container_of(b, struct share, by_range);
+
+                if (x->range == r)
+                        return x;
+                if (y->session == s)
+                        return y;
+                a = a->next;
+                b = b->next;
         }
         return NULL;
+}
+
+static struct share *share_find(struct managed_session *s, struct managed_range *r) {
+        struct share *share = share_of(s, r);
+
+        return share && !share->left ? share : NULL;
 }
 
 static bool guarded(const struct share *s, const struct granule *g) {
@@ -103,13 +117,10 @@ void share_step_done(struct share *s, int result) {
 }
 
 static int share_new(struct share **ret, struct managed_session *s, struct managed_range *r, bool readonly) {
-        struct share *share;
+        struct share *share = share_of(s, r);
 
-        list_for_each (it, &s->shares) {
-                share = container_of(it, struct share, by_session);
-                if (share->range == r)
-                        return share->left ? -EAGAIN : -EEXIST;
-        }
+        if (share)
+                return share->left ? -EAGAIN : -EEXIST;
         share = alloc_zero(sizeof(*share));
         if (!share)
                 return -ENOMEM;

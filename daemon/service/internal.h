@@ -288,6 +288,9 @@ int replies_each(const struct session *s,
                  int (*fn)(void *userdata, const struct session *s, uint64_t id, const void *bytes, size_t size),
                  void *userdata);
 int kept_take(struct service *svc, uint64_t key);
+bool kept_has(const struct service *svc, uint64_t key);
+/* Before the others. */
+void kept_sort(struct service *svc);
 
 /* ---- requests ---- */
 

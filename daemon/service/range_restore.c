@@ -113,13 +113,6 @@ static void lose_range(struct service *svc, struct managed_reservation *m, const
 
 /* ---- ranges ---- */
 
-static bool kept_has(const struct service *svc, uint64_t key) {
-        for (size_t i = 0; i < svc->kept_count; i++)
-                if (svc->kept[i].key == key && svc->kept[i].fd >= 0)
-                        return true;
-        return false;
-}
-
 static bool pool_there(const struct service *svc, uint32_t node, uint32_t granule) {
         for (const struct managed_pool *p = svc->managed.pools; p; p = p->next)
                 if (p->node == node && p->granule == granule)

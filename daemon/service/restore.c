@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,15 +36,36 @@ struct restore {
         size_t why_size;
 };
 
-int kept_take(struct service *svc, uint64_t key) {
-        for (size_t i = 0; i < svc->kept_count; i++)
-                if (svc->kept[i].key == key && svc->kept[i].fd >= 0) {
-                        int fd = svc->kept[i].fd;
+static int by_key(const void *a, const void *b) {
+        const struct service_kept *x = a, *y = b;
 
-                        svc->kept[i].fd = -1;
-                        return fd;
-                }
-        return -1;
+        return (x->key > y->key) - (x->key < y->key);
+}
+
+void kept_sort(struct service *svc) {
+        if (svc->kept_count)
+                qsort(svc->kept, svc->kept_count, sizeof(*svc->kept), by_key);
+}
+
+static struct service_kept *kept_find(const struct service *svc, uint64_t key) {
+        struct service_kept want = { .key = key };
+
+        return svc->kept_count ? bsearch(&want, svc->kept, svc->kept_count, sizeof(*svc->kept), by_key) : NULL;
+}
+
+bool kept_has(const struct service *svc, uint64_t key) {
+        const struct service_kept *k = kept_find(svc, key);
+
+        return k && k->fd >= 0;
+}
+
+int kept_take(struct service *svc, uint64_t key) {
+        struct service_kept *k = kept_find(svc, key);
+        int fd = k ? k->fd : -1;
+
+        if (k)
+                k->fd = -1;
+        return fd;
 }
 
 __attribute__((format(printf, 2, 3))) static int say(struct restore *x, const char *format, ...) {
@@ -615,11 +637,16 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
 static bool next_used(void *userdata, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end) {
         const struct file *f = userdata;
         struct va_extent *e = va_first_from(&f->slots, offset + FILE_BASE);
+        uint64_t end;
 
         if (!e)
                 return false;
         *ret_start = e->start - FILE_BASE;
-        *ret_end = e->start + e->size - FILE_BASE;
+        do {
+                end = e->start + e->size;
+                e = va_next(e);
+        } while (e && e->start == end);
+        *ret_end = end - FILE_BASE;
         return true;
 }
 
@@ -692,11 +719,8 @@ static int fill_tables(struct restore *x) {
 static void match_sockets(struct service *svc) {
         list_for_each_safe (l, &svc->state.sessions) {
                 struct session *s = container_of(l, struct session, by_state);
-                bool kept = false;
 
-                for (size_t i = 0; i < svc->kept_count && !kept; i++)
-                        kept = svc->kept[i].key == KEEP_KEY(KEEP_SESSION, s->object.id);
-                if (!kept)
+                if (!kept_find(svc, KEEP_KEY(KEEP_SESSION, s->object.id)))
                         session_release(svc, s);
         }
 }

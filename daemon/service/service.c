@@ -196,6 +196,7 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         svc->store = store;
         svc->kept = kept;
         svc->kept_count = kept_count;
+        kept_sort(svc);
         for (uint32_t i = 0; r == 0 && i < svc->options.machine->count; i++)
                 r = bring_up_node(svc, i, why, why_size);
         if (r == 0)
