@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "client.h"
+#include "churn.h"
 #include "peer.h"
 
 /*
@@ -27,48 +27,9 @@ enum {
         VECTORS = 100,  /* of 256 binds, per round */
         BINDS = 256,
         BIND_SIZE = 64 * 1024,
-        RESERVATION = 64 * 1024,
 };
 
 /* ---- svmd ---- */
-
-/* Reservations that the next message frees, as many as it makes. */
-struct churn {
-        struct client client;
-        struct vector vector;
-        uint64_t id[SVMD_OPS_MAX / 2];
-};
-
-static void churn_start(struct churn *c, const char *runtime_dir) {
-        const Svmd__V1__Reply *reply;
-
-        client_open(&c->client, runtime_dir);
-        for (int i = 0; i < SVMD_OPS_MAX / 2; i++)
-                vector_reserve(&c->vector, RESERVATION);
-        reply = client_call(&c->client, &c->vector);
-        for (int i = 0; i < SVMD_OPS_MAX / 2; i++)
-                c->id[i] = reply->results[i]->id;
-}
-
-static void churn(struct churn *c, int operations) {
-        const Svmd__V1__Reply *reply;
-
-        for (int i = 0; i < operations / 2; i++) {
-                vector_free(&c->vector, c->id[i]);
-                vector_reserve(&c->vector, RESERVATION);
-        }
-        reply = client_call(&c->client, &c->vector);
-        for (int i = 0; i < operations / 2; i++)
-                c->id[i] = reply->results[2 * i + 1]->id;
-}
-
-static double churn_ns(struct churn *c, int operations, int messages) {
-        uint64_t start = now_ns();
-
-        for (int i = 0; i < messages; i++)
-                churn(c, operations);
-        return (double)(now_ns() - start) / messages;
-}
 
 /* The reply that two operations get has the same length each time but for a step when ids grow by a digit of theirs:
  * the peer answers with what it is now. */
