@@ -155,7 +155,7 @@ static void keep_swap(struct call *c, struct keeping *old, struct keeping *new) 
 int op_keep(struct call *c) {
         const Svmd__V1__Keep *op = c->op->keep;
         struct keeping *new = NULL;
-        struct subject x;
+        struct subject x = { 0 };
         int r = find_subject(c, &x);
 
         if (r == 0 && op->seconds > UINT32_MAX)
