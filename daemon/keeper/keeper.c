@@ -275,15 +275,36 @@ static int greet(struct keeper *k, const char *runtime_dir, char *why, size_t wh
         return 0;
 }
 
+static int connect_once(struct keeper *k, const char *runtime_dir, const char *program, char *why, size_t why_size) {
+        int r;
+
+        k->socket = r = find_keeper(runtime_dir, program, why, why_size);
+        if (r >= 0)
+                r = greet(k, runtime_dir, why, why_size);
+        return r;
+}
+
+/* One that ends may still listen: who is queued there is hung up on, and asks again. */
+static int connect_to_one_that_stays(struct keeper *k, const char *runtime_dir, const char *program, char *why,
+                                     size_t why_size) {
+        uint64_t until = deadline();
+        int r;
+
+        for (;;) {
+                r = connect_once(k, runtime_dir, program, why, why_size);
+                if ((r != -EPIPE && r != -ECONNRESET) || wait_for(-1, 0, 2, until) < 0)
+                        return r;
+                close(k->socket);
+        }
+}
+
 int keeper_connect(struct keeper **ret, const char *runtime_dir, const char *program, char *why, size_t why_size) {
         struct keeper *k = alloc_zero(sizeof(*k));
         int r;
 
         if (!k)
                 return complain(why, why_size, -ENOMEM, "no memory to connect to svmd-keeper");
-        k->socket = r = find_keeper(runtime_dir, program, why, why_size);
-        if (r >= 0)
-                r = greet(k, runtime_dir, why, why_size);
+        r = connect_to_one_that_stays(k, runtime_dir, program, why, why_size);
         if (r < 0) {
                 keeper_disconnect(k);
                 return r;

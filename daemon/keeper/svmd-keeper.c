@@ -39,6 +39,8 @@
 
 /* Descriptors that are not for keeping: a batch that replaces what is there, and the keeper's own. */
 #define OWN_FDS (KEEPER_BATCH + 32)
+/* How it ends where another one runs; the unit of systemd does not try again then. */
+#define EXIT_ANOTHER 3
 /* More messages than a socket can queue. */
 #define DRAIN_MAX 8192
 
@@ -387,6 +389,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a) {
         return optind < argc ? usage(stderr) : -1;
 }
 
+/* 0, or how to end. */
 static int begin(struct state *s) {
         struct sockaddr_un address;
 
@@ -395,21 +398,22 @@ static int begin(struct state *s) {
                 say("%s: %s", s->dir,
                     s->t.lock == -EBUSY ? "a svmd-keeper runs here already; svmd connects to it by itself"
                                         : strerror(-s->t.lock));
-                return -1;
+                return s->t.lock == -EBUSY ? EXIT_ANOTHER : 1;
         }
         s->t.listener = listen_in(s->dir, &address);
-        if (s->t.listener < 0)
-                say("cannot listen on %s/" KEEPER_SOCKET_NAME ": %s", s->dir, strerror(-s->t.listener));
-        return s->t.listener;
+        if (s->t.listener >= 0)
+                return 0;
+        say("cannot listen on %s/" KEEPER_SOCKET_NAME ": %s", s->dir, strerror(-s->t.listener));
+        return 1;
 }
 
-/* Where another program was before, in this same process. */
+/* Where another program was before, in this same process. 0, or how to end. */
 static int go_on(struct state *s, const char *table) {
         int r = table_read(&s->t, atoi(table));
 
         if (r < 0) {
                 say("what the program before left cannot be read, and is lost: %s", strerror(-r));
-                return r;
+                return 1;
         }
         if (s->t.client >= 0)
                 answer(s, KEEPER_BECAME, (uint64_t)getpid());
@@ -437,8 +441,9 @@ int main(int argc, char **argv) {
         s.dir = a.dir;
         s.most = raise_limit();
         protect();
-        if ((a.table ? go_on(&s, a.table) : begin(&s)) < 0)
-                return 1;
+        r = a.table ? go_on(&s, a.table) : begin(&s);
+        if (r)
+                return r;
         run(&s);
         finish(&s);
         return 0;

@@ -16,8 +16,9 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "keeper/keeper.h"
 #include "main/config.h"
+#include "main/holder.h"
+#include "main/record.h"
 #include "main/takeover.h"
 #include "service/service.h"
 #include "store/store.h"
@@ -31,13 +32,17 @@ struct program {
         char *next; /* the program to become */
         struct config config;
         struct machine machine;
-        struct keeper *keeper;
+        struct holder holder;
+        struct record *record; /* NULL: none could be made */
+        struct record_counts before;
+        int record_outcome;
         struct store *store;
         struct transport *transport;
         struct service *service;
         struct service_default_limit *default_limits;
         struct service_kept *kept;
         size_t kept_count, kept_room;
+        bool up;
         char why[512];
 };
 
@@ -144,44 +149,89 @@ static const char *keeper_program(const struct program *p, const char *svmd, cha
         return SVMD_LIBEXECDIR "/svmd-keeper";
 }
 
+static void on_keeper_gone(void *userdata) {
+        struct program *p = userdata;
+
+        holder_replace(&p->holder);
+}
+
+/* While svmd starts, bring_up() watches it in the end. */
+static void on_keeper_changed(void *userdata) {
+        struct program *p = userdata;
+
+        if (!p->up)
+                return;
+        transport_unwatch(p->transport);
+        if (p->holder.keeper) {
+                transport_watch(p->transport, keeper_fd(p->holder.keeper), on_keeper_gone, p);
+                service_keeper_replaced(p->service, p->holder.replaced);
+        } else {
+                service_keeper_lost(p->service, p->holder.why);
+        }
+}
+
 static int open_keeper(struct program *p) {
         char path[PATH_MAX];
-        int r = keeper_connect(&p->keeper, p->config.runtime_dir, keeper_program(p, p->self, path, sizeof(path)),
-                               p->why, sizeof(p->why));
 
-        return r == 0 ? keeper_list(p->keeper, on_kept, p) : r;
+        p->holder.changed = on_keeper_changed;
+        p->holder.userdata = p;
+        return holder_open(&p->holder, p->config.runtime_dir, keeper_program(p, p->self, path, sizeof(path)), on_kept,
+                           p, p->why, sizeof(p->why));
 }
 
 static int on_keep(void *userdata, uint64_t key, int fd) {
         struct program *p = userdata;
 
-        return p->keeper ? keeper_put(p->keeper, key, fd) : 0;
+        return holder_put(&p->holder, key, fd);
 }
 
 static void on_unkeep(void *userdata, uint64_t key) {
         struct program *p = userdata;
 
-        if (p->keeper)
-                keeper_drop(p->keeper, key);
+        holder_drop(&p->holder, key);
+}
+
+static void note_held(struct program *p) {
+        struct record_counts now = { .sessions = service_attached(p->service), .bytes = service_bytes(p->service) };
+
+        record_set(p->record, &now);
 }
 
 static void before_sleep(void *userdata) {
         struct program *p = userdata;
 
-        if (p->keeper && service_recorded(p->service))
-                keeper_flush(p->keeper);
+        if (service_recorded(p->service))
+                holder_flush(&p->holder);
+        note_held(p);
 }
 
-/* Sessions go on; what is lost is only that a restart would end them, and `doctor` says so. */
-static void on_keeper_gone(void *userdata) {
-        struct program *p = userdata;
+/* ---- what is lost ---- */
 
-        log_error(
-                "svmd-keeper is gone: sessions and memory will not survive this svmd; restart it when its clients allow");
-        transport_unwatch(p->transport);
-        keeper_disconnect(p->keeper);
-        p->keeper = NULL;
-        service_keeper_lost(p->service);
+static void open_record(struct program *p) {
+        int r = record_open(&p->record, p->config.runtime_dir, &p->before);
+
+        p->record_outcome = r;
+        if (r < 0)
+                log_warning("how much clients have cannot be noted in %s: %s", p->config.runtime_dir, strerror(-r));
+}
+
+/* The journal of the svmd before was in the keeper. An svmd without one counts epochs from the start. */
+static void say_lost(struct program *p) {
+        char text[256];
+
+        if (service_epoch(p->service) > 1 ||
+            (p->record_outcome == 0 && p->before.sessions == 0 && p->before.bytes == 0))
+                return;
+        if (p->record_outcome == 0)
+                snprintf(text, sizeof(text), "%llu session%s with %llu MiB of memory",
+                         (unsigned long long)p->before.sessions, p->before.sessions == 1 ? "" : "s",
+                         (unsigned long long)(p->before.bytes >> 20));
+        else if (p->record_outcome == RECORD_E_UNKNOWN)
+                snprintf(text, sizeof(text), "nobody knows how many sessions");
+        else
+                return;
+        log_error("the svmd before and svmd-keeper have both ended, and with them what they held: %s", text);
+        service_lost(p->service, text);
 }
 
 /* ---- upgrade ---- */
@@ -219,31 +269,15 @@ static int on_upgrade_check(void *userdata, const char *binary, bool keeper, cha
         return r;
 }
 
-/* With svmd as it is still there and holding everything too, whatever becomes of the keeper. */
-static int upgrade_keeper(struct program *p, const char *program, char *why, size_t why_size) {
-        char path[PATH_MAX];
-        const char *keeper = keeper_program(p, program, path, sizeof(path));
-        int r, fd = open(keeper, O_PATH | O_CLOEXEC);
-
-        if (fd < 0) {
-                r = -errno;
-                snprintf(why, why_size, "%s: %s", keeper, strerror(-r));
-                return r;
-        }
-        r = keeper_become(p->keeper, fd, why, why_size);
-        close(fd);
-        return r;
-}
-
 static int on_upgrade(void *userdata, const char *binary, bool keeper, char *why, size_t why_size) {
         struct program *p = userdata;
-        char *next = alloc_string(next_program(p, binary));
-        int r = next && p->keeper ? 0 : -ENOMEM;
+        char *next = alloc_string(next_program(p, binary)), path[PATH_MAX];
+        int r = next ? 0 : -ENOMEM;
 
         if (r < 0)
                 snprintf(why, why_size, "svmd has no memory left");
-        else if (keeper)
-                r = upgrade_keeper(p, next, why, why_size);
+        else if (keeper) /* first: svmd is still there, and holds everything too */
+                r = holder_become(&p->holder, keeper_program(p, next, path, sizeof(path)), why, why_size);
         if (r < 0) {
                 alloc_free(next);
                 return r;
@@ -355,6 +389,7 @@ static int bring_up(struct program *p) {
 
         if ((r = make_dir(p, p->config.runtime_dir, 0755)) < 0 || (r = make_dir(p, p->config.state_dir, 0700)) < 0)
                 return r;
+        open_record(p);
         if ((r = store_open(&p->store, p->config.state_dir, p->why, sizeof(p->why))) < 0 || (r = open_keeper(p)) < 0)
                 return r;
         r = transport_new(&p->transport, &options);
@@ -364,9 +399,12 @@ static int bring_up(struct program *p) {
         r = start_service(p);
         if (r == 0)
                 r = transport_start(p->transport, p->service, p->why, sizeof(p->why));
-        if (r == 0)
-                transport_watch(p->transport, keeper_fd(p->keeper), on_keeper_gone, p);
-        return r;
+        if (r < 0)
+                return r;
+        p->up = true;
+        say_lost(p);
+        on_keeper_changed(p);
+        return 0;
 }
 
 static void tear_down(struct program *p, bool keep) {
@@ -374,11 +412,10 @@ static void tear_down(struct program *p, bool keep) {
 
         service_free(p->service, keep);
         transport_free(p->transport, keep);
-        if (p->keeper && !keep)
-                keeper_quit(p->keeper);
-        else if (p->keeper && recorded)
-                keeper_flush(p->keeper);
-        keeper_disconnect(p->keeper);
+        if (keep && recorded)
+                holder_flush(&p->holder);
+        holder_close(&p->holder, !keep);
+        record_close(p->record, !keep);
         store_close(p->store);
         machine_fini(&p->machine);
         alloc_free(p->kept);

@@ -65,12 +65,29 @@ static void descriptors(struct findings *f) {
 }
 
 static void keeper(struct findings *f) {
-        if (f->call->svc->options.keeper)
+        const struct service *svc = f->call->svc;
+
+        if (!svc->options.keeper)
+                add(f, "keeper", FAILURE,
+                    "svmd-keeper is gone: if svmd ends, so do all sessions and their memory; restart svmd when you can. "
+                    "There is no other: %s",
+                    svc->keeper_why);
+        else if (svc->keeper_replaced)
+                add(f, "keeper", NOTE,
+                    "svmd-keeper ended %u time%s while this svmd ran, and another one holds everything; find out who or "
+                    "what ends it: if svmd ends before, all sessions do",
+                    svc->keeper_replaced, svc->keeper_replaced == 1 ? "" : "s");
+        else
                 add(f, "keeper", GOOD,
                     "svmd-keeper holds memory and sessions: svmd may be restarted under its clients");
-        else
-                add(f, "keeper", FAILURE,
-                    "svmd-keeper is gone: if svmd ends, so do all sessions and their memory; restart svmd when you can");
+}
+
+static void lost(struct findings *f) {
+        if (f->call->svc->lost[0])
+                add(f, "lost", WARNING,
+                    "the svmd before and svmd-keeper both ended, and with them %s. Programs are told at their next call; "
+                    "a thread that waits at an address of theirs waits until its process is ended",
+                    f->call->svc->lost);
 }
 
 static void pressure(struct findings *f) {
@@ -177,6 +194,7 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
 
         rights(&f);
         keeper(&f);
+        lost(&f);
         descriptors(&f);
         kernel(&f);
         managed(&f);

@@ -48,13 +48,17 @@ struct service {
         struct keepings keepings;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
+        uint64_t attached;   /* sessions that have a partition */
         uint64_t monitors;   /* sessions that want to see everything */
         uint32_t moves_told; /* to them, in this collection */
         uint32_t own_uid;
         uint32_t store_lane;
         uint32_t removed; /* partitions that wait for their last session */
         bool replaying, starting, closing;
-        bool journal_behind; /* something ended for which the journal had no room: only a snapshot will do */
+        unsigned keeper_replaced; /* svmd-keeper ended so often while this svmd ran */
+        char lost[256];           /* before this svmd; empty: nothing */
+        char keeper_why[256];     /* why there is none */
+        bool journal_behind;      /* something ended for which the journal had no room: only a snapshot will do */
         struct service_kept *kept;
         size_t kept_count;
 };

@@ -160,6 +160,7 @@ static int do_session(struct restore *x, const struct effect_session *e) {
                 return say(x, "process %u is attached in two domains", e->pid);
         s->resumed = true;
         session_attach(s, p);
+        x->svc->attached++;
         return 0;
 }
 

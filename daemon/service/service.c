@@ -261,8 +261,25 @@ uint64_t service_epoch(const struct service *svc) {
         return svc->epoch;
 }
 
-void service_keeper_lost(struct service *svc) {
+void service_keeper_replaced(struct service *svc, unsigned times) {
+        svc->keeper_replaced = times;
+}
+
+void service_keeper_lost(struct service *svc, const char *why) {
         svc->options.keeper = false;
+        snprintf(svc->keeper_why, sizeof(svc->keeper_why), "%s", why);
+}
+
+void service_lost(struct service *svc, const char *what) {
+        snprintf(svc->lost, sizeof(svc->lost), "%s", what);
+}
+
+uint64_t service_bytes(const struct service *svc) {
+        uint64_t sum = 0;
+
+        for (uint32_t i = 0; i < svc->options.machine->count; i++)
+                sum += svc->state.nodes[i].account.used;
+        return sum;
 }
 
 /* ---- end ---- */

@@ -145,8 +145,15 @@ void *partition_listener(const struct partition *p);
 void partition_set_listener(struct partition *p, void *listener);
 int service_each_partition(struct service *svc, int (*fn)(void *userdata, struct partition *p), void *userdata);
 uint64_t service_sessions(const struct service *svc);
+uint64_t service_attached(const struct service *svc); /* those of them that a restart keeps */
 uint64_t service_partitions(const struct service *svc);
 uint64_t service_epoch(const struct service *svc);
-void service_keeper_lost(struct service *svc);
+/* Memory of clients, on all nodes. */
+uint64_t service_bytes(const struct service *svc);
+/* svmd-keeper has ended. There is another one that holds everything, the so manieth; or none, and why. */
+void service_keeper_replaced(struct service *svc, unsigned times);
+void service_keeper_lost(struct service *svc, const char *why);
+/* What was lost before this svmd: how many sessions. */
+void service_lost(struct service *svc, const char *what);
 /* The highest type of effect that a journal of this svmd may hold. */
 unsigned service_effects(void);

@@ -84,6 +84,7 @@ void session_release(struct service *svc, struct session *s) {
         struct partition *p = s->partition;
 
         s->ending = true;
+        svc->attached -= p != NULL;
         list_for_each_safe (l, &s->spaces)
                 space_end(svc, container_of(l, struct space, by_session));
         forget_fences(svc, s);
@@ -165,6 +166,10 @@ void *session_connection(const struct session *s) {
 
 uint64_t service_sessions(const struct service *svc) {
         return svc->state.sessions_count;
+}
+
+uint64_t service_attached(const struct service *svc) {
+        return svc->attached;
 }
 
 /* ---- answers that may be asked for again ---- */

@@ -336,7 +336,8 @@ void transport_watch(struct transport *t, int fd, void (*fn)(void *userdata), vo
 }
 
 void transport_unwatch(struct transport *t) {
-        ev_io_stop(t->loop, &t->watch);
+        if (t->watch_fn)
+                ev_io_stop(t->loop, &t->watch);
 }
 
 void transport_free(struct transport *t, bool keep_sockets) {

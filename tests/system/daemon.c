@@ -280,6 +280,11 @@ void daemon_kill_keeper(struct daemon *d) {
         d->keeper = 0;
 }
 
+void daemon_find_keeper(struct daemon *d) {
+        d->keeper = find_keeper(d);
+        must(d->keeper);
+}
+
 static void await_keeper(struct daemon *d) {
         uint64_t until = now_ms() + CEILING_MS;
 

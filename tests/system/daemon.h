@@ -30,6 +30,8 @@ void daemon_kill(struct daemon *d);
 /* SIGTERM, and its end as it should be; the keeper stays. */
 void daemon_stop(struct daemon *d);
 void daemon_kill_keeper(struct daemon *d);
+/* Another one that svmd has started. */
+void daemon_find_keeper(struct daemon *d);
 /* SIGINT: sessions and keeper end too; then the folder goes. */
 void daemon_end(struct daemon *d);
 /* For exits on a failure: everything is killed. */

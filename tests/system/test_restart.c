@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,8 +22,11 @@ static svmd_session *watcher;
 static struct actor client[CLIENTS];
 static atomic_bool *stop; /* shared with the actors */
 
-static const char *const options[] = { "--soft-node", "gpu0:size=256M", "--soft-node", "gpu1:size=64M",
-                                       "--log-level", "warning",        NULL };
+static char folder[64], program[96]; /* a keeper that can be taken away */
+
+static const char *const options[] = { "--soft-node",      "gpu0:size=256M", "--soft-node",
+                                       "gpu1:size=64M",    "--log-level",    "warning",
+                                       "--keeper-program", program,          NULL };
 
 /* ---- in an actor ---- */
 
@@ -279,6 +283,7 @@ static void lose_keeper(void) {
 
         watch();
         keeper_finding(SVMD_FINDING_GOOD);
+        must(unlink(program) == 0); /* or svmd would start another one */
         daemon_kill_keeper(&d);
         keeper_finding(SVMD_FINDING_FAILURE);
         status_of(watcher, &st);
@@ -323,6 +328,13 @@ static void end_clients(void) {
                 actor_end(&client[i]);
 }
 
+static void make_program(void) {
+        char command[256];
+
+        snprintf(command, sizeof(command), "cp %s %s", SVMD_KEEPER_PROGRAM, program);
+        must(system(command) == 0);
+}
+
 /* The partitions are in the store; what they held is gone, and given back. */
 static void start_after_loss(void) {
         struct ledger l;
@@ -349,6 +361,10 @@ int main(void) {
         harness_one_user();
         stop = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         must(stop != MAP_FAILED);
+        strcpy(folder, "/tmp/svmd-system-keeper-XXXXXX");
+        must(mkdtemp(folder));
+        snprintf(program, sizeof(program), "%s/svmd-keeper", folder);
+        make_program();
         daemon_new(&d, options);
         begin_clients();
         restarts = restart_under_load(restarts, KILLS, daemon_kill);
@@ -362,11 +378,13 @@ int main(void) {
         begin_clients();
         lose_keeper();
         end_clients();
+        make_program();
         start_after_loss();
         begin_clients();
         lose_both();
         end_clients();
         start_after_loss();
         daemon_end(&d);
+        must(unlink(program) == 0 && rmdir(folder) == 0);
         return 0;
 }
