@@ -174,6 +174,30 @@ static int open_journal(struct service *svc, char *why, size_t why_size, bool *r
         return r < 0 ? r : svc->hooks.keep(svc->hooks.userdata, KEEP_KEY(KEEP_JOURNAL, 0), journal_fd(svc->journal));
 }
 
+/* What there is goes into a new file, in the format that this svmd writes, and no smaller than configured. The keeper
+ * changes over in one step when it is whole; killed before that, the next svmd reads the old one again. */
+static int renew_journal(struct service *svc) {
+        struct journal *old = svc->journal;
+        uint64_t size = 2 * journal_size(old);
+        int r;
+
+        r = journal_new(&svc->journal, size > svc->options.journal_size ? size : svc->options.journal_size);
+        if (r < 0) {
+                svc->journal = old;
+                return r;
+        }
+        r = journal_snapshot(svc);
+        if (r == 0)
+                r = svc->hooks.keep(svc->hooks.userdata, KEEP_KEY(KEEP_JOURNAL, 0), journal_fd(svc->journal));
+        if (r != 0) {
+                journal_free(svc->journal);
+                svc->journal = old;
+                return r;
+        }
+        journal_free(old);
+        return 0;
+}
+
 /* What the keeper holds and nothing names: the remains of what was given back when svmd died. */
 static void drop_leftovers(struct service *svc) {
         for (size_t i = 0; i < svc->kept_count; i++) {
@@ -190,7 +214,7 @@ static void drop_leftovers(struct service *svc) {
 int service_start(struct service *svc, struct store *store, struct service_kept *kept, size_t kept_count, char *why,
                   size_t why_size) {
         struct load load = { svc, why, why_size };
-        bool old;
+        bool old = false;
         int r = 0;
 
         svc->store = store;
@@ -213,7 +237,7 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         svc->first_id = svc->state.next_id;
         svc->starting = false;
         drop_leftovers(svc);
-        r = journal_snapshot(svc);
+        r = old ? renew_journal(svc) : journal_snapshot(svc);
         if (r != 0)
                 snprintf(why, why_size,
                          "the journal has no room for what is there; start svmd with a larger journal-size");

@@ -278,6 +278,10 @@ int journal_fd(const struct journal *j) {
         return j->fd;
 }
 
+unsigned journal_format(const struct journal *j) {
+        return j->header->format;
+}
+
 struct complaint {
         char *why;
         size_t size;
@@ -307,11 +311,11 @@ static int check_header(int fd, struct header *h, const struct complaint *c) {
                 return complain(c, JOURNAL_E_BROKEN, "the journal is cut off inside its header, at byte %zd", n);
         if (h->magic != MAGIC)
                 return complain(c, JOURNAL_E_BROKEN, "the journal does not start with the mark of a journal");
-        if (h->format != JOURNAL_FORMAT)
+        if (h->format < JOURNAL_OLDEST || h->format > JOURNAL_FORMAT)
                 return complain(c, JOURNAL_E_FORMAT,
-                                "the journal has format %u and this svmd reads format %u: start the version of svmd "
-                                "that wrote it, or end svmd-keeper, which releases everything it holds",
-                                h->format, JOURNAL_FORMAT);
+                                "the journal has format %u and this svmd reads formats %u to %u: start the version of "
+                                "svmd that wrote it, or end svmd-keeper, which releases everything it holds",
+                                h->format, JOURNAL_OLDEST, JOURNAL_FORMAT);
         if (h->zero || h->half == 0 || h->half % PAGE || h->half > HALF_MAX)
                 return complain(c, JOURNAL_E_BROKEN, "the header of the journal has sizes that no journal has");
         if ((uint64_t)st.st_size != file_size(h->half))

@@ -10,8 +10,8 @@
  * instruction in between. Space is reserved before an operation changes anything, so appending cannot fail.
  * A snapshot is written into the other half of the file and put in force by one store; the log goes on behind it.
  *
- * Effects are (type, bytes); what they mean is the caller's, and so is reading those of an older format. Not
- * thread-safe.
+ * Effects are (type, bytes); what they mean is the caller's, and so is reading those of an older format, down to
+ * JOURNAL_OLDEST. A file is only ever of one format: who reads an older one goes on in a new file. Not thread-safe.
  */
 struct journal;
 
@@ -31,6 +31,8 @@ int journal_new(struct journal **ret, uint64_t size);
 int journal_adopt(struct journal **ret, int fd, char *why, size_t why_size);
 void journal_free(struct journal *j);
 int journal_fd(const struct journal *j);
+/* That its file was begun in. */
+unsigned journal_format(const struct journal *j);
 
 /* Hands every committed effect to `fn`, oldest first: the snapshot, then the log. A non-zero return ends it and is
  * returned. */

@@ -96,17 +96,6 @@ static struct kept_row *kept_find(struct world *w, uint64_t key) {
         return NULL;
 }
 
-static int on_keep(void *userdata, uint64_t key, int fd) {
-        struct world *w = userdata;
-
-        if (w->fail_keep > 0 && --w->fail_keep == 0)
-                return -EMFILE;
-        assert_null(kept_find(w, key));
-        w->kept = realloc(w->kept, (w->kept_count + 1) * sizeof(*w->kept));
-        w->kept[w->kept_count++] = (struct kept_row){ key, fd < 0 ? -1 : dup(fd) };
-        return 0;
-}
-
 static void on_unkeep(void *userdata, uint64_t key) {
         struct world *w = userdata;
         struct kept_row *row = kept_find(w, key);
@@ -116,6 +105,19 @@ static void on_unkeep(void *userdata, uint64_t key) {
         if (row->fd >= 0)
                 close(row->fd);
         *row = w->kept[--w->kept_count];
+}
+
+static int on_keep(void *userdata, uint64_t key, int fd) {
+        struct world *w = userdata;
+
+        if (w->fail_keep > 0 && --w->fail_keep == 0)
+                return -EMFILE;
+        if (key == KEEP_KEY(KEEP_JOURNAL, 0)) /* the one thing that is replaced */
+                on_unkeep(w, key);
+        assert_null(kept_find(w, key));
+        w->kept = realloc(w->kept, (w->kept_count + 1) * sizeof(*w->kept));
+        w->kept[w->kept_count++] = (struct kept_row){ key, fd < 0 ? -1 : dup(fd) };
+        return 0;
 }
 
 static int on_keep_session(void *userdata, struct session *s) {
@@ -209,14 +211,18 @@ static void link_nodes(struct machine *m, uint32_t a, uint32_t b) {
         assert_int_equal(machine_link(&m->nodes[b], &link), 0);
 }
 
-static void start(struct world *w, struct service_kept *kept, size_t count) {
+static int try_start(struct world *w, struct service_kept *kept, size_t count, char *why, size_t why_size) {
         struct service_hooks h = hooks;
-        char why[512] = "";
-        int r;
 
         h.userdata = w;
         assert_int_equal(service_new(&w->svc, &w->options, &h), 0);
-        r = service_start(w->svc, w->store, kept, count, why, sizeof(why));
+        return service_start(w->svc, w->store, kept, count, why, why_size);
+}
+
+static void start(struct world *w, struct service_kept *kept, size_t count) {
+        char why[512] = "";
+        int r = try_start(w, kept, count, why, sizeof(why));
+
         if (r != 0)
                 fail_msg("svmd does not start: %d, %s", r, why);
 }
@@ -307,8 +313,46 @@ void world_wait(struct world *w) {
         service_commit(w->svc);
 }
 
-struct service *world_restart(struct world *w, struct client **clients, size_t count) {
+static struct service_kept *copy_kept(const struct world *w) {
         struct service_kept *kept = calloc(w->kept_count + 1, sizeof(*kept));
+
+        for (size_t i = 0; i < w->kept_count; i++)
+                kept[i] = (struct service_kept){ w->kept[i].key, w->kept[i].fd >= 0 ? dup(w->kept[i].fd) : -1 };
+        return kept;
+}
+
+void world_stop(struct world *w) {
+        service_free(w->svc, true);
+        w->svc = NULL;
+}
+
+int world_take_over(struct world *w, char *why, size_t why_size) {
+        struct service_kept *kept = copy_kept(w);
+        size_t n = w->kept_count;
+        int r = try_start(w, kept, n, why, why_size);
+
+        if (r != 0)
+                world_stop(w);
+        for (size_t i = 0; i < n; i++)
+                if (kept[i].fd >= 0)
+                        close(kept[i].fd);
+        free(kept);
+        return r;
+}
+
+void world_keeps(struct world *w, uint64_t key, int fd) {
+        on_unkeep(w, key);
+        assert_int_equal(on_keep(w, key, fd), 0);
+        close(fd);
+}
+
+void world_keeps_nothing(struct world *w) {
+        while (w->kept_count > 0)
+                on_unkeep(w, w->kept[0].key);
+}
+
+struct service *world_restart(struct world *w, struct client **clients, size_t count) {
+        struct service_kept *kept;
         struct service *old = w->svc;
         size_t n = w->kept_count;
 
@@ -325,8 +369,7 @@ struct service *world_restart(struct world *w, struct client **clients, size_t c
         old->hooks.wake_soon = dead_flush;
         old->hooks.wake_in = dead_unkeep;
         managed_stop(old); /* or its threads would go on */
-        for (size_t i = 0; i < n; i++)
-                kept[i] = (struct service_kept){ w->kept[i].key, w->kept[i].fd >= 0 ? dup(w->kept[i].fd) : -1 };
+        kept = copy_kept(w);
         start(w, kept, n);
         for (size_t i = 0; i < n; i++)
                 if (kept[i].fd >= 0)

@@ -69,6 +69,13 @@ void world_close(struct world *w);
  * by their ids; those that it does not know are gone. Returns the old one, whose hooks are dead: world_bury() it. */
 struct service *world_restart(struct world *w, struct client **clients, size_t count);
 void world_bury(struct service *old);
+/* Ends the service, and leaves the table as it is; then another one takes over from it. Where that one cannot start,
+ * which its result says with a sentence, there is none. */
+void world_stop(struct world *w);
+int world_take_over(struct world *w, char *why, size_t why_size);
+/* For the table, while there is no service: `fd` (-1: a session) is taken over. */
+void world_keeps(struct world *w, uint64_t key, int fd);
+void world_keeps_nothing(struct world *w);
 /* Until all jobs are done and nothing waits. */
 void world_settle(struct world *w);
 /* Until something has happened. */
