@@ -247,6 +247,47 @@ static void test_moves_without_sessions(void **state) {
         assert_int_equal(process_check(&a.process, at, SIZE, 11), 0);
 }
 
+static void set_node(uint32_t node, Svmd__V1__NodeAction action) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_NODE_SET);
+
+        op->node_set->node = node;
+        op->node_set->action = action;
+        must(&admin, op);
+}
+
+/* A device that vanishes takes along what is kept there, and nothing of it reads as zeroes afterwards. */
+static void test_node_lost(void **state) {
+        uint64_t m = must(&a.client, mk_create(GPU1, MIB, 1))->id;
+        Svmd__V1__Op *discard = op_make(SVMD__V1__OP__OP_DISCARD);
+
+        must(&a.client, mk_export(m, "m", 0, 0));
+        must(&a.client, mk_keep(range, 0, 0));
+        must(&a.client, mk_keep(0, m, 0));
+        process_fill(&a.process, at, SIZE, 13);
+        assert_int_equal(order(&a.client, mk_migrate(at, SIZE / 2, GPU1)), 0);
+        user_close(&a);
+        settle();
+        set_node(GPU1, SVMD__V1__NODE_ACTION__NODE_LOST);
+        settle();
+        restart_twice();
+        come_back(&a, 100);
+        a.client.deaf = true;
+        must(&a.client, mk_open("weights", 3));
+        user_join(&a, range, true);
+        assert_int_equal(process_check(&a.process, at + SIZE / 2, SIZE / 2, 13), 0);
+        assert_int_equal(order(&a.client, mk_migrate(at, SIZE / 2, HOST0)), SVMD_STATUS_GONE);
+        discard->discard->address = at;
+        discard->discard->size = SIZE / 2;
+        assert_int_equal(order(&a.client, discard), 0);
+        assert_int_equal(process_check(&a.process, at, SIZE / 2, 0), 0);
+        must(&a.client, mk_import("m", 3));
+        must(&a.client, mk_kept_remove("", MEMORY, "m"));
+        must(&a.client, mk_release(m));
+        settle();
+        assert_int_equal(ledger_bytes(&w, GPU1), 0);
+        set_node(GPU1, SVMD__V1__NODE_ACTION__NODE_ONLINE);
+}
+
 /* Rights are the name's, and only its user with write access becomes the owner again. */
 static void test_rights(void **state) {
         must_not(&b.client, mk_keep(range, 0, 0), SVMD_STATUS_FOREIGN, "another session");
@@ -714,6 +755,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 TEST(test_range_outlives),
                 TEST(test_moves_without_sessions),
+                TEST(test_node_lost),
                 TEST(test_rights),
                 TEST(test_second_session),
                 TEST(test_expiry),

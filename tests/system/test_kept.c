@@ -299,20 +299,54 @@ static void test_contents(void) {
         must(process_blocks(d.keeper, "svmd-memory") == 0);
 }
 
+static unsigned told; /* of `events` */
+static const char *const events[] = { "kept-idle", "kept-expired", "kept-removed" };
+
+static void on_event(svmd_session *s, const struct svmd_event *e, void *userdata) {
+        for (unsigned i = 0; i < 3; i++)
+                if (e->type == SVMD_EVENT_MONITOR && strcmp(e->what, events[i]) == 0 && strstr(e->text, userdata))
+                        told |= 1u << i;
+}
+
+static svmd_session *begin_monitor(const char *about) {
+        svmd_session *s;
+
+        told = 0;
+        connect_watcher(&s, d.admin);
+        ok(svmd_set_event_handler(s, on_event, (void *)(uintptr_t)about));
+        ok(svmd_monitor(s, 1));
+        return s;
+}
+
+static void await_told(svmd_session *monitor, unsigned wanted) {
+        for (uint64_t end = now_ms() + CEILING_MS; (told & wanted) != wanted; usleep(2000)) {
+                must(now_ms() < end);
+                ok(svmd_dispatch(monitor));
+        }
+        svmd_disconnect(monitor);
+}
+
 /* A second is over while a svmd runs, and while none does. */
 static void test_expiry(bool killed) {
         struct message m = { .text = "weights", .n = { SVMD_ACCESS_READ_WRITE } };
+        svmd_session *monitor = NULL;
         struct actor a;
 
+        if (!killed)
+                monitor = begin_monitor("weights");
         make_and_leave(1);
         if (killed)
                 restart_daemon();
+        else
+                await_told(monitor, 3);
         await_users(SVMD_KEPT_RANGE, "weights", -1);
         new_actor(&a, OWNER);
         call(&a, open_range, SVMD_E_NO_SUCH, &m);
         actor_end(&a);
+        monitor = begin_monitor("cache");
         ok(svmd_kept_remove(watcher, "lab", SVMD_KEPT_MEM, "cache"));
         ok(svmd_kept_remove(watcher, "lab", SVMD_KEPT_MEM, "cache-gpu"));
+        await_told(monitor, 4);
         await_settled(watcher, &d, 0, 0);
 }
 
