@@ -622,6 +622,27 @@ static void test_kept(void **state) {
         expect_part("kept list", 1, "", "cache belongs to uid 7");
 }
 
+/* Where reservations are shown, one that nobody uses is said to be kept. */
+static void test_kept_reservation(void **state) {
+        struct svmd_reservation_row row = reservations[0];
+        struct json_object *o;
+
+        row.session = row.openers = 0;
+        row.kind = SVMD_SHARED;
+        row.granule = 2 << 20;
+        row.kept = 1;
+        row.idle_ms = 5000;
+        row.left_ms = UINT64_MAX;
+        fake.reservations = &row;
+        expect_part("reservation list --partition train", 0, "0    0 yes\n", "");
+        expect_part("map --partition train", 0, "managed    kept index", "");
+        row.left_ms = 60000;
+        expect_part("reservation list --partition train", 0, "0    0 1 min 0 s more\n", "");
+        o = run_json("reservation list --json", 0);
+        expect_json(o, "0.kept", "true");
+        json_object_put(o);
+}
+
 static void test_kept_max(void **state) {
         expect("partition set train --kept-max 64G", 0, "Changed partition train\n", "");
         assert_int_equal(fake.options.has_kept_max, 1);
@@ -838,6 +859,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_partition_delete, setup),
                 cmocka_unit_test_setup(test_kept, setup),
                 cmocka_unit_test_setup(test_kept_max, setup),
+                cmocka_unit_test_setup(test_kept_reservation, setup),
                 cmocka_unit_test_setup(test_sessions, setup),
                 cmocka_unit_test_setup(test_asks, setup),
                 cmocka_unit_test_setup(test_usage, setup),
