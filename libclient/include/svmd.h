@@ -475,8 +475,9 @@ int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_
  * its partition: for the limits of nodes as before, and by its size for what the partition may keep, which is nothing
  * unless an administrator allows it (svmd-ctl partition set NAME --kept-max SIZE).
  *
- * Who opens a kept reservation to write, as the user that its name belongs to, while it has no owner, owns it again,
- * and svmd_address_free() then ends it for everyone.
+ * Freed by its owner with svmd_address_free() it ends, kept or not. Who opens a kept reservation to write, as the user
+ * that its name belongs to, while it has no owner, owns it again. Memory has no owner again: it goes when it is kept no
+ * longer, and its last handle and mapping are gone.
  */
 struct svmd_keep_options {
         size_t size;
