@@ -50,12 +50,14 @@ ROWS = {
     "evict_2m": ("moves", "<=1.4", "<=1.2"),
     "revoke_2m": ("moves", None, "<=2"),
     "hammer_migrate": ("moves", None, ">=0.15"),
+    "svmd_run_overhead": ("run", None, "<=1.15"),
+    "svmd_run_plain": ("run", None, None),
     "hostile_mm": ("hostile", "<=3", "<=1.5"),
 }
 # A program: the daemons that it is given.
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
-            "hostile": ["svmd"]}
+            "hostile": ["svmd"], "run": ["svmd"]}
 
 HUGE_PAGES = 64  # that bench_moves uses, and some
 
