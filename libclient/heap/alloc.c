@@ -5,6 +5,7 @@
 
 #include "heap.h"
 #include "je.h"
+#include "own.h"
 
 /*
  * The program's malloc(). jemalloc is linked in under names of its own (je.h); a call within libsvmd that the heap

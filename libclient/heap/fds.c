@@ -1,3 +1,5 @@
+#include "fds.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -1,4 +1,5 @@
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
@@ -7,9 +8,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "access.h"
+#include "fds.h"
 #include "heap.h"
 #include "je.h"
+#include "own.h"
 #include "proto/range.h"
+#include "raw.h"
+#include "stat.h"
+#include "still.h"
 
 /*
  * A managed range is not inherited, so fork() copies what the heap holds into a file, and the child maps that privately
@@ -38,6 +45,8 @@ static bool put(uintptr_t start, size_t size, size_t offset) {
         while (size) {
                 ssize_t n = pwrite(copy.fd, (const void *)start, size, (off_t)offset);
 
+                if (n < 0 && errno == EINTR)
+                        continue;
                 if (n <= 0)
                         return false;
                 start += (size_t)n;
@@ -108,8 +117,8 @@ static bool make(void) {
 
 /* ---- in the child ---- */
 
-static void show(uintptr_t start, uintptr_t end, size_t offset, bool protected) {
-        int prot = PROT_READ | PROT_WRITE | (protected ? PROT_EXEC : 0);
+static void show(uintptr_t start, uintptr_t end, size_t offset) {
+        int prot = PROT_READ | PROT_WRITE;
 
         if (start < end && raw_mmap((void *)start, end - start, prot, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, copy.fd,
                                     (long)offset) == MAP_FAILED)
@@ -124,11 +133,12 @@ static void show_all(void) {
 
                 if (s->snapshot)
                         continue;
-                show(s->start, extents_end(s), offset, s->protected);
-                show(s->maps, s->end, offset + (s->maps - s->start), s->protected);
+                show(s->start, extents_end(s), offset);
+                show(s->maps, s->end, offset + (s->maps - s->start));
                 offset += s->end - s->start;
                 s->snapshot = true;
         }
+        access_show();
         copy.made = false;
 }
 
@@ -148,7 +158,9 @@ static void before(void) {
         own_hold();
         still_begin();
         copy.parent = (pid_t)syscall(SYS_getpid);
-        copy.made = make();
+        access_take();
+        copy.made = total() && make();
+        access_show();
         copy.guarded = copy.made && !__libc_single_threaded;
         if (copy.guarded) {
                 struct sigaction on = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO | SA_NODEFER };
@@ -170,7 +182,7 @@ static void end_copy(void) {
 static void after_in_parent(void) {
         if (!heap.on)
                 return;
-        if (!copy.made)
+        if (total() && !copy.made)
                 heap_say("there is no memory for a copy of the heap, so the child of fork() has ended");
         end_copy();
         still_end();
@@ -193,6 +205,7 @@ static void after_in_child(void) {
         end_copy();
         heap.session = NULL;
         heap.failed = false;
+        still_child();
         stats.snapshots = stats.snapshot_bytes = stats.discards = stats.discarded = 0;
         pthread_mutex_init(&grow_lock, NULL);
         own_release();

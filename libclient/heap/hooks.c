@@ -1,8 +1,13 @@
+#include "hooks.h"
+
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "cut.h"
 #include "heap.h"
 #include "je.h"
+#include "raw.h"
+#include "stat.h"
 
 /*
  * Where jemalloc's extents come from. It keeps the addresses that it was given (dalloc refuses), and what it has not
@@ -41,7 +46,7 @@ static void *elsewhere(size_t size, size_t alignment) {
 
 static void *hook_alloc(struct je_hooks *h, void *at, size_t size, size_t alignment, bool *zero, bool *commit,
                         unsigned arena) {
-        void *p = segment_extent(at, size, alignment);
+        void *p = cut_extent(at, size, alignment);
 
         if (!p && !at && heap.failed)
                 p = elsewhere(size, alignment);
@@ -75,7 +80,7 @@ static bool hook_purge_forced(struct je_hooks *h, void *p, size_t size, size_t o
 
         if (!s)
                 return raw_madvise((void *)start, length, MADV_DONTNEED) < 0;
-        return !segment_discard(s, start, end) || start % GRANULE || end % GRANULE;
+        return !cut_discard(s, start, end) || start % GRANULE || end % GRANULE;
 }
 
 static bool hook_split(struct je_hooks *h, void *p, size_t size, size_t a, size_t b, bool committed, unsigned arena) {

@@ -5,8 +5,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cut.h"
 #include "heap.h"
 #include "je.h"
+#include "raw.h"
+#include "stat.h"
 
 /*
  * Heaps that do not come from malloc() (Python's, a compiler's) come from mmap(): private anonymous memory to read and
@@ -60,7 +63,7 @@ EXPORT void *mmap(void *at, size_t size, int prot, int flags, int fd, off_t offs
         void *p = NULL;
 
         if (is_heap(at, size, prot, flags)) {
-                p = segment_map(round_up(size, PAGE));
+                p = cut_map(round_up(size, PAGE));
                 if (!p && !heap.failed) {
                         errno = ENOMEM;
                         return MAP_FAILED;
@@ -85,7 +88,7 @@ EXPORT int munmap(void *at, size_t size) {
                 errno = EINVAL;
                 return -1;
         }
-        segment_unmap(s, start, end);
+        cut_unmap(s, start, end);
         return 0;
 }
 
@@ -97,7 +100,7 @@ static int empty(struct segment *s, uintptr_t start, uintptr_t end) {
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED
                                ? -1
                                : 0;
-        if (first >= last || !segment_discard(s, first, last))
+        if (first >= last || !cut_discard(s, first, last))
                 first = last = end;
         memset((void *)start, 0, first - start);
         memset((void *)last, 0, end - last);
@@ -135,12 +138,12 @@ EXPORT int mprotect(void *at, size_t size, int prot) {
 }
 
 static void *move(struct segment *s, void *at, size_t old, size_t new) {
-        void *to = segment_map(new);
+        void *to = cut_map(new);
 
         if (!to)
                 return MAP_FAILED;
         memcpy(to, at, old < new ? old : new);
-        segment_unmap(s, (uintptr_t)at, (uintptr_t)at + old);
+        cut_unmap(s, (uintptr_t)at, (uintptr_t)at + old);
         return to;
 }
 
@@ -159,7 +162,7 @@ EXPORT void *mremap(void *at, size_t old, size_t new, int flags, ...) {
         new = round_up(new, PAGE);
         if (new &&new <= old) {
                 if (new < old)
-                        segment_unmap(s, (uintptr_t)at + new, (uintptr_t)at + old);
+                        cut_unmap(s, (uintptr_t)at + new, (uintptr_t)at + old);
                 return at;
         }
         to = new &&old && (flags & MREMAP_MAYMOVE) && !(flags & MREMAP_FIXED) ? move(s, at, old, new) : MAP_FAILED;

@@ -1,7 +1,10 @@
+#include "own.h"
+
 #include <string.h>
 #include <sys/mman.h>
 
 #include "heap.h"
+#include "raw.h"
 
 /*
  * libsvmd's memory while the heap calls it. It is taken from a stretch of addresses of its own, so free() knows it by

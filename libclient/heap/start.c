@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include "heap.h"
+#include "hooks.h"
 #include "je.h"
+#include "stat.h"
 
 /*
  * Before main(), and before the constructors of what the program is linked with: a session, a first segment, and then

@@ -1,3 +1,5 @@
+#include "stat.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -6,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fds.h"
 #include "heap.h"
 
 /*

@@ -1,3 +1,5 @@
+#include "still.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -66,6 +68,15 @@ static unsigned signal_tasks(int dir, pid_t process, pid_t self) {
         return sent;
 }
 
+/* A program that uses the signal itself keeps it, and its threads go on. */
+static bool take_signal(void) {
+        struct sigaction action = { .sa_handler = stand, .sa_flags = SA_RESTART }, old;
+
+        if (sigaction(signal_number(), NULL, &old) < 0 || (old.sa_handler != SIG_DFL && old.sa_handler != stand))
+                return false;
+        return sigaction(signal_number(), &action, NULL) == 0;
+}
+
 static int64_t now_ms(void) {
         struct timespec t;
 
@@ -74,14 +85,12 @@ static int64_t now_ms(void) {
 }
 
 void still_begin(void) {
-        struct sigaction action = { .sa_handler = stand, .sa_flags = SA_RESTART };
         int64_t until = now_ms() + PATIENCE_MS;
         unsigned sent;
         int dir;
 
-        if (__libc_single_threaded)
+        if (__libc_single_threaded || !take_signal())
                 return;
-        sigaction(signal_number(), &action, NULL);
         atomic_fetch_add(&round_now, 1);
         dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)
@@ -97,4 +106,9 @@ void still_end(void) {
                 return;
         atomic_fetch_add(&round_now, 1);
         syscall(SYS_futex, &round_now, FUTEX_WAKE_PRIVATE, TASKS, NULL, NULL, 0);
+}
+
+void still_child(void) {
+        atomic_store(&round_now, 0);
+        atomic_store(&standing, 0);
 }

@@ -92,9 +92,9 @@ class Svmd:
 class Pressure:
     """Orders, samples of what the host holds, and one kill of svmd."""
 
-    def __init__(self, svmd, partition, seed):
+    def __init__(self, svmd, partition, seed, kills=1):
         self.svmd, self.partition, self.most, self.samples, self.over = svmd, partition, 0, 0, threading.Event()
-        self.kills, self.failure = 0, None
+        self.to_kill, self.kills, self.failure = kills, 0, None
         self.orders = subprocess.Popen([os.path.join(svmd.build, "heap-orders"), svmd.socket("admin.sock"), partition,
                                         str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.thread = threading.Thread(target=self._run)
@@ -102,13 +102,13 @@ class Pressure:
 
     def _run(self):
         try:
-            while not self.over.wait(0.1 if self.kills else 0.01):
+            while not self.over.wait(0.1 if self.kills == self.to_kill else 0.01):
                 use = self.svmd.host_use(self.partition, check=False)
                 if use:
                     self.most, self.samples = max(self.most, use[0]), self.samples + 1
-                if not self.kills and use and use[0]:
+                if self.kills < self.to_kill and use and use[0]:
                     self.svmd.restart()
-                    self.kills = 1
+                    self.kills += 1
         except TestError as error:
             self.failure = error
 
