@@ -122,10 +122,17 @@ static int map(svmd_session *s, const struct reservation *r, int fd) {
         return error ? fail_errno(error, "the managed range could not be mapped in this process") : 0;
 }
 
+/* False: errno says why. */
+static bool change_access(const struct reservation *r, int prot) {
+        return syscall(SYS_mprotect, r->range.start, r->range.end - r->range.start, prot) == 0;
+}
+
+static int fail_access(void) {
+        return fail_errno(errno, "the access to a managed range could not be changed");
+}
+
 static int protect(const struct reservation *r, int prot) {
-        if (syscall(SYS_mprotect, r->range.start, r->range.end - r->range.start, prot) < 0)
-                return fail_errno(errno, "the access to a managed range could not be changed");
-        return 0;
+        return change_access(r, prot) ? 0 : fail_access();
 }
 
 static void set_mapped(svmd_session *s, struct reservation *r, bool mapped) {
@@ -294,12 +301,15 @@ int managed_show(svmd_session *s, struct reservation *r) {
         return error;
 }
 
+/* Where the program has unmapped parts of the range by itself, what lies behind the first of them stays accessible
+ * until the mapping is replaced. */
 int managed_hide(svmd_session *s, struct reservation *r) {
-        int error;
+        int error = 0;
 
         managed_lock();
         heads_touch(s, r->range.start);
-        error = r->mapped ? protect(r, PROT_NONE) : 0;
+        if (r->mapped && !change_access(r, PROT_NONE) && errno != ENOMEM)
+                error = fail_access();
         managed_unlock();
         return error;
 }
