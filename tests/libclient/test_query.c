@@ -21,6 +21,7 @@ struct rows {
         Svmd__V1__ReservationsResult reservations;
         Svmd__V1__UsageResult usage;
         Svmd__V1__ResidencyResult residency;
+        Svmd__V1__KeptResult kept_result;
         Svmd__V1__Node node[PAGE_ROWS], *node_p[PAGE_ROWS];
         Svmd__V1__Partition partition[PAGE_ROWS], *partition_p[PAGE_ROWS];
         Svmd__V1__Session session[PAGE_ROWS], *session_p[PAGE_ROWS];
@@ -28,6 +29,7 @@ struct rows {
         Svmd__V1__UsageRow use[PAGE_ROWS], *use_p[PAGE_ROWS];
         Svmd__V1__NodeUse node_use, *node_use_p;
         Svmd__V1__Run run[PAGE_ROWS], *run_p[PAGE_ROWS];
+        Svmd__V1__Kept kept[PAGE_ROWS], *kept_p[PAGE_ROWS];
         char name[PAGE_ROWS][16];
 };
 
@@ -58,6 +60,8 @@ static void partitions(struct rows *r, unsigned from, unsigned count) {
                 r->partition[i].name = r->name[i];
                 r->partition[i].start = 4096;
                 r->partition[i].window = SVMD__V1__WINDOW__LOW;
+                r->partition[i].kept = 11;
+                r->partition[i].kept_max = UINT64_MAX;
                 r->partition[i].n_nodes = 1;
                 r->partition[i].nodes = &r->node_use_p;
                 r->partition_p[i] = &r->partition[i];
@@ -92,6 +96,9 @@ static void reservations(struct rows *r, unsigned from, unsigned count) {
                 r->reservation[i].kind = SVMD__V1__RESERVATION_KIND__SHARED;
                 r->reservation[i].granule = 65536;
                 r->reservation[i].revoked = true;
+                r->reservation[i].kept = true;
+                r->reservation[i].idle_ms = 12;
+                r->reservation[i].left_ms = 13;
                 r->reservation_p[i] = &r->reservation[i];
         }
         r->reservations.n_reservations = count;
@@ -138,6 +145,45 @@ static void residency(struct rows *r, unsigned from, unsigned count) {
         r->result.residency = &r->residency;
 }
 
+/* The first half are ranges, the others memory. */
+static void kept(struct rows *r, unsigned from, unsigned count) {
+        svmd__v1__kept_result__init(&r->kept_result);
+        for (unsigned i = 0; i < count; i++) {
+                svmd__v1__kept__init(&r->kept[i]);
+                r->kept[i].name = r->name[i];
+                r->kept[i].kind =
+                        from + i <= ROWS / 2 ? SVMD__V1__KEPT_KIND__KEPT_RESERVATION : SVMD__V1__KEPT_KIND__KEPT_MEMORY;
+                r->kept[i].id = from + i;
+                r->kept[i].address = 4096;
+                r->kept[i].size = 8192;
+                r->kept[i].mode = 0640;
+                r->kept[i].uid = 7;
+                r->kept[i].gid = 8;
+                r->kept[i].seconds = 60;
+                r->kept[i].idle_ms = 1;
+                r->kept[i].left_ms = UINT64_MAX;
+                r->kept[i].users = 2;
+                r->kept[i].partition = (char *)"lab";
+                r->kept[i].n_nodes = 1;
+                r->kept[i].nodes = &r->node_use_p;
+                r->kept_p[i] = &r->kept[i];
+        }
+        r->kept_result.n_kept = count;
+        r->kept_result.kept = r->kept_p;
+        r->result.detail_case = SVMD__V1__RESULT__DETAIL_KEPT;
+        r->result.kept = &r->kept_result;
+}
+
+/* The kind is of the row that is named. */
+static unsigned kept_after(const Svmd__V1__KeptList *q) {
+        unsigned after = (unsigned)atoi(q->after);
+
+        assert_int_equal(q->after_kind, after == 0          ? SVMD__V1__KEPT_KIND__KEPT_NONE
+                                        : after <= ROWS / 2 ? SVMD__V1__KEPT_KIND__KEPT_RESERVATION
+                                                            : SVMD__V1__KEPT_KIND__KEPT_MEMORY);
+        return after;
+}
+
 static uint64_t asked_size;
 
 static unsigned residency_after(const Svmd__V1__Residency *q) {
@@ -170,6 +216,7 @@ static bool answer_pages(struct fake *f, int conn, const Svmd__V1__Request *q, s
         case SVMD__V1__OP__OP_SESSION_LIST: page(&r, (unsigned)op->session_list->after, sessions); break;
         case SVMD__V1__OP__OP_RESERVATION_LIST: page(&r, (unsigned)op->reservation_list->after, reservations); break;
         case SVMD__V1__OP__OP_RESIDENCY: page(&r, residency_after(op->residency), residency); break;
+        case SVMD__V1__OP__OP_KEPT_LIST: page(&r, kept_after(op->kept_list), kept); break;
         case SVMD__V1__OP__OP_USAGE: page(&r, (unsigned)op->usage->after, usage); break;
         default: return false;
         }
@@ -199,7 +246,19 @@ static int see_partition(const struct svmd_partition_row *row, void *data) {
         struct count *c = data;
 
         return counted(c, atoi(row->name) == (int)c->rows + 1 && row->base == 4096 && row->window == SVMD_WINDOW_LOW &&
-                                  row->nodes_count == 1 && row->nodes[0].node == 5 && row->nodes[0].used == 6);
+                                  row->nodes_count == 1 && row->nodes[0].node == 5 && row->nodes[0].used == 6 &&
+                                  row->kept == 11 && row->kept_max == UINT64_MAX);
+}
+
+static int see_kept(const struct svmd_kept_row *row, void *data) {
+        struct count *c = data;
+
+        return counted(c, row->id == c->rows + 1 && atoi(row->name) == (int)row->id && row->address == 4096 &&
+                                  row->kind == (c->rows < ROWS / 2 ? SVMD_KEPT_RANGE : SVMD_KEPT_MEM) &&
+                                  row->length == 8192 && row->mode == 0640 && row->uid == 7 && row->gid == 8 &&
+                                  row->seconds == 60 && row->idle_ms == 1 && row->left_ms == UINT64_MAX &&
+                                  row->users == 2 && !strcmp(row->partition, "lab") && row->nodes_count == 1 &&
+                                  row->nodes[0].node == 5 && row->nodes[0].used == 6);
 }
 
 static int see_session(const struct svmd_session_row *row, void *data) {
@@ -212,7 +271,8 @@ static int see_reservation(const struct svmd_reservation_row *row, void *data) {
         struct count *c = data;
 
         return counted(c, row->address == c->rows + 1 && row->id == 1000 + row->address && row->kind == SVMD_SHARED &&
-                                  row->granule == 65536 && row->revoked);
+                                  row->granule == 65536 && row->revoked && row->kept && row->idle_ms == 12 &&
+                                  row->left_ms == 13);
 }
 
 static int see_run(const struct svmd_residency_row *row, void *data) {
@@ -252,6 +312,7 @@ static void walks_go_over_all_pages(void **state) {
         expect(&c, svmd_query_sessions(w->s, NULL, see_session, &c), ROWS, 0);
         expect(&c, svmd_query_reservations(w->s, NULL, see_reservation, &c), ROWS, 0);
         expect(&c, svmd_query_usage(w->s, NULL, see_use, &c), 2 * ROWS, 0);
+        expect(&c, svmd_query_kept(w->s, NULL, see_kept, &c), ROWS, 0);
         expect(&c, svmd_query_residency(w->s, NULL, 0, 0, 1, see_run, &c), ROWS, 0);
         /* What is left is asked for, and no more than that: pages of 3 rows of 3 units. */
         expect(&c, svmd_query_residency(w->s, NULL, 0, 20 * SVMD_PAGE, 0, see_run, &c), 9, 0);
@@ -260,6 +321,7 @@ static void walks_go_over_all_pages(void **state) {
         c.stop_at = 5;
         expect(&c, svmd_query_nodes(w->s, see_node, &c), 5, 99);
         expect(&c, svmd_query_partitions(w->s, NULL, see_partition, &c), 5, 99);
+        expect(&c, svmd_query_kept(w->s, NULL, see_kept, &c), 5, 99);
         expect(&c, svmd_query_usage(w->s, NULL, see_use, &c), 5, 99);
 }
 
@@ -272,6 +334,57 @@ static void granularity_is_of_a_node_that_exists(void **state) {
         granularity = 1;
         assert_int_equal(svmd_mem_granularity(w->s, &granularity, 11), SVMD_E_NO_NODE);
         assert_int_equal(granularity, 1);
+}
+
+/* ---- keeping ---- */
+
+static struct {
+        Svmd__V1__Keep keep;
+        Svmd__V1__KeptRemove remove;
+        char name[16], partition[16];
+} asked;
+
+static bool answer_keep(struct fake *f, int conn, const Svmd__V1__Request *q, struct fdlist *fds, void *data) {
+        const Svmd__V1__Op *op = q->ops[0];
+        Svmd__V1__Result result = SVMD__V1__RESULT__INIT;
+
+        if (op->op_case == SVMD__V1__OP__OP_KEEP) {
+                asked.keep = *op->keep;
+        } else if (op->op_case == SVMD__V1__OP__OP_KEPT_REMOVE) {
+                asked.remove = *op->kept_remove;
+                snprintf(asked.name, sizeof(asked.name), "%s", op->kept_remove->name);
+                snprintf(asked.partition, sizeof(asked.partition), "%s", op->kept_remove->partition);
+        } else {
+                return false;
+        }
+        fake_reply(conn, q->id, &result);
+        return true;
+}
+
+static void keeping_is_asked_for(void **state) {
+        struct svmd_keep_options o = { .size = sizeof(o), .seconds = 60 };
+        struct world *w = world_with(state, answer_keep);
+        void *at;
+
+        assert_int_equal(svmd_mem_keep(w->s, 5, &o), 0);
+        assert_true(asked.keep.memory == 5 && !asked.keep.reservation && asked.keep.seconds == 60 && !asked.keep.off);
+        assert_int_equal(svmd_mem_keep(w->s, 0, NULL), SVMD_E_NO_SUCH);
+        assert_int_equal(svmd_keep(w->s, (void *)4096, &o), SVMD_E_NO_SUCH);
+        assert_int_equal(svmd_address_reserve(w->s, &at, 4 * SVMD_PAGE, 0, NULL, NULL), 0);
+        o.off = 1;
+        assert_int_equal(svmd_keep(w->s, (char *)at + SVMD_PAGE, &o), 0);
+        assert_int_equal(asked.keep.reservation, fake_reservation_id(w->fake, (uintptr_t)at));
+        assert_true(!asked.keep.memory && asked.keep.off);
+        assert_int_equal(svmd_keep(w->s, at, NULL), 0);
+        assert_true(asked.keep.seconds == 0 && !asked.keep.off);
+        o.size = 3;
+        assert_int_equal(svmd_keep(w->s, at, &o), SVMD_E_INVALID);
+        assert_int_equal(svmd_kept_remove(w->s, NULL, SVMD_KEPT_MEM, "cache"), 0);
+        assert_true(asked.remove.kind == SVMD__V1__KEPT_KIND__KEPT_MEMORY && !asked.partition[0]);
+        assert_string_equal(asked.name, "cache");
+        assert_int_equal(svmd_kept_remove(w->s, "lab", SVMD_KEPT_RANGE, "weights"), 0);
+        assert_string_equal(asked.partition, "lab");
+        assert_int_equal(svmd_kept_remove(w->s, "lab", SVMD_KEPT_RANGE, NULL), SVMD_E_NAME);
 }
 
 /* ---- why ---- */
@@ -361,6 +474,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(walks_go_over_all_pages),
                 world_test(granularity_is_of_a_node_that_exists),
+                world_test(keeping_is_asked_for),
                 world_test(an_explanation_has_what_there_is),
                 world_test(a_move_has_its_cause_and_places),
         };
