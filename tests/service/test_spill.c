@@ -415,6 +415,7 @@ static void restart(void) {
         check_bytes();
         if (admin.session) /* one that has nothing need not come back */
                 return;
+        client_close(&admin);
         client_open(&w, &admin, 0, 0, true);
         client_greet(&admin, NULL);
 }
