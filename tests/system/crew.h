@@ -15,7 +15,8 @@ struct daemon;
 void crew_begin(const struct daemon *d, svmd_session *admin);
 void crew_run(void);
 void crew_rest(void);
-/* At rest: every byte is looked at, and everybody has been told of every svmd up to this epoch. */
-void crew_look(uint64_t epoch);
+/* At rest: every byte is looked at, and everybody knows this epoch, and was told of so many (0: not looked at, where an
+ * svmd may have ended before it could tell). */
+void crew_look(uint64_t epoch, uint64_t told);
 /* Everything back. */
 void crew_end(void);

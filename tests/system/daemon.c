@@ -170,14 +170,14 @@ void daemon_start(struct daemon *d) {
         while (!ready) {
                 int status;
 
-                if (waitpid(d->pid, &status, WNOHANG) == d->pid) {
+                poll(&p, 1, 100);
+                ready = is_ready(notify);
+                if (!ready && waitpid(d->pid, &status, WNOHANG) == d->pid) {
                         d->pid = 0;
                         fail_here("svmd did not come up");
                 }
-                if (now_ms() >= until)
+                if (!ready && now_ms() >= until)
                         fail_here("svmd was not ready after 30 s");
-                poll(&p, 1, 100);
-                ready = is_ready(notify);
         }
         close(notify);
         d->keeper = find_keeper(d);
@@ -228,6 +228,18 @@ void daemon_start_wrong(struct daemon *d, const char *const *options, char *said
         must(n >= 0);
         said[n] = 0;
         close(fd);
+}
+
+void daemon_start_killed(struct daemon *d) {
+        int notify = notify_socket(d), status;
+        pid_t pid;
+
+        must(!d->pid);
+        pid = spawn(d);
+        must(wait_end(pid, &status));
+        must(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        must(!is_ready(notify));
+        close(notify);
 }
 
 bool daemon_said(const struct daemon *d, const char *text) {

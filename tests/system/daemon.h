@@ -22,6 +22,8 @@ void daemon_use(const char *program);
 void daemon_new(struct daemon *d, const char *const *options);
 /* The same folder and options again. */
 void daemon_start(struct daemon *d);
+/* The same, and it ends by SIGKILL before it is ready. */
+void daemon_start_killed(struct daemon *d);
 /* Starts another svmd on the same folder with these options instead, expects that it ends by itself with a failure, and
  * gives what it said. */
 void daemon_start_wrong(struct daemon *d, const char *const *options, char *said, size_t size);

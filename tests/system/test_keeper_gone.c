@@ -107,7 +107,7 @@ static uint64_t replace_under_load(uint64_t epoch) {
                 kill_keepers(1 + (unsigned)random_below(3));
                 if (i % 2) {
                         crew_rest();
-                        crew_look(epoch);
+                        crew_look(epoch, epoch - 1);
                         crew_run();
                 }
                 daemon_kill(&d);
@@ -115,7 +115,8 @@ static uint64_t replace_under_load(uint64_t epoch) {
                 watch_again();
                 must(finding("keeper").level == SVMD_FINDING_GOOD);
                 crew_rest();
-                crew_look(++epoch);
+                epoch++;
+                crew_look(epoch, epoch - 1);
         }
         return epoch;
 }
@@ -132,7 +133,7 @@ static void go_on_alone(uint64_t epoch) {
         must(!st.keeper);
         want(SVMD_E_UNSUPPORTED, svmd_upgrade(watcher, NULL, SVMD_UPGRADE_CHECK));
         crew_rest();
-        crew_look(epoch);
+        crew_look(epoch, epoch - 1);
         put_program_back();
 }
 

@@ -93,7 +93,7 @@ static void upgrade_under_load(void) {
                         runs_program(d.pid, other, "svmd");
                 if (elsewhere && keeper)
                         runs_program(d.keeper, other, "svmd-keeper");
-                crew_look(epoch);
+                crew_look(epoch, epoch - 1);
                 /* What one program leaves open by mistake, the next one has too. */
                 if (i == 1) {
                         svmd_fds = process_fds_at_rest(d.pid);
@@ -141,7 +141,7 @@ static void refuse_programs(void) {
         refused("/nowhere/svmd", 0, "/nowhere/svmd");
         refused("svmd", 0, "begins with /");
         crew_rest();
-        crew_look(epoch_now());
+        crew_look(epoch_now(), epoch_now() - 1);
 }
 
 /* It may take over, and then there is nothing to begin. */
@@ -156,7 +156,7 @@ static void fail_to_begin(void) {
         must(epoch_now() == epoch); /* the same connection, and the same svmd */
         must(daemon_said(&d, "cannot become"));
         crew_rest();
-        crew_look(epoch);
+        crew_look(epoch, epoch - 1);
 }
 
 /* The keeper's program has to be one that can be begun from a descriptor: a script cannot. Nor does svmd change then.
@@ -172,7 +172,7 @@ static void fail_to_begin_keeper(void) {
         crew_run();
         refused(path, SVMD_UPGRADE_KEEPER, "svmd-keeper cannot become");
         crew_rest();
-        crew_look(epoch);
+        crew_look(epoch, epoch - 1);
         runs_program(d.keeper, other, "svmd-keeper");
 }
 
@@ -192,7 +192,7 @@ static void end_at_once(void) {
         watch_again();
         must(epoch_now() == epoch + 1);
         crew_rest();
-        crew_look(epoch + 1);
+        crew_look(epoch + 1, epoch);
 }
 
 /* Whoever may not choose programs may still have the installed one taken. */
