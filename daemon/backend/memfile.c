@@ -45,6 +45,10 @@ struct memfile {
         uint32_t slot;
         uint64_t size, page; /* page: bytes of one */
         void *base;
+
+        const struct client_access *client; /* NULL: it is a file */
+        void *userdata;
+        uint64_t address;
 };
 
 static struct {
@@ -204,7 +208,8 @@ void memfile_free(struct memfile *f) {
         slot_give(f);
         if (f->base)
                 munmap(f->base, f->size);
-        close(f->fd);
+        if (f->fd >= 0)
+                close(f->fd);
         alloc_free(f);
 }
 
@@ -295,7 +300,7 @@ static int punch(struct memfile *f, uint64_t offset, uint64_t size) {
 }
 
 void memfile_punch(struct memfile *f, uint64_t offset, uint64_t size) {
-        if (size > 0)
+        if (size > 0 && !f->client)
                 (void)punch(f, offset, size);
 }
 
@@ -305,7 +310,7 @@ int memfile_punch_unused(struct memfile *f, memfile_used_fn used, void *userdata
         uint64_t at = 0, start, end;
         int r = 0;
 
-        while (r == 0 && at < f->size) {
+        while (!f->client && r == 0 && at < f->size) {
                 if (!used(userdata, at, &start, &end))
                         start = end = f->size;
                 if (start > at)
@@ -374,4 +379,44 @@ void *memfile_base(uint32_t slot) {
         struct memfile *f = slot_find(slot);
 
         return f ? f->base : NULL;
+}
+
+int memfile_client(struct memfile **ret, const struct client_access *access, void *userdata, uint64_t address,
+                   uint64_t size) {
+        struct memfile *f = alloc_zero(sizeof(*f));
+        int r;
+
+        if (!f)
+                return -ENOMEM;
+        f->fd = -1;
+        f->size = size;
+        f->page = PAGE;
+        f->client = access;
+        f->userdata = userdata;
+        f->address = address;
+        r = slot_take(f);
+        if (r < 0) {
+                alloc_free(f);
+                return r;
+        }
+        *ret = f;
+        return 0;
+}
+
+bool memfile_is_client(uint32_t slot) {
+        const struct memfile *f = slot_find(slot);
+
+        return f && f->client;
+}
+
+int memfile_ask(uint32_t slot, uint64_t offset, struct client_request *r) {
+        const struct memfile *f = slot_find(slot);
+
+        if (!f || !f->client)
+                return -ENXIO;
+        r->address = f->address + offset;
+        r->access = f->client;
+        r->userdata = f->userdata;
+        f->client->start(f->userdata, r);
+        return 0;
 }

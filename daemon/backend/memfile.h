@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
+
 /*
  * A memfd that holds memory: the pool of a soft node, the arena of a session on a host node, or the file of
  * one shareable object. Sparse; a range is committed (its pages taken from the machine) before anyone is told
@@ -46,3 +48,38 @@ int memfile_write(uint32_t slot, uint64_t offset, const void *from, uint64_t siz
 int memfile_atomic_add(uint32_t slot, uint64_t offset, uint64_t value, uint64_t *ret_before);
 /* The mapping of a pool, or NULL for a file that is not mapped. */
 void *memfile_base(uint32_t slot);
+
+/*
+ * Memory that a process has itself takes a slot too, and is no file: whoever knows that process reads and writes it for
+ * devices, in threads of his own, as long as that takes.
+ */
+#define CLIENT_REQUEST_MAX (64u << 10)
+
+struct client_access;
+struct client_request {
+        uint64_t address; /* of the process; memfile_ask() fills in this and the next two */
+        const struct client_access *access;
+        void *userdata;
+        uint32_t size; /* at most CLIENT_REQUEST_MAX */
+        bool write;
+        char *data; /* what is written, or where what is read goes */
+        /* Once, in any thread, unless it was called off. 0; -ESTALE: the process has given the memory back; -EFAULT: it
+         * does not allow the access; -ESRCH: it has ended; -errno. */
+        void (*done)(struct client_request *r, int result);
+        struct list link; /* his */
+};
+
+struct client_access {
+        /* Does not wait, and does not call `done` itself. */
+        void (*start)(void *userdata, struct client_request *r);
+        /* Does not wait for the process. True: nothing of it is done any more, and it is not told; false: it has been
+         * done, and is told or about to be. */
+        bool (*cancel)(void *userdata, struct client_request *r);
+};
+
+/* `userdata` stays until the memfile is freed. -ENOMEM, -ENFILE. */
+int memfile_client(struct memfile **ret, const struct client_access *access, void *userdata, uint64_t address,
+                   uint64_t size);
+bool memfile_is_client(uint32_t slot);
+/* Device threads. -ENXIO: no such slot. */
+int memfile_ask(uint32_t slot, uint64_t offset, struct client_request *r);

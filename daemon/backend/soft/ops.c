@@ -10,8 +10,8 @@
  * A step function moves an operation by one span of each address. soft_run_chunk() repeats it until the chunk is used
  * up; nothing that a span says is kept beyond the step.
  *
- * Of two operands one is read first. If anything of the two is managed, the bytes that were read are kept while the
- * other one is asked for, so that no operation holds two granules and each answer moves it on.
+ * Of two operands one is read first. If anything of the two has to be asked for, the bytes that were read are kept
+ * while the other one is asked for, so that no operation holds two granules and each answer moves it on.
  */
 static enum progress advance(struct soft_job *job, uint64_t size) {
         job->done += size;
@@ -48,9 +48,9 @@ static enum progress read_first(const struct run *run, uint64_t va, uint64_t oth
                 *ret = (struct span){ .kind = SPAN_DIRECT, .p = s->kept, .size = job->kept };
                 return OP_MORE;
         }
-        limit = span_managed(run, other, left);
+        limit = span_asked(run, other, left);
         step = span_read(run, va, limit ? limit : left, s->kept ? s->kept : s->device->bounce[0], ret);
-        if (step != OP_MORE || (!ret->range && !span_managed(run, other, 1)))
+        if (step != OP_MORE || (!ret->range && ret->kind != SPAN_CLIENT && !span_asked(run, other, 1)))
                 return step;
         if (ret->p != s->kept)
                 memcpy(s->kept, ret->p, ret->size);
@@ -72,8 +72,10 @@ static enum progress step_copy(const struct run *run) {
                 step = span_open(run, to, src.size, true, &dst);
         if (step != OP_MORE)
                 return step;
-        job->kept = 0;
         step = span_close(run, &dst, span_write(run, &dst, src.p, dst.size));
+        if (step == OP_ASKS)
+                return step;
+        job->kept = 0;
         return step == OP_MORE ? advance(job, dst.size) : step;
 }
 
@@ -182,6 +184,10 @@ static enum progress step_atomic_add(const struct run *run) {
         step = span_open(run, op->dst, 8, true, &span);
         if (step != OP_MORE)
                 return step;
+        if (span.kind == SPAN_CLIENT)
+                return span_fail_access(run, op->dst, true, SVMD_STATUS_UNSUPPORTED,
+                                        "registered memory cannot be added to in one step that CPUs see whole; use "
+                                        "memory of svmd for that");
         if (span.kind == SPAN_DIRECT)
                 result->value = __atomic_fetch_add((uint64_t *)(void *)span.p, op->value, __ATOMIC_SEQ_CST);
         else if (span.kind == SPAN_FILE)

@@ -23,6 +23,8 @@
  *        |           +-- fault() --> asking
  *        +-- range_answer() -----------+
  *
+ * What it needs of memory that a process has itself it asks for likewise, see client.c.
+ *
  * Two kinds of locks, never held together: a space's (translation, see space.c), the device's (queues). `done` and what
  * asks about granules are called with neither.
  */
@@ -35,9 +37,12 @@ static enum soft_outcome end_as_gone(struct device_space *s, struct device_resul
 }
 
 /* The answer may come before this returns. */
-static void ask(const struct device_space *s, struct soft_job *job) {
-        const struct device_range *r = s->ask.range;
+static void ask(struct device_space *s, struct soft_job *job) {
+        const struct device_range *r;
 
+        if (soft_client_ask(s))
+                return;
+        r = s->ask.range;
         r->faults->fault(r->range, s->ask.granule, r->node, s->ask.write, job);
 }
 
@@ -194,6 +199,15 @@ static int soft_submit(struct device_space *s, const struct device_op *op) {
         if (r < 0)
                 alloc_free(job);
         return r;
+}
+
+void soft_goes_on(struct device_space *s) {
+        struct device *d = s->device;
+
+        pthread_mutex_lock(&d->lock);
+        list_push_back(&d->ready, &s->ready);
+        pthread_cond_signal(&d->wake);
+        pthread_mutex_unlock(&d->lock);
 }
 
 static void soft_range_answer(struct device *d, void *token, unsigned code, const char *text) {

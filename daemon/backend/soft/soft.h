@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "backend/backend.h"
+#include "backend/memfile.h"
 #include "backend/soft/pagetable.h"
 #include "backend/soft/views.h"
 #include "base/list.h"
@@ -44,6 +45,26 @@ struct soft_ask {
         char text[128];
 };
 
+/*
+ * What the first operation of a space wants of memory that a process has itself. It is asked for when the space is not
+ * locked, and the operation rests until it is answered; then it takes the same step again, and finds this.
+ *
+ *      IDLE -> WANTED -> ASKED -> ANSWERED -> IDLE
+ *                 +------ called off ---^
+ *
+ * Under the space's lock, but `data` while it is ASKED.
+ */
+struct soft_client {
+        struct client_request request;
+        struct device_space *space;
+        enum { CLIENT_IDLE, CLIENT_WANTED, CLIENT_ASKED, CLIENT_ANSWERED } state;
+        uint32_t slot, size;
+        uint64_t offset, va;
+        bool write;
+        int result; /* -ECANCELED: it was unmapped meanwhile */
+        char data[SOFT_CHUNK];
+};
+
 struct device_space {
         struct device *device;
 
@@ -58,9 +79,12 @@ struct device_space {
         const struct device_range *using; /* the first operation has begun a granule of it, or asked for one */
         bool hiding;                      /* a caller waits until it has not */
         pthread_cond_t unused;
-        char *kept; /* SOFT_CHUNK bytes that an operation has read before it asks for where to write; NULL: no views */
+        char *kept; /* SOFT_CHUNK bytes that an operation has read before it asks for where to write; NULL: there was
+                       never anything to ask for */
 
         struct soft_ask ask;
+        struct soft_client *client; /* NULL: no such memory was ever mapped */
+        bool closing;               /* nothing more is asked for */
 
         /* Under the device's lock. */
         struct list ready; /* in device->ready while operations wait and the first of them can go on */
@@ -101,11 +125,32 @@ void soft_translate(struct device_space *s, uint64_t va, struct device_translati
 int soft_space_show(struct device_space *s, struct device_range *r, bool write);
 void soft_space_hide(struct device_space *s, struct device_range *r);
 
+/* Room for bytes that are kept. With the space locked. -ENOMEM. */
+int soft_make_kept(struct device_space *s);
+
 /* The lock of the translation, for the device's thread: behind the callers that wait for it. */
 void soft_lock(struct device_space *s);
 void soft_unlock(struct device_space *s);
 /* The first operation uses no range any more. With the space locked. */
 void soft_unused(struct device_space *s);
+
+/* ---- soft.c ---- */
+
+/* What the first operation of the space waited for is there. */
+void soft_goes_on(struct device_space *s);
+
+/* ---- client.c ---- */
+
+/* With the space locked, as the next. -ENOMEM. */
+int soft_client_make(struct device_space *s);
+/* What is asked for there is called off; true: soft_goes_on() when the space is unlocked. */
+bool soft_client_unmapped(struct device_space *s, uint64_t va, uint64_t size);
+/* The device's thread: the first operation of the space has ended with SOFT_ASKS. False: it wanted no such memory. */
+bool soft_client_ask(struct device_space *s);
+/* A step is over: an answer that it did not take is nobody's. */
+void soft_client_settle(struct device_space *s);
+/* Nothing is asked for from now on. Without the lock. */
+void soft_client_close(struct device_space *s);
 
 /* ---- ops.c ---- */
 

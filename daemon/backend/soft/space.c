@@ -64,6 +64,7 @@ void soft_space_free(struct device_space *s) {
         if (!s)
                 return;
         d = s->device;
+        soft_client_close(s);
         pthread_mutex_lock(&d->lock);
         s->dying = true;
         while (s->jobs_count > 0 || d->running == s)
@@ -74,6 +75,7 @@ void soft_space_free(struct device_space *s) {
         imap_clear(&s->sparse);
         views_fini(&s->views);
         alloc_free(s->kept);
+        alloc_free(s->client);
         pthread_cond_destroy(&s->left);
         pthread_cond_destroy(&s->unused);
         pthread_mutex_destroy(&s->lock);
@@ -91,6 +93,8 @@ int soft_map(struct device_space *s, uint64_t va, const struct device_extent *ex
                 return -EINVAL;
         space_enter(s);
         r = pagetable_reserve(&s->table, va, size);
+        if (r == 0 && count > 0 && memfile_is_client(extents[0].slot))
+                r = soft_client_make(s);
         for (uint32_t i = 0; r == 0 && i < count; va += extents[i++].size)
                 pagetable_set(&s->table, va, extents[i].size, extents[i].slot, extents[i].offset, attrs);
         space_leave(s);
@@ -98,9 +102,14 @@ int soft_map(struct device_space *s, uint64_t va, const struct device_extent *ex
 }
 
 void soft_unmap(struct device_space *s, uint64_t va, uint64_t size) {
+        bool called_off;
+
         space_enter(s);
         pagetable_clear(&s->table, va, size);
+        called_off = soft_client_unmapped(s, va, size);
         space_leave(s);
+        if (called_off)
+                soft_goes_on(s);
 }
 
 void soft_protect(struct device_space *s, uint64_t va, uint64_t size, struct map_attrs attrs) {
@@ -133,7 +142,7 @@ void soft_translate(struct device_space *s, uint64_t va, struct device_translati
 }
 
 /* Of no use before it is written to, so nothing is cleared. */
-static int make_kept(struct device_space *s) {
+int soft_make_kept(struct device_space *s) {
         if (!s->kept && !alloc_refused())
                 s->kept = alloc_block(SOFT_CHUNK);
         return s->kept ? 0 : -ENOMEM;
@@ -144,7 +153,7 @@ int soft_space_show(struct device_space *s, struct device_range *range, bool wri
         int r;
 
         space_enter(s);
-        r = make_kept(s);
+        r = soft_make_kept(s);
         if (r == 0)
                 r = views_set(&s->views, &view);
         space_leave(s);

@@ -27,19 +27,20 @@ static const char *access_name(bool write) {
         return write ? "write to" : "read of";
 }
 
-static enum progress fail_access(const struct run *run, uint64_t va, bool write, unsigned code, const char *why) {
+enum progress span_fail_access(const struct run *run, uint64_t va, bool write, unsigned code, const char *why) {
         run->result->address = va;
         run->result->write = write;
         return run_fail(run, code, "%s 0x%" PRIx64 ": %s", access_name(write), va, why);
 }
 
 static enum progress fail_unmapped(const struct run *run, uint64_t va, bool write) {
-        return fail_access(run, va, write, SVMD_STATUS_NOT_MAPPED,
-                           run->space->device->faults
-                                   ? "nothing is mapped there in this space; map it first (explicit memory is never "
-                                     "faulted in)"
-                                   : "nothing is mapped there in this space, and this node has no faults: prefetch or "
-                                     "map first");
+        return span_fail_access(
+                run, va, write, SVMD_STATUS_NOT_MAPPED,
+                run->space->device->faults
+                        ? "nothing is mapped there in this space; map it first (explicit memory is never "
+                          "faulted in)"
+                        : "nothing is mapped there in this space, and this node has no faults: prefetch or "
+                          "map first");
 }
 
 enum progress run_fail_system(const struct run *run, const struct span *span, int error) {
@@ -52,7 +53,7 @@ enum progress run_fail_system(const struct run *run, const struct span *span, in
 static void place(struct span *span, uint32_t slot, uint64_t offset) {
         char *base = memfile_base(slot);
 
-        span->kind = base ? SPAN_DIRECT : SPAN_FILE;
+        span->kind = base ? SPAN_DIRECT : memfile_is_client(slot) ? SPAN_CLIENT : SPAN_FILE;
         span->p = base ? base + offset : NULL;
         span->slot = slot;
         span->offset = offset;
@@ -67,11 +68,15 @@ static uint64_t managed_size(const struct run *run, const struct device_range *r
         return pagetable_gap(&run->space->table, va, left < max ? left : max);
 }
 
-uint64_t span_managed(const struct run *run, uint64_t va, uint64_t max) {
+uint64_t span_asked(const struct run *run, uint64_t va, uint64_t max) {
         const struct soft_view *view = views_find(&run->space->views, va);
+        uint64_t size;
         struct pte pte;
 
-        if (!view || pagetable_run(&run->space->table, va, 1, &pte) > 0)
+        size = pagetable_run(&run->space->table, va, max < SOFT_CHUNK ? max : SOFT_CHUNK, &pte);
+        if (size > 0)
+                return memfile_is_client(pte.slot) ? size : 0;
+        if (!view)
                 return 0;
         return managed_size(run, view->range, va, max);
 }
@@ -95,6 +100,7 @@ static void drop_given(struct device_space *s) {
 
 void run_settle(const struct run *run) {
         drop_given(run->space);
+        soft_client_settle(run->space);
 }
 
 void soft_give_back(struct device_space *s) {
@@ -121,10 +127,10 @@ enum progress run_answered(const struct run *run) {
         if (view && view->range == ask->range && ask->given)
                 return OP_MORE;
         if (!view || view->range != ask->range)
-                fail_access(run, ask->va, ask->write, SVMD_STATUS_NOT_MAPPED,
-                            "the managed range there was taken out of this space meanwhile");
+                span_fail_access(run, ask->va, ask->write, SVMD_STATUS_NOT_MAPPED,
+                                 "the managed range there was taken out of this space meanwhile");
         else
-                fail_access(run, ask->va, ask->write, ask->code, ask->text);
+                span_fail_access(run, ask->va, ask->write, ask->code, ask->text);
         drop_given(s);
         soft_unused(s);
         return OP_FAILED;
@@ -153,8 +159,8 @@ static enum progress show(const struct run *run, struct span *span) {
                 place(span, pte.slot, pte.offset + in_granule(span));
                 return OP_MORE;
         }
-        fail_access(run, span->va, span->write, SVMD_STATUS_SYSTEM,
-                    "svmd allowed it, but does not show the granule to the device; report this bug");
+        span_fail_access(run, span->va, span->write, SVMD_STATUS_SYSTEM,
+                         "svmd allowed it, but does not show the granule to the device; report this bug");
         return span_close(run, span, OP_FAILED);
 }
 
@@ -165,8 +171,8 @@ static enum progress open_managed(const struct run *run, const struct soft_view 
         uint32_t granule = (uint32_t)((va - r->address) / r->granule);
 
         if (write && !view->write)
-                return fail_access(run, va, write, SVMD_STATUS_ACCESS,
-                                   "this session may only read the managed range there");
+                return span_fail_access(run, va, write, SVMD_STATUS_ACCESS,
+                                        "this session may only read the managed range there");
         *ret = (struct span){ .va = va, .write = write, .range = r, .granule = granule };
         ret->size = managed_size(run, r, va, max);
         if (is_given(&s->ask, r, granule, write)) {
@@ -193,8 +199,8 @@ enum progress span_close(const struct run *run, struct span *span, enum progress
         if (!span->range)
                 return step;
         if (step == OP_MORE && !still_shown(span))
-                step = fail_access(run, span->va, span->write, SVMD_STATUS_SYSTEM,
-                                   "svmd changed what it shows the device while that was used; report this bug");
+                step = span_fail_access(run, span->va, span->write, SVMD_STATUS_SYSTEM,
+                                        "svmd changed what it shows the device while that was used; report this bug");
         end(run->space, span->range, span->granule);
         span->range = NULL;
         return step;
@@ -209,8 +215,8 @@ static enum progress open_sparse(const struct run *run, uint64_t va, uint64_t ma
         if (writes == SPARSE_NONE)
                 return fail_unmapped(run, va, write);
         if (write && writes == SPARSE_WRITES_REFUSED)
-                return fail_access(run, va, write, SVMD_STATUS_ACCESS,
-                                   "no memory is there and this sparse range refuses writes; map memory first");
+                return span_fail_access(run, va, write, SVMD_STATUS_ACCESS,
+                                        "no memory is there and this sparse range refuses writes; map memory first");
         *ret = (struct span){ .kind = SPAN_VOID, .va = va, .size = size < max ? size : max, .write = write };
         return OP_MORE;
 }
@@ -238,9 +244,10 @@ enum progress span_open(const struct run *run, uint64_t va, uint64_t max, bool w
         if (size == 0)
                 return open_unmapped(run, va, max, write, ret);
         if (!(pte.attrs.access & (write ? 2 : 1)))
-                return fail_access(run, va, write, SVMD_STATUS_ACCESS,
-                                   pte.attrs.access ? "the mapping there is read-only; set its access to read and write"
-                                                    : "the mapping there allows no access; set its access first");
+                return span_fail_access(run, va, write, SVMD_STATUS_ACCESS,
+                                        pte.attrs.access
+                                                ? "the mapping there is read-only; set its access to read and write"
+                                                : "the mapping there allows no access; set its access first");
         *ret = (struct span){ .va = va, .size = size, .write = write };
         place(ret, pte.slot, pte.offset);
         return OP_MORE;
@@ -253,7 +260,11 @@ enum progress span_read(const struct run *run, uint64_t va, uint64_t max, char *
         step = span_open(run, va, max, false, ret);
         if (step != OP_MORE || ret->kind == SPAN_DIRECT)
                 return step;
-        if (ret->kind == SPAN_VOID) {
+        if (ret->kind == SPAN_CLIENT) {
+                step = client_read(run, ret, bounce);
+                if (step != OP_MORE)
+                        return step;
+        } else if (ret->kind == SPAN_VOID) {
                 memset(bounce, 0, ret->size);
         } else {
                 r = memfile_read(ret->slot, ret->offset, bounce, ret->size);
@@ -269,6 +280,8 @@ enum progress span_write(const struct run *run, const struct span *span, const c
 
         if (span->kind == SPAN_DIRECT)
                 memmove(span->p, from, size); /* two addresses may show the same memory */
+        if (span->kind == SPAN_CLIENT)
+                return client_write(run, span, from, size);
         if (span->kind != SPAN_FILE)
                 return OP_MORE;
         r = memfile_write(span->slot, span->offset, from, size);

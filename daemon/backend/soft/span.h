@@ -13,13 +13,14 @@
  *     void     in a sparse range where nothing is mapped: reads give zero, writes vanish
  *     direct   in a pool: a pointer
  *     file     in memory that a client maps too: read and written with system calls, through a bounce buffer
+ *     client   memory that a process has itself: asked for, then taken out of or put into a buffer
  *
  * What is mapped in the space comes first, then the managed range that it sees there, then what is sparse.
  *
  * The space is locked, and what an explicit span says is good until it is unlocked. A managed span is good from
  * span_open() to span_close(), with the space unlocked in between: what other spans said is lost. One at a time.
  */
-enum span_kind { SPAN_VOID, SPAN_DIRECT, SPAN_FILE };
+enum span_kind { SPAN_VOID, SPAN_DIRECT, SPAN_FILE, SPAN_CLIENT };
 
 struct span {
         enum span_kind kind;
@@ -57,8 +58,14 @@ enum progress span_read(const struct run *run, uint64_t va, uint64_t max, char *
 /* Into an open span. */
 enum progress span_write(const struct run *run, const struct span *span, const char *from, uint64_t size);
 
-/* How many bytes from `va`, at most `max`, a granule covers; 0: nothing managed is seen there. */
-uint64_t span_managed(const struct run *run, uint64_t va, uint64_t max);
+/* How many bytes from `va`, at most `max`, one question covers (a granule, memory of a process); 0: nothing there has
+ * to be asked for. */
+uint64_t span_asked(const struct run *run, uint64_t va, uint64_t max);
+
+/* client.c: a span of that kind. `to` gets span->size bytes, of which there may be fewer than before. */
+enum progress client_read(const struct run *run, struct span *span, char *to);
+enum progress client_write(const struct run *run, const struct span *span, const char *from, uint64_t size);
+enum progress span_fail_access(const struct run *run, uint64_t va, bool write, unsigned code, const char *why);
 
 /* The operation goes on behind an answer: OP_MORE, or how it ends. A granule that the answer gave is there for the
  * first managed span; what has become of the step without one is given back by run_settle(). */
