@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "mover/clientmem.h"
 #include "mover/internal.h"
 #include "mover/userfault.h"
 
@@ -14,6 +15,8 @@
  *     unmap      the session has left a range that is gone as a whole; a hole in one is only found by steps
  *     remap      cannot be followed
  *     remove     read, so that the client goes on; its mapping comes back by faults
+ *
+ * What was registered there is fenced with any of the last three, see clientmem.h.
  */
 enum { BATCH = 16, ROUNDS = 4 };
 
@@ -64,7 +67,19 @@ static void unmapped(struct reading *rd, const struct userfault_event *e) {
         }
 }
 
+static void registered(struct reading *rd, const struct userfault_event *e) {
+        static const char *const why[] = {
+                [USERFAULT_REMOVE] = "the process gave it back with madvise",
+                [USERFAULT_UNMAP] = "the process unmapped it, or mapped something else there",
+                [USERFAULT_REMAP] = "the process moved it with mremap",
+        };
+
+        if (rd->s->client && e->type != USERFAULT_FAULT && e->type != USERFAULT_OTHER)
+                clientmem_changed(rd->s->client, e->start, e->end, why[e->type]);
+}
+
 static void handle(struct reading *rd, const struct userfault_event *e) {
+        registered(rd, e);
         switch (e->type) {
         case USERFAULT_FAULT: fault(rd, e); break;
         case USERFAULT_UNMAP: unmapped(rd, e); break;
@@ -87,16 +102,24 @@ static void wake(struct reading *rd) {
 }
 
 static int read_batch(struct reading *rd) {
+        struct clientmem *c = rd->s->client; /* stays while this is at the session */
         struct userfault_event e[BATCH];
-        int n;
+        bool closed;
+        int n = -EBUSY;
 
         rd->s->more = false;
         mover_unlock(rd->m);
-        n = userfault_read(rd->s->uffd, e, BATCH);
+        closed = !c || clientmem_gate_close(c);
+        if (closed)
+                n = userfault_read(rd->s->uffd, e, BATCH);
         mover_lock(rd->m);
         for (int i = 0; i < n && !rd->s->ended; i++)
                 handle(rd, &e[i]);
-        if (n < 0)
+        if (c && closed)
+                clientmem_gate_open(c);
+        if (n == -EBUSY)
+                session_lost(rd->s, "it holds up who reaches its registered memory", false);
+        else if (n < 0)
                 session_lost(rd->s, "its userfaultfd cannot be read", false);
         if (rd->wakes) {
                 mover_unlock(rd->m);

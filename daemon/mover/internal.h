@@ -7,6 +7,7 @@
 #include "core/imap.h"
 #include "mover/mover.h"
 
+struct clientmem;
 struct range_entry;
 struct range_head;
 struct worker;
@@ -124,7 +125,8 @@ struct mover_session {
         uint32_t refs; /* workers that are at it */
         bool ended, reading, more, registering;
         struct tree shares;
-        struct list waiting; /* joins that cannot go on now */
+        struct list waiting;      /* joins that cannot go on now */
+        struct clientmem *client; /* NULL: nothing was registered */
         struct news lost;
         bool kill; /* lost: its process has to end too */
         const char *why;
@@ -174,6 +176,7 @@ struct mover {
         /* workers.c, watchdog.c */
         int epoll, kick;
         struct list workers;
+        unsigned clients;                       /* threads that serve registered memory */
         unsigned threads, leaving, idle, stuck; /* leaving: of the threads, that have ended but for the last step */
         bool started, stop, kicked;
         bool watch, watch_due; /* the watchdog is awake, or has to be */
@@ -196,6 +199,8 @@ void news_push(struct mover *m, struct news *n, void (*tell)(struct mover *m, st
 /* The engine's: a node has no room. */
 void news_missed(void *userdata, uint32_t node);
 void news_init(struct mover *m);
+/* Nobody is told any more; what they lie in may be freed later. */
+void news_drop(struct mover *m);
 void news_free(struct mover *m);
 void moved_note(struct mover *m, struct mover_range *r, uint32_t granule, uint64_t before, uint64_t after);
 void moved_forget(struct mover *m, const struct mover_range *r);

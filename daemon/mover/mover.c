@@ -128,6 +128,7 @@ void mover_free(struct mover *m) {
                 mover_lock(m);
                 return;
         }
+        news_drop(m);
         sessions_free(m);
         joins_free(m);
         ranges_free(m);

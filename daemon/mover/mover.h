@@ -50,6 +50,9 @@ struct mover_hooks {
          * MANAGED_NOWHERE: none. */
         void (*moved)(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t from, uint32_t to,
                       enum managed_cause cause);
+        /* Registered memory is not what it was: the process gave it back, or moved it. Devices do not reach it any
+         * more. It is still to be unregistered. `why` is a sentence. */
+        void (*unregistered)(void *userdata, void *registered, const char *why);
         /* A pool of slots is about to be used: the node's memory for granules of this size. Gives a memfile of at least
          * `size` bytes (mapped), which stays until mover_free(). -ENOMEM and such. */
         int (*pool)(void *userdata, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret);
@@ -166,6 +169,24 @@ int mover_join(struct mover *m, struct mover_session *s, struct mover_range *r, 
 int mover_rejoin(struct mover *m, struct mover_session *s, struct mover_range *r, bool readonly);
 /* It has no mapping of the range any more. */
 void mover_leave(struct mover *m, struct mover_session *s, struct mover_range *r);
+
+/* ---- registered memory: what a process has itself, reached where it is ---- */
+
+struct mover_registered;
+/* Once a session, before anything of it is registered: `mem` is /proc/PID/mem of its process, opened by itself to read
+ * and write, and taken over on success; `probe` an address there, of a page that is svmd's to write into. -EEXIST,
+ * -errno. */
+int mover_client(struct mover *m, struct mover_session *s, int mem, uint32_t pid, uint32_t uid, uint64_t probe);
+/* The range is registered with the session's userfaultfd, by the session. `ret_memfile` is how devices name it; it is
+ * to be freed before this is unregistered. -ENOMEM, -ENFILE. */
+int mover_register(struct mover *m, struct mover_session *s, struct mover_registered **ret, void *userdata,
+                   uint64_t address, uint64_t size, struct memfile **ret_memfile);
+/* After a restart: events may have been lost. */
+void mover_registered_check(struct mover_registered *r);
+/* Devices do not reach it any more when this returns. */
+void mover_fence(struct mover_registered *r);
+/* No device names it. The session, and the mover (NULL then), may have gone before. */
+void mover_unregister(struct mover *m, struct mover_registered *r);
 
 /* ---- requests; each token is answered once. -ENOMEM: nothing will be done ---- */
 

@@ -15,6 +15,11 @@ void news_init(struct mover *m) {
         list_init(&m->asks);
 }
 
+void news_drop(struct mover *m) {
+        while (!list_empty(&m->news))
+                list_remove(m->news.next);
+}
+
 void news_free(struct mover *m) {
         alloc_free(m->moved);
 }

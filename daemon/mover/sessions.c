@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "mover/clientmem.h"
 #include "mover/internal.h"
 #include "mover/userfault.h"
 
@@ -46,6 +47,7 @@ static uint64_t session_id(const struct mover_session *s) {
 }
 
 void session_close(struct mover_session *s) {
+        clientmem_stop(s->client);
         close(s->uffd);
         alloc_free(s);
 }

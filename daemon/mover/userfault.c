@@ -90,6 +90,12 @@ int userfault_register(int fd, uint64_t start, uint64_t size, bool readonly, uin
         return 0;
 }
 
+int userfault_register_missing(int fd, uint64_t start, uint64_t size) {
+        struct uffdio_register r = { .range = { .start = start, .len = size }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+        return ioctl(fd, UFFDIO_REGISTER, &r) < 0 ? -errno : 0;
+}
+
 bool userfault_serves(uint64_t ioctls, bool readonly) {
         uint64_t needs = 1ull << _UFFDIO_WAKE | 1ull << _UFFDIO_COPY | 1ull << _UFFDIO_CONTINUE;
 
@@ -166,6 +172,14 @@ int64_t userfault_poison(int fd, uint64_t start, uint64_t size, unsigned flags) 
         int r = ioctl(fd, UFFDIO_POISON, &p);
 
         return served(r, p.updated);
+}
+
+/* Memory of nothing cannot be continued, of a file it can where it is there: both are refused only behind the question
+ * whose mapping it is. */
+int userfault_has(int fd, uint64_t page) {
+        int64_t k = userfault_continue(fd, page, 4096, 0);
+
+        return k == -ENOENT || k == -EAGAIN || k == -ESRCH ? (int)k : 0;
 }
 
 static void event_from(struct userfault_event *e, const struct uffd_msg *m) {

@@ -29,6 +29,8 @@ bool userfault_is(int fd);
 int userfault_api(int fd, uint64_t features, uint64_t *ret_has);
 /* Read-only: a private mapping, which is never protected. `ret_ioctls`: what can be done there, a bit each. */
 int userfault_register(int fd, uint64_t start, uint64_t size, bool readonly, uint64_t *ret_ioctls);
+/* Memory of nothing, of svmd's own: its pages are served by copy. */
+int userfault_register_missing(int fd, uint64_t start, uint64_t size);
 /* Whether such a registration serves memory of files as svmd needs it. */
 bool userfault_serves(uint64_t ioctls, bool readonly);
 
@@ -42,6 +44,9 @@ int64_t userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, uns
 int64_t userfault_zero(int fd, uint64_t to, uint64_t size, unsigned flags); /* not for huge pages, nor PROTECT */
 int64_t userfault_continue(int fd, uint64_t start, uint64_t size, unsigned flags);
 int64_t userfault_poison(int fd, uint64_t start, uint64_t size, unsigned flags);
+/* Whether the page is registered with this userfaultfd, and nothing has changed there that was not read of: 0, -ENOENT,
+ * -EAGAIN, -ESRCH. Changes nothing that its process could tell. */
+int userfault_has(int fd, uint64_t page);
 
 /* What the kernel tells. */
 struct userfault_event {

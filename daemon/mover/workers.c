@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "mover/clientmem.h"
 #include "mover/internal.h"
 #include "mover/steps.h"
 
@@ -296,6 +297,15 @@ int workers_init(struct mover *m) {
         return 0;
 }
 
+static void stop_clients(const struct list *sessions) {
+        list_for_each (it, sessions) {
+                struct mover_session *s = container_of(it, struct mover_session, link);
+
+                clientmem_stop(s->client);
+                s->client = NULL;
+        }
+}
+
 bool workers_stop(struct mover *m) {
         struct timespec until;
         bool all;
@@ -308,9 +318,11 @@ bool workers_stop(struct mover *m) {
         if (m->started)
                 watchdog_stop(m);
         mover_lock(m);
-        while (m->threads && pthread_cond_timedwait(&m->gone, &m->lock, &until) == 0)
+        stop_clients(&m->sessions);
+        stop_clients(&m->ended);
+        while ((m->threads || m->clients) && pthread_cond_timedwait(&m->gone, &m->lock, &until) == 0)
                 ;
-        all = m->threads == 0;
+        all = m->threads == 0 && m->clients == 0;
         mover_unlock(m);
         return all;
 }
