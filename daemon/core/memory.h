@@ -17,7 +17,12 @@ struct keeping;
 
 /* What memory lies in: the pool of a soft node, an arena that a session's plain host memory shares, or one object's
  * own. */
-enum file_kind { FILE_POOL = 1, FILE_ARENA = 2, FILE_OWN = 3 };
+enum file_kind {
+        FILE_POOL = 1,
+        FILE_ARENA = 2,
+        FILE_OWN = 3,
+        FILE_CLIENT = 4, /* no file: what a process has itself, and registered. Charged to nobody, and has no number */
+};
 
 struct file {
         struct object object;
@@ -73,7 +78,8 @@ struct memory {
         struct list by_doomed;
         uint64_t token[4]; /* random; whoever knows it may import */
         unsigned token_access;
-        void *release; /* the service's: what giving the pages back will need */
+        void *registered; /* the service's: of FILE_CLIENT */
+        void *release;    /* the service's: what giving the pages back will need */
 };
 
 /* Not linked to ids; no slots. NULL: out of memory. `slots` is how a file's offsets are counted. */

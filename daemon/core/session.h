@@ -44,6 +44,7 @@ struct session {
         char *client;
         uint64_t objects; /* counted against its quota */
         uint64_t reservations_count, memories_count, spaces_count, fences_count;
+        uint64_t registered; /* bytes of its own memory that devices may reach */
         uint64_t requests, refusals, dropped, dropped_total;
         uint64_t last_request;
         void *connection; /* the transport's */

@@ -146,7 +146,9 @@ static bool memory_ok(const struct state *s, const struct memory *m) {
 
         if (m->doomed || memory_unused(m) || m->backing.count != shown_anywhere(s, &m->backing))
                 return false;
-        if (m->charge.bytes != m->size || !m->charge.account || !place_ok(s, m))
+        if (m->file->kind == FILE_CLIENT ? m->charge.account != NULL : m->charge.bytes != m->size || !m->charge.account)
+                return false;
+        if (!place_ok(s, m))
                 return false;
         for (uint32_t i = 0; (e = memory_extent(m, i)); i++) {
                 if (va_find(&m->file->slots, e->start) != e)

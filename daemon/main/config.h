@@ -27,6 +27,7 @@ struct config {
         uint32_t max_sessions_per_uid;         /* 4096; the daemon's own uid has no bound */
         uint64_t max_objects_per_session;      /* 1048576: reservations, memories, spaces, mappings */
         uint64_t kept_max;                     /* 0: of a partition, unless it was made with another */
+        uint64_t max_registered;               /* 64 GiB: registered memory of a session */
         int log_level;                         /* LOG_INFO */
         bool check_only;                       /* --check-config */
         bool check_takeover;                   /* --check-takeover */

@@ -348,6 +348,7 @@ static int start_service(struct program *p) {
                 .journal_size = c->journal_size,
                 .max_objects_per_session = c->max_objects_per_session,
                 .kept_max = c->kept_max,
+                .max_registered = c->max_registered,
                 .max_sessions = c->max_sessions,
                 .max_sessions_per_uid = c->max_sessions_per_uid,
                 .keeper = true,

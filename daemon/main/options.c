@@ -61,6 +61,8 @@ const struct option_desc options[] = {
           "Sessions of one user at a time. The user that svmd runs as has no such bound." },
         { "max-objects-per-session", "NUMBER", OPTION_NUMBER, false, AT(max_objects_per_session), "1048576", 1,
           UINT32_MAX, 1, "Reservations, memories, spaces and mappings of one session together." },
+        { "max-registered-per-session", "SIZE", OPTION_SIZE, false, AT(max_registered), "64G", 0, 64 * TIB, 4 * KIB,
+          "Memory of its own process that a session may have registered for devices; a multiple of 4K." },
         { "default-limit", "NODE=SIZE", OPTION_LIMIT, false, 0, NULL, 0, 0, 0,
           "How much memory of a node the partition that a user gets without asking may hold. NODE may be *, which is "
           "every node without a limit of its own. May be repeated." },

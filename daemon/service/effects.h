@@ -39,6 +39,8 @@ enum effect_type {
         EFFECT_PLACE = 30,
         EFFECT_KEEP = 31,
         EFFECT_OWN = 32,
+        EFFECT_REGISTER = 33,
+        EFFECT_FENCED = 34,
 };
 
 struct effect_epoch {
@@ -185,6 +187,19 @@ struct effect_keep {
 
 struct effect_own { /* one without an owner, which is kept, has this one */
         uint64_t reservation, session;
+};
+
+/* Memory that the session's process has itself. What svmd-keeper holds of the session reaches it. */
+struct effect_register {
+        uint64_t id, session; /* session 0: its handle was given up, and mappings show it */
+        uint64_t owner;       /* whose process it is of */
+        uint64_t address, size, generation;
+        uint64_t probe;
+        uint32_t node, fenced;
+};
+
+struct effect_fenced { /* registered memory is not what it was */
+        uint64_t memory, generation;
 };
 
 /*

@@ -328,6 +328,8 @@ int op_uffd_device(struct call *c);
 int op_uffd_give(struct call *c);
 int op_range_files(struct call *c);
 int op_join(struct call *c);
+int op_register(struct call *c);
+int op_unregister(struct call *c);
 int op_layout(struct call *c);
 int op_mem_create(struct call *c);
 int op_mem_release(struct call *c);

@@ -20,6 +20,7 @@
 #include "service/lookup.h"
 #include "service/order.h"
 #include "service/range.h"
+#include "service/registered.h"
 #include "service/said.h"
 
 /*
@@ -165,6 +166,10 @@ static int make_pool(struct service *svc, uint32_t node, uint32_t granule, uint6
         return r;
 }
 
+static void on_unregistered(void *userdata, void *registered, const char *why) {
+        registered_gone(userdata, registered, why);
+}
+
 static int on_pool(void *userdata, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret) {
         struct service *svc = userdata;
         struct managed_pool *pool = alloc_zero(sizeof(*pool));
@@ -251,6 +256,7 @@ int managed_start(struct service *svc, char *why, size_t why_size) {
                 .joined = on_joined,
                 .lost = on_lost,
                 .moved = on_moved,
+                .unregistered = on_unregistered,
                 .pool = on_pool,
         };
         struct mover_config config = {

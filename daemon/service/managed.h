@@ -58,6 +58,8 @@ struct managed_client {
         bool given;                  /* in a replay: the journal has that it gave its userfaultfd */
         bool taken_over;             /* its userfaultfd came from the keeper, and its client may not know */
         bool kill;                   /* lost: its process has to end too */
+        bool reached;                /* the mover knows how devices reach its registered memory */
+        uint64_t probe;              /* an address there for that */
         bool lost;                   /* what it had is gone: it ends as soon as it can be told so */
         struct list link;            /* in managed_state.lost */
         char why[160];

@@ -14,6 +14,7 @@
 #include "core/partition.h"
 #include "core/session.h"
 #include "service/capacity.h"
+#include "service/registered.h"
 #include "service/spill.h"
 
 /*
@@ -264,6 +265,10 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
         uint64_t bytes = committed && !svc->replaying ? m->size : 0;
         uint32_t node = f->node;
 
+        if (f->kind == FILE_CLIENT) {
+                registered_discard(svc, m);
+                return;
+        }
         list_remove(&m->by_node);
         memory_set_away(svc, m, false);
         spill_forget(svc, m);

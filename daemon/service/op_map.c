@@ -62,6 +62,10 @@ static int check_attrs(struct call *c, const struct target *t, const struct map_
 static int check_reach(struct call *c, const struct target *t, const struct memory *m) {
         const struct machine *machine = c->svc->options.machine;
 
+        if (t->reservation && m->registered)
+                return refuse(c, SVMD_STATUS_UNSUPPORTED,
+                              "memory %" PRIu64 " is registered: the process has it mapped already; map it in a space",
+                              m->object.id);
         if (t->reservation) {
                 if (machine->nodes[m->node].kind != NODE_HOST)
                         return refuse(c, SVMD_STATUS_NODE_KIND,

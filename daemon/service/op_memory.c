@@ -374,6 +374,8 @@ int op_mem_release(struct call *c) {
 
         if (r != 0)
                 return r;
+        if (m->registered)
+                return refuse(c, SVMD_STATUS_INVALID, "memory %" PRIu64 " is registered; unregister it", m->object.id);
         if (tx_room(c->tx, 1) < 0)
                 return -ENOMEM;
         h->releasing = true;
@@ -497,6 +499,10 @@ int op_mem_export(struct call *c) {
 
         if (r != 0)
                 return r;
+        if (m->registered)
+                return refuse(c, SVMD_STATUS_UNSUPPORTED,
+                              "memory %" PRIu64 " is registered: it is its process's own and cannot be shared",
+                              op->memory);
         if (!m->shareable)
                 return refuse(c, SVMD_STATUS_DENIED,
                               "memory %" PRIu64 " was not created shareable; create it with MEM_SHAREABLE", op->memory);
@@ -631,6 +637,10 @@ int op_mem_fd(struct call *c) {
                 return refuse(c, SVMD_STATUS_FOREIGN, "memory %" PRIu64 " belongs to another session", op->memory);
         if (op->access & ~access)
                 return refuse(c, SVMD_STATUS_DENIED, "this session may only read memory %" PRIu64, op->memory);
+        if (m->registered)
+                return refuse(c, SVMD_STATUS_UNSUPPORTED,
+                              "memory %" PRIu64 " is registered: it is where its process has it, in no file of svmd",
+                              op->memory);
         if (node_desc(c->svc, m->node)->kind != NODE_HOST)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "the CPU cannot map memory of %s; copy it to a host node with its device",

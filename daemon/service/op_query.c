@@ -316,6 +316,7 @@ static Svmd__V1__Session *session_row(struct call *c, const struct session *s) {
         row->requests = s->requests;
         row->refusals = s->refusals;
         row->dropped_events = s->dropped_total;
+        row->registered = s->registered;
         return row;
 }
 

@@ -78,6 +78,8 @@ void managed_client_leave(struct service *svc, struct session *s) {
         k->mover = NULL;
         if (!svc->replaying)
                 svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_UFFD, s->object.id));
+        if (!svc->replaying && k->reached)
+                svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_CLIENT, s->object.id));
 }
 
 void managed_client_free(struct service *svc, struct session *s) {

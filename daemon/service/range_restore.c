@@ -217,7 +217,7 @@ static int rejoin(struct service *svc, struct managed_client *k) {
         return r;
 }
 
-static int adopt_session(struct service *svc, struct session *s) {
+int range_adopt_session(struct service *svc, struct session *s) {
         uint64_t key = KEEP_KEY(KEEP_UFFD, s->object.id);
         struct managed_client *k = s->managed;
         int fd, r = 0;
@@ -234,7 +234,13 @@ static int adopt_session(struct service *svc, struct session *s) {
                 return r;
         if (k->given && !k->mover)
                 lose_client(k, "svmd-keeper has not its userfaultfd any more, by which its page faults are served");
-        return rejoin(svc, k);
+        return 0;
+}
+
+static int adopt_session(struct service *svc, struct session *s) {
+        int r = range_adopt_session(svc, s);
+
+        return r == 0 && svc->mover && s->managed ? rejoin(svc, s->managed) : r;
 }
 
 int ranges_restore(struct service *svc, char *why, size_t why_size) {

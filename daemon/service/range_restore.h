@@ -9,6 +9,7 @@
  */
 struct managed_client;
 struct service;
+struct session;
 
 /* An effect of RANGE, UFFD or JOIN: 0, -ENOMEM, or -EBADMSG with a sentence. */
 int range_replay(struct service *svc, uint16_t type, const void *bytes, char *why, size_t why_size);
@@ -16,6 +17,8 @@ int range_replay(struct service *svc, uint16_t type, const void *bytes, char *wh
  * Where the keeper has not what a range needs, the range has ended, and the sessions that had it are to end
  * (managed_client.lost). Negative errno with a sentence: svmd cannot start now. */
 int ranges_restore(struct service *svc, char *why, size_t why_size);
+/* The session's userfaultfd, which the above does too. -ENOMEM. */
+int range_adopt_session(struct service *svc, struct session *s);
 /* At the end of the start: pages move again. */
 int ranges_go_on(struct service *svc, char *why, size_t why_size);
 /* For a snapshot, behind reservations and openings: what the session gave and joined. */

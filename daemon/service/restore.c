@@ -23,6 +23,7 @@
 #include "service/loss.h"
 #include "service/range.h"
 #include "service/range_restore.h"
+#include "service/registered.h"
 #include "service/said.h"
 
 /*
@@ -328,12 +329,51 @@ static int do_place(struct restore *x, const struct effect_place *e) {
         return r == -EINVAL ? say(x, "memory %" PRIu64 " cannot be where it was moved", e->memory) : r;
 }
 
+static int do_register(struct restore *x, const struct effect_register *e) {
+        struct session *s = OBJECT(x, e->owner, SESSION, session);
+        const struct machine *machine = x->svc->options.machine;
+        struct managed_client *k;
+        struct memory *m;
+
+        if (new_id(x, e->id) < 0)
+                return -EBADMSG;
+        note_generation(x, e->generation);
+        if (!s || !s->partition || (e->session && e->session != e->owner) || e->node >= machine->count ||
+            machine->nodes[e->node].kind != NODE_HOST || !pages(e->size) || e->size > INT64_MAX)
+                return say(x, "memory %" PRIu64 " was registered by nobody, or cannot be", e->id);
+        k = managed_client_of(x->svc, s);
+        if (!k || ids_reserve(&x->svc->state.ids, 1) < 0 ||
+            !(m = registered_new(s, e->id, e->node, e->address, e->size)))
+                return -ENOMEM;
+        k->reached = true;
+        k->probe = e->probe;
+        registered_of(m)->generation = e->generation;
+        registered_of(m)->fenced = e->fenced;
+        holding_init(&m->creator, m, e->session ? s : NULL, RIGHT_READ | RIGHT_WRITE);
+        memory_link(&x->svc->state, m);
+        if (e->session)
+                holding_link(&m->creator);
+        return 0;
+}
+
+static int do_fenced(struct restore *x, const struct effect_fenced *e) {
+        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+
+        if (!m || !m->registered)
+                return 0;
+        note_generation(x, e->generation);
+        registered_of(m)->fenced = true;
+        registered_of(m)->generation = e->generation;
+        return 0;
+}
+
 static int do_hold(struct restore *x, const struct effect_hold *e) {
         struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
         struct session *s = OBJECT(x, e->session, SESSION, session);
         struct holding *h;
 
-        if (!m || !s || !access_ok(e->access) || m->partition->domain != s->partition->domain || holding_find(m, s))
+        if (!m || !s || m->registered || !access_ok(e->access) || m->partition->domain != s->partition->domain ||
+            holding_find(m, s))
                 return say(x, "session %" PRIu64 " imported memory %" PRIu64 ", one of which is not there", e->session,
                            e->memory);
         h = alloc_zero(sizeof(*h));
@@ -448,6 +488,8 @@ static bool lies_in(struct restore *x, const struct target *t, uint64_t address,
 static bool may_show(struct restore *x, const struct target *t, const struct memory *m, const struct effect_map *e) {
         if (e->offset % SVMD_PAGE || e->size > m->size || e->offset > m->size - e->size)
                 return false;
+        if (m->registered)
+                return t->space && t->space->session == registered_of(m)->session;
         if (t->reservation)
                 return m->partition->domain == t->reservation->partition->domain &&
                        node_desc(x->svc, m->node)->kind == NODE_HOST;
@@ -551,6 +593,8 @@ static const struct {
         [EFFECT_PLACE] = { sizeof(struct effect_place) + 16, false },
         [EFFECT_KEEP] = { sizeof(struct effect_keep), false },
         [EFFECT_OWN] = { sizeof(struct effect_own), false },
+        [EFFECT_REGISTER] = { sizeof(struct effect_register), false },
+        [EFFECT_FENCED] = { sizeof(struct effect_fenced), false },
 };
 
 unsigned service_effects(void) {
@@ -608,6 +652,8 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_FILE: return do_file(x, bytes);
         case EFFECT_MEMORY: return do_memory(x, bytes);
         case EFFECT_PLACE: return do_place(x, bytes);
+        case EFFECT_REGISTER: return do_register(x, bytes);
+        case EFFECT_FENCED: return do_fenced(x, bytes);
         case EFFECT_HOLD: return do_hold(x, bytes);
         case EFFECT_RELEASE: return do_release(x, bytes);
         case EFFECT_EXPORT: return do_export(x, bytes);
@@ -746,7 +792,9 @@ int journal_restore(struct service *svc, char *why, size_t why_size) {
         svc->state.next_id += 1ull << 32;
         match_sockets(svc);
         keepings_restored(svc);
-        r = fill_tables(&x);
+        r = registered_restore(svc, why, why_size);
+        if (r == 0)
+                r = fill_tables(&x);
         if (r == 0)
                 r = ranges_restore(svc, why, why_size);
         if (r < 0)

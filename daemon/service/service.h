@@ -61,7 +61,8 @@ struct service_options {
         const struct machine *machine;
         uint64_t default_partition_size, journal_size;
         uint64_t max_objects_per_session;
-        uint64_t kept_max; /* of a partition that is made without a word about it */
+        uint64_t kept_max;       /* of a partition that is made without a word about it */
+        uint64_t max_registered; /* bytes a session */
         uint32_t max_sessions, max_sessions_per_uid;
         const struct service_default_limit *default_limits;
         uint32_t default_limits_count;
@@ -86,6 +87,7 @@ enum {
         KEEP_RANGE_STATE, /* and its state */
         KEEP_UFFD,        /* by the session's id */
         KEEP_SLOTS,       /* pool of granules: node << 8 | log2 of their size */
+        KEEP_CLIENT,      /* /proc/PID/mem of a session that has registered memory, by the session's id */
 };
 #define KEEP_KEY(kind, id) ((uint64_t)(kind) << 56 | (id))
 #define KEEP_KIND(key)     ((unsigned)((key) >> 56))

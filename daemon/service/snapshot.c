@@ -16,6 +16,7 @@
 #include "service/effects.h"
 #include "service/lookup.h"
 #include "service/range_restore.h"
+#include "service/registered.h"
 #include "service/said.h"
 
 /*
@@ -88,6 +89,8 @@ static int put_memory(struct service *svc, const struct memory *m) {
         void *bytes;
         int r = 0;
 
+        if (m->registered)
+                return registered_put(svc, m);
         if (m->file->kind == FILE_OWN)
                 r = put_file(svc, m->file);
         bytes = alloc_zero(size);

@@ -55,6 +55,8 @@ static const struct op_row rows[] = {
         ROW(USAGE, "usage", OP_ADMIN, op_usage),
         ROW(RESIDENCY, "residency", 0, op_residency),
         ROW(EXPLAIN, "explain", 0, op_explain),
+        ROW(REGISTER, "register", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL, op_register),
+        ROW(UNREGISTER, "unregister", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL | OP_GIVES, op_unregister),
         ROW(NODE_SET, "node_set", OP_ADMIN | OP_CHANGES | OP_FINAL, op_node_set),
         ROW(KEEP, "keep", OP_ATTACHED | OP_CHANGES, op_keep),
         ROW(KEPT_LIST, "kept_list", 0, op_kept_list),
@@ -74,7 +76,7 @@ unsigned op_fds(const Svmd__V1__Op *op) {
                 return op->submit->notify;
         if (op->op_case == SVMD__V1__OP__OP_MEM_IMPORT)
                 return op->mem_import->name[0] == 0;
-        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE)
+        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE || op->op_case == SVMD__V1__OP__OP_REGISTER)
                 return 1;
         return 0;
 }

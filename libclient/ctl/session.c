@@ -18,6 +18,7 @@ void show_sessions(struct ctl *c, const struct session_rows *sessions, bool one)
                 { "RESERV.", COLUMN_RIGHT },
                 { "MEM", COLUMN_RIGHT },
                 { "SPACES", COLUMN_RIGHT },
+                { "REGIST.", COLUMN_RIGHT },
                 { "REQUESTS", COLUMN_RIGHT },
                 { "REFUSED", COLUMN_RIGHT },
         };
@@ -39,6 +40,7 @@ void show_sessions(struct ctl *c, const struct session_rows *sessions, bool one)
                 table_cell_count(l, s->reservations);
                 table_cell_count(l, s->memories);
                 table_cell_count(l, s->spaces);
+                table_cell(l, ctl_size(c, s->registered));
                 table_cell_count(l, s->requests);
                 table_cell_count(l, s->refusals);
         }
@@ -66,6 +68,7 @@ struct json_object *show_sessions_json(struct ctl *c, const struct session_rows 
                 json_add_count(o, "spaces", s->spaces);
                 json_add_count(o, "requests", s->requests);
                 json_add_count(o, "refusals", s->refusals);
+                json_add_count(o, "registered", s->registered);
                 json_add_count(o, "dropped_events", s->dropped_events);
                 json_object_array_add(list, o);
         }

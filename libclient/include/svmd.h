@@ -147,6 +147,8 @@ enum {
         SVMD_EVENT_DROPPED = 5,     /* `generation`: how many events this session was too slow for */
         SVMD_EVENT_MONITOR = 6,     /* `what`, `text`, `partition`, `session`, `pid`, `time_ns`: see svmd_monitor();
                                        of a move also `address`, `length`, `cause`, `from`, `to` */
+        SVMD_EVENT_REGISTERED = 7,  /* `memory`, `address`, `length`, `generation`, `text`: registered memory was given
+                                       back, and devices do not reach it any more */
 };
 
 struct svmd_event {
@@ -161,6 +163,7 @@ struct svmd_event {
         const char *cause;                   /* of a move: "fault", "prefetch", "eviction", "advice", "drain" ... */
         uint64_t length;
         svmd_node from, to; /* SVMD_NODE_NONE: none */
+        svmd_mem memory;
 };
 
 typedef void (*svmd_event_fn)(svmd_session *s, const struct svmd_event *event, void *userdata);
@@ -244,6 +247,28 @@ int svmd_mem_export_fd(svmd_session *s, int *ret_fd, svmd_mem mem, unsigned acce
 int svmd_mem_import(svmd_session *s, svmd_mem *ret, size_t *ret_size, const char *name, unsigned access);
 /* `fd` stays the caller's. */
 int svmd_mem_import_fd(svmd_session *s, svmd_mem *ret, size_t *ret_size, int fd, unsigned access);
+
+/*
+ * Memory that the process has already (malloc, mmap), for devices. It stays where it is, and the process uses it as
+ * before; spaces show it like other memory, usually at its own address. Whole pages of memory of nothing, or of memory
+ * files (memfd, shared memory); not of other files, huge pages of a pool, or what svmd has mapped.
+ *
+ * Pinned is the mapping, not the pages: svmd never moves them, the kernel may swap them. When the process gives any of
+ * it back (munmap, mremap, madvise, another mmap over it; a free() that comes to that), all of the registration ends:
+ * when that call returns, no device reads or writes there any more; operations fail with SVMD_E_NOT_MAPPED, and
+ * SVMD_EVENT_REGISTERED tells. What free() keeps within malloc nobody sees. A child of fork() has nothing registered.
+ */
+enum { SVMD_REGISTER_PINNED = 0 };
+struct svmd_register_options {
+        size_t size;
+        unsigned mode; /* SVMD_REGISTER_PINNED */
+};
+/* `address` and `length`: whole pages, none of which is registered. `opts` may be NULL. `ret_generation`, which may be
+ * NULL too, is grown by the event. The handle is for svmd_mem_map() into spaces, and nothing else. */
+int svmd_register(svmd_session *s, svmd_mem *ret, uint64_t *ret_generation, void *address, size_t length,
+                  const struct svmd_register_options *opts);
+/* When it returns no device reaches the memory; what is still mapped in spaces refuses operations. */
+int svmd_unregister(svmd_session *s, svmd_mem mem);
 
 /* ---- 3. mappings ----------------------------------------------------------------------------------------- */
 
@@ -626,6 +651,7 @@ struct svmd_session_row {
         const char *partition, *client;
         uint32_t pid, uid, gid;
         uint64_t reservations, memories, spaces, requests, refusals, dropped_events;
+        uint64_t registered; /* bytes of its own memory that devices may reach */
 };
 typedef int (*svmd_session_fn)(const struct svmd_session_row *row, void *userdata);
 int svmd_query_sessions(svmd_session *s, const char *partition, svmd_session_fn fn, void *userdata);

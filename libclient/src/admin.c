@@ -216,6 +216,7 @@ static int session_row(struct walk *w, const void *data) {
                 .requests = from->requests,
                 .refusals = from->refusals,
                 .dropped_events = from->dropped_events,
+                .registered = from->registered,
         };
 
         w->op.session_list->after = from->id;

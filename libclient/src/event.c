@@ -117,11 +117,22 @@ static void take_epoch(svmd_session *s, uint64_t epoch) {
         event_push(s, &event);
 }
 
+static void take_registered(svmd_session *s, const Svmd__V1__RegisteredEvent *r) {
+        struct svmd_event event = event_of(SVMD_EVENT_REGISTERED, r->generation);
+
+        event.address = (void *)(uintptr_t)r->address;
+        event.length = r->size;
+        event.memory = r->memory;
+        event.text = r->text;
+        event_push(s, &event);
+}
+
 void event_take(svmd_session *s, const Svmd__V1__Event *event) {
         s->lost_events += event->dropped;
         switch (event->event_case) {
         case SVMD__V1__EVENT__EVENT_MONITOR: take_monitor(s, event->monitor); break;
         case SVMD__V1__EVENT__EVENT_RESERVATION: take_reservation(s, event->reservation); break;
+        case SVMD__V1__EVENT__EVENT_REGISTERED: take_registered(s, event->registered); break;
         case SVMD__V1__EVENT__EVENT_EPOCH: take_epoch(s, event->epoch->epoch); break;
         default: break;
         }

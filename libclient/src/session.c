@@ -15,6 +15,7 @@
 #include "options.h"
 #include "process.h"
 #include "proto/limits.h"
+#include "register.h"
 #include "uffd.h"
 #include "va.h"
 #include "wire.h"
@@ -175,6 +176,7 @@ void session_free(svmd_session *s) {
         fence_free_all(s);
         event_fini(s);
         heads_free(s);
+        registrations_free(s);
         uffd_close(s);
         wire_fini(s);
         pthread_mutex_destroy(&s->lock);

@@ -13,6 +13,7 @@ struct call;
 struct event;
 struct fdcache;
 struct inbox;
+struct registration;
 struct reservation;
 struct slice;
 struct view;
@@ -69,7 +70,13 @@ struct svmd_session {
         struct svmd_session *slice_next, **slice_link;
 
         /* uffd.c, heads.c */
-        int uffd; /* -1 until the first managed range */
+        int uffd; /* -1 until the first managed range, or registered memory */
+
+        /* register.c, with the lock of managed ranges */
+        struct registration *registrations;
+        void *probe; /* a page for svmd, NULL until memory is registered */
+
+        /* heads.c */
         struct heads heads;
 
         struct svmd_session_info info;

@@ -102,6 +102,7 @@ static const struct svmd_session_row sessions[] = {
           .reservations = 1,
           .memories = 2,
           .requests = 40,
+          .registered = 3 << 20,
           .refusals = 1 },
         { .id = 13, .partition = "train", .client = "reader", .pid = 78 },
         { .id = 99, .partition = "", .client = "svmd-ctl", .pid = 79 },
@@ -467,9 +468,9 @@ static void test_partition_show(void **state) {
                "NODE  USED  PEAK LIMIT\n"
                "gpu0 1 GiB 2 GiB 2 GiB\n"
                "\n"
-               "SESSION CLIENT PID USER RESERV. MEM SPACES REQUESTS REFUSED\n"
-               "     12 loader  77 root       1   2      0       40       1\n"
-               "     13 reader  78 root       0   0      0        0       0\n"
+               "SESSION CLIENT PID USER RESERV. MEM SPACES REGIST. REQUESTS REFUSED\n"
+               "     12 loader  77 root       1   2      0   3 MiB       40       1\n"
+               "     13 reader  78 root       0   0      0       0        0       0\n"
                "\n"
                "ADDRESS         SIZE  MAPPED KIND     GRANULE NAME  MODE OWNER SESSION OPEN KEPT\n"
                "0x280000000000 1 GiB 512 MiB explicit       - index 0640 root       12    1 -\n",
@@ -675,9 +676,9 @@ static void test_sessions(void **state) {
         struct json_object *o;
 
         expect("session list --partition train", 0,
-               "SESSION CLIENT PID USER RESERV. MEM SPACES REQUESTS REFUSED\n"
-               "     12 loader  77 root       1   2      0       40       1\n"
-               "     13 reader  78 root       0   0      0        0       0\n",
+               "SESSION CLIENT PID USER RESERV. MEM SPACES REGIST. REQUESTS REFUSED\n"
+               "     12 loader  77 root       1   2      0   3 MiB       40       1\n"
+               "     13 reader  78 root       0   0      0       0        0       0\n",
                "");
         expect_part("session list", 0, "PARTITION SESSION CLIENT ", "");
         assert_null(strstr(run_out, "svmd-ctl"));
@@ -688,6 +689,7 @@ static void test_sessions(void **state) {
         assert_int_equal(fake.killed, 12);
         o = run_json("session list --json", 0);
         expect_json(o, "0.client", "loader");
+        expect_json(o, "0.registered", "3145728");
         assert_int_equal(json_object_array_length(o), 2);
         json_object_put(o);
 }

@@ -251,6 +251,7 @@ void world_open_sized(struct world *w, uint64_t journal, const uint64_t *capacit
                 .default_partition_size = 8ull << 30,
                 .journal_size = journal ? journal : 64ull << 20,
                 .max_objects_per_session = 4096,
+                .max_registered = 64ull << 20,
                 .max_sessions = 64,
                 .max_sessions_per_uid = 48,
                 .keeper = true,

@@ -225,6 +225,29 @@ static void give_userfaultfd(struct client *x) {
         assert_int_equal(client_send(x, SVMD__V1__MODE__BEST_EFFORT, &op, 1, &fd, 1)->results[0]->code, 0);
 }
 
+static Svmd__V1__Op *mk_register(uint64_t address, uint64_t size, uint64_t probe) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_REGISTER);
+
+        op->register_->address = address;
+        op->register_->size = size;
+        op->register_->probe = probe;
+        return op;
+}
+
+static Svmd__V1__Op *mk_unregister(uint64_t memory) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_UNREGISTER);
+
+        op->unregister->memory = memory;
+        return op;
+}
+
+static int process_memory(void) {
+        int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        return fd;
+}
+
 static void set_up(void) {
         Svmd__V1__Result *r;
         uint64_t id;
@@ -1221,6 +1244,9 @@ static const struct {
         { SVMD__V1__OP__OP_RESIDENCY, B(W_OUTSIDE) | B(W_OTHER) | B(W_KIND) | B(W_OVERFLOW) | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXPLAIN, OTHER_WAYS },
         { SVMD__V1__OP__OP_NODE_SET, B(W_NODE) | B(W_BUSY) | B(W_ENUM) },
+        { SVMD__V1__OP__OP_REGISTER, B(W_ZERO) | B(W_PAGE) | B(W_OVERFLOW) | B(W_OUTSIDE) | B(W_ALIGN) | B(W_FD_KIND) |
+                                             B(W_ENUM) | B(W_RIGHT) | B(W_NONE) | B(W_TAKEN) | B(W_LIMIT) },
+        { SVMD__V1__OP__OP_UNREGISTER, ID_WAYS },
         { SVMD__V1__OP__OP_UPGRADE, 0 },
         { SVMD__V1__OP__OP_KEEP, ID_WAYS | B(W_NAME) | B(W_ENUM) | B(W_RIGHT) | B(W_LIMIT) },
         { SVMD__V1__OP__OP_KEPT_LIST, OTHER_WAYS },
@@ -1232,6 +1258,52 @@ static unsigned ways_of_row(const struct op_row *row) {
         return B(W_FIRST) | B(W_FDS) | (row->flags & OP_ATTACHED ? B(W_ATTACHED) : 0) |
                (row->flags & OP_ADMIN ? B(W_ADMIN) : 0) | (row->flags & OP_ALONE ? B(W_ALONE) : 0) |
                (row->flags & OP_FINAL ? B(W_FINAL) : 0) | (row->flags & OP_FD_OUT ? B(W_MIX) : 0);
+}
+
+static void refuse_register(struct client *x, enum way way, unsigned code, uint64_t address, uint64_t size) {
+        no_fds(x, way, code, mk_register(address, size, page), (int[]){ process_memory() }, 1);
+}
+
+static void registered(void) {
+        Svmd__V1__Op *op = mk_register(page, page, page);
+        uint64_t id, end = 1ull << 47, most = w.svc->options.max_registered;
+        int fd = process_memory();
+
+        refuse_register(&b, W_NONE, SVMD_STATUS_SHAPE, page, page);
+        refuse_register(&a, W_ZERO, SVMD_STATUS_SIZE, page, 0);
+        refuse_register(&a, W_PAGE, SVMD_STATUS_SIZE, page, 100);
+        refuse_register(&a, W_ALIGN, SVMD_STATUS_ALIGN, page + 8, page);
+        refuse_register(&a, W_ALIGN, SVMD_STATUS_ALIGN, 0, page);
+        refuse_register(&a, W_OVERFLOW, SVMD_STATUS_RANGE, end - page, 2 * page);
+        refuse_register(&a, W_OVERFLOW, SVMD_STATUS_RANGE, UINT64_MAX - page + 1, page);
+        refuse_register(&a, W_OUTSIDE, SVMD_STATUS_RANGE, slice_start, page);
+        refuse_register(&a, W_OUTSIDE, SVMD_STATUS_RANGE, slice_start - page, 2 * page);
+        refuse_register(&a, W_LIMIT, SVMD_STATUS_LIMIT, page, most + page);
+        refuse_register(&a, W_RIGHT, SVMD_STATUS_UNSUPPORTED, page, page); /* svmd knows no such process */
+        op->register_->mode = 7;
+        no_fds(&a, W_ENUM, SVMD_STATUS_UNSUPPORTED, op, (int[]){ process_memory() }, 1);
+        no_fds(&a, W_FD_KIND, SVMD_STATUS_FD_KIND, mk_register(page, page, page),
+               (int[]){ open("/proc/self/mem", O_RDONLY) }, 1);
+        no_fds(&a, W_FD_KIND, SVMD_STATUS_FD_KIND, mk_register(page, page, page),
+               (int[]){ open("/proc/self/maps", O_RDONLY) }, 1);
+        no_fds(&a, W_FD_KIND, SVMD_STATUS_FD_KIND, mk_register(page, page, page), (int[]){ open("/dev/null", O_RDWR) },
+               1);
+
+        a.session->pid = (uint32_t)getpid();
+        op = mk_register(4 * page, 2 * page, page);
+        id = client_send(&a, SVMD__V1__MODE__BEST_EFFORT, &op, 1, &fd, 1)->results[0]->id;
+        assert_int_not_equal(id, 0);
+        refuse_register(&a, W_TAKEN, SVMD_STATUS_TAKEN, 5 * page, page);
+        refuse_register(&a, W_TAKEN, SVMD_STATUS_TAKEN, 3 * page, 2 * page);
+        refuse_register(&a, W_LIMIT, SVMD_STATUS_LIMIT, 8 * page, most - page);
+        no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_unregister(id));
+        no(&c, W_OTHER, SVMD_STATUS_NO_SUCH, mk_unregister(id));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_unregister(ma));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_unregister(ra));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_release(id));
+        no(&a, W_KIND, SVMD_STATUS_UNSUPPORTED, mk_map(0, ra_at, page, id, 0, 1, 0));
+        must(&a, mk_unregister(id));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_unregister(id));
 }
 
 static void everything_was_tried(void) {
@@ -1261,6 +1333,7 @@ static void test_refusals(void **state) {
         ranges();
         mappings();
         devices();
+        registered();
         keeping();
         administration();
         quotas();
