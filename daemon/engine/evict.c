@@ -146,11 +146,11 @@ static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
 /* The same among the granules of a group. */
 static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
         for (unsigned round = ROUND_POLICY; round < rounds(pressing); round++)
-                for (uint64_t i = 0; i < g->granules; i++) {
+                for (uint64_t passed = 0; passed < g->granules;) {
                         struct owner o = { 0 };
 
-                        o.range = group_advance(g, node, &o.granule);
-                        if (granule_lies_on(o.range, granule_of(o.range, o.granule), node) &&
+                        o.range = group_advance(g, node, e->nodes[node].host, &o.granule, &passed);
+                        if (o.range && granule_lies_on(o.range, granule_of(o.range, o.granule), node) &&
                             evictable(e, node, &o, round) && evict(e, node, &o, round, pressing))
                                 return true;
                 }

@@ -86,19 +86,39 @@ uint64_t group_excess(const struct managed *e, const struct managed_group *g, ui
         return need;
 }
 
-struct managed_range *group_advance(struct managed_group *g, uint32_t node, uint32_t *ret_granule) {
-        struct group_node *n = &g->nodes[node];
-        struct list *next;
+/* The first from `from` on that has a place on a host, or the range's end: most of a range may be empty. */
+static uint32_t next_on_host(const struct managed_range *r, uint32_t from) {
+        for (uint32_t word = from / 64; word * 64 < r->count; word++) {
+                uint64_t bits = r->on_host[word];
 
-        if (n->hand && ++n->hand_granule < n->hand->count) {
-                *ret_granule = n->hand_granule;
+                if (word == from / 64)
+                        bits &= UINT64_MAX << from % 64;
+                if (bits)
+                        return word * 64 + (uint32_t)__builtin_ctzll(bits);
+        }
+        return r->count;
+}
+
+struct managed_range *group_advance(struct managed_group *g, uint32_t node, bool host, uint32_t *ret_granule,
+                                    uint64_t *passed) {
+        struct group_node *n = &g->nodes[node];
+        uint32_t from = n->hand ? n->hand_granule : 0, at;
+
+        if (!n->hand)
+                n->hand = container_of(g->ranges.next, struct managed_range, by_group);
+        at = host ? next_on_host(n->hand, from) : from;
+        if (at < n->hand->count) {
+                *passed += at + 1 - from;
+                n->hand_granule = at + 1;
+                *ret_granule = at;
                 return n->hand;
         }
-        next = n->hand ? n->hand->by_group.next : g->ranges.next;
-        next = next == &g->ranges ? g->ranges.next : next;
-        n->hand = next == &g->ranges ? NULL : container_of(next, struct managed_range, by_group);
-        *ret_granule = n->hand_granule = 0;
-        return n->hand;
+        *passed += n->hand->count - from;
+        n->hand = n->hand->by_group.next == &g->ranges
+                          ? NULL
+                          : container_of(n->hand->by_group.next, struct managed_range, by_group);
+        n->hand_granule = 0;
+        return NULL;
 }
 
 void group_join(struct managed_group *g, struct managed_range *r) {

@@ -105,7 +105,7 @@ struct group_node {
         uint64_t evicting; /* bytes on their way out, to make room */
         uint64_t barren;   /* engine.changes when the hand last found nothing */
         struct managed_range *hand;
-        uint32_t hand_granule;
+        uint32_t hand_granule; /* the next to be looked at */
         struct line line;
 };
 
@@ -356,8 +356,10 @@ void group_restored(struct managed *e, struct managed_group *g);
 /* Something on the node may have to leave. */
 void group_press(struct managed *e, struct managed_group *g, uint32_t node);
 uint64_t group_excess(const struct managed *e, const struct managed_group *g, uint32_t node, bool *ret_pressing);
-/* The next granule under the group's hand on the node. */
-struct managed_range *group_advance(struct managed_group *g, uint32_t node, uint32_t *ret_granule);
+/* The next granule under the group's hand on the node that may lie there; `*passed` grows by those that the hand has
+ * passed. NULL: there is none in the rest of a range. Only for groups that have granules. */
+struct managed_range *group_advance(struct managed_group *g, uint32_t node, bool host, uint32_t *ret_granule,
+                                    uint64_t *passed);
 
 /* lines.c */
 void line_init(struct line *l);
