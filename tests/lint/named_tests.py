@@ -8,7 +8,7 @@ import os
 import re
 import sys
 
-DOCUMENTS = ["docs/xe-list.md"]
+DOCUMENTS = ["docs/xe-list.md", "docs/operations.md"]
 NAME = re.compile(r"`([a-z]+)_(\w+)(?: (\w+))?`")
 
 

@@ -20,6 +20,7 @@ static struct world world;
 static atomic_bool armed;
 static atomic_uint calls;
 static atomic_ulong failures;
+static atomic_bool storm; /* every other call to a userfaultfd is EAGAIN */
 
 /* One in n, whoever calls. */
 static bool fails(unsigned n) {
@@ -34,17 +35,22 @@ static bool fails(unsigned n) {
         return true;
 }
 
+/* One in ten, or every other one. */
+static bool again(void) {
+        return fails(atomic_load(&storm) ? 2 : 10);
+}
+
 void *__real_alloc_zero(size_t size);
 void *__wrap_alloc_zero(size_t size);
 void *__wrap_alloc_zero(size_t size) {
-        return fails(300) ? NULL : __real_alloc_zero(size);
+        return !atomic_load(&storm) && fails(300) ? NULL : __real_alloc_zero(size);
 }
 
 struct memfile;
 int __real_memfile_commit(struct memfile *f, uint64_t offset, uint64_t size);
 int __wrap_memfile_commit(struct memfile *f, uint64_t offset, uint64_t size);
 int __wrap_memfile_commit(struct memfile *f, uint64_t offset, uint64_t size) {
-        return fails(10) ? -ENOMEM : __real_memfile_commit(f, offset, size);
+        return !atomic_load(&storm) && fails(10) ? -ENOMEM : __real_memfile_commit(f, offset, size);
 }
 
 ssize_t __real_pread(int fd, void *to, size_t size, off_t at);
@@ -75,7 +81,7 @@ int __wrap_fallocate(int fd, int mode, off_t at, off_t size) {
 int64_t __real_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags);
 int64_t __wrap_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags);
 int64_t __wrap_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags) {
-        if (fails(30))
+        if (atomic_load(&storm) ? again() : fails(30))
                 return -EAGAIN;
         if (fails(100))
                 return -ENOMEM;
@@ -85,25 +91,25 @@ int64_t __wrap_userfault_copy(int fd, uint64_t to, const void *from, uint64_t si
 int64_t __real_userfault_zero(int fd, uint64_t to, uint64_t size, unsigned flags);
 int64_t __wrap_userfault_zero(int fd, uint64_t to, uint64_t size, unsigned flags);
 int64_t __wrap_userfault_zero(int fd, uint64_t to, uint64_t size, unsigned flags) {
-        return fails(10) ? -EAGAIN : __real_userfault_zero(fd, to, size, flags);
+        return again() ? -EAGAIN : __real_userfault_zero(fd, to, size, flags);
 }
 
 int64_t __real_userfault_continue(int fd, uint64_t to, uint64_t size, unsigned flags);
 int64_t __wrap_userfault_continue(int fd, uint64_t to, uint64_t size, unsigned flags);
 int64_t __wrap_userfault_continue(int fd, uint64_t to, uint64_t size, unsigned flags) {
-        return fails(10) ? -EAGAIN : __real_userfault_continue(fd, to, size, flags);
+        return again() ? -EAGAIN : __real_userfault_continue(fd, to, size, flags);
 }
 
 int __real_userfault_protect(int fd, uint64_t start, uint64_t size);
 int __wrap_userfault_protect(int fd, uint64_t start, uint64_t size);
 int __wrap_userfault_protect(int fd, uint64_t start, uint64_t size) {
-        return fails(10) ? -EAGAIN : __real_userfault_protect(fd, start, size);
+        return again() ? -EAGAIN : __real_userfault_protect(fd, start, size);
 }
 
 int __real_userfault_unprotect(int fd, uint64_t start, uint64_t size, unsigned flags);
 int __wrap_userfault_unprotect(int fd, uint64_t start, uint64_t size, unsigned flags);
 int __wrap_userfault_unprotect(int fd, uint64_t start, uint64_t size, unsigned flags) {
-        return fails(10) ? -EAGAIN : __real_userfault_unprotect(fd, start, size, flags);
+        return again() ? -EAGAIN : __real_userfault_unprotect(fd, start, size, flags);
 }
 
 static void arm(bool on) {
@@ -144,6 +150,14 @@ static void test_medium(void **state) {
         starve(*state, size(65536, 64));
 }
 
+static void test_storm(void **state) {
+        atomic_store(&storm, true);
+        atomic_store(&failures, 0);
+        hammer(*state, size(65536, 16), 40);
+        assert_true(atomic_load(&failures) > 50);
+        atomic_store(&storm, false);
+}
+
 static void test_tight(void **state) {
         starve(*state, size(65536, 96));
 }
@@ -152,6 +166,7 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_small, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_medium, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_storm, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tight, setup_tight, teardown),
         };
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -273,6 +274,18 @@ static void expect_end(pid_t *pid, int signum, int want) {
 
 void daemon_kill(struct daemon *d) {
         expect_end(&d->pid, SIGKILL, SIGKILL);
+}
+
+/* What the end of any of its threads comes to. */
+void daemon_crash(struct daemon *d) {
+        const struct rlimit no_core = { 0 };
+        int status;
+
+        must(d->pid && prlimit(d->pid, RLIMIT_CORE, &no_core, NULL) == 0);
+        must(kill(d->pid, SIGABRT) == 0);
+        must(wait_end(d->pid, &status));
+        d->pid = 0;
+        must(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
 void daemon_stop(struct daemon *d) {

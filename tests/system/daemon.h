@@ -29,6 +29,8 @@ void daemon_start_killed(struct daemon *d);
 void daemon_start_wrong(struct daemon *d, const char *const *options, char *said, size_t size);
 /* SIGKILL; the keeper stays. */
 void daemon_kill(struct daemon *d);
+/* SIGABRT, as a failure of its own raises it; the keeper stays. */
+void daemon_crash(struct daemon *d);
 /* SIGTERM, and its end as it should be; the keeper stays. */
 void daemon_stop(struct daemon *d);
 void daemon_kill_keeper(struct daemon *d);

@@ -44,7 +44,10 @@ void kill_when(struct kill_when *k, struct daemon *d) {
                 await_state(d, rarest(k));
         else
                 usleep((useconds_t)random_below(20000));
-        daemon_kill(d);
+        if (random_below(8))
+                daemon_kill(d);
+        else
+                daemon_crash(d);
         look(k, d);
         k->kills++;
 }

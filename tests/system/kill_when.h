@@ -6,8 +6,9 @@
 
 /*
  * The moments at which svmds are killed: half of them chance has chosen, the others are when a granule is seen in the
- * state that was found least often so far, if one is within a short time. What counts is what is found afterwards, when
- * that svmd is dead, in the files that its keeper holds.
+ * state that was found least often so far, if one is within a short time. Of eight, one is SIGABRT,
+ * as a failure of its own raises it, the others are SIGKILL. What counts is what is found afterwards, when that svmd is
+ * dead, in the files that its keeper holds.
  */
 struct daemon;
 
