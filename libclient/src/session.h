@@ -65,6 +65,7 @@ struct svmd_session {
         struct ranges reservations, views, sparse;
         struct view *spare_views;
         unsigned spare_count;
+        unsigned descriptors_from; /* 0, or the lowest number of those that stay */
         struct fdcache *fdcache;
         struct slice *slice;
         struct svmd_session *slice_next, **slice_link;
@@ -80,7 +81,6 @@ struct svmd_session {
         struct heads heads;
 
         struct svmd_session_info info;
-        unsigned descriptors_from;
 };
 
 /* 0, or the code with which every call of this session fails now. */
