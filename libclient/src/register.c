@@ -29,6 +29,13 @@ struct registration {
         uint64_t start, end;
 };
 
+/* Pages for svmd. It may write into one for a moment after its session has ended, so they stay mapped, for the next. */
+struct probe {
+        struct probe *next;
+        void *page;
+};
+static struct probe *spare; /* with the lock of managed ranges */
+
 enum { PAGE = 4096, PAGES_A_LOOK = 65536 };
 
 /* ---- the userfaultfd ---- */
@@ -86,7 +93,7 @@ static int ask(svmd_session *s, uint64_t start, uint64_t size, svmd_mem *ret, ui
                                   "/proc/self/mem, by which svmd reaches registered memory, could not be opened");
         body.address = start;
         body.size = size;
-        body.probe = (uintptr_t)s->probe;
+        body.probe = (uintptr_t)s->probe->page;
         op.op_case = SVMD__V1__OP__OP_REGISTER;
         op.register_ = &body;
         request.n_ops = 1;
@@ -156,14 +163,23 @@ static int check(uint64_t start, size_t length, const struct svmd_register_optio
 }
 
 static int make_probe(svmd_session *s) {
-        void *p;
+        struct probe *p = spare;
 
         if (s->probe)
                 return 0;
-        p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
+        if (p) {
+                spare = p->next;
+                s->probe = p;
+                return 0;
+        }
+        p = malloc(sizeof(*p));
+        if (!p)
+                return fail_memory();
+        p->page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p->page == MAP_FAILED) {
+                free(p);
                 return fail_errno(errno, "a page for svmd could not be mapped");
-        (void)madvise(p, PAGE, MADV_DONTFORK);
+        }
         s->probe = p;
         return 0;
 }
@@ -250,7 +266,11 @@ void registrations_free(svmd_session *s) {
                 unwatch(s, r->start, r->end);
                 free(r);
         }
-        if (s->probe && !s->forked) /* a child has not inherited it */
-                munmap(s->probe, PAGE);
+        if (!s->probe)
+                return;
+        managed_lock();
+        s->probe->next = spare;
+        spare = s->probe;
+        managed_unlock();
         s->probe = NULL;
 }

@@ -13,6 +13,7 @@ struct call;
 struct event;
 struct fdcache;
 struct inbox;
+struct probe;
 struct registration;
 struct reservation;
 struct slice;
@@ -75,7 +76,7 @@ struct svmd_session {
 
         /* register.c, with the lock of managed ranges */
         struct registration *registrations;
-        void *probe; /* a page for svmd, NULL until memory is registered */
+        struct probe *probe; /* a page for svmd, NULL until memory is registered */
 
         /* heads.c */
         struct heads heads;
