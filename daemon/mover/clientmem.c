@@ -6,11 +6,12 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "mover/reach.h"
 
 /* What is registered of a process, and the queue of what devices want of it. */
 
-enum { GATE_SECONDS = 1 }; /* an access is over in far less, if nobody holds it up */
+enum { GATE_SECONDS = 10 }; /* an access is over in far less, if nobody holds it up */
 
 static void destroy(struct clientmem *c) {
         reach_free(c->reach);
@@ -101,11 +102,17 @@ void clientmem_stop(struct clientmem *c) {
 /* ---- events ---- */
 
 bool clientmem_gate_close(struct clientmem *c) {
+        uint64_t end = clock_ns(CLOCK_MONOTONIC) + GATE_SECONDS * 1000000000ull;
         struct timespec until;
+        int k;
 
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += GATE_SECONDS;
-        return pthread_mutex_timedlock(&c->gate, &until) == 0;
+        /* Somebody may set the clock. */
+        do {
+                clock_gettime(CLOCK_REALTIME, &until);
+                until.tv_sec += GATE_SECONDS;
+                k = pthread_mutex_timedlock(&c->gate, &until);
+        } while (k == ETIMEDOUT && clock_ns(CLOCK_MONOTONIC) < end);
+        return k == 0;
 }
 
 void clientmem_gate_open(struct clientmem *c) {
