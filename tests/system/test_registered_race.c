@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,10 +98,12 @@ static void addresses_are_taken_at_once(unsigned rounds) {
 
 /* ---- svmd is killed ---- */
 
+static useconds_t unmap_after;
+
 static void *unmap_later(void *userdata) {
         char *at = userdata;
 
-        usleep((useconds_t)random_below(3000));
+        usleep(unmap_after);
         must(munmap(at + 7 * PAGE, 9 * PAGE) == 0);
         map_at(at + 7 * PAGE, 9 * PAGE, MAP_FIXED_NOREPLACE);
         all_are(at + 7 * PAGE, 9 * PAGE, 0);
@@ -115,6 +118,7 @@ static void killed_while_it_goes(void) {
 
         pump_register(&r, at);
         pump_start(&r);
+        unmap_after = (useconds_t)random_below(3000);
         must(pthread_create(&thread, NULL, unmap_later, at) == 0);
         usleep((useconds_t)random_below(3000));
         daemon_kill(&d);
@@ -267,9 +271,37 @@ static void end_in_the_middle(void) {
         } while (sum > 0);
 }
 
+/* svmd reaches the memory of whatever user it is. */
+static void another_user(void) {
+        struct pump_region r;
+        int status;
+        pid_t pid;
+
+        if (geteuid() != 0)
+                return;
+        pid = fork();
+        must(pid >= 0);
+        if (pid == 0) {
+                must(setgid(65534) == 0 && setuid(65534) == 0);
+                must(prctl(PR_SET_DUMPABLE, 1) == 0); /* as it is without setuid() */
+                connect_to(&s, d.socket, "lab");
+                pump_begin(s, gpu);
+                pump_register(&r, map_at(NULL, PUMP_SIZE, 0));
+                pump_works(&r);
+                pump_start(&r);
+                must(munmap(r.at, PUMP_SIZE) == 0);
+                pump_refused(&r);
+                pump_stop();
+                _exit(0);
+        }
+        must(wait_end(pid, &status) && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 int main(int argc, char **argv) {
         static const char *const options[] = { "--soft-node", "gpu0:size=64M", "--log-level", "warning", NULL };
-        struct svmd_partition_options o = { .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW };
+        struct svmd_partition_options o = {
+                .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0666
+        };
         unsigned kills = argc > 2 ? (unsigned)atoi(argv[2]) : KILLS;
 
         harness_begin("system_registered_race");
@@ -277,6 +309,7 @@ int main(int argc, char **argv) {
         connect_watcher(&watcher, d.admin);
         ok(svmd_partition_create(watcher, "lab", &o, NULL));
         gpu = node_named(watcher, "gpu0");
+        another_user();
         end_in_the_middle();
         another_program_is_left_alone();
         svmd_disconnect(watcher);
