@@ -238,9 +238,11 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         svc->starting = false;
         drop_leftovers(svc);
         r = old ? renew_journal(svc) : journal_snapshot(svc);
-        if (r != 0)
+        if (r > 0)
                 snprintf(why, why_size,
                          "the journal has no room for what is there; start svmd with a larger journal-size");
+        else if (r < 0)
+                snprintf(why, why_size, "a journal for what is there cannot be made: %s", strerror(-r));
         svc->kept = NULL;
         svc->kept_count = 0;
         if (r == 0)

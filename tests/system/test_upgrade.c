@@ -132,6 +132,10 @@ static void refuse_programs(void) {
         };
         char path[256];
 
+        if (getenv("SVMD_LONG")) {
+                write_script("slow", "exec sleep 60", path, sizeof(path));
+                refused(path, 0, "within ten seconds");
+        }
         crew_run();
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
                 write_script(wrong[i].name, wrong[i].lines, path, sizeof(path));
