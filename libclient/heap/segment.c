@@ -17,7 +17,7 @@
  * slice over it, and a new segment must not lie there, though svmd may think the place free because the parent is gone:
  * so a child names the place.
  */
-#define SMALLEST      ((size_t)64 << 20)
+#define SMALLEST      ((size_t)16 << 20)
 #define LARGEST_FIRST ((size_t)1 << 30)
 
 struct heap heap;
@@ -186,7 +186,8 @@ static bool grow(size_t need) {
         if (heap.session || segment_connect()) {
                 ok = make_fitting(round_up(need, 16 * GRANULE)) == 0;
                 if (!ok && !told)
-                        heap_say("%s; malloc() finds no more memory", svmd_error());
+                        heap_say("%s; %s", svmd_error(),
+                                 heap.on ? "malloc() finds no more memory" : "the heap of this program is not managed");
                 told = !ok;
         }
         heap_leave(&g);
@@ -224,7 +225,7 @@ bool segment_connect(void) {
                 reserve_gaps();
         opts.flags = again ? SVMD_CONNECT_SLICE_KEPT : 0;
         if (svmd_connect(&heap.session, &opts) || svmd_session_info(heap.session, &info)) {
-                heap_say("%s", svmd_error());
+                heap_say("%s; what this process allocates from now on is not managed", svmd_error());
                 heap.session = NULL;
                 heap.failed = true;
                 return false;
