@@ -85,6 +85,7 @@ static int hand_over(struct holder *h) {
         h->journal_due = true;
         r = held_each(&h->held, give, h);
         if (r < 0) {
+                (void)keeper_quit(h->keeper); /* what holds a part would only keep clients waiting */
                 keeper_disconnect(h->keeper);
                 h->keeper = NULL;
                 snprintf(h->why, sizeof(h->why), "another one cannot take everything: %s", strerror(-r));
