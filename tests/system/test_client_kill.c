@@ -35,7 +35,11 @@ enum {
         KILLS_LONG = 1000,
         LOOK_EVERY = 10,
         PROGRESS = 300, /* steps that a bystander has to make meanwhile */
+#ifdef __SANITIZE_ADDRESS__
+        RSS_MOST = 512 << 20, /* it keeps freed memory back */
+#else
         RSS_MOST = 64 << 20,
+#endif
 };
 
 static const char *const options[] = { "--soft-node", "gpu0:size=64M", "--soft-node", "gpu1:size=8M",
