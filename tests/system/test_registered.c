@@ -7,11 +7,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -311,6 +313,27 @@ static void fork_leaves_it(void) {
         munmap(at, PUMP_SIZE);
 }
 
+/* What came there may never be served: nobody of svmd waits for it. */
+static void it_becomes_what_never_comes(void) {
+        struct uffdio_register u = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+        struct uffdio_api api = { .api = UFFD_API };
+        int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC), fd;
+        char *at = map_at(NULL, PUMP_SIZE, 0);
+        struct pump_region r;
+
+        fd = device < 0 ? -1 : ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
+        must(fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0);
+        pump_register(&r, at);
+        map_at(at, PUMP_SIZE, MAP_FIXED);
+        u.range = (struct uffdio_range){ .start = (uint64_t)at, .len = PUMP_SIZE };
+        must(ioctl(fd, UFFDIO_REGISTER, &u) == 0);
+        pump_refused(&r);
+        pump_unregister(&r);
+        close(fd);
+        close(device);
+        must(munmap(at, PUMP_SIZE) == 0);
+}
+
 /* ---- refusals ---- */
 
 static void refusals(void) {
@@ -411,6 +434,7 @@ int main(int argc, char **argv) {
         foreign();
         works();
         fork_leaves_it();
+        it_becomes_what_never_comes();
         every_way(argc > 1 ? (unsigned)atoi(argv[1]) : ROUNDS);
         must(registered() == 0);
         pump_end();
