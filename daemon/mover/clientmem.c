@@ -101,6 +101,14 @@ void clientmem_stop(struct clientmem *c) {
 
 /* ---- events ---- */
 
+static void set_reading(struct clientmem *c, bool reading) {
+        pthread_mutex_lock(&c->lock);
+        c->reading = reading;
+        list_for_each (l, &c->registered)
+                container_of(l, struct mover_registered, link)->fresh = false;
+        pthread_mutex_unlock(&c->lock);
+}
+
 bool clientmem_gate_close(struct clientmem *c) {
         uint64_t end = clock_ns(CLOCK_MONOTONIC) + GATE_SECONDS * 1000000000ull;
         struct timespec until;
@@ -112,10 +120,13 @@ bool clientmem_gate_close(struct clientmem *c) {
                 until.tv_sec += GATE_SECONDS;
                 k = pthread_mutex_timedlock(&c->gate, &until);
         } while (k == ETIMEDOUT && clock_ns(CLOCK_MONOTONIC) < end);
+        if (k == 0)
+                set_reading(c, true);
         return k == 0;
 }
 
 void clientmem_gate_open(struct clientmem *c) {
+        set_reading(c, false);
         pthread_mutex_unlock(&c->gate);
 }
 
@@ -125,18 +136,38 @@ static void tell(struct mover *m, struct news *n) {
         m->hooks.unregistered(m->hooks.userdata, r->userdata, r->why);
 }
 
-void clientmem_changed(struct clientmem *c, uint64_t start, uint64_t end, const char *why) {
+static void fence(struct clientmem *c, struct mover_registered *r, const char *why) {
+        if (r->fenced)
+                return;
+        r->fenced = true;
+        r->why = why;
+        news_push(c->m, &r->news, tell);
+}
+
+/* A mapping that went before this one was registered is none of this one. Should it be this one after all, whoever
+ * comes there finds nothing registered. */
+void clientmem_changed(struct clientmem *c, uint64_t start, uint64_t end, bool gone, const char *why) {
         pthread_mutex_lock(&c->lock);
         list_for_each (l, &c->registered) {
                 struct mover_registered *r = container_of(l, struct mover_registered, link);
 
-                if (r->fenced || r->address >= end || start >= r->address + r->size)
-                        continue;
-                r->fenced = true;
-                r->why = why;
-                news_push(c->m, &r->news, tell);
+                if (r->address < end && start < r->address + r->size && !(r->fresh && gone))
+                        fence(c, r, why);
         }
         pthread_mutex_unlock(&c->lock);
+}
+
+void clientmem_found(struct clientmem *c, uint64_t id, const char *why) {
+        mover_lock(c->m);
+        pthread_mutex_lock(&c->lock);
+        list_for_each (l, &c->registered) {
+                struct mover_registered *r = container_of(l, struct mover_registered, link);
+
+                if (r->id == id)
+                        fence(c, r, why);
+        }
+        pthread_mutex_unlock(&c->lock);
+        mover_unlock(c->m);
 }
 
 /* ---- requests ---- */
@@ -207,6 +238,7 @@ int mover_register(struct mover *m, struct mover_session *s, struct mover_regist
         }
         pthread_mutex_lock(&r->client->lock);
         r->id = ++r->client->last_id;
+        r->fresh = r->client->reading;
         r->client->refs++;
         list_push_back(&r->client->registered, &r->link);
         pthread_mutex_unlock(&r->client->lock);

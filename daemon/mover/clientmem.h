@@ -31,6 +31,7 @@ struct mover_registered {
         uint64_t id, address, size;
         void *userdata;
         bool fenced;
+        bool fresh; /* registered while events were being read: what they tell of its addresses was there before */
         bool check; /* events may have been lost: look at all of it */
         const char *why;
         struct news news;
@@ -47,6 +48,7 @@ struct clientmem {
         uint64_t last_id;
         struct list registered, queue;
         struct client_request *current; /* NULL: called off */
+        bool reading;                   /* events were read, or are, and not all has been acted on */
         bool supplying;                 /* what it writes is let through just now */
         bool stop;
         struct reach *reach;
@@ -63,8 +65,10 @@ void clientmem_put(struct clientmem *c);
 /* Around reading events. False: an access does not end. */
 bool clientmem_gate_close(struct clientmem *c);
 void clientmem_gate_open(struct clientmem *c);
-/* With the mover's lock held. */
-void clientmem_changed(struct clientmem *c, uint64_t start, uint64_t end, const char *why);
+/* An event; with the mover's lock held, while the gate is closed. `gone`: what was mapped there is not any more. */
+void clientmem_changed(struct clientmem *c, uint64_t start, uint64_t end, bool gone, const char *why);
+/* The same of what an access has found, with the gate open. */
+void clientmem_found(struct clientmem *c, uint64_t id, const char *why);
 
 /* clientmem_serve.c: the thread that serves. */
 void *clientmem_main(void *userdata);

@@ -56,6 +56,9 @@ static bool is_wanted(const struct piece *p) {
 
 /* ---- checks ---- */
 
+/* No event told of it: it came to svmd when nobody listened. */
+static const char found[] = "it is not mapped as it was registered";
+
 /* Behind the gate. 0, -ESTALE, -ESRCH, -EAGAIN: an event was not read yet. */
 static int look(struct clientmem *c, uint64_t id, uint64_t address, uint64_t size) {
         uint64_t end = address + size;
@@ -92,26 +95,6 @@ static int check(const struct piece *p, uint64_t address, uint64_t size) {
         }
 }
 
-/* No event told of it: it came to svmd when nobody listened. */
-static void found_stale(const struct piece *p) {
-        struct clientmem *c = p->c;
-        uint64_t start = 0, end = 0;
-        const struct mover_registered *r;
-
-        pthread_mutex_lock(&c->lock);
-        r = registered_find(c, p->id);
-        if (r) {
-                start = r->address;
-                end = r->address + r->size;
-        }
-        pthread_mutex_unlock(&c->lock);
-        if (!end)
-                return;
-        mover_lock(c->m);
-        clientmem_changed(c, start, end, "it is not mapped as it was registered");
-        mover_unlock(c->m);
-}
-
 static int check_rights(const struct clientmem *c) {
         char path[32];
         struct stat st;
@@ -123,16 +106,16 @@ static int check_rights(const struct clientmem *c) {
 }
 
 static int compare(const struct clientmem *c) {
-        uint64_t wrote[2], found[2] = { 0 };
-        struct iovec here = { found, sizeof(found) }, there = { (void *)(uintptr_t)c->probe, sizeof(found) };
+        uint64_t wrote[2], there_is[2] = { 0 };
+        struct iovec here = { there_is, sizeof(there_is) }, there = { (void *)(uintptr_t)c->probe, sizeof(there_is) };
 
         if (getrandom(wrote, sizeof(wrote), 0) != sizeof(wrote))
                 return -EIO;
         if (pwrite(c->mem, wrote, sizeof(wrote), (off_t)c->probe) != sizeof(wrote))
                 return -ESRCH;
-        if (syscall(SYS_process_vm_readv, (pid_t)c->pid, &here, 1ul, &there, 1ul, 0ul) != sizeof(found))
+        if (syscall(SYS_process_vm_readv, (pid_t)c->pid, &here, 1ul, &there, 1ul, 0ul) != sizeof(there_is))
                 return errno == EPERM ? -EPERM : -ESRCH;
-        return memcmp(wrote, found, sizeof(wrote)) == 0 ? 0 : -ESRCH;
+        return memcmp(wrote, there_is, sizeof(wrote)) == 0 ? 0 : -ESRCH;
 }
 
 /* The page may have been an earlier session's, which svmd is at still. */
@@ -235,7 +218,7 @@ static void serve(struct piece *p) {
         }
 
         if (k == -ESTALE)
-                found_stale(p);
+                clientmem_found(p->c, p->id, found);
         pthread_mutex_lock(&c->lock);
         told = c->current == request;
         c->current = NULL;
@@ -285,7 +268,7 @@ static void serve_check(struct piece *p, uint64_t size) {
                 if (k == 0)
                         pthread_mutex_unlock(&p->c->gate);
                 if (k == -ESTALE)
-                        found_stale(p);
+                        clientmem_found(p->c, p->id, found);
                 if (k < 0)
                         return;
         }

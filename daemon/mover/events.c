@@ -23,6 +23,7 @@ enum { BATCH = 16, ROUNDS = 4 };
 struct reading {
         struct mover *m;
         struct mover_session *s;
+        struct clientmem *client; /* whose gate is closed, or NULL */
         uint64_t wake_start[BATCH], wake_end[BATCH];
         unsigned wakes;
         bool starved;
@@ -74,8 +75,8 @@ static void registered(struct reading *rd, const struct userfault_event *e) {
                 [USERFAULT_REMAP] = "the process moved it with mremap",
         };
 
-        if (rd->s->client && e->type != USERFAULT_FAULT && e->type != USERFAULT_OTHER)
-                clientmem_changed(rd->s->client, e->start, e->end, why[e->type]);
+        if (rd->client && e->type != USERFAULT_FAULT && e->type != USERFAULT_OTHER)
+                clientmem_changed(rd->client, e->start, e->end, e->type != USERFAULT_REMOVE, why[e->type]);
 }
 
 static void handle(struct reading *rd, const struct userfault_event *e) {
@@ -102,7 +103,7 @@ static void wake(struct reading *rd) {
 }
 
 static int read_batch(struct reading *rd) {
-        struct clientmem *c = rd->s->client; /* stays while this is at the session */
+        struct clientmem *c = rd->client = rd->s->client; /* stays while this is at the session */
         struct userfault_event e[BATCH];
         bool closed;
         int n = -EBUSY;

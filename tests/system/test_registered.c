@@ -313,6 +313,27 @@ static void fork_leaves_it(void) {
         munmap(at, PUMP_SIZE);
 }
 
+/* Memory is registered where other memory has just gone: what svmd still hears of that is not about this. */
+static void addresses_come_again(void) {
+        for (unsigned i = 0; i < 200; i++) {
+                char *at = map_at(NULL, 2 * PUMP_SIZE, 0);
+                struct pump_region r;
+
+                must(munmap(at + PUMP_SIZE, PUMP_SIZE) == 0);
+                pump_register(&r, at);
+                if (mremap(at, PUMP_SIZE, 2 * PUMP_SIZE, 0) == at) {
+                        pump_unregister(&r);
+                        must(munmap(at + PUMP_SIZE, PUMP_SIZE) == 0); /* which the kernel tells of */
+                        must(munmap(at, PUMP_SIZE) == 0);
+                        at = map_at(at + PUMP_SIZE, PUMP_SIZE, MAP_FIXED_NOREPLACE);
+                        pump_register(&r, at);
+                        pump_works(&r);
+                }
+                pump_unregister(&r);
+                must(munmap(at, PUMP_SIZE) == 0);
+        }
+}
+
 /* What came there may never be served: nobody of svmd waits for it. */
 static void it_becomes_what_never_comes(void) {
         struct uffdio_register u = { .mode = UFFDIO_REGISTER_MODE_MISSING };
@@ -435,6 +456,7 @@ int main(int argc, char **argv) {
         works();
         fork_leaves_it();
         it_becomes_what_never_comes();
+        addresses_come_again();
         every_way(argc > 1 ? (unsigned)atoi(argv[1]) : ROUNDS);
         must(registered() == 0);
         pump_end();
