@@ -286,12 +286,14 @@ static void test_upgrade(void **state) {
         expect_json(o, "epoch", "6");
         expect_json(o, "pid", "77");
         expect_json(o, "dry_run", "false");
+        json_object_put(o);
         assert_string_equal(fake.binary, "/opt/svmd");
         assert_int_equal(fake.upgrade_flags, SVMD_UPGRADE_KEEPER);
         expect("upgrade --dry-run", 0, "svmd 1.2 can be upgraded\n", "");
         assert_int_equal(fake.upgrade_flags, SVMD_UPGRADE_CHECK);
         o = run_json("upgrade --dry-run --json", 0);
         expect_json(o, "dry_run", "true");
+        json_object_put(o);
         fake.upgraded = NULL;
         expect("upgrade", 1, "",
                "svmd-ctl: svmd could not become the other program and goes on as it was; its log says why\n");
