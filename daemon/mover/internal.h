@@ -173,6 +173,10 @@ struct mover {
         struct session_slot *slots;
         uint32_t slots_count;
 
+        /* await.c */
+        uint64_t window; /* ns that a worker looks for events before it sleeps */
+        bool looking;    /* one does */
+
         /* workers.c, watchdog.c */
         int epoll, kick;
         struct list workers;
@@ -277,6 +281,8 @@ bool workers_stop(struct mover *m);
 void workers_fini(struct mover *m);
 int worker_new(struct mover *m);
 void workers_kick(struct mover *m);
+/* Those that are not stuck. */
+unsigned workers_able(const struct mover *m);
 int thread_new(pthread_t *ret, void *(*fn)(void *), void *userdata, const char *name);
 /* Marks those that are where they were at that time; how many are stuck. */
 unsigned workers_stuck(struct mover *m, uint64_t since);
@@ -284,6 +290,13 @@ unsigned workers_stuck(struct mover *m, uint64_t since);
 void workers_look(struct mover *m);
 /* Whether there is something for an idle worker, of which none knows. */
 bool workers_wanted(const struct mover *m);
+
+/* await.c */
+struct epoll_event;
+/* With the lock, which is given up meanwhile: what epoll_wait() says. The caller counts as idle. */
+int await_event(struct mover *m, struct epoll_event *ret, int patience_ms);
+/* How long to look after a wait like this. */
+uint64_t await_window(uint64_t window, uint64_t waited_ns, bool came);
 
 /* watchdog.c */
 /* A worker that stays so long in one place counts as stuck. */

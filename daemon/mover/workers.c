@@ -30,8 +30,7 @@ struct worker {
         bool stuck;
 };
 
-/* Those that are not stuck. */
-static unsigned able(const struct mover *m) {
+unsigned workers_able(const struct mover *m) {
         return m->threads - m->leaving - m->stuck;
 }
 
@@ -40,7 +39,7 @@ bool workers_wanted(const struct mover *m) {
                 return false;
         if (m->stop || !list_empty(&m->jobs) || !list_empty(&m->ended) || managed_urgent(m->engine))
                 return true;
-        return managed_ready(m->engine) && (m->idle > 1 || m->idle == able(m));
+        return managed_ready(m->engine) && (m->idle > 1 || m->idle == workers_able(m));
 }
 
 void workers_kick(struct mover *m) {
@@ -115,16 +114,10 @@ static void run_step(struct mover *m, struct worker *w, const struct managed_ste
 }
 
 static void wait_for_work(struct mover *m, struct worker *w) {
-        int patience = later_ms(m), n;
         struct mover_session *s;
         struct epoll_event e;
 
-        m->idle++;
-        mover_unlock(m);
-        n = epoll_wait(m->epoll, &e, 1, patience);
-        mover_lock(m);
-        m->idle--;
-        if (n != 1)
+        if (await_event(m, &e, later_ms(m)) != 1)
                 return;
         if (e.data.u64 == 0) {
                 m->kicked = false;
@@ -139,7 +132,7 @@ static void wait_for_work(struct mover *m, struct worker *w) {
 }
 
 static bool is_surplus(const struct mover *m) {
-        return m->stop || able(m) > m->c.workers;
+        return m->stop || workers_able(m) > m->c.workers;
 }
 
 static void run_join(struct mover *m, struct worker *w, struct join *j) {
@@ -157,7 +150,7 @@ static void run_end(struct mover *m, struct worker *w, struct mover_session *s) 
 }
 
 static const struct managed_step *take(struct mover *m) {
-        return m->idle || able(m) == 1 ? managed_take(m->engine) : managed_take_urgent(m->engine);
+        return m->idle || workers_able(m) == 1 ? managed_take(m->engine) : managed_take_urgent(m->engine);
 }
 
 static void work(struct mover *m, struct worker *w) {
