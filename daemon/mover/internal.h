@@ -175,7 +175,6 @@ struct mover {
 
         /* await.c */
         uint64_t window; /* ns that a worker looks for events before it sleeps */
-        bool looking;    /* one does */
 
         /* workers.c, watchdog.c */
         int epoll, kick;
@@ -183,6 +182,7 @@ struct mover {
         unsigned clients;                       /* threads that serve registered memory */
         unsigned threads, leaving, idle, stuck; /* leaving: of the threads, that have ended but for the last step */
         bool started, stop, kicked;
+        bool looking;          /* await.c: a worker does */
         bool watch, watch_due; /* the watchdog is awake, or has to be */
         pthread_t watchdog;
         pthread_cond_t watch_cond, gone;
