@@ -63,7 +63,9 @@ struct window {
         uint64_t size;
 };
 
-static int window_open(struct window *w, int fd, uint64_t page, uint64_t offset, uint64_t size) {
+/* Out of line: its locals are not those of a function that is jumped back into. */
+__attribute__((noinline)) static int window_open(struct window *w, int fd, uint64_t page, uint64_t offset,
+                                                 uint64_t size) {
         uint64_t start = offset / page * page;
         void *p;
 
@@ -82,7 +84,9 @@ static void window_close(struct window *w) {
         munmap(w->base, w->size);
 }
 
-int poke_write(int fd, uint64_t page, uint64_t offset, const void *from, uint64_t size) {
+/* Writes `size` bytes of `from`, or (NULL) adds `value`. */
+static int poke(int fd, uint64_t page, uint64_t offset, const void *from, uint64_t size, uint64_t value,
+                uint64_t *ret_before) {
         struct window w;
         sigjmp_buf here;
         int k = window_open(&w, fd, page, offset, size);
@@ -94,24 +98,18 @@ int poke_write(int fd, uint64_t page, uint64_t offset, const void *from, uint64_
                 return -EFAULT;
         }
         set_way_back(&here);
-        copy(w.at, from, size);
+        if (from)
+                copy(w.at, from, size);
+        else
+                *ret_before = add(w.at, value);
         window_close(&w);
         return 0;
 }
 
-int poke_add(int fd, uint64_t page, uint64_t offset, uint64_t value, uint64_t *ret_before) {
-        struct window w;
-        sigjmp_buf here;
-        int k = window_open(&w, fd, page, offset, sizeof(value));
+int poke_write(int fd, uint64_t page, uint64_t offset, const void *from, uint64_t size) {
+        return poke(fd, page, offset, from, size, 0, NULL);
+}
 
-        if (k)
-                return k;
-        if (sigsetjmp(here, 1)) {
-                window_close(&w);
-                return -EFAULT;
-        }
-        set_way_back(&here);
-        *ret_before = add(w.at, value);
-        window_close(&w);
-        return 0;
+int poke_add(int fd, uint64_t page, uint64_t offset, uint64_t value, uint64_t *ret_before) {
+        return poke(fd, page, offset, NULL, sizeof(value), value, ret_before);
 }
