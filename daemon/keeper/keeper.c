@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/complain.h"
 #include "keeper/packet.h"
 
 #define PATIENCE_NS (5 * 1000000000ull)
@@ -83,16 +83,6 @@ static int receive_patiently(struct keeper *k) {
                 if (r < 0)
                         return r;
         }
-}
-
-static int __attribute__((format(printf, 4, 5)))
-complain(char *why, size_t why_size, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        vsnprintf(why, why_size, format, ap);
-        va_end(ap);
-        return error;
 }
 
 /* In the child: a standard output that outlives svmd. That of the journal does; a pipe or terminal may not. */

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -14,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/complain.h"
 #include "core/node.h"
 #include "keeper/table.h"
 #include "keeper/wire.h"
@@ -34,16 +34,6 @@ void takeover_print(FILE *out, const struct takeover *t) {
                 fprintf(out, "node %u %u %" PRIu64 " %s\n", i, (unsigned)n->kind, n->capacity, n->name);
         }
         fputs("good\n", out);
-}
-
-static int __attribute__((format(printf, 4, 5)))
-complain(char *why, size_t why_size, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        vsnprintf(why, why_size, format, ap);
-        va_end(ap);
-        return error;
 }
 
 /* ---- running it ---- */

@@ -24,7 +24,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +34,7 @@
 #include <zlib.h>
 
 #include "base/alloc.h"
+#include "base/complain.h"
 
 #define MAGIC          0x6c6e726a646d7673ull /* "svmdjrnl" */
 #define PAGE           4096ull
@@ -287,16 +287,6 @@ struct complaint {
         size_t size;
 };
 
-static int __attribute__((format(printf, 3, 4)))
-complain(const struct complaint *c, int outcome, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        vsnprintf(c->why, c->size, format, ap);
-        va_end(ap);
-        return outcome;
-}
-
 /* Of the header only what needs no mapping: a file that is too short must not be touched through one. */
 static int check_header(int fd, struct header *h, const struct complaint *c) {
         struct stat st;
@@ -308,19 +298,23 @@ static int check_header(int fd, struct header *h, const struct complaint *c) {
         if (n < 0)
                 return -errno;
         if ((size_t)n < sizeof(*h))
-                return complain(c, JOURNAL_E_BROKEN, "the journal is cut off inside its header, at byte %zd", n);
+                return complain(c->why, c->size, JOURNAL_E_BROKEN,
+                                "the journal is cut off inside its header, at byte %zd", n);
         if (h->magic != MAGIC)
-                return complain(c, JOURNAL_E_BROKEN, "the journal does not start with the mark of a journal");
+                return complain(c->why, c->size, JOURNAL_E_BROKEN,
+                                "the journal does not start with the mark of a journal");
         if (h->format < JOURNAL_OLDEST || h->format > JOURNAL_FORMAT)
-                return complain(c, JOURNAL_E_FORMAT,
+                return complain(c->why, c->size, JOURNAL_E_FORMAT,
                                 "the journal has format %u and this svmd reads formats %u to %u: start the version of "
                                 "svmd that wrote it, or end svmd-keeper, which releases everything it holds",
                                 h->format, JOURNAL_OLDEST, JOURNAL_FORMAT);
         if (h->zero || h->half == 0 || h->half % PAGE || h->half > HALF_MAX)
-                return complain(c, JOURNAL_E_BROKEN, "the header of the journal has sizes that no journal has");
+                return complain(c->why, c->size, JOURNAL_E_BROKEN,
+                                "the header of the journal has sizes that no journal has");
         if ((uint64_t)st.st_size != file_size(h->half))
-                return complain(c, JOURNAL_E_BROKEN, "the journal has %llu bytes where its header says %llu",
-                                (unsigned long long)st.st_size, (unsigned long long)file_size(h->half));
+                return complain(c->why, c->size, JOURNAL_E_BROKEN,
+                                "the journal has %llu bytes where its header says %llu", (unsigned long long)st.st_size,
+                                (unsigned long long)file_size(h->half));
         return 0;
 }
 
@@ -333,7 +327,8 @@ static int check_effects(const struct frame *f, uint64_t offset, const struct co
                 uint64_t left = f->size - at;
 
                 if (left < sizeof(*e) || e->size > EFFECT_MAX || sizeof(*e) + align(e->size, 8) > left)
-                        return complain(c, JOURNAL_E_BROKEN, "an effect at byte %llu of the journal is too long",
+                        return complain(c->why, c->size, JOURNAL_E_BROKEN,
+                                        "an effect at byte %llu of the journal is too long",
                                         (unsigned long long)(offset + sizeof(*f) + at));
                 at += sizeof(*e) + align(e->size, 8);
         }
@@ -351,14 +346,15 @@ static int check_frames(struct journal *j, const struct complaint *c) {
                 uint64_t left = j->log.tail - at, offset = PAGE + j->active * j->half + at;
 
                 if (left < sizeof(*f) || f->size % 8 || f->size > left - sizeof(*f))
-                        return complain(c, JOURNAL_E_BROKEN, "the frame at byte %llu of the journal has a wrong length",
+                        return complain(c->why, c->size, JOURNAL_E_BROKEN,
+                                        "the frame at byte %llu of the journal has a wrong length",
                                         (unsigned long long)offset);
                 if (f->checksum != frame_checksum(f))
-                        return complain(c, JOURNAL_E_BROKEN,
+                        return complain(c->why, c->size, JOURNAL_E_BROKEN,
                                         "the frame at byte %llu of the journal has a wrong checksum",
                                         (unsigned long long)offset);
                 if (at && f->sequence != j->sequence)
-                        return complain(c, JOURNAL_E_BROKEN,
+                        return complain(c->why, c->size, JOURNAL_E_BROKEN,
                                         "the frame at byte %llu of the journal is number %llu where %llu was expected",
                                         (unsigned long long)offset, (unsigned long long)f->sequence,
                                         (unsigned long long)j->sequence);
@@ -375,9 +371,11 @@ static int read_state(struct journal *j, const struct complaint *c) {
         uint64_t active, tail;
 
         if (!unseal(j->header->active, PLACE_ACTIVE, &active) || active > 1)
-                return complain(c, JOURNAL_E_BROKEN, "the word that says which half is active is damaged");
+                return complain(c->why, c->size, JOURNAL_E_BROKEN,
+                                "the word that says which half is active is damaged");
         if (!unseal(j->header->tail[active], PLACE_TAIL + active, &tail) || 8 * tail > j->half)
-                return complain(c, JOURNAL_E_BROKEN, "the word that says where the journal ends is damaged");
+                return complain(c->why, c->size, JOURNAL_E_BROKEN,
+                                "the word that says where the journal ends is damaged");
         j->active = active;
         j->log.tail = 8 * tail;
         j->log.backed = align(j->log.tail, PAGE);

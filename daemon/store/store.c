@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include <sqlite3.h>
 
 #include "base/alloc.h"
+#include "base/complain.h"
 #include "store/schema.h"
 
 #define BUSY_MS 5000
@@ -36,15 +36,6 @@ struct reason {
         char *why;
         size_t size;
 };
-
-static int __attribute__((format(printf, 3, 4))) complain(const struct reason *c, int error, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        vsnprintf(c->why, c->size, format, ap);
-        va_end(ap);
-        return error;
-}
 
 static int error_of(const struct store *s, int r) {
         int system = sqlite3_system_errno(s->db);
@@ -66,7 +57,7 @@ static int error_of(const struct store *s, int r) {
 }
 
 static int damaged(const struct store *s, const struct reason *c, const char *how) {
-        return complain(c, -EUCLEAN,
+        return complain(c->why, c->size, -EUCLEAN,
                         "%s is damaged (%s): restore a copy of it, or start without its partitions after mkdir %s.d && "
                         "mv %s* %s.d",
                         s->path, how, s->path, s->path, s->path);
@@ -90,7 +81,7 @@ static int fail(const struct store *s, const struct reason *c, int r) {
 
         if (error == -EUCLEAN)
                 return damaged(s, c, how);
-        return complain(c, error, "%s: %s; %s", s->path, how, remedy(error));
+        return complain(c->why, c->size, error, "%s: %s; %s", s->path, how, remedy(error));
 }
 
 static int run(struct store *s, const char *sql) {
@@ -137,12 +128,12 @@ static int check_version(struct store *s, const struct reason *c, unsigned *ret_
         if (r != SQLITE_OK)
                 return fail(s, c, r);
         if (application != SCHEMA_APPLICATION && (application || version || tables))
-                return complain(c, -EPROTO,
+                return complain(c->why, c->size, -EPROTO,
                                 "%s is a database of another program: name another --state-dir, or move it away with "
                                 "mv %s %s.other",
                                 s->path, s->path, s->path);
         if (version < 0 || version > (int64_t)schema_version)
-                return complain(c, -EPROTO,
+                return complain(c->why, c->size, -EPROTO,
                                 "%s was written by a newer svmd (schema %lld, this one knows %u): install that "
                                 "version, or start without its partitions after mkdir %s.d && mv %s* %s.d",
                                 s->path, (long long)version, schema_version, s->path, s->path, s->path);
@@ -167,7 +158,7 @@ static int open_database(struct store *s, const struct reason *c) {
         /* SQLite gives its other files the mode of this one. */
         fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
-                return complain(c, -errno, "%s: %s; %s", s->path, strerror(errno), remedy(-errno));
+                return complain(c->why, c->size, -errno, "%s: %s; %s", s->path, strerror(errno), remedy(-errno));
         close(fd);
         r = sqlite3_open_v2(s->path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL);
         if (r == SQLITE_OK)
@@ -186,16 +177,17 @@ static int lock_directory(struct store *s, const char *dir, const struct reason 
         char path[PATH_MAX];
 
         if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-                return complain(c, -errno, "%s: %s; make the folder, or name another --state-dir", dir,
+                return complain(c->why, c->size, -errno, "%s: %s; make the folder, or name another --state-dir", dir,
                                 strerror(errno));
         if (snprintf(path, sizeof(path), "%s/state.lock", dir) >= (int)sizeof(path) ||
             snprintf(s->path, sizeof(s->path), "%s/state.db", dir) >= (int)sizeof(s->path))
-                return complain(c, -ENAMETOOLONG, "%s: %s; name another --state-dir", dir, strerror(ENAMETOOLONG));
+                return complain(c->why, c->size, -ENAMETOOLONG, "%s: %s; name another --state-dir", dir,
+                                strerror(ENAMETOOLONG));
         s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (s->lock < 0)
-                return complain(c, -errno, "%s: %s; %s", path, strerror(errno), remedy(-errno));
+                return complain(c->why, c->size, -errno, "%s: %s; %s", path, strerror(errno), remedy(-errno));
         if (flock(s->lock, LOCK_EX | LOCK_NB) < 0)
-                return complain(c, errno == EWOULDBLOCK ? -EBUSY : -errno,
+                return complain(c->why, c->size, errno == EWOULDBLOCK ? -EBUSY : -errno,
                                 "another svmd uses %s: stop it, or give this one a --state-dir of its own", dir);
         return 0;
 }
@@ -206,7 +198,7 @@ int store_open(struct store **ret, const char *state_dir, char *why, size_t why_
         int r;
 
         if (!s)
-                return complain(&c, -ENOMEM, "no memory to open %s/state.db", state_dir);
+                return complain(c.why, c.size, -ENOMEM, "no memory to open %s/state.db", state_dir);
         s->lock = -1;
         r = lock_directory(s, state_dir, &c);
         if (r == 0)
@@ -334,7 +326,7 @@ int store_each(struct store *s, store_fn fn, void *userdata, char *why, size_t w
         else if (error == -EUCLEAN)
                 error = damaged(s, &c, "a name in it is longer than svmd writes them");
         else if (error)
-                error = complain(&c, error, "%s: no memory to read it", s->path);
+                error = complain(c.why, c.size, error, "%s: no memory to read it", s->path);
         sqlite3_finalize(partitions);
         sqlite3_finalize(limits);
         alloc_free(a.p.limits);
@@ -435,6 +427,6 @@ int store_remove(struct store *s, const char *name, char *why, size_t why_size) 
         if (r != SQLITE_OK)
                 return fail(s, &c, r);
         if (sqlite3_changes(s->db) == 0)
-                return complain(&c, -ENOENT, "%s has no partition %s", s->path, name);
+                return complain(c.why, c.size, -ENOENT, "%s has no partition %s", s->path, name);
         return 0;
 }
