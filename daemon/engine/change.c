@@ -119,6 +119,12 @@ void change_end(struct managed *e, struct work *w, int failed) {
         restore_settled(e);
 }
 
+void change_call_off(struct managed *e, struct work *w, int failed) {
+        node_give(e, w->node, w->range, w->slot);
+        w->slot = 0;
+        change_end(e, w, failed);
+}
+
 void change_quiet(struct managed *e, struct work *w) {
         uint64_t shown = granule_shown(w->range, w->g, false);
 

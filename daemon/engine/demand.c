@@ -84,8 +84,7 @@ void demand_done(struct demand *d, int result) {
 
 /* A thread or a device waits for it, or for the room that it makes. */
 static bool demand_is_urgent(const struct demand *d) {
-        return event_is_fault(d->event) || d->event == MANAGED_DEVICE_READ || d->event == MANAGED_DEVICE_WRITE ||
-               d->forced;
+        return event_is_fault(d->event) || event_is_device(d->event) || d->forced;
 }
 
 bool work_is_urgent(const struct work *w) {

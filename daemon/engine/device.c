@@ -134,9 +134,7 @@ static void zero_slot(struct managed *e, struct work *w) {
 
 static void placed(struct managed *e, struct work *w, int result) {
         if (result || w->spoiled) {
-                node_give(e, w->node, w->range, w->slot);
-                w->slot = 0;
-                change_end(e, w, result ? result : MANAGED_E_OFFLINE);
+                change_call_off(e, w, result ? result : MANAGED_E_OFFLINE);
                 return;
         }
         w->g->node = (uint8_t)w->node;

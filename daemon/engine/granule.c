@@ -13,7 +13,7 @@ static uint32_t index_of(const struct managed_range *r, const struct granule *g)
 }
 
 void granule_host(struct managed_range *r, struct granule *g, uint32_t slot) {
-        uint32_t i = (uint32_t)(g - r->granules);
+        uint32_t i = index_of(r, g);
 
         g->host_slot = slot;
         if (slot)

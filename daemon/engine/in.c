@@ -217,9 +217,7 @@ void in_start(struct managed *e, struct work *w) {
                 return;
         }
         if (granule_lost(g)) {
-                node_give(e, w->node, w->range, w->slot);
-                w->slot = 0;
-                change_end(e, w, 0);
+                change_call_off(e, w, 0);
                 return;
         }
         g->host = (uint8_t)w->node;

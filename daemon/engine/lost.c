@@ -1,4 +1,3 @@
-#include "base/alloc.h"
 #include "engine/managed-priv.h"
 
 /*
@@ -93,39 +92,30 @@ void managed_node_lost(struct managed *e, uint32_t node, uint64_t now_ns) {
         managed_run(e);
 }
 
-static bool is_device(const struct demand *d) {
-        return d->event == MANAGED_DEVICE_READ || d->event == MANAGED_DEVICE_WRITE;
-}
-
 bool lost_concerns(const struct managed *e, const struct work *w, const struct demand *d) {
         enum residency state = (enum residency)w->g->state;
 
-        if (d->frees || (is_device(d) && e->nodes[d->node].lost))
+        if (d->frees || (event_is_device(d->event) && e->nodes[d->node].lost))
                 return true;
         if (!granule_lost(w->g))
                 return false;
         switch ((int)state) {
-        case RESIDENCY_DUPLICATED: return is_device(d);
+        case RESIDENCY_DUPLICATED: return event_is_device(d->event);
         case RESIDENCY_REVOKED: return d->away || d->event == MANAGED_TO_NODE;
         case RESIDENCY_OUT: return d->event != MANAGED_REVOKE && d->event != MANAGED_UNDUPLICATE;
         }
         return false;
 }
 
-static bool refuse(struct demand *d, int result) {
-        demand_done(d, result);
-        return true;
-}
-
 static bool serve_frees(struct managed *e, struct work *w, struct demand *d) {
         struct granule *g = w->g;
 
         if (!granule_lost(g))
-                return refuse(d, 0);
+                return serve_answer(d, 0);
         if (g->state == RESIDENCY_DUPLICATED)
                 return list_empty(&w->mapping) && serve_change(e, w, d, CHANGE_DROP);
         if (!g->slot || (g->state != RESIDENCY_OUT && g->state != RESIDENCY_REVOKED))
-                return refuse(d, 0);
+                return serve_answer(d, 0);
         return serve_change(e, w, d, CHANGE_LOSE);
 }
 
@@ -133,7 +123,7 @@ static bool serve_frees(struct managed *e, struct work *w, struct demand *d) {
 static bool serve_fault(struct managed *e, struct work *w, struct demand *d) {
         if (w->range->poison)
                 change_begin(e, w, d, CHANGE_LOSE);
-        return refuse(d, 0);
+        return serve_answer(d, 0);
 }
 
 static bool serve_discard(struct managed *e, struct work *w, struct demand *d) {
@@ -145,13 +135,13 @@ static bool serve_discard(struct managed *e, struct work *w, struct demand *d) {
 bool lost_serve(struct managed *e, struct work *w, struct demand *d) {
         if (d->frees)
                 return serve_frees(e, w, d);
-        if (is_device(d) && e->nodes[d->node].lost)
-                return refuse(d, MANAGED_E_LOST);
+        if (event_is_device(d->event) && e->nodes[d->node].lost)
+                return serve_answer(d, MANAGED_E_LOST);
         if (w->g->state == RESIDENCY_DUPLICATED)
                 return list_empty(&w->mapping) && serve_change(e, w, d, CHANGE_DROP);
         if (event_is_fault(d->event))
                 return serve_fault(e, w, d);
         if (d->event == MANAGED_DISCARD && !d->away)
                 return serve_discard(e, w, d);
-        return refuse(d, d->event == MANAGED_UNREVOKE ? 0 : MANAGED_E_LOST);
+        return serve_answer(d, d->event == MANAGED_UNREVOKE ? 0 : MANAGED_E_LOST);
 }

@@ -295,6 +295,10 @@ static inline bool event_is_fault(enum managed_event e) {
         return e == MANAGED_FAULT_READ || e == MANAGED_FAULT_WRITE || e == MANAGED_FAULT_MINOR;
 }
 
+static inline bool event_is_device(enum managed_event e) {
+        return e == MANAGED_DEVICE_READ || e == MANAGED_DEVICE_WRITE;
+}
+
 /* steps.c */
 void step_init(struct step *s, enum step_owner owner);
 struct managed_step *step_new(struct step *s, struct managed_range *r, uint32_t granule, enum managed_step_type type);
@@ -396,6 +400,8 @@ void managed_run(struct managed *e);
 
 /* serve.c */
 bool serve(struct managed *e, struct work *w, struct demand *d);
+/* Answers the demand; true. */
+bool serve_answer(struct demand *d, int result);
 bool serve_change(struct managed *e, struct work *w, struct demand *d, enum change change);
 bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
@@ -445,6 +451,8 @@ void granule_note(struct managed *e, struct managed_range *r, struct granule *g,
                   enum managed_cause cause);
 void change_begin(struct managed *e, struct work *w, struct demand *d, enum change change);
 void change_end(struct managed *e, struct work *w, int failed);
+/* The same where the room that it took is not used. */
+void change_call_off(struct managed *e, struct work *w, int failed);
 void change_quiet(struct managed *e, struct work *w);
 bool change_walk(struct managed *e, struct work *w, enum managed_step_type type);
 void change_quietened(struct managed *e, struct work *w);

@@ -79,9 +79,7 @@ static void protect(struct managed *e, struct work *w) {
 
 /* Nothing is in the target, or nothing that may be used. */
 static void call_off(struct managed *e, struct work *w, int result) {
-        node_give(e, w->node, w->range, w->slot);
-        w->slot = 0;
-        change_end(e, w, result ? result : granule_lost(w->g) ? MANAGED_E_LOST : MANAGED_E_OFFLINE);
+        change_call_off(e, w, result ? result : granule_lost(w->g) ? MANAGED_E_LOST : MANAGED_E_OFFLINE);
 }
 
 static void moved(struct managed *e, struct work *w, int result) {

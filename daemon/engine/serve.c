@@ -13,15 +13,15 @@
  */
 static bool is_touch(const struct demand *d) {
         return event_is_fault(d->event) || d->event == MANAGED_PIN || d->event == MANAGED_UNREVOKE ||
-               d->event == MANAGED_REVOKE || d->event == MANAGED_DEVICE_READ || d->event == MANAGED_DEVICE_WRITE;
+               d->event == MANAGED_REVOKE || event_is_device(d->event);
 }
 
 /* Tried again when a step of its change has failed. */
 static bool is_insistent(const struct demand *d) {
-        return is_touch(d) && d->event != MANAGED_DEVICE_READ && d->event != MANAGED_DEVICE_WRITE;
+        return is_touch(d) && !event_is_device(d->event);
 }
 
-static bool refuse(struct demand *d, int result) {
+bool serve_answer(struct demand *d, int result) {
         demand_done(d, result);
         return true;
 }
@@ -40,7 +40,7 @@ bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t no
 
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node) {
         if (!is_touch(d))
-                return refuse(d, MANAGED_E_FULL);
+                return serve_answer(d, MANAGED_E_FULL);
         work_park(e, w, node);
         return false;
 }
@@ -92,7 +92,7 @@ bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
         uint32_t host = fill_host(e, w, d);
 
         if (too_often(e, w, d))
-                return refuse(d, MANAGED_E_RATE);
+                return serve_answer(d, MANAGED_E_RATE);
         if (!serve_room(e, w, d, host))
                 return serve_no_room(e, w, d, host);
         w->keep = keeps_copy(e, w, d);
@@ -115,17 +115,17 @@ static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
         uint32_t to = d->node;
 
         if (w->g->pins)
-                return refuse(d, MANAGED_E_PINNED);
+                return serve_answer(d, MANAGED_E_PINNED);
         if (d->event == MANAGED_REVOKE) {
                 to = room_freest(e, w->range, ROOM_TOUCH, MANAGED_NOWHERE, false);
                 to = to == MANAGED_NOWHERE ? any_device(e, w->range) : to;
         }
         if (to == MANAGED_NOWHERE)
-                return refuse(d, MANAGED_E_FULL);
+                return serve_answer(d, MANAGED_E_FULL);
         if (!e->shape[to].online)
-                return refuse(d, MANAGED_E_OFFLINE);
+                return serve_answer(d, MANAGED_E_OFFLINE);
         if (too_often(e, w, d))
-                return refuse(d, MANAGED_E_RATE);
+                return serve_answer(d, MANAGED_E_RATE);
         if (!serve_room(e, w, d, to))
                 return serve_no_room(e, w, d, to);
         change_begin(e, w, d, CHANGE_OUT);
@@ -134,13 +134,13 @@ static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
 
 static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
         if (!w->g->slot || (w->g->node == d->node && w->g->slot))
-                return refuse(d, 0);
+                return serve_answer(d, 0);
         if (w->g->pins)
-                return refuse(d, MANAGED_E_PINNED);
+                return serve_answer(d, MANAGED_E_PINNED);
         if (!e->shape[d->node].online)
-                return refuse(d, MANAGED_E_OFFLINE);
+                return serve_answer(d, MANAGED_E_OFFLINE);
         if (too_often(e, w, d))
-                return refuse(d, MANAGED_E_RATE);
+                return serve_answer(d, MANAGED_E_RATE);
         if (!serve_room(e, w, d, d->node))
                 return serve_no_room(e, w, d, d->node);
         change_begin(e, w, d, CHANGE_MOVE);
@@ -149,7 +149,7 @@ static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
 
 bool serve_change(struct managed *e, struct work *w, struct demand *d, enum change change) {
         if (change == CHANGE_DISCARD && w->g->pins)
-                return refuse(d, MANAGED_E_PINNED);
+                return serve_answer(d, MANAGED_E_PINNED);
         change_begin(e, w, d, change);
         return false;
 }
@@ -163,7 +163,7 @@ static bool serve_map_read(struct managed *e, struct work *w, struct demand *d) 
 
 static bool serve_clear(struct managed *e, struct work *w, struct demand *d) {
         if (!(w->g->flags & GRANULE_POISONED))
-                return refuse(d, 0);
+                return serve_answer(d, 0);
         if (w->g->state != RESIDENCY_RESIDENT)
                 return serve_fill(e, w, d);
         return serve_change(e, w, d, CHANGE_CLEAR);
@@ -175,14 +175,14 @@ static bool serve_away(struct managed *e, struct work *w, struct demand *d) {
         uint32_t wish = MANAGED_NOWHERE, from = g->slot ? g->node : g->host;
 
         if (!g->slot && !g->host_slot)
-                return refuse(d, 0);
+                return serve_answer(d, 0);
         if (g->pins)
-                return refuse(d, MANAGED_E_PINNED);
+                return serve_answer(d, MANAGED_E_PINNED);
         if (!evict_wanted(e, w->range, granule_index(w), &wish))
                 wish = MANAGED_NOWHERE;
         d->node = evict_to(e, w->range, granule_index(w), from, wish, false);
         if (d->node == MANAGED_NOWHERE)
-                return refuse(d, MANAGED_E_FULL);
+                return serve_answer(d, MANAGED_E_FULL);
         d->event = e->nodes[d->node].host ? MANAGED_TO_HOST : MANAGED_TO_NODE;
         d->away = false;
         return serve(e, w, d);
@@ -199,12 +199,12 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
         if (!w->range->settled)
                 return false;
         if (w->range->ending)
-                return refuse(d, event_is_fault(d->event) ? 0 : MANAGED_E_ENDED);
+                return serve_answer(d, event_is_fault(d->event) ? 0 : MANAGED_E_ENDED);
         w->failed = 0;
         if (lost_concerns(e, w, d))
                 return lost_serve(e, w, d);
         if (failed && !is_insistent(d))
-                return refuse(d, failed);
+                return serve_answer(d, failed);
         if (d->away)
                 return serve_away(e, w, d);
         action = managed_action((enum residency)w->g->state, d->event);
@@ -212,8 +212,8 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
                 return false;
         switch (action) {
         case MANAGED_NOTHING:
-        case MANAGED_BLOCK: return refuse(d, 0);
-        case MANAGED_REFUSE: return refuse(d, MANAGED_E_REVOKED);
+        case MANAGED_BLOCK: return serve_answer(d, 0);
+        case MANAGED_REFUSE: return serve_answer(d, MANAGED_E_REVOKED);
         case MANAGED_FILL: return serve_fill(e, w, d);
         case MANAGED_MAP: map_begin(e, w, d, false); return true;
         case MANAGED_MAP_READ: return serve_map_read(e, w, d);
