@@ -157,15 +157,24 @@ void clientmem_changed(struct clientmem *c, uint64_t start, uint64_t end, bool g
         pthread_mutex_unlock(&c->lock);
 }
 
-void clientmem_found(struct clientmem *c, uint64_t id, const char *why) {
-        mover_lock(c->m);
-        pthread_mutex_lock(&c->lock);
+struct mover_registered *registered_find(const struct clientmem *c, uint64_t id) {
         list_for_each (l, &c->registered) {
                 struct mover_registered *r = container_of(l, struct mover_registered, link);
 
                 if (r->id == id)
-                        fence(c, r, why);
+                        return r->fenced ? NULL : r;
         }
+        return NULL;
+}
+
+void clientmem_found(struct clientmem *c, uint64_t id, const char *why) {
+        struct mover_registered *r;
+
+        mover_lock(c->m);
+        pthread_mutex_lock(&c->lock);
+        r = registered_find(c, id);
+        if (r)
+                fence(c, r, why);
         pthread_mutex_unlock(&c->lock);
         mover_unlock(c->m);
 }

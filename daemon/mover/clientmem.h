@@ -27,7 +27,6 @@ struct reach;
 struct mover_registered {
         struct list link; /* in the client's */
         struct clientmem *client;
-        struct memfile *file;
         uint64_t id, address, size;
         void *userdata;
         bool fenced;
@@ -69,6 +68,8 @@ void clientmem_gate_open(struct clientmem *c);
 void clientmem_changed(struct clientmem *c, uint64_t start, uint64_t end, bool gone, const char *why);
 /* The same of what an access has found, with the gate open. */
 void clientmem_found(struct clientmem *c, uint64_t id, const char *why);
+/* With the client's lock; NULL: it is not registered, or fenced. */
+struct mover_registered *registered_find(const struct clientmem *c, uint64_t id);
 
 /* clientmem_serve.c: the thread that serves. */
 void *clientmem_main(void *userdata);

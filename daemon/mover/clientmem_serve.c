@@ -8,7 +8,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "base/alloc.h"
 #include "mover/clientmem.h"
 #include "mover/reach.h"
 #include "mover/userfault.h"
@@ -33,16 +32,6 @@ struct piece {
         uint32_t size;
         bool write, identified;
 };
-
-static struct mover_registered *registered_find(const struct clientmem *c, uint64_t id) {
-        list_for_each (l, &c->registered) {
-                struct mover_registered *r = container_of(l, struct mover_registered, link);
-
-                if (r->id == id)
-                        return r->fenced ? NULL : r;
-        }
-        return NULL;
-}
 
 static bool is_wanted(const struct piece *p) {
         struct clientmem *c = p->c;
@@ -129,13 +118,19 @@ static int identify(const struct clientmem *c) {
 
 /* ---- reading and writing ---- */
 
-static int serve_read(const struct piece *p) {
-        int k = reach_read(p->c->reach, p->address, p->c->data, p->size), stale = check(p, p->address, p->size);
+/* When nothing is to be let through behind it. */
+static int check_once(const struct piece *p, uint64_t address, uint64_t size) {
+        int k = check(p, address, size);
 
-        if (stale)
-                return stale;
-        pthread_mutex_unlock(&p->c->gate);
+        if (k == 0)
+                pthread_mutex_unlock(&p->c->gate);
         return k;
+}
+
+static int serve_read(const struct piece *p) {
+        int k = reach_read(p->c->reach, p->address, p->c->data, p->size), stale = check_once(p, p->address, p->size);
+
+        return stale ? stale : k;
 }
 
 static bool supply_begin(const struct piece *p) {
@@ -198,9 +193,7 @@ static int serve_write(struct piece *p) {
                 k = identify(p->c);
         if (k < 0 || written == 0)
                 return k;
-        stale = check(p, p->address, p->size);
-        if (stale == 0)
-                pthread_mutex_unlock(&p->c->gate);
+        stale = check_once(p, p->address, p->size);
         return stale ? stale : written;
 }
 
@@ -209,14 +202,11 @@ static int serve_write(struct piece *p) {
 static void serve(struct piece *p) {
         struct client_request *request = p->request;
         struct clientmem *c = p->c;
-        int k = check(p, p->address, p->size); /* what is known to be somebody else's is not touched */
+        int k = check_once(p, p->address, p->size); /* what is known to be somebody else's is not touched */
         bool told;
 
-        if (k == 0) {
-                pthread_mutex_unlock(&c->gate);
+        if (k == 0)
                 k = p->write ? serve_write(p) : serve_read(p);
-        }
-
         if (k == -ESTALE)
                 clientmem_found(p->c, p->id, found);
         pthread_mutex_lock(&c->lock);
@@ -263,10 +253,8 @@ static bool take_check(struct clientmem *c, struct piece *ret, uint64_t *ret_siz
 static void serve_check(struct piece *p, uint64_t size) {
         for (uint64_t done = 0; done < size; done += CLIENT_REQUEST_MAX) {
                 uint64_t left = size - done;
-                int k = check(p, p->address + done, left < CLIENT_REQUEST_MAX ? left : CLIENT_REQUEST_MAX);
+                int k = check_once(p, p->address + done, left < CLIENT_REQUEST_MAX ? left : CLIENT_REQUEST_MAX);
 
-                if (k == 0)
-                        pthread_mutex_unlock(&p->c->gate);
                 if (k == -ESTALE)
                         clientmem_found(p->c, p->id, found);
                 if (k < 0)

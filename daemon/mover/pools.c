@@ -7,10 +7,6 @@
 #include "base/alloc.h"
 #include "mover/internal.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 /*
  * The engine numbers slots from 0 and reuses free ones first, so a pool of the node's size reaches, with one slot more
  * for the one whose space is being given back. A slot is used by one step at a time; slots share the words of the bit

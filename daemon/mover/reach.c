@@ -171,11 +171,7 @@ static void begin(struct reach *r, bool write, uint64_t address, char *to, uint3
 
 int reach_read(struct reach *r, uint64_t address, void *to, uint32_t size) {
         begin(r, false, address, to, size);
-        pthread_mutex_lock(&r->lock);
-        while (r->busy)
-                pthread_cond_wait(&r->progress, &r->lock);
-        pthread_mutex_unlock(&r->lock);
-        return r->result;
+        return reach_result(r);
 }
 
 void reach_write(struct reach *r, uint64_t address, uint32_t size) {

@@ -73,6 +73,8 @@ uint64_t span_asked(const struct run *run, uint64_t va, uint64_t max) {
         uint64_t size;
         struct pte pte;
 
+        if (!view && !run->space->client)
+                return 0;
         size = pagetable_run(&run->space->table, va, max < SOFT_CHUNK ? max : SOFT_CHUNK, &pte);
         if (size > 0)
                 return memfile_is_client(pte.slot) ? size : 0;
