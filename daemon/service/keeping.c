@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/keeping.h"
-#include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
 #include "core/reservation.h"

@@ -1,7 +1,6 @@
 #include "service/loss.h"
 
 #include "core/memory.h"
-#include "core/node.h"
 #include "service/internal.h"
 
 /*

@@ -6,7 +6,6 @@
 
 #include "backend/memfile.h"
 #include "base/clock.h"
-#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"

@@ -13,7 +13,6 @@
 #include "core/session.h"
 #include "service/effects.h"
 #include "service/internal.h"
-#include "service/range.h"
 #include "service/range_restore.h"
 
 struct registered *registered_of(const struct memory *m) {
@@ -162,6 +161,7 @@ static int reach_memories(struct service *svc) {
 }
 
 int registered_restore(struct service *svc, char *why, size_t why_size) {
+        bool any = false;
         int r = 0;
 
         list_for_each_safe (l, &svc->state.sessions) {
@@ -169,13 +169,14 @@ int registered_restore(struct service *svc, char *why, size_t why_size) {
 
                 if (r < 0 || s->registered == 0)
                         continue;
+                any = true;
                 r = reach_again(svc, s);
                 if (r < 0 && r != -ENOMEM) {
                         session_release(svc, s);
                         r = 0;
                 }
         }
-        if (r == 0)
+        if (r == 0 && any)
                 r = reach_memories(svc);
         if (r < 0)
                 snprintf(why, why_size, "registered memory cannot be taken over: %s", strerror(-r));

@@ -317,22 +317,24 @@ static void end_partitions(struct service *svc) {
                 partition_take_down(svc, p);
 }
 
-static struct reservation *any_reservation(const struct service *svc) {
+/* Left over where a start failed halfway: reservations, before the sessions that have them open were there, and memory,
+ * before it was known who holds it. False: there was none. */
+static bool end_leftovers(struct service *svc) {
+        bool any = false;
+
         for (uint64_t i = 0; i < svc->state.ids.size; i++) {
                 struct object *o = svc->state.ids.slots[i];
+                struct memory *m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
 
                 if (o && o->type == OBJECT_RESERVATION)
-                        return container_of(o, struct reservation, object);
+                        reservation_end(svc, container_of(o, struct reservation, object));
+                else if (m && memory_unused(m))
+                        memory_left(svc, m);
+                else
+                        continue;
+                any = true; /* and what stood behind it may have moved before it */
         }
-        return NULL;
-}
-
-/* Left over where a start failed halfway: named ones, before the sessions that have them open were there. */
-static void end_reservations(struct service *svc) {
-        struct reservation *r;
-
-        while ((r = any_reservation(svc)))
-                reservation_end(svc, r);
+        return any;
 }
 
 /* Left over likewise. */
@@ -389,7 +391,8 @@ void service_free(struct service *svc, bool keep_state) {
                         service_session_end(svc, s);
                 }
                 keepings_end(svc, NULL);
-                end_reservations(svc);
+                while (end_leftovers(svc))
+                        ;
                 if (svc->jobs) {
                         jobs_free(svc->jobs);
                         svc->jobs = NULL;

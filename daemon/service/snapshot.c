@@ -5,7 +5,6 @@
 
 #include "base/alloc.h"
 #include "core/imap.h"
-#include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"

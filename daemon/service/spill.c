@@ -296,9 +296,7 @@ static bool is_missed(struct service *svc, uint32_t node) {
                 return false;
         if (mover_node_missed(svc->mover, node))
                 n->missed_ns = now_ns();
-        if (n->missed_ns && now_ns() - n->missed_ns >= MISSED_NS)
-                n->missed_ns = 0;
-        return n->missed_ns;
+        return n->missed_ns && now_ns() - n->missed_ns < MISSED_NS;
 }
 
 /* One after the other, as long as it is asked for. */

@@ -278,10 +278,6 @@ int journal_fd(const struct journal *j) {
         return j->fd;
 }
 
-unsigned journal_format(const struct journal *j) {
-        return j->header->format;
-}
-
 struct complaint {
         char *why;
         size_t size;

@@ -31,8 +31,6 @@ int journal_new(struct journal **ret, uint64_t size);
 int journal_adopt(struct journal **ret, int fd, char *why, size_t why_size);
 void journal_free(struct journal *j);
 int journal_fd(const struct journal *j);
-/* That its file was begun in. */
-unsigned journal_format(const struct journal *j);
 
 /* Hands every committed effect to `fn`, oldest first: the snapshot, then the log. A non-zero return ends it and is
  * returned. */

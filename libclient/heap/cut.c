@@ -193,7 +193,6 @@ bool cut_discard(const struct segment *s, uintptr_t start, uintptr_t end) {
         heap_leave(&g);
         if (r)
                 return false;
-        atomic_fetch_add(&stats.discards, 1);
         atomic_fetch_add(&stats.discarded, last - first);
         return true;
 }

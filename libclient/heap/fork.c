@@ -206,7 +206,7 @@ static void after_in_child(void) {
         heap.session = NULL;
         heap.failed = false;
         still_child();
-        stats.snapshots = stats.snapshot_bytes = stats.discards = stats.discarded = 0;
+        stats.snapshots = stats.snapshot_bytes = stats.discarded = 0;
         pthread_mutex_init(&grow_lock, NULL);
         own_release();
         pthread_mutex_unlock(&heap_lock);

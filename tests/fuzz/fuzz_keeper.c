@@ -102,7 +102,7 @@ static void read_answers(void) {
 
         while ((r = packet_receive(sender, &p)) == 0) {
                 must(p.message.head.type == KEEPER_ROOM || p.message.head.type == KEEPER_ITEMS ||
-                     p.message.head.type == KEEPER_END);
+                     p.message.head.type == KEEPER_END || p.message.head.type == KEEPER_FAILED);
                 must(p.message.head.type != KEEPER_ITEMS || p.fds_count == p.message.head.count);
                 packet_close_fds(&p);
         }
