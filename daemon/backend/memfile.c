@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
@@ -45,6 +46,7 @@ struct memfile {
         uint32_t slot;
         uint64_t size, page; /* page: bytes of one */
         void *base;
+        bool dmabuf;
 
         const struct client_access *client; /* NULL: it is a file */
         void *userdata;
@@ -228,6 +230,8 @@ uint64_t memfile_size(const struct memfile *f) {
 uint64_t memfile_bytes(const struct memfile *f) {
         struct stat st;
 
+        if (f->dmabuf)
+                return f->size;
         return fstat(f->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
 }
 
@@ -300,7 +304,7 @@ static int punch(struct memfile *f, uint64_t offset, uint64_t size) {
 }
 
 void memfile_punch(struct memfile *f, uint64_t offset, uint64_t size) {
-        if (size > 0 && !f->client)
+        if (size > 0 && !f->client && !f->dmabuf)
                 (void)punch(f, offset, size);
 }
 
@@ -310,7 +314,7 @@ int memfile_punch_unused(struct memfile *f, memfile_used_fn used, void *userdata
         uint64_t at = 0, start, end;
         int r = 0;
 
-        while (!f->client && r == 0 && at < f->size) {
+        while (!f->client && !f->dmabuf && r == 0 && at < f->size) {
                 if (!used(userdata, at, &start, &end))
                         start = end = f->size;
                 if (start > at)
@@ -326,6 +330,8 @@ int memfile_read(uint32_t slot, uint64_t offset, void *to, uint64_t size) {
 
         if (!f)
                 return -ENXIO;
+        if (f->dmabuf)
+                return poke_read(f->fd, f->page, offset, to, size);
         while (size > 0) {
                 ssize_t n = pread(f->fd, p, size, (off_t)offset);
 
@@ -346,7 +352,7 @@ int memfile_write(uint32_t slot, uint64_t offset, const void *from, uint64_t siz
 
         if (!f)
                 return -ENXIO;
-        if (f->page != PAGE)
+        if (f->page != PAGE || f->dmabuf)
                 return poke_write(f->fd, f->page, offset, from, size);
         while (size > 0) {
                 ssize_t n = pwrite(f->fd, p, size, (off_t)offset);
@@ -379,6 +385,29 @@ void *memfile_base(uint32_t slot) {
         struct memfile *f = slot_find(slot);
 
         return f ? f->base : NULL;
+}
+
+int memfile_dmabuf(struct memfile **ret, int fd, long magic, uint64_t size) {
+        struct dmabuf info;
+        struct memfile *f;
+        int r = dmabuf_query(fd, magic, &info);
+
+        if (r < 0 || info.size != size)
+                return r < 0 ? r : -EINVAL;
+        r = wrap(&f, fd, size, -1, false);
+        if (r < 0)
+                return r;
+        f->dmabuf = true;
+        *ret = f;
+        return 0;
+}
+
+bool memfile_is_same(const struct memfile *f, int fd) {
+        struct stat a, b;
+
+        if (!f->dmabuf || fstat(f->fd, &a) < 0 || fstat(fd, &b) < 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+                return false;
+        return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, f->fd, fd) <= 0;
 }
 
 int memfile_client(struct memfile **ret, const struct client_access *access, void *userdata, uint64_t address,

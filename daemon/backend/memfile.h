@@ -26,7 +26,7 @@ void memfile_free(struct memfile *f);
 int memfile_fd(const struct memfile *f);
 uint32_t memfile_slot(const struct memfile *f);
 uint64_t memfile_size(const struct memfile *f);
-/* Bytes that the file has taken from the machine (st_blocks). */
+/* Bytes that the file has taken from the machine (st_blocks); of a dma-buf, which does not tell, its size. */
 uint64_t memfile_bytes(const struct memfile *f);
 /* A new O_RDONLY file description of it; its holder cannot make it writable as another uid. A fd, or negative errno. */
 int memfile_open_read(const struct memfile *f);
@@ -48,6 +48,22 @@ int memfile_write(uint32_t slot, uint64_t offset, const void *from, uint64_t siz
 int memfile_atomic_add(uint32_t slot, uint64_t offset, uint64_t value, uint64_t *ret_before);
 /* The mapping of a pool, or NULL for a file that is not mapped. */
 void *memfile_base(uint32_t slot);
+
+/*
+ * A dma-buf: memory of a driver, which svmd holds and hands on, and neither commits nor punches. It has one open file
+ * in all processes, so who has it has it as it was opened.
+ */
+struct dmabuf {
+        uint64_t size;
+        bool write;    /* its file is open to write, too */
+        bool mappable; /* its driver lets CPUs map it */
+};
+/* `magic`: of the file system that dma-bufs are of, 0 for the kernel's. -EINVAL: it is no dma-buf. */
+int dmabuf_query(int fd, long magic, struct dmabuf *ret);
+/* Takes `fd` over on success. -EINVAL: not a dma-buf of that size. */
+int memfile_dmabuf(struct memfile **ret, int fd, long magic, uint64_t size);
+/* The very same dma-buf. */
+bool memfile_is_same(const struct memfile *f, int fd);
 
 /*
  * Memory that a process has itself takes a slot too, and is no file: whoever knows that process reads and writes it for

@@ -65,13 +65,13 @@ struct window {
 
 /* Out of line: its locals are not those of a function that is jumped back into. */
 __attribute__((noinline)) static int window_open(struct window *w, int fd, uint64_t page, uint64_t offset,
-                                                 uint64_t size) {
+                                                 uint64_t size, int prot) {
         uint64_t start = offset / page * page;
         void *p;
 
         handle_sigbus();
         w->size = (offset + size - start + page - 1) / page * page;
-        p = mmap(NULL, w->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+        p = mmap(NULL, w->size, prot, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
         if (p == MAP_FAILED)
                 return -errno;
         w->base = p;
@@ -84,12 +84,12 @@ static void window_close(struct window *w) {
         munmap(w->base, w->size);
 }
 
-/* Writes `size` bytes of `from`, or (NULL) adds `value`. */
-static int poke(int fd, uint64_t page, uint64_t offset, const void *from, uint64_t size, uint64_t value,
+/* Reads `size` bytes to `to`, or (NULL) writes as many of `from`, or (NULL too) adds `value`. */
+static int poke(int fd, uint64_t page, uint64_t offset, void *to, const void *from, uint64_t size, uint64_t value,
                 uint64_t *ret_before) {
         struct window w;
         sigjmp_buf here;
-        int k = window_open(&w, fd, page, offset, size);
+        int k = window_open(&w, fd, page, offset, size, to ? PROT_READ : PROT_READ | PROT_WRITE);
 
         if (k)
                 return k;
@@ -98,7 +98,9 @@ static int poke(int fd, uint64_t page, uint64_t offset, const void *from, uint64
                 return -EFAULT;
         }
         set_way_back(&here);
-        if (from)
+        if (to)
+                copy(to, w.at, size);
+        else if (from)
                 copy(w.at, from, size);
         else
                 *ret_before = add(w.at, value);
@@ -106,10 +108,14 @@ static int poke(int fd, uint64_t page, uint64_t offset, const void *from, uint64
         return 0;
 }
 
+int poke_read(int fd, uint64_t page, uint64_t offset, void *to, uint64_t size) {
+        return poke(fd, page, offset, to, NULL, size, 0, NULL);
+}
+
 int poke_write(int fd, uint64_t page, uint64_t offset, const void *from, uint64_t size) {
-        return poke(fd, page, offset, from, size, 0, NULL);
+        return poke(fd, page, offset, NULL, from, size, 0, NULL);
 }
 
 int poke_add(int fd, uint64_t page, uint64_t offset, uint64_t value, uint64_t *ret_before) {
-        return poke(fd, page, offset, NULL, sizeof(value), value, ret_before);
+        return poke(fd, page, offset, NULL, NULL, sizeof(value), value, ret_before);
 }

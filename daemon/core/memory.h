@@ -22,6 +22,7 @@ enum file_kind {
         FILE_ARENA = 2,
         FILE_OWN = 3,
         FILE_CLIENT = 4, /* no file: what a process has itself, and registered. Charged to nobody, and has no number */
+        FILE_DMABUF = 5, /* a driver's, which a session brought: one memory object, all of it */
 };
 
 struct file {
@@ -29,7 +30,7 @@ struct file {
         enum file_kind kind;
         uint32_t node;
         struct session *session; /* arenas */
-        struct list by_session;
+        struct list by_session;  /* arenas; dma-bufs: in the service's list */
         struct va_space slots;   /* offsets in the file, shifted by FILE_BASE so that 0 is no offset */
         bool journaled;          /* the journal knows it */
         void *memfile, *release; /* the service's */

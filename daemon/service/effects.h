@@ -41,6 +41,7 @@ enum effect_type {
         EFFECT_OWN = 32,
         EFFECT_REGISTER = 33,
         EFFECT_FENCED = 34,
+        EFFECT_DMABUF = 35,
 };
 
 struct effect_epoch {
@@ -200,6 +201,14 @@ struct effect_register {
 
 struct effect_fenced { /* registered memory is not what it was */
         uint64_t memory, generation;
+};
+
+/* Memory that is a dma-buf: its file, too. */
+struct effect_dmabuf {
+        uint64_t id, session; /* session 0: the one that brought it has ended */
+        uint64_t file, size;
+        uint32_t node, access;
+        char partition[64];
 };
 
 /*

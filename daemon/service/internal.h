@@ -38,6 +38,7 @@ struct service {
         struct list submitted; /* fences whose work was not handed over yet */
         struct list pending;   /* requests that wait for jobs */
         struct list plans;     /* idle plans */
+        struct list dmabufs;   /* their files */
         struct list changed;   /* sessions whose effects are not committed yet: see snapshot.c */
         struct tx *tx;
         struct done_queue *fences;     /* filled by device threads */
@@ -212,6 +213,9 @@ struct device_extent memory_piece(const struct memory *m, uint64_t offset, uint6
  * `ret_over` is the account that has no room for it, or NULL. `flags` are of the wire. */
 unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, unsigned flags,
                      struct memory **ret, struct account **ret_over, char *why, size_t why_size);
+/* The same of a dma-buf, which it takes over (-1) on success; there is nothing to commit. */
+unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t node, uint64_t size, int *fd,
+                            struct memory **ret, char *why, size_t why_size);
 /* Makes what holds the memory's charge and place on a node, as memory without a number: for memory_swap_places(), then
  * memory_discard(). On a host node it is a file of its own. 0, -errno, MEMORY_E_FULL (`ret_over` as above). */
 int memory_make_place(struct service *svc, const struct memory *m, uint32_t node, struct memory **ret,
@@ -373,6 +377,8 @@ int op_keep(struct call *c);
 int op_kept_list(struct call *c);
 int op_kept_remove(struct call *c);
 int op_upgrade(struct call *c);
+int op_dmabuf_import(struct call *c);
+int op_mem_dmabuf(struct call *c);
 
 /* Whether this memory's pages are a job's: there are many, or others are on their way back in the same lane. */
 bool memory_is_staged(struct service *svc, const struct session *s, const Svmd__V1__MemCreate *m);

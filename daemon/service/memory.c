@@ -21,7 +21,8 @@
  * Where memory lies and how its pages come and go.
  *
  *      soft node    the node's pool, by extents, scattered where it is fragmented
- *      host node    plain: an arena of 1 GiB that the session's objects share; larger or shareable: a file of its own
+ *      host node    plain: an arena of 1 GiB that the session's objects share; larger or shareable: a file of its own;
+ *                   or a dma-buf, whose pages are a driver's
  *
  * Charge and extents are given back at once, the pages in the lane of the node. Whoever gets those extents next commits
  * in the same lane, behind it, so he finds zeros, and nobody is refused for pages that are on their way back.
@@ -89,12 +90,13 @@ int file_adopt(struct service *svc, struct file *f) {
         char name[64];
 
         if (fd >= 0) {
-                r = memfile_adopt(&memfile, fd, size, numa, f->kind == FILE_POOL);
+                r = f->kind == FILE_DMABUF ? memfile_dmabuf(&memfile, fd, svc->options.dmabuf_fs, size)
+                                           : memfile_adopt(&memfile, fd, size, numa, f->kind == FILE_POOL);
                 if (r < 0)
                         close(fd);
         } else {
                 memfile_name(name, sizeof(name), f->kind, f->object.id);
-                r = svc->starting && f->kind != FILE_POOL
+                r = f->kind == FILE_DMABUF || (svc->starting && f->kind != FILE_POOL)
                             ? -ENODATA
                             : memfile_new(&memfile, name, size, numa, f->kind == FILE_POOL);
                 if (r == 0) {
@@ -112,6 +114,8 @@ static void file_link(struct service *svc, struct file *f, struct session *s) {
         f->session = s;
         if (f->kind == FILE_ARENA)
                 list_push_back(&s->files, &f->by_session);
+        if (f->kind == FILE_DMABUF)
+                list_push_back(&svc->dmabufs, &f->by_session);
         ids_add(&svc->state.ids, &f->object);
 }
 
@@ -275,10 +279,13 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
 
         r->memory = m;
         r->memfile = f->memfile;
-        if (f->kind == FILE_OWN) {
+        if (f->kind == FILE_OWN || f->kind == FILE_DMABUF) {
+                list_remove(&f->by_session);
                 ids_remove(&svc->state.ids, &f->object);
                 r->file = f;
         }
+        if (f->kind == FILE_DMABUF)
+                bytes = 0;
         /* An ending session's arenas go as a whole, right behind this. */
         if (f->kind == FILE_ARENA && f->session->ending)
                 bytes = 0;
@@ -478,6 +485,57 @@ unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint
                 memory_abandon(m);
                 return code;
         }
+        capacity_changed(svc, s->partition, node);
+        *ret = m;
+        return SVMD_STATUS_OK;
+}
+
+/* The keeper has it before anything depends on it. */
+static int dmabuf_file(struct service *svc, uint32_t node, uint64_t size, int *fd, struct file **ret) {
+        struct file *f = file_new(state_take_id(&svc->state), FILE_DMABUF, node, size);
+        uint64_t key = f ? KEEP_KEY(KEEP_FILE, f->object.id) : 0;
+        struct memfile *memfile;
+        int r = f ? svc->hooks.keep(svc->hooks.userdata, key, *fd) : -ENOMEM;
+
+        if (r == 0) {
+                r = memfile_dmabuf(&memfile, *fd, svc->options.dmabuf_fs, size);
+                if (r < 0)
+                        svc->hooks.unkeep(svc->hooks.userdata, key);
+        }
+        if (r < 0) {
+                file_free(f);
+                return r;
+        }
+        *fd = -1;
+        f->memfile = memfile;
+        file_link(svc, f, NULL);
+        *ret = f;
+        return 0;
+}
+
+unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t node, uint64_t size, int *fd,
+                            struct memory **ret, char *why, size_t why_size) {
+        struct account *account = session_account(&svc->state, s, node), *over = NULL;
+        struct memory *m = account && ids_reserve(&svc->state.ids, 2) == 0
+                                   ? memory_new(state_take_id(&svc->state), s->partition, node, size)
+                                   : NULL;
+        struct file *f;
+        unsigned code;
+        int r;
+
+        if (!m)
+                return say_errno(-ENOMEM, node_desc(svc, node)->name, why, why_size);
+        m->shareable = m->pinned = true;
+        m->release = release_new(svc, node);
+        code = memory_charge(svc, s, m, account, &over, why, why_size);
+        r = code ? 0 : m->release ? dmabuf_file(svc, node, size, fd, &f) : -ENOMEM;
+        if (r < 0)
+                code = say_errno(r, node_desc(svc, node)->name, why, why_size);
+        if (code) {
+                memory_abandon(m);
+                return code;
+        }
+        memory_take_extents(m, f, false); /* all of it: nothing is in the way */
         capacity_changed(svc, s->partition, node);
         *ret = m;
         return SVMD_STATUS_OK;

@@ -10,6 +10,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/dmabuf.h"
 #include "service/effects.h"
 #include "service/lookup.h"
 
@@ -66,6 +67,12 @@ static int check_reach(struct call *c, const struct target *t, const struct memo
                 return refuse(c, SVMD_STATUS_UNSUPPORTED,
                               "memory %" PRIu64 " is registered: the process has it mapped already; map it in a space",
                               m->object.id);
+        if (m->file->kind == FILE_DMABUF && !dmabuf_is_mappable(c->svc, m))
+                return refuse(
+                        c, SVMD_STATUS_UNSUPPORTED,
+                        "the driver of the dma-buf that memory %" PRIu64
+                        " is lets no CPU map it: take it to a device with svmd_mem_export_dmabuf() and import it there",
+                        m->object.id);
         if (t->reservation) {
                 if (machine->nodes[m->node].kind != NODE_HOST)
                         return refuse(c, SVMD_STATUS_NODE_KIND,

@@ -20,6 +20,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "service/capacity.h"
+#include "service/dmabuf.h"
 #include "service/effects.h"
 #include "service/lookup.h"
 #include "service/spill.h"
@@ -515,6 +516,8 @@ int op_mem_export(struct call *c) {
         if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
                 return refuse(c, SVMD_STATUS_INVALID, "a token's access is 1 (read) or 3 (read and write), not %u",
                               op->access);
+        if ((r = dmabuf_check_access(c, m, op->access)) != 0)
+                return r;
         return export_token(c, m, op->access);
 }
 
@@ -588,6 +591,8 @@ int op_mem_import(struct call *c) {
         r = op->name[0] ? find_by_name(c, &m) : find_by_token(c, &m);
         if (r != 0)
                 return r;
+        if ((r = dmabuf_check_access(c, m, op->access)) != 0)
+                return r;
         if (holding_find(m, c->session))
                 return refuse(c, SVMD_STATUS_TAKEN, "this session has that memory already, as %" PRIu64, m->object.id);
         if (tx_room(c->tx, 1) < 0 || !(h = alloc_zero(sizeof(*h))))
@@ -645,6 +650,8 @@ int op_mem_fd(struct call *c) {
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "the CPU cannot map memory of %s; copy it to a host node with its device",
                               node_desc(c->svc, m->node)->name);
+        if (m->file->kind == FILE_DMABUF)
+                return dmabuf_give(c, m, access);
         fd = op->access == RIGHT_READ ? memfile_open_read(m->file->memfile)
                                       : fcntl(memfile_fd(m->file->memfile), F_DUPFD_CLOEXEC, 0);
         if (fd < 0)

@@ -18,6 +18,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/dmabuf.h"
 #include "service/effects.h"
 #include "service/lookup.h"
 #include "service/loss.h"
@@ -356,6 +357,21 @@ static int do_register(struct restore *x, const struct effect_register *e) {
         return 0;
 }
 
+static int do_dmabuf(struct restore *x, const struct effect_dmabuf *e) {
+        struct session *s = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
+        struct partition *p = partition_find(&x->svc->state, e->partition);
+        const struct machine *m = x->svc->options.machine;
+        int r;
+
+        if (new_id(x, e->id) < 0 || new_id(x, e->file) < 0)
+                return -EBADMSG;
+        if (!p || e->id == e->file || (e->session && (!s || s->partition != p)) || e->node >= m->count ||
+            m->nodes[e->node].kind != NODE_HOST || !pages(e->size) || e->size > INT64_MAX || !access_ok(e->access))
+                return say(x, "memory %" PRIu64 " is no dma-buf that svmd takes", e->id);
+        r = dmabuf_restore(x->svc, e, p, s);
+        return r == -EINVAL ? say(x, "memory %" PRIu64 " cannot be where it was", e->id) : r;
+}
+
 static int do_fenced(struct restore *x, const struct effect_fenced *e) {
         struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
 
@@ -595,6 +611,7 @@ static const struct {
         [EFFECT_OWN] = { sizeof(struct effect_own), false },
         [EFFECT_REGISTER] = { sizeof(struct effect_register), false },
         [EFFECT_FENCED] = { sizeof(struct effect_fenced), false },
+        [EFFECT_DMABUF] = { sizeof(struct effect_dmabuf), false },
 };
 
 unsigned service_effects(void) {
@@ -606,6 +623,7 @@ static bool partition_ends(uint16_t type, const void *bytes) {
         const char *name = type == EFFECT_SESSION   ? ((const struct effect_session *)bytes)->partition
                            : type == EFFECT_RESERVE ? ((const struct effect_reserve *)bytes)->partition
                            : type == EFFECT_MEMORY  ? ((const struct effect_memory *)bytes)->partition
+                           : type == EFFECT_DMABUF  ? ((const struct effect_dmabuf *)bytes)->partition
                                                     : NULL;
 
         return !name || memchr(name, 0, sizeof(((struct effect_session *)0)->partition));
@@ -654,6 +672,7 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_PLACE: return do_place(x, bytes);
         case EFFECT_REGISTER: return do_register(x, bytes);
         case EFFECT_FENCED: return do_fenced(x, bytes);
+        case EFFECT_DMABUF: return do_dmabuf(x, bytes);
         case EFFECT_HOLD: return do_hold(x, bytes);
         case EFFECT_RELEASE: return do_release(x, bytes);
         case EFFECT_EXPORT: return do_export(x, bytes);

@@ -58,6 +58,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.answered);
         list_init(&svc->managed.said);
         list_init(&svc->keepings.ends);
+        list_init(&svc->dmabufs);
         svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);

@@ -12,6 +12,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/dmabuf.h"
 #include "service/effects.h"
 #include "service/lookup.h"
 #include "service/range_restore.h"
@@ -83,13 +84,13 @@ static int put_keeping(struct service *svc, const struct keeping *k) {
         return put(svc, EFFECT_KEEP, &e, sizeof(e));
 }
 
-static int put_memory(struct service *svc, const struct memory *m) {
+static int put_place(struct service *svc, const struct memory *m) {
         size_t size = effect_memory_size(m);
         void *bytes;
         int r = 0;
 
-        if (m->registered)
-                return registered_put(svc, m);
+        if (m->file->kind == FILE_DMABUF)
+                return dmabuf_put(svc, m);
         if (m->file->kind == FILE_OWN)
                 r = put_file(svc, m->file);
         bytes = alloc_zero(size);
@@ -100,6 +101,15 @@ static int put_memory(struct service *svc, const struct memory *m) {
         effect_memory_fill(m, bytes);
         r = put(svc, EFFECT_MEMORY, bytes, size);
         alloc_free(bytes);
+        return r;
+}
+
+static int put_memory(struct service *svc, const struct memory *m) {
+        int r;
+
+        if (m->registered)
+                return registered_put(svc, m);
+        r = put_place(svc, m);
         if (r == 0 && m->name) {
                 struct effect_export e = {
                         .memory = m->object.id, .uid = m->name->uid, .gid = m->name->gid, .mode = m->name->mode

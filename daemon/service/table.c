@@ -62,6 +62,8 @@ static const struct op_row rows[] = {
         ROW(KEPT_LIST, "kept_list", 0, op_kept_list),
         ROW(KEPT_REMOVE, "kept_remove", OP_CHANGES | OP_GIVES, op_kept_remove),
         ROW(UPGRADE, "upgrade", OP_ADMIN | OP_ALONE | OP_STORE, op_upgrade),
+        ROW(DMABUF_IMPORT, "dmabuf_import", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL, op_dmabuf_import),
+        ROW(MEM_DMABUF, "mem_dmabuf", OP_ATTACHED | OP_FD_OUT, op_mem_dmabuf),
 #undef ROW
 };
 
@@ -76,7 +78,8 @@ unsigned op_fds(const Svmd__V1__Op *op) {
                 return op->submit->notify;
         if (op->op_case == SVMD__V1__OP__OP_MEM_IMPORT)
                 return op->mem_import->name[0] == 0;
-        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE || op->op_case == SVMD__V1__OP__OP_REGISTER)
+        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE || op->op_case == SVMD__V1__OP__OP_REGISTER ||
+            op->op_case == SVMD__V1__OP__OP_DMABUF_IMPORT)
                 return 1;
         return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -258,6 +259,7 @@ void world_open_sized(struct world *w, uint64_t journal, const uint64_t *capacit
                 .sys_root = "/sys",
                 .proc_root = "/proc",
                 .dev_root = "/dev",
+                .dmabuf_fs = TMPFS_MAGIC, /* this machine may have no dma-bufs: memfds are taken for them */
         };
         w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         assert_true(w->wake >= 0);
@@ -599,6 +601,19 @@ Svmd__V1__Op *mk_import(const char *name, uint32_t access) {
         MAKE(MEM_IMPORT, mem_import);
         m->name = (char *)name;
         m->access = access;
+        return op;
+}
+
+Svmd__V1__Op *mk_dmabuf_import(uint64_t size, uint32_t node) {
+        MAKE(DMABUF_IMPORT, dmabuf_import);
+        m->size = size;
+        m->node = node;
+        return op;
+}
+
+Svmd__V1__Op *mk_mem_dmabuf(uint64_t memory) {
+        MAKE(MEM_DMABUF, mem_dmabuf);
+        m->memory = memory;
         return op;
 }
 

@@ -115,6 +115,8 @@ Svmd__V1__Op *mk_create(uint32_t node, uint64_t size, uint32_t flags);
 Svmd__V1__Op *mk_release(uint64_t memory);
 Svmd__V1__Op *mk_export(uint64_t memory, const char *name, uint32_t mode, uint32_t access);
 Svmd__V1__Op *mk_import(const char *name, uint32_t access);
+Svmd__V1__Op *mk_dmabuf_import(uint64_t size, uint32_t node);
+Svmd__V1__Op *mk_mem_dmabuf(uint64_t memory);
 Svmd__V1__Op *mk_mem_fd(uint64_t memory, uint32_t access);
 Svmd__V1__Op *mk_map(uint64_t space, uint64_t address, uint64_t size, uint64_t memory, uint64_t offset, uint32_t access,
                      uint32_t flags);

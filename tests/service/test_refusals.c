@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "core/partition.h"
 #include "core/session.h"
 #include "ranges.h"
 
@@ -87,7 +88,7 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_UPGRADE + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_MEM_DMABUF + 1 };
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -1248,6 +1249,9 @@ static const struct {
                                              B(W_ENUM) | B(W_RIGHT) | B(W_NONE) | B(W_TAKEN) | B(W_LIMIT) },
         { SVMD__V1__OP__OP_UNREGISTER, ID_WAYS },
         { SVMD__V1__OP__OP_UPGRADE, 0 },
+        { SVMD__V1__OP__OP_DMABUF_IMPORT, B(W_FD_KIND) | B(W_ZERO) | B(W_PAGE) | B(W_OUTSIDE) | B(W_NODE) |
+                                                  B(W_NODE_KIND) | B(W_ROOM) | B(W_LIMIT) | B(W_QUOTA) | B(W_TAKEN) },
+        { SVMD__V1__OP__OP_MEM_DMABUF, ID_WAYS },
         { SVMD__V1__OP__OP_KEEP, ID_WAYS | B(W_NAME) | B(W_ENUM) | B(W_RIGHT) | B(W_LIMIT) },
         { SVMD__V1__OP__OP_KEPT_LIST, OTHER_WAYS },
         { SVMD__V1__OP__OP_KEPT_REMOVE, OTHER_WAYS | B(W_ENUM) | B(W_STALE) },
@@ -1306,6 +1310,56 @@ static void registered(void) {
         no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_unregister(id));
 }
 
+static int dmabuf(uint64_t size) {
+        int fd = memfd_create("dma-buf", MFD_CLOEXEC);
+
+        assert_int_equal(ftruncate(fd, (off_t)size), 0);
+        return fd;
+}
+
+static void refuse_dmabuf(struct client *x, enum way way, unsigned code, Svmd__V1__Op *op, int fd) {
+        no_fds(x, way, code, op, (int[]){ fd }, 1);
+}
+
+static void dmabufs(void) {
+        Svmd__V1__Op *op = mk_dmabuf_import(0, 0);
+        uint64_t id, most = w.svc->options.max_objects_per_session;
+        int fd = dmabuf(4 * page), again = dup(fd);
+
+        refuse_dmabuf(&a, W_FD_KIND, SVMD_STATUS_FD_KIND, op, eventfd(0, 0));
+        refuse_dmabuf(&a, W_FD_KIND, SVMD_STATUS_FD_KIND, op, open("/proc/self/maps", O_RDONLY));
+        refuse_dmabuf(&a, W_FD_KIND, SVMD_STATUS_FD_KIND, op, open("/dev/null", O_RDWR));
+        refuse_dmabuf(&a, W_FD_KIND, SVMD_STATUS_FD_KIND, op, open("/dev/shm", O_PATH));
+        refuse_dmabuf(&a, W_ZERO, SVMD_STATUS_FD_KIND, op, dmabuf(0));
+        refuse_dmabuf(&a, W_PAGE, SVMD_STATUS_FD_KIND, op, dmabuf(page + 1));
+        refuse_dmabuf(&a, W_OUTSIDE, SVMD_STATUS_SIZE, mk_dmabuf_import(page, 0), dmabuf(2 * page));
+        refuse_dmabuf(&a, W_OUTSIDE, SVMD_STATUS_SIZE, mk_dmabuf_import(3 * page, 0), dmabuf(2 * page));
+        refuse_dmabuf(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_dmabuf_import(0, NODES + 1), dmabuf(page));
+        refuse_dmabuf(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_dmabuf_import(0, UINT32_MAX), dmabuf(page));
+        refuse_dmabuf(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_dmabuf_import(0, GPU0 + 1), dmabuf(page));
+        refuse_dmabuf(&a, W_ROOM, SVMD_STATUS_NO_ROOM, op, dmabuf(1ull << 40));
+        must(&admin, mk_limit("one", HOST0, a.session->partition->accounts[HOST0].used + 3 * page));
+        refuse_dmabuf(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_dmabuf_import(0, HOST0 + 1), dmabuf(4 * page));
+        must(&admin, mk_limit("one", HOST0, UINT64_MAX));
+        w.svc->options.max_objects_per_session = a.session->objects;
+        refuse_dmabuf(&a, W_QUOTA, SVMD_STATUS_QUOTA, mk_dmabuf_import(0, 0), dmabuf(page));
+        w.svc->options.max_objects_per_session = most;
+
+        op = mk_dmabuf_import(0, 0);
+        id = client_send(&a, SVMD__V1__MODE__BEST_EFFORT, &op, 1, &fd, 1)->results[0]->id;
+        assert_int_not_equal(id, 0);
+        refuse_dmabuf(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_dmabuf_import(0, 0), again);
+        no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_mem_dmabuf(id));
+        no(&c, W_OTHER, SVMD_STATUS_NO_SUCH, mk_mem_dmabuf(id));
+        no(&a, W_KIND, SVMD_STATUS_UNSUPPORTED, mk_mem_dmabuf(ma));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_mem_dmabuf(ra));
+        no_fds(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_export(id, "", 0, 1), NULL, 0);
+        must(&a, mk_export(id, "dma", 0666, 0));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_import("dma", 1));
+        must(&a, mk_release(id));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_mem_dmabuf(id));
+}
+
 static void everything_was_tried(void) {
         unsigned operations = 0, known = 0;
 
@@ -1334,6 +1388,7 @@ static void test_refusals(void **state) {
         mappings();
         devices();
         registered();
+        dmabufs();
         keeping();
         administration();
         quotas();
