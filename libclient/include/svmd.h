@@ -249,6 +249,26 @@ int svmd_mem_import(svmd_session *s, svmd_mem *ret, size_t *ret_size, const char
 int svmd_mem_import_fd(svmd_session *s, svmd_mem *ret, size_t *ret_size, int fd, unsigned access);
 
 /*
+ * A dma-buf (memory that a driver exports: DRM PRIME, a dma-heap, udmabuf) as memory of svmd: shareable, charged, kept
+ * while svmd is started anew, and handed to other sessions by name or token. It is mapped to the CPU where its driver
+ * allows that, and in spaces of soft nodes. Bracket accesses of the CPU with DMA_BUF_IOCTL_SYNC on the descriptor, as
+ * the kernel asks; svmd does not do it. A dma-buf has one open file, so its access is the same for everyone:
+ * SVMD_ACCESS_READ where it was exported to read only, else SVMD_ACCESS_READ_WRITE.
+ */
+struct svmd_dmabuf_options {
+        size_t size;
+        size_t length;     /* that the dma-buf must have; 0: whatever it has */
+        unsigned set_node; /* `node` means something */
+        svmd_node node;    /* host node that is charged; otherwise the first one */
+};
+/* `fd` stays the caller's. Who imports a dma-buf that is memory in this domain already gets a handle on that memory,
+ * and it is charged once. `ret_size` and `opts` may be NULL. */
+int svmd_mem_import_dmabuf(svmd_session *s, svmd_mem *ret, size_t *ret_size, int fd,
+                           const struct svmd_dmabuf_options *opts);
+/* The dma-buf, to import into a driver. The caller owns the descriptor. `ret_size` may be NULL. */
+int svmd_mem_export_dmabuf(svmd_session *s, int *ret_fd, size_t *ret_size, svmd_mem mem);
+
+/*
  * Memory that the process has already (malloc, mmap), for devices. It stays where it is, and the process uses it as
  * before; spaces show it like other memory, usually at its own address. Whole pages of memory of nothing, or of memory
  * files (memfd, shared memory); not of other files, huge pages of a pool, or what svmd has mapped.
