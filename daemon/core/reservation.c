@@ -24,6 +24,12 @@ static int make_shared(struct reservation *r, const struct reservation_args *arg
 static int take_addresses(struct reservation *r, const struct reservation_args *args) {
         int k;
 
+        if (args->outside) {
+                r->outside = true;
+                r->va.start = args->address;
+                r->va.size = args->size;
+                return 0;
+        }
         if (args->address)
                 k = va_alloc_at(&r->partition->va, &r->va, args->address, args->size);
         else
@@ -87,8 +93,13 @@ static void unlink_but_addresses(struct state *s, struct reservation *r) {
         s->reservations_count--;
 }
 
+static void give_addresses(struct reservation *r) {
+        if (!r->outside)
+                va_free(&r->partition->va, &r->va);
+}
+
 void reservation_unlink(struct state *s, struct reservation *r) {
-        va_free(&r->partition->va, &r->va);
+        give_addresses(r);
         unlink_but_addresses(s, r);
 }
 
@@ -96,17 +107,18 @@ void reservation_retire(struct state *s, struct reservation *r) {
         unlink_but_addresses(s, r);
         r->owner = NULL;
         r->retired = true;
-        r->partition->retired += r->va.size;
+        r->partition->retired += r->outside ? 0 : r->va.size;
 }
 
 void reservation_release(struct reservation *r) {
-        va_free(&r->partition->va, &r->va);
-        r->partition->retired -= r->va.size;
+        give_addresses(r);
+        r->partition->retired -= r->outside ? 0 : r->va.size;
         reservation_free(r);
 }
 
 void reservation_link(struct state *s, struct reservation *r) {
-        va_alloc_at(&r->partition->va, &r->va, r->va.start, r->va.size);
+        if (!r->outside)
+                va_alloc_at(&r->partition->va, &r->va, r->va.start, r->va.size);
         link_but_addresses(s, r);
 }
 

@@ -33,6 +33,7 @@ struct reservation {
         struct vmap cpu;
         bool freeing;        /* an operation that is not committed yet frees it */
         bool retired;        /* it has ended, and only its addresses are still taken */
+        bool outside;        /* of the slice: addresses that its owner's process has itself, and nobody else reaches */
         struct imap *sparse; /* of the CPU */
         void *managed;       /* the service's: struct managed_reservation, of one of kind SHARED; else NULL */
 };
@@ -64,6 +65,7 @@ struct reservation_args {
         uint64_t generation;
         const char *name; /* NULL or "": anonymous */
         uint32_t uid, gid, mode;
+        bool outside; /* the address is the caller's to have checked; anonymous */
 };
 
 /* Takes the addresses and links it to partition, session (may be NULL) and ids. RESERVATION_E_*, -ENOMEM, -EINVAL. */

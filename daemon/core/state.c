@@ -229,8 +229,10 @@ static bool partition_ok(const struct state *s, const struct partition *p) {
                 struct object *o = s->ids.slots[i];
 
                 if (o && o->type == OBJECT_RESERVATION && container_of(o, struct reservation, object)->partition == p) {
+                        const struct reservation *r = container_of(o, struct reservation, object);
+
                         reservations++;
-                        used += container_of(o, struct reservation, object)->va.size;
+                        used += r->outside ? 0 : r->va.size;
                 }
                 memories += o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->partition == p;
         }

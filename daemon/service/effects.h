@@ -42,6 +42,7 @@ enum effect_type {
         EFFECT_REGISTER = 33,
         EFFECT_FENCED = 34,
         EFFECT_DMABUF = 35,
+        EFFECT_LEAVE = 36,
 };
 
 struct effect_epoch {
@@ -143,7 +144,7 @@ struct effect_range {
         uint32_t granule, flags;
 };
 
-struct effect_join { /* the session's process has registered the range */
+struct effect_join { /* also LEAVE: the session's process has registered the range; is served there no longer */
         uint64_t reservation, session;
 };
 

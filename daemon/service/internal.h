@@ -250,6 +250,8 @@ int space_fill(struct service *svc, struct space *s);
 
 void opening_end(struct service *svc, struct opening *o);
 void reservation_end(struct service *svc, struct reservation *r);
+/* Of an operation of its owner: it ends at commit. -ENOMEM. */
+int reservation_give_up(struct call *c, struct reservation *r);
 void space_end(struct service *svc, struct space *s);
 int space_bring_up(struct service *svc, struct session *session, uint64_t id, uint32_t node, struct space **ret);
 

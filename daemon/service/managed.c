@@ -14,6 +14,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/adopted.h"
 #include "service/capacity.h"
 #include "service/internal.h"
 #include "service/join.h"
@@ -328,7 +329,7 @@ static int check_opened(struct call *c, const struct reservation *r, unsigned ac
 
 int managed_at(struct call *c, const struct partition *p, uint64_t address, uint64_t size, unsigned access,
                struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_count) {
-        struct reservation *r = reservation_at(p, address);
+        struct reservation *r = adopted_or_at(c, p, address);
         struct managed_reservation *m;
         uint64_t offset, left;
         int k;
@@ -365,7 +366,7 @@ int managed_at(struct call *c, const struct partition *p, uint64_t address, uint
 
 int managed_around(struct call *c, const struct partition *p, uint64_t address, unsigned access,
                    struct managed_reservation **ret, uint32_t *ret_granule) {
-        const struct reservation *r = reservation_at(p, address);
+        const struct reservation *r = adopted_or_at(c, p, address);
         const struct managed_reservation *m = r ? managed_of(r) : NULL;
         uint32_t count;
 

@@ -38,6 +38,7 @@ struct managed_reservation {
         uint64_t changing;   /* fence of the revoke or steal that is under way, or 0 */
         struct list members; /* managed_member.by_reservation */
         struct list link;    /* in managed_state.ranges or .ending */
+        struct list adopted; /* in managed_client.adopted: see adopted.h */
 };
 
 struct managed_member {
@@ -54,6 +55,7 @@ struct managed_client {
         struct session *session;
         struct mover_session *mover; /* NULL: no userfaultfd was given */
         struct list members;         /* managed_member.by_client */
+        struct list adopted;         /* managed_reservation.adopted, those that are ending too */
         uint64_t cgroup;             /* that its process is in; 0: unknown */
         bool given;                  /* in a replay: the journal has that it gave its userfaultfd */
         bool taken_over;             /* its userfaultfd came from the keeper, and its client may not know */

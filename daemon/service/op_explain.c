@@ -13,6 +13,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/adopted.h"
 #include "service/explain.h"
 #include "service/lookup.h"
 
@@ -187,7 +188,7 @@ int op_explain(struct call *c) {
                 return -ENOMEM;
         svmd__v1__explain_result__init(result);
         s->call = c;
-        r = reservation_at(p, op->address);
+        r = adopted_or_at(c, p, op->address);
         if (!r) {
                 k = explain_nothing(s, p, op->address);
         } else {

@@ -314,6 +314,8 @@ int op_join(struct call *c) {
                               "uffd_device, then uffd_give come first");
         if (!j && !member->joined)
                 return join_begin(c, member);
+        if (j && member->managed->reservation->outside && managed_show(c->svc, member) < 0)
+                return -ENOMEM;
         if (j)
                 j->told = true;
         e.reservation = m->reservation->object.id;

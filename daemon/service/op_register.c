@@ -12,6 +12,7 @@
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "service/adopted.h"
 #include "service/effects.h"
 #include "service/internal.h"
 #include "service/lookup.h"
@@ -31,10 +32,11 @@ static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
 
 static int check_place(struct call *c, const Svmd__V1__Register *m) {
         const struct partition *p = c->session->partition;
+        bool pinned = m->mode == SVMD__V1__REGISTER_MODE__REGISTER_PINNED;
 
-        if (m->mode != SVMD__V1__REGISTER_MODE__REGISTER_PINNED)
+        if (!pinned && m->mode != SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED)
                 return refuse(c, SVMD_STATUS_UNSUPPORTED, "svmd knows no mode %d of registering memory", (int)m->mode);
-        if (m->address == 0 || m->address % SVMD_PAGE || m->probe == 0 || m->probe % SVMD_PAGE)
+        if (m->address == 0 || m->address % SVMD_PAGE || (pinned && m->probe == 0) || m->probe % SVMD_PAGE)
                 return refuse(c, SVMD_STATUS_ALIGN, "address 0x%" PRIx64 " is not at a page, 4 KiB each", m->address);
         if (m->size == 0 || m->size % SVMD_PAGE)
                 return refuse(c, SVMD_STATUS_SIZE, "size %" PRIu64 " is not a multiple of 4 KiB above 0", m->size);
@@ -74,7 +76,9 @@ static int check_free(struct call *c, const Svmd__V1__Register *m) {
                         return refuse(c, SVMD_STATUS_TAKEN, "memory %" PRIu64 " is registered at 0x%" PRIx64 " already",
                                       other->object.id, r->address);
         }
-        return 0;
+        return adopted_overlaps(c->session, m->address, m->size, false)
+                       ? refuse(c, SVMD_STATUS_TAKEN, "memory at 0x%" PRIx64 " is adopted already", m->address)
+                       : 0;
 }
 
 /* What a process opened as /proc/self/mem: it leads to the address space that it had then. */
@@ -187,8 +191,20 @@ static int register_memory(struct call *c, const Svmd__V1__Register *m, int *fd)
         return make(c, m);
 }
 
+static int adopt(struct call *c, const Svmd__V1__Register *m) {
+        int r;
+
+        if (!c->svc->mover)
+                return refuse(c, SVMD_STATUS_UNSUPPORTED, "memory cannot be adopted here: %s", mover_features()->why);
+        if ((r = check_place(c, m)) != 0 || (r = check_free(c, m)) != 0)
+                return r;
+        return adopted_begin(c, m->address, m->size);
+}
+
 int op_register(struct call *c) {
-        int fd = fdlist_steal(&c->request->in), r = register_memory(c, c->op->register_, &fd);
+        bool adopted = c->op->register_->mode == SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED;
+        int fd = fdlist_steal(&c->request->in);
+        int r = adopted ? adopt(c, c->op->register_) : register_memory(c, c->op->register_, &fd);
 
         if (fd >= 0)
                 close(fd);
@@ -199,9 +215,13 @@ int op_unregister(struct call *c) {
         struct effect_hold e = { .session = c->session->object.id };
         struct registered *r;
         struct holding *h;
+        struct reservation *adopted = adopted_by_id(c, c->op->unregister->memory);
         struct memory *m;
-        int k = find_memory(c, c->op->unregister->memory, &m, &h);
+        int k;
 
+        if (adopted)
+                return adopted_end(c, adopted, c->op->unregister->stop);
+        k = find_memory(c, c->op->unregister->memory, &m, &h);
         if (k != 0)
                 return k;
         r = registered_of(m);

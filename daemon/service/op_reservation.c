@@ -11,6 +11,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/adopted.h"
 #include "service/effects.h"
 #include "service/lookup.h"
 #include "service/op_range.h"
@@ -251,6 +252,17 @@ static void close_commit(struct tx *tx, struct change *c) {
 static const struct change_kind free_change = { free_undo, free_commit };
 static const struct change_kind close_change = { close_undo, close_commit };
 
+int reservation_give_up(struct call *c, struct reservation *r) {
+        struct effect_id e = { .id = r->object.id };
+
+        if (tx_room(c->tx, 1) < 0)
+                return -ENOMEM;
+        r->freeing = true;
+        tx_push(c->tx, &free_change, c->session, r);
+        tx_effect(c->tx, EFFECT_RESERVE_END, &e, sizeof(e));
+        return 0;
+}
+
 int op_free(struct call *c) {
         struct session *s = c->session;
         struct effect_open close;
@@ -260,16 +272,14 @@ int op_free(struct call *c) {
 
         if (k != 0)
                 return k;
+        if (r->outside)
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "reservation %" PRIu64 " is memory that was adopted: unregister gives it back",
+                              r->object.id);
+        if (r->owner == s)
+                return reservation_give_up(c, r);
         if (tx_room(c->tx, 1) < 0)
                 return -ENOMEM;
-        if (r->owner == s) {
-                struct effect_id e = { .id = r->object.id };
-
-                r->freeing = true;
-                tx_push(c->tx, &free_change, s, r);
-                tx_effect(c->tx, EFFECT_RESERVE_END, &e, sizeof(e));
-                return 0;
-        }
         o = opening_find(r, s);
         o->closing = true;
         close = (struct effect_open){ .reservation = r->object.id, .session = s->object.id };
@@ -330,7 +340,7 @@ void opening_end(struct service *svc, struct opening *o) {
 
 int op_reservation_query(struct call *c) {
         uint64_t address = c->op->reservation_query->address;
-        struct reservation *r = reservation_at(c->session->partition, address);
+        struct reservation *r = adopted_or_at(c, c->session->partition, address);
         Svmd__V1__ReservationsResult *list;
 
         if (!r)

@@ -63,6 +63,7 @@ struct managed_client *managed_client_of(struct service *svc, struct session *s)
         k->session = s;
         k->cgroup = cgroup_of(svc, s->pid);
         list_init(&k->members);
+        list_init(&k->adopted);
         list_init(&k->link);
         s->managed = k;
         return k;
@@ -87,6 +88,8 @@ void managed_client_free(struct service *svc, struct session *s) {
 
         if (!k)
                 return;
+        list_for_each_safe (l, &k->adopted)
+                list_remove(l);
         list_remove(&k->link);
         alloc_free(k);
         s->managed = NULL;
@@ -102,10 +105,15 @@ static bool node_sees(const struct service *svc, uint32_t node, const struct res
                r->va.start + r->va.size <= d->va_end;
 }
 
+/* What was adopted is the process's before it has joined, and again when it has left. */
+static bool is_seen(const struct managed_member *member) {
+        return member->managed->range && (!member->managed->reservation->outside || member->joined);
+}
+
 static int show_in(struct service *svc, const struct managed_member *member, const struct space *space) {
         const struct managed_reservation *m = member->managed;
 
-        if (!m->range || !node_sees(svc, space->node, m->reservation))
+        if (!is_seen(member) || !node_sees(svc, space->node, m->reservation))
                 return 0;
         return mover_show(svc->mover, m->range, space->node, space->device_space, !member->readonly);
 }
@@ -113,7 +121,7 @@ static int show_in(struct service *svc, const struct managed_member *member, con
 static void hide_in(struct service *svc, const struct managed_member *member, const struct space *space) {
         const struct managed_reservation *m = member->managed;
 
-        if (m->range && svc->mover && node_sees(svc, space->node, m->reservation))
+        if (is_seen(member) && svc->mover && node_sees(svc, space->node, m->reservation))
                 mover_hide(svc->mover, m->range, space->node, space->device_space);
 }
 
@@ -219,6 +227,14 @@ void managed_member_end(struct service *svc, struct managed_member *member) {
         alloc_free(member);
 }
 
+void managed_leave_process(struct service *svc, struct managed_member *member) {
+        list_for_each (l, &member->client->session->spaces)
+                hide_in(svc, member, container_of(l, struct space, by_session));
+        member->joined = false;
+        if (svc->mover && member->managed->range && member->client->mover)
+                mover_leave(svc->mover, member->client->mover, member->managed->range);
+}
+
 void managed_closed(struct service *svc, struct reservation *r, const struct session *s) {
         if (managed_of(r))
                 managed_member_end(svc, managed_member_find(managed_of(r), s));
@@ -261,8 +277,9 @@ bool granule_ok(uint32_t granule, uint64_t address, uint64_t size) {
 
 int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, unsigned flags,
                   struct managed_reservation **ret) {
+        struct managed_client *k = r->outside ? managed_client_of(svc, r->owner) : NULL;
         struct managed_share *share = share_of(svc, r->partition);
-        struct managed_reservation *m = share ? alloc_zero(sizeof(*m)) : NULL;
+        struct managed_reservation *m = share && !k == !r->outside ? alloc_zero(sizeof(*m)) : NULL;
 
         if (!m)
                 return -ENOMEM;
@@ -271,6 +288,9 @@ int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, 
         m->count = (uint32_t)(r->va.size / granule);
         m->flags = flags;
         list_init(&m->members);
+        list_init(&m->adopted);
+        if (k)
+                list_push_back(&k->adopted, &m->adopted);
         list_push_back(&svc->managed.ranges, &m->link);
         svc->managed.bytes += r->va.size;
         share->bytes += r->va.size;
@@ -347,6 +367,7 @@ void managed_ended(struct service *svc, struct managed_reservation *m) {
                 svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_RANGE_STATE, id));
         }
         list_remove(&m->link);
+        list_remove(&m->adopted);
         reservation_release(m->reservation);
         alloc_free(m);
 }

@@ -46,6 +46,8 @@ void managed_commit(struct service *svc);
 int managed_member_begin(struct service *svc, struct managed_reservation *m, struct session *s, bool readonly);
 /* NULL is allowed. */
 void managed_member_end(struct service *svc, struct managed_member *member);
+/* Its process may touch the range no longer, and its spaces do not see it; it has it, and has pinned what it had. */
+void managed_leave_process(struct service *svc, struct managed_member *member);
 /* The session has the reservation, of any kind, no longer. */
 void managed_closed(struct service *svc, struct reservation *r, const struct session *s);
 /* In every space of its session, which the space is linked to. -ENOMEM: nowhere. */

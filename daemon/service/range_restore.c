@@ -67,15 +67,15 @@ static int replay_uffd(struct service *svc, const struct effect_id *e, char *why
         return 0;
 }
 
-static int replay_join(struct service *svc, const struct effect_join *e, char *why, size_t why_size) {
+static int replay_join(struct service *svc, const struct effect_join *e, bool joined, char *why, size_t why_size) {
         struct reservation *r = object(svc, e->reservation, OBJECT_RESERVATION);
         struct session *s = object(svc, e->session, OBJECT_SESSION);
         struct managed_member *member = r && s && managed_of(r) ? managed_member_find(managed_of(r), s) : NULL;
 
-        if (!member || !member->client->given)
+        if (!member || !member->client->given || (!joined && !r->outside))
                 return bad(why, why_size, "session %" PRIu64 " joined reservation %" PRIu64 ", which it cannot have",
                            e->session, e->reservation);
-        member->joined = true;
+        member->joined = joined;
         return 0;
 }
 
@@ -83,7 +83,8 @@ int range_replay(struct service *svc, uint16_t type, const void *bytes, char *wh
         switch (type) {
         case EFFECT_RANGE: return replay_range(svc, bytes, why, why_size);
         case EFFECT_UFFD: return replay_uffd(svc, bytes, why, why_size);
-        case EFFECT_JOIN: return replay_join(svc, bytes, why, why_size);
+        case EFFECT_JOIN: return replay_join(svc, bytes, true, why, why_size);
+        case EFFECT_LEAVE: return replay_join(svc, bytes, false, why, why_size);
         default: return -EINVAL;
         }
 }

@@ -11,7 +11,7 @@ struct managed_client;
 struct service;
 struct session;
 
-/* An effect of RANGE, UFFD or JOIN: 0, -ENOMEM, or -EBADMSG with a sentence. */
+/* An effect of RANGE, UFFD, JOIN or LEAVE: 0, -ENOMEM, or -EBADMSG with a sentence. */
 int range_replay(struct service *svc, uint16_t type, const void *bytes, char *why, size_t why_size);
 /* Makes the ranges again, of which the replay has only said that they are there, and brings sessions back into them.
  * Where the keeper has not what a range needs, the range has ended, and the sessions that had it are to end

@@ -11,6 +11,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/adopted.h"
 #include "service/capacity.h"
 #include "service/effects.h"
 #include "service/join.h"
@@ -437,6 +438,9 @@ static bool waits_for_addresses(const struct request *r, const Svmd__V1__Request
 
                 if (m->ops[i]->op_case == SVMD__V1__OP__OP_RESERVE && op->address != 0 && op->size <= p->slice.size &&
                     reservation_retired_in(p, op->address, op->size))
+                        return true;
+                if (m->ops[i]->op_case == SVMD__V1__OP__OP_REGISTER &&
+                    adopted_overlaps(r->session, m->ops[i]->register_->address, m->ops[i]->register_->size, true))
                         return true;
         }
         return false;

@@ -18,6 +18,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/adopted.h"
 #include "service/dmabuf.h"
 #include "service/effects.h"
 #include "service/lookup.h"
@@ -198,6 +199,9 @@ static int do_reserve(struct restore *x, const struct effect_reserve *e) {
                            e->partition);
         if (e->session ? !owner || owner->partition != p : !args.name[0])
                 return say(x, "reservation %" PRIu64 " has no owner", e->id);
+        args.outside = adopted_outside(p, e->address, e->size);
+        if (args.outside && (!owner || args.name[0] || !adopted_place_ok(owner, e->address, e->size)))
+                return say(x, "reservation %" PRIu64 " cannot be memory of a process", e->id);
         k = e->address == 0 || (args.name[0] && !name_ok(args.name))
                     ? -EINVAL
                     : reservation_new(&r, &x->svc->state, p, owner, &args);
@@ -612,6 +616,7 @@ static const struct {
         [EFFECT_REGISTER] = { sizeof(struct effect_register), false },
         [EFFECT_FENCED] = { sizeof(struct effect_fenced), false },
         [EFFECT_DMABUF] = { sizeof(struct effect_dmabuf), false },
+        [EFFECT_LEAVE] = { sizeof(struct effect_join), false },
 };
 
 unsigned service_effects(void) {
@@ -688,7 +693,8 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_REPLY: return do_reply(x, bytes, size);
         case EFFECT_RANGE:
         case EFFECT_UFFD:
-        case EFFECT_JOIN: return range_replay(x->svc, type, bytes, x->why, x->why_size);
+        case EFFECT_JOIN:
+        case EFFECT_LEAVE: return range_replay(x->svc, type, bytes, x->why, x->why_size);
         case EFFECT_PIN:
         case EFFECT_REVOKE:
         case EFFECT_ADVICE:
@@ -762,7 +768,7 @@ static int check_owned(struct restore *x) {
                 if (!o || o->type != OBJECT_RESERVATION)
                         continue;
                 r = container_of(o, struct reservation, object);
-                if (reservation_idle(r) && !r->shared->keeping)
+                if ((reservation_idle(r) && !r->shared->keeping) || (r->outside && !managed_of(r)))
                         return say(x, "reservation %" PRIu64 " is nobody's", o->id);
         }
         return 0;

@@ -78,8 +78,9 @@ unsigned op_fds(const Svmd__V1__Op *op) {
                 return op->submit->notify;
         if (op->op_case == SVMD__V1__OP__OP_MEM_IMPORT)
                 return op->mem_import->name[0] == 0;
-        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE || op->op_case == SVMD__V1__OP__OP_REGISTER ||
-            op->op_case == SVMD__V1__OP__OP_DMABUF_IMPORT)
+        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE || op->op_case == SVMD__V1__OP__OP_DMABUF_IMPORT)
                 return 1;
+        if (op->op_case == SVMD__V1__OP__OP_REGISTER)
+                return op->register_->mode != SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED;
         return 0;
 }

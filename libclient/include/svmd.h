@@ -278,11 +278,24 @@ int svmd_mem_export_dmabuf(svmd_session *s, int *ret_fd, size_t *ret_size, svmd_
  * when that call returns, no device reads or writes there any more; operations fail with SVMD_E_NOT_MAPPED, and
  * SVMD_EVENT_REGISTERED tells. What free() keeps within malloc nobody sees. A child of fork() has nothing registered.
  */
-enum { SVMD_REGISTER_PINNED = 0 };
+enum {
+        SVMD_REGISTER_PINNED = 0,
+        SVMD_REGISTER_ADOPTED = 1, /* see below */
+};
 struct svmd_register_options {
         size_t size;
-        unsigned mode; /* SVMD_REGISTER_PINNED */
+        unsigned mode; /* SVMD_REGISTER_* */
 };
+/*
+ * Adopted is more: the whole pages in [address, address + length) become a managed range of this session at their own
+ * addresses, while other threads go on reading and writing them (writers wait for as long as the copy takes). Only
+ * private memory of nothing, to read and write, not locked and no stack, can be; nobody may map, unmap or madvise there
+ * meanwhile. All that is said of managed ranges holds for it (svmd_prefetch(), svmd_advise(), ...; spaces of this
+ * session see it at its addresses, and svmd_mem_map() is neither needed nor possible), but: no other process opens it,
+ * MADV_DONTNEED empties nothing, and a child of fork() has nothing there. svmd_unregister() makes it memory of the
+ * process again, content and all, under the same conditions; svmd_disconnect() does so with all that is left. Before
+ * free(), realloc() or munmap() of it, it has to be unregistered, or it is gone with what was in it.
+ */
 /* `address` and `length`: whole pages, none of which is registered. `opts` may be NULL. `ret_generation`, which may be
  * NULL too, is grown by the event. The handle is for svmd_mem_map() into spaces, and nothing else. */
 int svmd_register(svmd_session *s, svmd_mem *ret, uint64_t *ret_generation, void *address, size_t length,

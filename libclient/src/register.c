@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "adopt.h"
 #include "error.h"
 #include "options.h"
 #include "process.h"
@@ -152,12 +153,16 @@ static int check_mapped(uint64_t start, uint64_t end) {
 }
 
 static int check(uint64_t start, size_t length, const struct svmd_register_options *opts) {
-        if (opts->mode != SVMD_REGISTER_PINNED)
-                return fail(SVMD_E_UNSUPPORTED, "svmd_register_options.mode is %u; only SVMD_REGISTER_PINNED is known",
+        if (opts->mode > SVMD_REGISTER_ADOPTED)
+                return fail(SVMD_E_UNSUPPORTED, "svmd_register_options.mode is %u; it is one of SVMD_REGISTER_*",
                             opts->mode);
+        if (length > UINT64_MAX - start)
+                return fail(SVMD_E_SIZE, "length %zu passes the end of addresses", length);
+        if (opts->mode == SVMD_REGISTER_ADOPTED)
+                return 0;
         if (!start || start % PAGE)
                 return fail(SVMD_E_ALIGN, "address 0x%llx is not at a page, 4 KiB each", (unsigned long long)start);
-        if (!length || length % PAGE || length > UINT64_MAX - start)
+        if (!length || length % PAGE)
                 return fail(SVMD_E_SIZE, "length %zu is not a multiple of 4 KiB above 0", length);
         return check_mapped(start, start + length);
 }
@@ -222,7 +227,10 @@ int svmd_register(svmd_session *s, svmd_mem *ret, uint64_t *ret_generation, void
         if (r)
                 return r;
         managed_lock();
-        r = add(s, start, start + length, ret, &generation);
+        if (opts.mode == SVMD_REGISTER_ADOPTED)
+                r = adopt(s, start, start + length, ret, &generation);
+        else
+                r = add(s, start, start + length, ret, &generation);
         managed_unlock();
         if (!r && ret_generation)
                 *ret_generation = generation;
@@ -248,6 +256,11 @@ int svmd_unregister(svmd_session *s, svmd_mem mem) {
         if (error)
                 return error;
         managed_lock();
+        if (adopt_has(s, mem)) {
+                error = adopt_end(s, mem);
+                managed_unlock();
+                return session_leave(s, error);
+        }
         error = tell(s, mem);
         r = error ? NULL : take(s, mem);
         if (r) {

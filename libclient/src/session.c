@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "adopt.h"
 #include "error.h"
 #include "event.h"
 #include "fence.h"
@@ -266,6 +267,9 @@ int svmd_connect(svmd_session **ret, const struct svmd_connect_options *given) {
 void svmd_disconnect(svmd_session *s) {
         if (!s)
                 return;
+        managed_lock();
+        adopt_end_all(s);
+        managed_unlock();
         va_fini(s);
         session_free(s);
 }

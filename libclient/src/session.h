@@ -9,6 +9,7 @@
 #include "ranges.h"
 #include "svmd.h"
 
+struct adoption;
 struct call;
 struct event;
 struct fdcache;
@@ -77,6 +78,9 @@ struct svmd_session {
         /* register.c, with the lock of managed ranges */
         struct registration *registrations;
         struct probe *probe; /* a page for svmd, NULL until memory is registered */
+
+        /* adopt.c, likewise */
+        struct adoption *adoptions;
 
         /* heads.c */
         struct heads heads;

@@ -8,6 +8,8 @@
  *      before-send, after-send           a reply or event leaves, behind the commit
  *      snapshot, before-snapshot-end, after-snapshot-end
  *      before-STEP, after-STEP           of what the mover does to pages, STEP as in enum managed_step_type
+ *      before-adopt, before-join, before-leave, before-return, and after-
+ *                                        memory of a process is adopted, its process is served, no longer, it ends
  *      before-become, before-exec        svmd-keeper, and svmd itself, become other programs
  *      begun                             the program that svmd became, at its beginning
  *      start-POINT                       the same while it starts, and of a start alone:
@@ -26,6 +28,7 @@
 #include "mover/mover.h"
 #include "mover/steps.h"
 #include "proto/socket.h"
+#include "service/adopted.h"
 #include "service/internal.h"
 #include "transport/transport.h"
 
@@ -128,6 +131,38 @@ void __wrap_batch_execute(struct mover *m, struct batch *b) {
         at_step("before", b->step[0]);
         __real_batch_execute(m, b);
         at_step("after", b->step[0]);
+}
+
+/* ---- memory of a process ---- */
+
+int __real_adopted_begin(struct call *c, uint64_t address, uint64_t size);
+int __wrap_adopted_begin(struct call *c, uint64_t address, uint64_t size) {
+        int r;
+
+        at("before-adopt");
+        r = __real_adopted_begin(c, address, size);
+        at("after-adopt");
+        return r;
+}
+
+int __real_adopted_end(struct call *c, struct reservation *r, bool stop);
+int __wrap_adopted_end(struct call *c, struct reservation *r, bool stop) {
+        int k;
+
+        at(stop ? "before-leave" : "before-return");
+        k = __real_adopted_end(c, r, stop);
+        at(stop ? "after-leave" : "after-return");
+        return k;
+}
+
+int __real_op_join(struct call *c);
+int __wrap_op_join(struct call *c) {
+        int r;
+
+        at("before-join");
+        r = __real_op_join(c);
+        at("after-join");
+        return r;
 }
 
 /* ---- other programs ---- */
