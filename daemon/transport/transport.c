@@ -323,6 +323,7 @@ int transport_start(struct transport *t, struct service *svc, char *why, size_t 
 
 int transport_run(struct transport *t) {
         t->outcome = TRANSPORT_E_KEEP;
+        t->keep_sockets = false; /* an upgrade that did not begin had set it */
         ev_run(t->loop, 0);
         t->keep_sockets = t->outcome != TRANSPORT_E_END;
         return t->outcome;

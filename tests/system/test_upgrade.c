@@ -148,11 +148,13 @@ static void refuse_programs(void) {
         crew_look(epoch_now(), epoch_now() - 1);
 }
 
-/* It may take over, and then there is nothing to begin. */
+/* It may take over, and then there is nothing to begin. What ends from then on ends as before. */
 static void fail_to_begin(void) {
+        const struct svmd_partition_options o = { .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW };
         uint64_t epoch = epoch_now();
         char path[256];
 
+        ok(svmd_partition_create(watcher, "brief", &o, NULL));
         write_script("vanishes", "$REAL \"$@\"; rm -f \"$0\"", path, sizeof(path));
         crew_run();
         usleep((useconds_t)random_below(20000));
@@ -161,6 +163,9 @@ static void fail_to_begin(void) {
         must(daemon_said(&d, "cannot become"));
         crew_rest();
         crew_look(epoch, epoch - 1);
+        ok(svmd_partition_delete(watcher, "brief", 0, 0));
+        snprintf(path, sizeof(path), "%s/run/p/brief", d.dir);
+        must(access(path, F_OK) != 0);
 }
 
 /* The keeper's program has to be one that can be begun from a descriptor: a script cannot. Nor does svmd change then.
