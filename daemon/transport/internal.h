@@ -77,7 +77,7 @@ void listeners_rest(struct transport *t);
 
 /* Who is at the other end: 0, or negative errno. Groups are the caller's to free. */
 int peer_read(int fd, struct service_peer *ret, uint32_t **ret_groups);
-/* May this peer administer? The one place that says so. */
 /* SIGKILL for the process at the other end. -ESRCH: it is gone. */
 int peer_kill(int fd);
+/* May this peer administer? The one place that says so. */
 bool peer_may_administer(const struct service_peer *peer, gid_t admin_gid);
