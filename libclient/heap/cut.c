@@ -17,7 +17,7 @@ static uintptr_t round_up(uintptr_t x, size_t to) {
 
 /* ---- extents ---- */
 
-static bool is_within_max(size_t size) {
+bool cut_is_within_max(size_t size) {
         return !heap.max ||
                (size <= heap.max && atomic_load(&stats.managed) + atomic_load(&stats.other) <= heap.max - size);
 }
@@ -44,7 +44,7 @@ void *cut_extent(void *at, size_t size, size_t alignment) {
         void *p = NULL;
 
         pthread_mutex_lock(&heap_lock);
-        if (is_within_max(size)) {
+        if (cut_is_within_max(size)) {
                 p = cut_any(at, size, alignment);
                 if (!p && !at)
                         segment_want(size + alignment);
@@ -107,7 +107,7 @@ static uintptr_t place_any(size_t size, bool *ret_over, size_t *ret_seen) {
         uintptr_t at = 0;
 
         pthread_mutex_lock(&heap_lock);
-        *ret_over = !is_within_max(size);
+        *ret_over = !cut_is_within_max(size);
         *ret_seen = heap.count;
         for (size_t i = heap.count; i-- > 0 && !at && !*ret_over;)
                 at = place(&heap.segment[i], size);

@@ -6,6 +6,8 @@
 
 struct segment;
 
+/* Whether `size` more bytes are within --max. */
+bool cut_is_within_max(size_t size);
 /* `size` bytes for an extent, zeroed; at `at` if that is given. NULL: none are to be had. */
 void *cut_extent(void *at, size_t size, size_t alignment);
 /* The same for a mapping, which begins on a granule. */

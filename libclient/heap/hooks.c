@@ -28,7 +28,7 @@ static void *elsewhere(size_t size, size_t alignment) {
         size_t room = size + (alignment > PAGE ? alignment : 0);
         char *p, *at;
 
-        if (heap.max && size > heap.max - atomic_load(&stats.managed) - atomic_load(&stats.other))
+        if (!cut_is_within_max(size))
                 return NULL;
         p = raw_mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)

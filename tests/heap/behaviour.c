@@ -363,6 +363,26 @@ static void case_max(void) {
         must(mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
 }
 
+/* The same, in a child that svmd has no session for: its mappings come from elsewhere and count. */
+static void case_max_alone(void) {
+        pid_t pid;
+
+        must(setenv("SVMD_SOCKET", "/nowhere/svmd.sock", 1) == 0);
+        pid = fork();
+        if (pid == 0) {
+                size_t got = 0;
+
+                must(freopen("/dev/null", "we", stderr)); /* where it is told that it has none */
+                for (int i = 0; i < 2; i++)
+                        must(mmap(NULL, 48 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+                             MAP_FAILED);
+                while (got < 100 && malloc(MIB))
+                        got++;
+                _exit(got < 64 ? 0 : 1);
+        }
+        must(end_of(pid) == 0);
+}
+
 /* More than the first range has. */
 static void case_large(void) {
         char *p[6];
@@ -468,6 +488,7 @@ static const struct {
         { "forks", case_forks },
         { "descriptors", case_descriptors },
         { "max", case_max },
+        { "max-alone", case_max_alone },
         { "large", case_large },
         { "session", case_session },
         { "fence", case_fence },

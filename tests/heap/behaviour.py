@@ -16,7 +16,8 @@ from run import Pressure, Svmd  # noqa: E402
 PATIENCE = 60
 PLAIN = ["mmap", "parts", "mremap", "mprotect", "malloc", "calloc",
          "generations", "private", "threads", "forks", "descriptors"]
-MANAGED = {"large": [], "session": [], "fence": [], "max": ["--max", "64M"]}
+MANAGED = {"large": [], "session": [], "fence": [], "max": ["--max", "64M"],
+           "max-alone": ["--max", "64M"]}
 failed = 0
 
 
