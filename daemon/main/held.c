@@ -14,6 +14,7 @@ struct item {
         struct tree_node node; /* in held.tree, by key */
         uint64_t key;
         int fd;
+        bool seen; /* which file it is */
         dev_t device;
         ino_t inode;
 };
@@ -42,23 +43,57 @@ static void link_item(struct held *h, struct item *it) {
         h->count++;
 }
 
-int held_put(struct held *h, uint64_t key, int fd) {
+static struct item *get(struct held *h, uint64_t key) {
         struct item *it = find(h, key);
+
+        if (it)
+                return it;
+        it = alloc_zero(sizeof(*it));
+        if (!it)
+                return NULL;
+        it->key = key;
+        link_item(h, it);
+        return it;
+}
+
+static void see(struct item *it, const struct stat *st) {
+        it->device = st->st_dev;
+        it->inode = st->st_ino;
+        it->seen = true;
+}
+
+int held_put(struct held *h, uint64_t key, int fd) {
+        struct item *it;
         struct stat st;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
-        if (!it) {
-                it = alloc_zero(sizeof(*it));
-                if (!it)
-                        return -ENOMEM;
-                it->key = key;
-                link_item(h, it);
-        }
+        it = get(h, key);
+        if (!it)
+                return -ENOMEM;
         it->fd = fd;
-        it->device = st.st_dev;
-        it->inode = st.st_ino;
+        see(it, &st);
         return 0;
+}
+
+int held_put_unseen(struct held *h, uint64_t key, int fd) {
+        struct item *it = get(h, key);
+
+        if (!it)
+                return -ENOMEM;
+        it->fd = fd;
+        it->seen = false;
+        h->unseen = true;
+        return 0;
+}
+
+void held_look(struct held *h) {
+        struct stat st;
+
+        for (struct tree_node *n = h->unseen ? tree_first(&h->tree) : NULL; n; n = tree_next(n))
+                if (!item_of(n)->seen && fstat(item_of(n)->fd, &st) == 0)
+                        see(item_of(n), &st);
+        h->unseen = false;
 }
 
 static void drop_item(struct held *h, struct item *it) {
@@ -82,7 +117,7 @@ void held_drop_all(struct held *h) {
 static bool still_there(const struct item *it) {
         struct stat st;
 
-        return fstat(it->fd, &st) == 0 && st.st_dev == it->device && st.st_ino == it->inode;
+        return fstat(it->fd, &st) == 0 && (!it->seen || (st.st_dev == it->device && st.st_ino == it->inode));
 }
 
 int held_each(const struct held *h, held_fn fn, void *userdata) {

@@ -23,7 +23,7 @@ struct listing {
 
 static int on_item(void *userdata, uint64_t key, int fd) {
         struct listing *l = userdata;
-        int r = held_put(&l->holder->held, key, fd);
+        int r = held_put_unseen(&l->holder->held, key, fd);
 
         if (r < 0) {
                 close(fd);
@@ -151,6 +151,7 @@ void holder_drop(struct holder *h, uint64_t key) {
 void holder_flush(struct holder *h) {
         int r = 0;
 
+        held_look(&h->held); /* of thousands at the start, which clients do not wait for */
         if (!h->keeper)
                 return;
         if (h->journal_due)

@@ -163,6 +163,40 @@ static void test_number_of_another_file(void **state) {
         close(other);
 }
 
+static int first_file = -1;
+
+static int take(void *userdata, uint64_t key, int fd) {
+        if (key == KEEP_KEY(KEEP_FILE, 0))
+                first_file = fd;
+        return 0;
+}
+
+/* The same with what the keeper had before svmd came: from the first turn on. Until then all of it is there. */
+static void number_of_another_before(bool turn, unsigned expected) {
+        int other = -1;
+
+        open_holder(KEEPER_PROGRAM);
+        put_all();
+        holder_close(&holder, false);
+        assert_int_equal(holder_open(&holder, dir, KEEPER_PROGRAM, take, NULL, why, sizeof(why)), 0);
+        if (turn) {
+                holder_flush(&holder);
+                close(first_file);
+                other = memfd_create("other", MFD_CLOEXEC);
+                assert_int_equal(other, first_file);
+        }
+        kill_keeper();
+        holder_replace(&holder);
+        assert_int_equal(kept().files, expected);
+        if (turn)
+                close(other);
+}
+
+static void test_number_of_another_before(void **state) {
+        number_of_another_before(true, KEYS - 1);
+        number_of_another_before(false, KEYS);
+}
+
 static void is_alone(const char *word) {
         assert_null(holder.keeper);
         assert_non_null(strstr(holder.why, word));
@@ -340,10 +374,18 @@ static int remove_dir(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                IN_DIR(test_another_has_everything), IN_DIR(test_found_by_a_put),  IN_DIR(test_journal_comes_last),
-                IN_DIR(test_number_of_another_file), IN_DIR(test_program_is_gone), IN_DIR(test_ends_again_and_again),
-                IN_DIR(test_another_has_no_room),    IN_DIR(test_out_of_memory),   IN_DIR(test_become),
-                IN_DIR(test_becomes_what_ends),      IN_DIR(test_record),
+                IN_DIR(test_another_has_everything),
+                IN_DIR(test_found_by_a_put),
+                IN_DIR(test_journal_comes_last),
+                IN_DIR(test_number_of_another_file),
+                IN_DIR(test_program_is_gone),
+                IN_DIR(test_ends_again_and_again),
+                IN_DIR(test_another_has_no_room),
+                IN_DIR(test_out_of_memory),
+                IN_DIR(test_become),
+                IN_DIR(test_becomes_what_ends),
+                IN_DIR(test_record),
+                IN_DIR(test_number_of_another_before),
         };
 
         log_set_level(0);
