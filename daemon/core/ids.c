@@ -78,3 +78,18 @@ struct object *ids_find(const struct ids *ids, uint64_t id) {
                         return ids->slots[i];
         return NULL;
 }
+
+/* Objects lie anywhere, so those that come next are asked for before it is their turn. */
+struct object *ids_next(const struct ids *ids, uint64_t *at) {
+        enum { AHEAD = 16 };
+
+        while (*at < ids->size) {
+                struct object *o = ids->slots[(*at)++];
+
+                if (*at + AHEAD < ids->size)
+                        __builtin_prefetch(ids->slots[*at + AHEAD]);
+                if (o)
+                        return o;
+        }
+        return NULL;
+}

@@ -35,3 +35,6 @@ void ids_add(struct ids *ids, struct object *o);
 void ids_remove(struct ids *ids, struct object *o);
 /* NULL: not there. */
 struct object *ids_find(const struct ids *ids, uint64_t id);
+/* The next object from slot `*at` on, which moves behind it; NULL: there are no more. What is added or removed during a
+ * walk may be met or not. */
+struct object *ids_next(const struct ids *ids, uint64_t *at);

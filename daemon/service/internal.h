@@ -288,6 +288,8 @@ int journal_snapshot(struct service *svc);
 /* An effect that no request waits for. Where the journal has no room for it, a snapshot is due. */
 void journal_note(struct service *svc, uint16_t type, const void *bytes, size_t size);
 int journal_restore(struct service *svc, char *why, size_t why_size);
+/* Afterwards: pages of files of which the journal knows nothing. */
+void punch_leftovers(struct service *svc);
 /* Answers of this session that a resend may ask for. */
 void replies_free(struct session *s);
 const void *replies_find(const struct session *s, uint64_t id, size_t *ret_size);

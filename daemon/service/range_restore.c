@@ -121,11 +121,21 @@ static bool pool_there(const struct service *svc, uint32_t node, uint32_t granul
         return kept_has(svc, managed_pool_key(node, granule));
 }
 
+/* All that there can be, so that nothing has to be read. */
+static bool pools_there(const struct service *svc, uint32_t granule) {
+        for (uint32_t i = 0; i < svc->managed.nodes_count; i++)
+                if (!svc->managed.nodes[i].host && !pool_there(svc, i, granule))
+                        return false;
+        return true;
+}
+
 /* Whether there is a pool for each slot that the state names. */
 static bool slots_there(const struct service *svc, const struct managed_reservation *m, int state) {
         struct range_entry entries[256];
         uint64_t seen = 0;
 
+        if (pools_there(svc, m->granule))
+                return true;
         for (uint32_t at = 0; at < m->count; at += 256) {
                 size_t size = (m->count - at < 256 ? m->count - at : 256) * sizeof(entries[0]);
 
@@ -233,6 +243,8 @@ int range_adopt_session(struct service *svc, struct session *s) {
                 r = adopt_userfaultfd(svc, k, fd);
         if (r == -ENOMEM)
                 return r;
+        if (r < 0)
+                svc->hooks.unkeep(svc->hooks.userdata, key); /* it is closed */
         if (k->given && !k->mover)
                 lose_client(k, "svmd-keeper has not its userfaultfd any more, by which its page faults are served");
         return 0;

@@ -31,8 +31,10 @@
 /*
  * From a journal to objects: each effect is done again, through the same functions that did it first, with what was
  * decided then. Pages and files are there already (the keeper held them), so nothing is committed or punched on the
- * way; what the dead svmd had begun and not journaled is punched at the end.
+ * way; what the dead svmd had begun and not journaled is punched when clients go on.
  */
+#define OBJECT_BYTES 128 /* of the journal, or more, make an object */
+
 struct restore {
         struct service *svc;
         char *why;
@@ -722,28 +724,28 @@ static bool next_used(void *userdata, uint64_t offset, uint64_t *ret_start, uint
         return true;
 }
 
-static void punch_leftovers(struct service *svc) {
+void punch_leftovers(struct service *svc) {
+        struct object *o;
+        uint64_t at = 0;
+
         for (uint32_t i = 0; i < svc->options.machine->count; i++)
                 if (svc->state.nodes[i].pool)
                         memfile_punch_unused(svc->state.nodes[i].pool->memfile, next_used, svc->state.nodes[i].pool);
-        for (uint64_t i = 0; i < svc->state.ids.size; i++) {
-                struct object *o = svc->state.ids.slots[i];
-
-                if (o && o->type == OBJECT_FILE)
+        while ((o = ids_next(&svc->state.ids, &at)))
+                if (o->type == OBJECT_FILE)
                         memfile_punch_unused(container_of(o, struct file, object)->memfile, next_used,
                                              container_of(o, struct file, object));
-        }
 }
 
 /* Only now, when it is known which files are still needed: the others are not in the keeper any more. */
 static int adopt_files(struct restore *x) {
-        const struct ids *ids = &x->svc->state.ids;
+        struct object *o;
+        uint64_t at = 0;
 
-        for (uint64_t i = 0; i < ids->size; i++) {
-                struct object *o = ids->slots[i];
+        while ((o = ids_next(&x->svc->state.ids, &at))) {
                 int r;
 
-                if (!o || o->type != OBJECT_FILE)
+                if (o->type != OBJECT_FILE)
                         continue;
                 if (container_of(o, struct file, object)->kind == FILE_OWN &&
                     container_of(o, struct file, object)->slots.count == 0)
@@ -757,15 +759,15 @@ static int adopt_files(struct restore *x) {
 
 /* Each reservation has an owner, or somebody who has it open, or is kept; and memory is held, shown or kept. */
 static int check_owned(struct restore *x) {
-        const struct ids *ids = &x->svc->state.ids;
+        struct object *o;
+        uint64_t at = 0;
 
-        for (uint64_t i = 0; i < ids->size; i++) {
-                struct object *o = ids->slots[i];
+        while ((o = ids_next(&x->svc->state.ids, &at))) {
                 const struct reservation *r;
 
-                if (o && o->type == OBJECT_MEMORY && memory_unused(container_of(o, struct memory, object)))
+                if (o->type == OBJECT_MEMORY && memory_unused(container_of(o, struct memory, object)))
                         return say(x, "memory %" PRIu64 " is nobody's", o->id);
-                if (!o || o->type != OBJECT_RESERVATION)
+                if (o->type != OBJECT_RESERVATION)
                         continue;
                 r = container_of(o, struct reservation, object);
                 if ((reservation_idle(r) && !r->shared->keeping) || (r->outside && !managed_of(r)))
@@ -802,6 +804,9 @@ int journal_restore(struct service *svc, char *why, size_t why_size) {
         int r;
 
         snprintf(why, why_size, "the machine is out of memory");
+        r = ids_reserve(&svc->state.ids, journal_used(svc->journal) / OBJECT_BYTES);
+        if (r < 0)
+                return r;
         svc->replaying = true;
         tx_begin(svc->tx);
         r = journal_replay(svc->journal, do_effect, &x);
@@ -822,8 +827,5 @@ int journal_restore(struct service *svc, char *why, size_t why_size) {
                 r = fill_tables(&x);
         if (r == 0)
                 r = ranges_restore(svc, why, why_size);
-        if (r < 0)
-                return r;
-        punch_leftovers(svc);
-        return 0;
+        return r;
 }

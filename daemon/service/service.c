@@ -237,6 +237,12 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         svc->epoch++;
         svc->first_id = svc->state.next_id;
         svc->starting = false;
+        /* Clients stand still until then; nothing has come to be that the next svmd would have to hear of. */
+        r = ranges_go_on(svc, why, why_size);
+        if (r < 0)
+                return r;
+        if (old)
+                punch_leftovers(svc);
         drop_leftovers(svc);
         r = old ? renew_journal(svc) : journal_snapshot(svc);
         if (r > 0)
@@ -246,8 +252,6 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
                 snprintf(why, why_size, "a journal for what is there cannot be made: %s", strerror(-r));
         svc->kept = NULL;
         svc->kept_count = 0;
-        if (r == 0)
-                r = ranges_go_on(svc, why, why_size);
         return r > 0 ? -ENOSPC : r;
 }
 

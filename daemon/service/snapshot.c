@@ -195,27 +195,69 @@ static int put_mappings(struct service *svc, const struct vmap *m, const struct 
         return k;
 }
 
-/* What a walk over all objects of a type puts. */
-static int put_objects(struct service *svc, enum object_type type) {
-        const struct ids *ids = &svc->state.ids;
+static int put_arenas(struct service *svc, const struct session *s) {
         int r = 0;
 
-        for (uint64_t i = 0; r == 0 && i < ids->size; i++) {
-                struct object *o = ids->slots[i];
+        list_for_each (l, &s->files) {
+                const struct file *f = container_of(l, struct file, by_session);
 
-                if (!o || o->type != type)
-                        continue;
-                if (type == OBJECT_MEMORY) {
-                        r = put_memory(svc, container_of(o, struct memory, object));
-                } else if (type == OBJECT_FILE) {
-                        struct file *f = container_of(o, struct file, object);
-
-                        if (f->kind == FILE_ARENA && f->journaled)
-                                r = put_file(svc, f);
-                } else if (type == OBJECT_RESERVATION) {
-                        r = put_reservation(svc, container_of(o, struct reservation, object));
-                }
+                if (r == 0 && f->journaled)
+                        r = put_file(svc, f);
         }
+        return r;
+}
+
+/* Of a session: what it created and still holds, in the order in which that lies in its arenas, mostly. */
+static int put_created(struct service *svc, const struct session *s) {
+        int r = 0;
+
+        list_for_each (l, &s->holdings) {
+                const struct holding *h = container_of(l, struct holding, by_session);
+
+                if (r == 0 && h == &h->memory->creator)
+                        r = put_memory(svc, h->memory);
+        }
+        return r;
+}
+
+/* What nobody holds who created it. */
+static int put_orphans(struct service *svc) {
+        const struct object *o;
+        uint64_t at = 0;
+        int r = 0;
+
+        while (r == 0 && (o = ids_next(&svc->state.ids, &at))) {
+                const struct memory *m = o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
+
+                if (m && list_empty(&m->creator.by_session))
+                        r = put_memory(svc, m);
+        }
+        return r;
+}
+
+typedef int (*reservation_fn)(struct service *svc, const struct reservation *r);
+
+/* By address: each then takes the place behind the one before, and no search is needed for it. */
+static int put_slices(struct service *svc, reservation_fn fn) {
+        int r = 0;
+
+        for (struct partition *p = partition_after(&svc->state, ""); p && r == 0;
+             p = partition_after(&svc->state, p->name->text))
+                for (struct va_extent *e = va_first_from(&p->va, 0); e && r == 0; e = va_next(e))
+                        if (!reservation_of(e)->retired)
+                                r = fn(svc, reservation_of(e));
+        return r;
+}
+
+/* Those that take no addresses of a slice, too. */
+static int put_reservations(struct service *svc, reservation_fn fn) {
+        const struct object *o;
+        uint64_t at = 0;
+        int r = put_slices(svc, fn);
+
+        while (r == 0 && (o = ids_next(&svc->state.ids, &at)))
+                if (o->type == OBJECT_RESERVATION && container_of(o, struct reservation, object)->outside)
+                        r = fn(svc, container_of(o, struct reservation, object));
         return r;
 }
 
@@ -244,19 +286,8 @@ static int put_session_holds(struct service *svc, const struct session *s) {
         return r;
 }
 
-static int put_cpu_mappings(struct service *svc) {
-        const struct ids *ids = &svc->state.ids;
-        int r = 0;
-
-        for (uint64_t i = 0; r == 0 && i < ids->size; i++) {
-                const struct reservation *x;
-
-                if (!ids->slots[i] || ids->slots[i]->type != OBJECT_RESERVATION)
-                        continue;
-                x = container_of(ids->slots[i], struct reservation, object);
-                r = put_mappings(svc, &x->cpu, x->sparse, 0, x);
-        }
-        return r;
+static int put_cpu_mappings(struct service *svc, const struct reservation *r) {
+        return put_mappings(svc, &r->cpu, r->sparse, 0, r);
 }
 
 static int put_reply(void *userdata, const struct session *s, uint64_t id, const void *bytes, size_t size) {
@@ -274,12 +305,22 @@ static int put_all(struct service *svc) {
                 if (r == 0 && s->partition)
                         r = put_session(svc, s);
         }
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                if (r == 0)
+                        r = put_arenas(svc, s);
+        }
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                if (r == 0)
+                        r = put_created(svc, s);
+        }
         if (r == 0)
-                r = put_objects(svc, OBJECT_FILE);
+                r = put_orphans(svc);
         if (r == 0)
-                r = put_objects(svc, OBJECT_MEMORY);
-        if (r == 0)
-                r = put_objects(svc, OBJECT_RESERVATION);
+                r = put_reservations(svc, put_reservation);
         list_for_each (l, &svc->state.sessions) {
                 const struct session *s = container_of(l, struct session, by_state);
 
@@ -289,7 +330,7 @@ static int put_all(struct service *svc) {
                         r = replies_each(s, put_reply, svc);
         }
         if (r == 0)
-                r = put_cpu_mappings(svc);
+                r = put_reservations(svc, put_cpu_mappings);
         return r == 0 ? said_put(svc) : r;
 }
 
