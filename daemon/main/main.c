@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend/backend.h"
+#include "backend/kfd.h"
 #include "backend/recording.h"
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -25,6 +26,8 @@
 
 /* Arguments and wiring: machine, store, keeper, transport and service, and the order in which they come and go. */
 
+enum { KFD_PATIENCE_MS = 5000 };
+
 struct program {
         char **argv;
         char *self; /* the file that was started; NULL: it is not known */
@@ -38,6 +41,7 @@ struct program {
         struct store *store;
         struct transport *transport;
         struct service *service;
+        struct kfd *kfd;
         struct service_default_limit *default_limits;
         struct service_kept *kept;
         size_t kept_count, kept_room;
@@ -136,16 +140,21 @@ static char *own_path(void) {
         return alloc_string(self);
 }
 
-/* The one that goes with this svmd: as configured, beside it, or where it is installed. */
-static const char *keeper_program(const struct program *p, const char *svmd, char *path, size_t size) {
+/* One that goes with this svmd: as configured, beside it, or where it is installed. */
+static const char *own_program(const char *configured, const char *name, const char *svmd, char *path, size_t size) {
         char copy[PATH_MAX];
 
-        if (p->config.keeper_program)
-                return p->config.keeper_program;
+        if (configured)
+                return configured;
         snprintf(copy, sizeof(copy), "%s", svmd ? svmd : "");
-        if (*copy && snprintf(path, size, "%s/svmd-keeper", dirname(copy)) < (int)size && access(path, X_OK) == 0)
+        if (*copy && snprintf(path, size, "%s/%s", dirname(copy), name) < (int)size && access(path, X_OK) == 0)
                 return path;
-        return SVMD_LIBEXECDIR "/svmd-keeper";
+        snprintf(path, size, "%s/%s", SVMD_LIBEXECDIR, name);
+        return path;
+}
+
+static const char *keeper_program(const struct program *p, const char *svmd, char *path, size_t size) {
+        return own_program(p->config.keeper_program, "svmd-keeper", svmd, path, size);
 }
 
 static void on_keeper_gone(void *userdata) {
@@ -294,6 +303,7 @@ static void become_next(struct program *p) {
         sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=becoming %s",
                    (unsigned long long)(clock_ns(CLOCK_MONOTONIC) / 1000), p->next);
         log_info("becoming %s", p->next);
+        kfd_stop(p->kfd);
         p->argv[0] = p->next;
         execv(p->next, p->argv);
         log_error("cannot become %s: %s; this svmd goes on", p->next, strerror(errno));
@@ -339,6 +349,17 @@ static void say_rights(const struct config *c) {
 
 /* ---- up and down ---- */
 
+/* Where there is no driver nobody is asked, unless an administrator names whom. */
+static int ask_kfd(struct program *p) {
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof(path), "%s/kfd", p->config.dev_root);
+        if (!p->config.kfd_probe && access(path, F_OK) < 0)
+                return 0;
+        return kfd_new(&p->kfd, own_program(p->config.kfd_probe, "svmd-probe-kfd", p->self, path, sizeof(path)),
+                       KFD_PATIENCE_MS);
+}
+
 static int start_service(struct program *p) {
         const struct config *c = &p->config;
         struct service_options options = {
@@ -354,6 +375,7 @@ static int start_service(struct program *p) {
                 .sys_root = c->sys_root,
                 .proc_root = c->proc_root,
                 .dev_root = c->dev_root,
+                .kfd = p->kfd,
         };
         struct service_default_limit *limits = alloc_array(c->default_limits_count + 1, sizeof(*limits));
         struct service_hooks hooks;
@@ -396,7 +418,9 @@ static int bring_up(struct program *p) {
         if (r < 0)
                 return r;
         transport_set_kept(p->transport, p->kept, p->kept_count);
-        r = start_service(p);
+        r = ask_kfd(p);
+        if (r == 0)
+                r = start_service(p);
         if (r == 0)
                 r = transport_start(p->transport, p->service, p->why, sizeof(p->why));
         if (r < 0)
@@ -411,6 +435,7 @@ static void tear_down(struct program *p, bool keep) {
         bool recorded = !p->service || service_recorded(p->service);
 
         service_free(p->service, keep);
+        kfd_free(p->kfd);
         transport_free(p->transport, keep);
         if (keep && recorded)
                 holder_flush(&p->holder);

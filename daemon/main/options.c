@@ -44,6 +44,9 @@ const struct option_desc options[] = {
           "Read this machine's processes below this folder." },
         { "dev-root", "DIR", OPTION_TEXT, false, AT(dev_root), "/dev", 0, 0, 0,
           "Open this machine's devices below this folder." },
+        { "kfd-probe", "FILE", OPTION_TEXT, false, AT(kfd_probe), NULL, 0, 0, 0,
+          "Program that asks AMD's driver what it has, where there is /dev/kfd; without this option, svmd-probe-kfd "
+          "beside svmd or in the libexec folder. It has five seconds, and svmd does not wait for it." },
         { "keeper-program", "FILE", OPTION_TEXT, false, AT(keeper_program), NULL, 0, 0, 0,
           "The program svmd-keeper, which is started where none runs. Without this option it is looked for beside svmd "
           "and then among the programs that svmd was installed with." },

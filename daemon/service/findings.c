@@ -189,6 +189,10 @@ static void nodes(struct findings *f) {
                     soft - faults, soft);
 }
 
+static void say(void *userdata, const char *id, unsigned level, const char *text) {
+        add(userdata, id, level, "%s", text);
+}
+
 size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         struct findings f = { .call = c, .out = out };
 
@@ -200,5 +204,6 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         managed(&f);
         nodes(&f);
         pressure(&f);
+        findings_devices(c->svc, say, &f);
         return f.count;
 }

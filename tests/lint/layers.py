@@ -31,6 +31,7 @@ RULES = {
         ("daemon/base", "daemon/core", "daemon/engine", "proto"),
         (
             "daemon/backend/backend.h",
+            "daemon/backend/kfd.h",
             "daemon/backend/memfile.h",
             "daemon/mover/mover.h",
             "daemon/store/store.h",
@@ -38,6 +39,7 @@ RULES = {
         ),
     ),
     "daemon/keeper": (("daemon/base",), ("proto/limits.h",)),
+    "daemon/probe": ((), ()),
     "daemon/transport": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/bus": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/main": (
@@ -189,6 +191,8 @@ FORBIDDEN = [
     ("daemon/keeper/a.c", '"core/b.h"'),
     ("daemon/keeper/a.c", '"proto/b.h"'),
     ("daemon/transport/a.c", '"backend/backend.h"'),
+    ("daemon/probe/a.c", '"base/b.h"'),
+    ("daemon/probe/a.c", '"proto/b.h"'),
     ("daemon/transport/a.c", '"bus/b.h"'),
     ("daemon/transport/a.c", '"main/b.h"'),
     ("daemon/bus/a.c", '"transport/b.h"'),
