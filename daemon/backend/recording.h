@@ -15,5 +15,5 @@
  */
 int recording_read(struct machine *m, const char *dir, bool faults, char *why, size_t why_size);
 /* This machine's NUMA nodes as host nodes, from <sys>/devices/system/node; where there are not two with memory, one
- * node of the MemTotal in <proc>/meminfo. */
+ * node of the MemTotal in <proc>/meminfo. Their distances are links of type "numa", in both directions. */
 int machine_read_host(struct machine *m, const char *sys_root, const char *proc_root, char *why, size_t why_size);

@@ -25,6 +25,12 @@ struct node_desc *machine_add(struct machine *m) {
         return &nodes[m->count++];
 }
 
+void machine_cut(struct machine *m, uint32_t count) {
+        for (uint32_t i = count; i < m->count; i++)
+                alloc_free(m->nodes[i].links);
+        m->count = count;
+}
+
 int machine_link(struct node_desc *n, const struct node_link *link) {
         struct node_link *links;
 

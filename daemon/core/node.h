@@ -28,6 +28,7 @@ struct node_desc {
         uint64_t hive;     /* 0: none */
         char model[64];
         int numa;                  /* host: the NUMA node of this machine its memory is bound to, -1: wherever */
+        bool far;                  /* host: memory without CPUs (CXL, say) */
         uint64_t va_start, va_end; /* addresses that its spaces can show */
         struct node_link *links;
         uint32_t links_count;
@@ -42,6 +43,8 @@ struct machine {
 void machine_fini(struct machine *m);
 /* Appends a zeroed node. NULL: out of memory or NODE_MAX. */
 struct node_desc *machine_add(struct machine *m);
+/* Takes the nodes from the `count`th on away again. */
+void machine_cut(struct machine *m, uint32_t count);
 /* Appends a link; -ENOMEM. */
 int machine_link(struct node_desc *n, const struct node_link *link);
 /* NULL: no node of that name. */

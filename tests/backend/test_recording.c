@@ -318,6 +318,57 @@ static void test_recorded_machines(void **state) {
 
 /* ---- this machine -------------------------------------------------------------------------------------- */
 
+static void numa_file(const char *sys, unsigned node, const char *file, const char *text) {
+        char path[256];
+
+        snprintf(path, sizeof(path), "%s/devices/system/node/node%u/%s", sys, node, file);
+        write_file(path, text);
+}
+
+/* Four nodes, of which two have no CPUs: distances both ways, and a table that is cut off. */
+static void test_distances(void **state) {
+        static const char *const rows[] = { "10 21 40 60\n", "21 10 60 40\n", "40 60 10 80\n", "60 40 80 10\n" };
+        struct machine m = { 0 };
+        char sys[128], why[512] = "", text[64];
+
+        snprintf(sys, sizeof(sys), "%s/sys4", scratch);
+        for (unsigned i = 0; i < 4; i++) {
+                shell("mkdir -p '%s/devices/system/node/node%u'", sys, i);
+                snprintf(text, sizeof(text), "Node %u MemTotal: %u kB\n", i, 1048576 + 4 * i);
+                numa_file(sys, i, "meminfo", text);
+                numa_file(sys, i, "cpulist", i < 2 ? "0\n" : "\n");
+                numa_file(sys, i, "distance", rows[i]);
+        }
+        assert_int_equal(machine_read_host(&m, sys, "/nonexistent", why, sizeof(why)), 0);
+        assert_int_equal(m.count, 4);
+        for (unsigned i = 0; i < 4; i++) {
+                assert_int_equal(m.nodes[i].far, i >= 2);
+                assert_int_equal(m.nodes[i].links_count, 3);
+                for (unsigned k = 0; k < 3; k++) {
+                        const struct node_link *l = &m.nodes[i].links[k];
+
+                        assert_int_equal(l->to, k < i ? k : k + 1);
+                        assert_int_equal(l->weight, strtoul(rows[i] + 3 * l->to, NULL, 10));
+                }
+        }
+        machine_fini(&m);
+        for (unsigned long nth = 1; nth <= 16; nth++) { /* nothing of what was read stays */
+                int r;
+
+                alloc_fail_at(nth);
+                r = machine_read_host(&m, sys, "/nonexistent", why, sizeof(why));
+                alloc_fail_off();
+                assert_int_equal(r, -ENOMEM);
+                assert_int_equal(m.count, 0);
+                machine_fini(&m);
+        }
+        numa_file(sys, 2, "distance", "40 60\n");
+        assert_int_equal(machine_read_host(&m, sys, "/nonexistent", why, sizeof(why)), -EBADMSG);
+        assert_non_null(strstr(why, "node2/distance:1: expected a distance to each NUMA node"));
+        assert_int_equal(m.count, 0);
+        machine_fini(&m);
+}
+
 static void test_host_of_numa_nodes(void **state) {
         struct machine m = { 0 };
         char sys[128], proc[128], path[256], why[512] = "";
@@ -333,8 +384,21 @@ static void test_host_of_numa_nodes(void **state) {
         write_file(path, "Node 1 MemTotal:              0 kB\n");
         snprintf(path, sizeof(path), "%s/devices/system/node/node4/meminfo", sys);
         write_file(path, "Node 4 MemTotal:        1048576 kB\n");
+        numa_file(sys, 0, "cpulist", "0-3\n");
+        numa_file(sys, 4, "cpulist", "\n");
+        numa_file(sys, 0, "distance", "10 21 40\n");
+        numa_file(sys, 4, "distance", "41 42 10\n");
         assert_int_equal(machine_read_host(&m, sys, proc, why, sizeof(why)), 0);
         assert_int_equal(m.count, 2);
+        assert_false(m.nodes[0].far);
+        assert_true(m.nodes[1].far);
+        assert_int_equal(m.nodes[0].links_count, 1); /* none to the node without memory, which has a column */
+        assert_string_equal(m.nodes[0].links[0].type, "numa");
+        assert_int_equal(m.nodes[0].links[0].to, 1);
+        assert_int_equal(m.nodes[0].links[0].weight, 40);
+        assert_int_equal(m.nodes[1].links_count, 1);
+        assert_int_equal(m.nodes[1].links[0].to, 0);
+        assert_int_equal(m.nodes[1].links[0].weight, 41);
         assert_string_equal(m.nodes[0].name, "host0");
         assert_int_equal(m.nodes[0].kind, NODE_HOST);
         assert_int_equal(m.nodes[0].numa, 0);
@@ -419,6 +483,7 @@ int main(void) {
                 cmocka_unit_test(test_unreadable),
                 cmocka_unit_test(test_recorded_machines),
                 cmocka_unit_test(test_host_of_numa_nodes),
+                cmocka_unit_test(test_distances),
                 cmocka_unit_test(test_host_without_numa),
                 cmocka_unit_test(test_this_machine),
         };
