@@ -3,7 +3,13 @@
 /*
  * The clock's second chance: a granule that was in use since the hand last came by, within `chance_ns`, is passed over;
  * one that has not been is taken. What is pinned stays, and so does what has just been moved here. It goes to the node
- * that advice prefers, else to host memory, else to the node with the most room: never to one that is full.
+ * that advice prefers, else
+ *
+ *     from a device                 to a host, else to another device
+ *     from a host                   to the nearest host without CPUs, else to the nearest one with, else to a device
+ *     from a host without CPUs      to another one, else to a device, else to a host with CPUs
+ *
+ * and of equals to the one with the most room: never to one that is full.
  */
 static const uint64_t chance_ns = 100 * 1000 * 1000;
 
@@ -13,6 +19,35 @@ static bool recent(uint64_t when_ns, uint64_t now_ns) {
 
 static bool takes(const struct policy_machine *m, const struct policy_granule *g, uint32_t node, const uint64_t *room) {
         return node != g->where && m->nodes[node].online && room[node] >= g->bytes;
+}
+
+enum { UNSTATED = 255 };
+
+static uint32_t distance(const struct policy_machine *m, uint32_t from, uint32_t to) {
+        const uint32_t *stated = m->nodes[from].distance;
+
+        return stated && stated[to] ? stated[to] : UNSTATED;
+}
+
+/* Less is better. */
+static unsigned rank(const struct policy_machine *m, uint32_t from, uint32_t to) {
+        const struct policy_node *a = &m->nodes[from], *b = &m->nodes[to];
+
+        if (!a->host)
+                return !b->host;
+        if (b->far)
+                return 0;
+        return b->host == a->far ? 2 : 1;
+}
+
+static bool better(const struct policy_machine *m, uint32_t from, uint32_t a, uint32_t b, const uint64_t *room) {
+        unsigned of_a = rank(m, from, a), of_b = rank(m, from, b);
+
+        if (of_a == of_b && m->nodes[from].host) {
+                of_a = distance(m, from, a);
+                of_b = distance(m, from, b);
+        }
+        return of_a != of_b ? of_a < of_b : room[a] > room[b];
 }
 
 bool policy_give_way(uint64_t touched_ns, uint64_t now_ns) {
@@ -32,8 +67,7 @@ bool policy_evict(const struct policy_machine *m, const struct policy_advice *ad
         for (uint32_t i = 0; i < m->count; i++) {
                 if (!takes(m, g, i, room))
                         continue;
-                if (to == POLICY_NOWHERE || m->nodes[i].host > m->nodes[to].host ||
-                    (m->nodes[i].host == m->nodes[to].host && room[i] > room[to]))
+                if (to == POLICY_NOWHERE || better(m, g->where, i, to, room))
                         to = i;
         }
         if (to == POLICY_NOWHERE)

@@ -45,6 +45,7 @@ struct memfile {
         int fd;
         uint32_t slot;
         uint64_t size, page; /* page: bytes of one */
+        int numa;            /* that its pages are bound to; -1: none */
         void *base;
         bool dmabuf;
 
@@ -142,6 +143,7 @@ static int wrap(struct memfile **ret, int fd, uint64_t size, int numa, bool mapp
         f->fd = fd;
         f->size = size;
         f->page = page_of(fd);
+        f->numa = numa >= 0 && many_numa_nodes() ? numa : -1;
         if (mapped) {
                 f->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
                 if (f->base == MAP_FAILED) {
@@ -269,10 +271,32 @@ static uint64_t meminfo_available(void) {
         return sum;
 }
 
-static bool machine_has(uint64_t size) {
+/* The same of the NUMA node that a file is bound to: the kernel would look for somebody to kill there, too. */
+static bool node_has(int numa, uint64_t size) {
+        unsigned long long kib, files = 0, shmem = 0, has = 0;
+        char path[80], line[128];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", numa);
+        f = fopen(path, "re");
+        if (!f)
+                return true;
+        while (fgets(line, sizeof(line), f)) {
+                if (sscanf(line, "Node %*d MemFree: %llu", &kib) == 1)
+                        has = kib;
+                else if (sscanf(line, "Node %*d FilePages: %llu", &kib) == 1)
+                        files = kib;
+                else if (sscanf(line, "Node %*d Shmem: %llu", &kib) == 1)
+                        shmem = kib;
+        }
+        fclose(f);
+        return (has + (files > shmem ? files - shmem : 0)) * 1024 >= size;
+}
+
+static bool machine_has(const struct memfile *f, uint64_t size) {
         struct sysinfo si;
 
-        if (size > UINT64_MAX - LEAVE_FREE)
+        if (size > UINT64_MAX - LEAVE_FREE || (f->numa >= 0 && !node_has(f->numa, size + LEAVE_FREE / 4)))
                 return false;
         size += LEAVE_FREE;
         if (sysinfo(&si) == 0 && ((uint64_t)si.freeram + si.freeswap) * si.mem_unit >= size)
@@ -290,7 +314,7 @@ int memfile_commit(struct memfile *f, uint64_t offset, uint64_t size) {
         while (r == 0 && done < size) {
                 uint64_t piece = size - done < COMMIT_PIECE ? size - done : COMMIT_PIECE;
 
-                r = machine_has(size - done) ? allocate(f->fd, 0, offset + done, piece) : -ENOMEM;
+                r = machine_has(f, size - done) ? allocate(f->fd, 0, offset + done, piece) : -ENOMEM;
                 if (r == 0)
                         done += piece;
         }
@@ -417,7 +441,7 @@ int memfile_client(struct memfile **ret, const struct client_access *access, voi
 
         if (!f)
                 return -ENOMEM;
-        f->fd = -1;
+        f->fd = f->numa = -1;
         f->size = size;
         f->page = PAGE;
         f->client = access;

@@ -43,6 +43,7 @@ void around_bring(struct managed *e, struct work *w, uint32_t node) {
         struct policy_fault f = { .at = at, .count = r->count, .bytes = r->bytes, .resident = resident };
         struct demand d = { .event = host ? MANAGED_TO_HOST : MANAGED_TO_NODE,
                             .cause = MANAGED_BY_PREFETCH,
+                            .anywhere = host,
                             .node = node };
         struct policy_advice advice = { 0 };
 

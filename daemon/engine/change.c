@@ -108,6 +108,7 @@ void change_end(struct managed *e, struct work *w, int failed) {
         w->failed = failed;
         w->payer = NULL;
         e->changes++;
+        work_arrives(e, w, false);
         if (w->reserve)
                 e->reserve_works--;
         w->reserve = false;

@@ -7,14 +7,16 @@
 struct sums {
         uint64_t used[MANAGED_NODES_MAX], pinned, evicting[MANAGED_NODES_MAX], copies[MANAGED_NODES_MAX];
         uint64_t payers; /* granules that name one */
+        uint64_t arriving[MANAGED_NODES_MAX];
         uint32_t waiting[MANAGED_NODES_MAX], reserve;
         bool wrong;
 };
 
 static void count_slot(const struct managed *e, struct sums *s, const struct managed_range *r, const struct granule *g,
                        uint32_t node, uint32_t slot) {
-        const struct pool *p = &e->nodes[node].pool[r->class];
+        const struct pool *p = &e->nodes[node].pool[slot & SLOT_PLACE ? CLASSES + r->class : r->class];
 
+        slot &= ~SLOT_PLACE;
         s->used[node] += r->bytes;
         if (slot > p->high || p->owners[slot - 1].range != r || &r->granules[p->owners[slot - 1].granule] != g)
                 s->wrong = true;
@@ -24,6 +26,8 @@ static void count_work(const struct managed *e, struct sums *s, const struct wor
         if (w->slot)
                 count_slot(e, s, w->range, w->g, w->node, w->slot);
         s->reserve += w->reserve;
+        if (w->arrives)
+                s->arriving[w->node] += w->range->bytes;
         if (w->parked_on)
                 s->waiting[w->parked_on - 1]++;
         s->wrong |= w->g->work != w || (w->change == CHANGE_NONE) != (w->phase == PHASE_NONE);
@@ -41,7 +45,7 @@ static bool holds(const struct managed_range *r, const struct granule *g) {
         bool moving = g->work && g->work->change != CHANGE_NONE, lost = granule_lost(g), copies = granule_copies(r, g);
         uint64_t mapped = granule_shown(r, g, false), writable = granule_shown(r, g, true);
 
-        if (writable & ~mapped)
+        if (writable & ~mapped || g->slot & SLOT_PLACE || (g->host_slot && !(g->host_slot & SLOT_PLACE)))
                 return false;
         if (lost && (g->state == RESIDENCY_EMPTY || g->state == RESIDENCY_RESIDENT || g->state == RESIDENCY_FILLING ||
                      g->state == RESIDENCY_WRITING || g->state == RESIDENCY_CONTINUING))
@@ -106,7 +110,7 @@ static bool group_adds_up(const struct managed *e, const struct managed_group *g
                 const struct group_node *n = &g->nodes[i];
 
                 if (s.used[i] != n->used || s.waiting[i] != n->line.waiting || s.evicting[i] != n->evicting ||
-                    n->peak < n->used || (n->used > n->limit && !(g->pressed >> i & 1)))
+                    s.arriving[i] != n->arriving || n->peak < n->used || (n->used > n->limit && !(g->pressed >> i & 1)))
                         return false;
         }
         return granules == g->granules && s.pinned == g->pinned && list_empty(&g->press) == !g->pressed;
@@ -119,7 +123,8 @@ static bool node_adds_up(const struct managed *e, const struct sums *s, uint32_t
         list_for_each (it, &n->lines)
                 waiting += container_of(it, struct line, link)->waiting;
         return s->used[i] == n->used && e->shape[i].used == n->used && s->waiting[i] == n->waiting &&
-               waiting == n->waiting && s->evicting[i] == n->evicting && s->copies[i] == n->copies;
+               s->arriving[i] == n->arriving && waiting == n->waiting && s->evicting[i] == n->evicting &&
+               s->copies[i] == n->copies;
 }
 
 /* References of cgroups: sessions' and granules'. */

@@ -51,6 +51,18 @@ void work_put(struct managed *e, struct work *w) {
         range_ended(e, r);
 }
 
+/* What is charged twice until it has arrived is no reason for anything to leave. */
+void work_arrives(struct managed *e, struct work *w, bool on) {
+        uint64_t bytes = on ? w->range->bytes : -(uint64_t)w->range->bytes;
+
+        if (w->arrives == on)
+                return;
+        w->arrives = on;
+        e->nodes[w->node].arriving += bytes;
+        if (w->range->group)
+                w->range->group->nodes[w->node].arriving += bytes;
+}
+
 void work_todo(struct managed *e, struct work *w) {
         list_remove(&w->todo);
         list_push_back(&e->todo, &w->todo);

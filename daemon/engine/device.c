@@ -40,7 +40,10 @@ static bool is_shown(const struct managed_range *r, const struct granule *g, con
         return granule_shown(r, g, d->write) >> d->node & 1;
 }
 
+/* A translation shows the memfd, or a slot of a device. */
 static bool show(struct managed *e, struct work *w, struct demand *d) {
+        if (w->g->state == RESIDENCY_OUT && node_holds(e, w->g))
+                return serve_fill(e, w, d);
         if (granule_may_show(w->range, d->node))
                 return answer(e, w, d, -ENOMEM);
         w->node = d->node;
@@ -55,7 +58,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d) {
 
         if (w->g->pins || !room_is_place(e, d->node, w->range))
                 return show(e, w, d);
-        if (!serve_room(e, w, d, d->node)) {
+        if (!serve_room(e, w, d, d->node, false)) {
                 if (bandwidth && bandwidth[where])
                         return show(e, w, d);
                 return serve_no_room(e, w, d, d->node);
@@ -68,7 +71,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d) {
 static bool duplicate(struct managed *e, struct work *w, struct demand *d) {
         bool room = room_fits(e, d->node, w->range, ROOM_GRANT) && !line_ahead(e, w->range, d->node) && !w->g->pins;
 
-        if (!room || !granule_may_copy(w) || !serve_room(e, w, d, d->node))
+        if (!room || !granule_may_copy(w) || !serve_room(e, w, d, d->node, false))
                 return show(e, w, d);
         change_begin(e, w, d, CHANGE_DUPLICATE);
         return false;
@@ -117,7 +120,7 @@ bool device_place(struct managed *e, struct work *w, struct demand *d) {
                 to = room_is_place(e, d->node, w->range) ? d->node : room_host(e, w->range);
         if (e->nodes[to].host)
                 return serve_fill(e, w, d);
-        if (!serve_room(e, w, d, to))
+        if (!serve_room(e, w, d, to, false))
                 return serve_no_room(e, w, d, to);
         change_begin(e, w, d, CHANGE_PLACE);
         return false;

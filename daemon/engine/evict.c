@@ -36,7 +36,7 @@ static bool evictable(const struct managed *e, uint32_t node, const struct owner
 
 uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t from, uint32_t wish,
                   bool pressing) {
-        bool hosts = granule_of(r, granule)->state == RESIDENCY_OUT;
+        bool hosts = e->hosts > 1 || granule_of(r, granule)->state == RESIDENCY_OUT;
         uint32_t to;
 
         if (wish < e->nodes_count && wish != from && (hosts || !e->nodes[wish].host) &&
@@ -48,8 +48,15 @@ uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, 
         return to;
 }
 
-/* What policy says of taking the granule. */
-bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to) {
+/* To a host without CPUs it goes as to a device: into a slot, from where the next touch brings it back. */
+enum managed_event evict_by(const struct managed *e, const struct granule *g, uint32_t to) {
+        bool slot = e->hosts > 1 && (g->state == RESIDENCY_REVOKED || e->shape[to].far);
+
+        return e->nodes[to].host && !slot ? MANAGED_TO_HOST : MANAGED_TO_NODE;
+}
+
+/* What policy says of taking the granule; `idle`: if it were not in use. */
+static bool wanted(struct managed *e, struct managed_range *r, uint32_t granule, bool idle, uint32_t *ret_to) {
         struct policy_machine m = { e->shape, e->nodes_count };
         struct policy_advice advice = { 0 };
         uint64_t room[MANAGED_NODES_MAX];
@@ -58,14 +65,20 @@ bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, 
         if (e->c.advice)
                 e->c.advice(e->c.userdata, r->userdata, granule, &advice);
         granule_describe(r, granule_of(r, granule), &pg);
+        if (idle)
+                pg.touched_ns = 0;
         room_all(e, r, room);
         return e->c.decide.evict(&m, &advice, &pg, e->now, room, ret_to);
+}
+
+bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to) {
+        return wanted(e, r, granule, e->hosts > 1, ret_to);
 }
 
 static bool policy_takes(struct managed *e, const struct owner *o, uint32_t *ret_to) {
         const struct granule *g = granule_of(o->range, o->granule);
 
-        return e->now - granule_ns(g->moved) >= e->c.minimum_ns && evict_wanted(e, o->range, o->granule, ret_to);
+        return e->now - granule_ns(g->moved) >= e->c.minimum_ns && wanted(e, o->range, o->granule, false, ret_to);
 }
 
 /* Begins to move what lies in the slot. */
@@ -77,6 +90,8 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
 
         if (round == ROUND_POLICY && !granule_lost(g) && !policy_takes(e, o, &wish))
                 return false;
+        if (round != ROUND_POLICY && e->hosts > 1 && !wanted(e, o->range, o->granule, true, &wish))
+                wish = MANAGED_NOWHERE;
         d.cause = e->nodes[node].draining ? MANAGED_BY_DRAIN : MANAGED_BY_EVICTION;
         d.frees = granule_lost(g);
         if (d.frees || (g->state == RESIDENCY_DUPLICATED && !e->nodes[node].host))
@@ -85,7 +100,7 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
                 d.node = evict_to(e, o->range, o->granule, node, wish, pressing);
                 if (d.node == MANAGED_NOWHERE)
                         return false;
-                d.event = e->nodes[d.node].host ? MANAGED_TO_HOST : MANAGED_TO_NODE;
+                d.event = evict_by(e, g, d.node);
         }
         if (demand_add(e, o->range, o->granule, &d, true)) {
                 if (g->work)
@@ -104,7 +119,7 @@ static bool advance(struct node *n) {
         if (++n->hand < n->pool[n->hand_class].high)
                 return true;
         n->hand = 0;
-        n->hand_class = (n->hand_class + 1) % CLASSES;
+        n->hand_class = (n->hand_class + 1) % POOLS;
         return n->hand_class;
 }
 
@@ -128,10 +143,10 @@ static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
         struct node *n = &e->nodes[node];
         uint64_t slots = 0;
 
-        for (unsigned c = 0; c < CLASSES; c++)
+        for (unsigned c = 0; c < POOLS; c++)
                 slots += n->pool[c].high;
         for (unsigned round = ROUND_POLICY; round < rounds(pressing); round++) {
-                for (uint64_t i = 0; i < slots + CLASSES; i++) {
+                for (uint64_t i = 0; i < slots + POOLS; i++) {
                         const struct pool *p = &n->pool[n->hand_class];
                         const struct owner *o = n->hand < p->high ? &p->owners[n->hand] : NULL;
 
@@ -145,11 +160,13 @@ static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
 
 /* The same among the granules of a group. */
 static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
+        bool places = e->nodes[node].host && e->hosts == 1; /* and no slots */
+
         for (unsigned round = ROUND_POLICY; round < rounds(pressing); round++)
                 for (uint64_t passed = 0; passed < g->granules;) {
                         struct owner o = { 0 };
 
-                        o.range = group_advance(g, node, e->nodes[node].host, &o.granule, &passed);
+                        o.range = group_advance(g, node, places, &o.granule, &passed);
                         if (o.range && granule_lies_on(o.range, granule_of(o.range, o.granule), node) &&
                             evictable(e, node, &o, round) && evict(e, node, &o, round, pressing))
                                 return true;
@@ -169,7 +186,8 @@ void evict_count(struct managed *e, const struct managed_range *r, uint32_t node
 static uint64_t excess(const struct managed *e, uint32_t node, bool *ret_pressing) {
         const struct node *n = &e->nodes[node];
         const struct managed_range *first = line_for_node(e, node, ROOM_GRANT);
-        uint64_t need = room_under(n->used, n->capacity > n->reserve ? n->capacity - n->reserve : 0);
+        uint64_t granted = n->capacity > n->reserve ? n->capacity - n->reserve : 0;
+        uint64_t need = room_under(n->used - n->arriving, granted);
 
         *ret_pressing = first || n->draining || n->used > n->capacity;
         if (!e->shape[node].online)
@@ -177,6 +195,15 @@ static uint64_t excess(const struct managed *e, uint32_t node, bool *ret_pressin
         if (first && node_room(e, node, ROOM_GRANT) < first->bytes && need < first->bytes)
                 need = first->bytes;
         return need;
+}
+
+/* Nothing can leave. Who waits for a host with CPUs may find room on one without. */
+static void is_barren(struct managed *e, uint32_t node, uint64_t *barren) {
+        *barren = e->starved ? 0 : e->changes + 1;
+        if (!*barren || e->hosts == 1 || !e->nodes[node].host || e->shape[node].far)
+                return;
+        list_for_each_safe (it, &e->nodes[node].lines)
+                line_dissolve(e, container_of(it, struct line, link));
 }
 
 static void run_node(struct managed *e, uint32_t node) {
@@ -188,7 +215,7 @@ static void run_node(struct managed *e, uint32_t node) {
                 return;
         while (n->evicting < need)
                 if (!evict_one(e, node, pressing)) {
-                        n->barren = e->starved ? 0 : e->changes + 1;
+                        is_barren(e, node, &n->barren);
                         break;
                 }
 }
@@ -200,10 +227,10 @@ static bool run_group(struct managed *e, struct managed_group *g, uint32_t node)
         uint64_t need = group_excess(e, g, node, &pressing);
 
         if (need <= n->evicting || n->barren == e->changes + 1 || is_hopeless(e, g, node, pressing))
-                return need || n->line.waiting;
+                return need || n->arriving || n->line.waiting;
         while (n->evicting < need)
                 if (!evict_of_group(e, g, node, pressing)) {
-                        n->barren = e->starved ? 0 : e->changes + 1;
+                        is_barren(e, node, &n->barren);
                         break;
                 }
         return true;
@@ -275,7 +302,7 @@ bool evict_for(struct managed *e, struct work *resumes, uint16_t cgroup) {
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 for (unsigned c = 0; e->nodes[i].host && c < CLASSES; c++)
                         if ((cgroup != CGROUP_ANY || c == resumes->range->class) &&
-                            evict_from(e, i, &e->nodes[i].pool[c], resumes, cgroup))
+                            evict_from(e, i, &e->nodes[i].pool[CLASSES + c], resumes, cgroup))
                                 return true;
         return false;
 }

@@ -78,7 +78,7 @@ bool group_may_pin(const struct managed *e, const struct managed_range *r, uint6
 uint64_t group_excess(const struct managed *e, const struct managed_group *g, uint32_t node, bool *ret_pressing) {
         const struct group_node *n = &g->nodes[node];
         const struct managed_range *first = line_first(&n->line);
-        uint64_t need = room_under(n->used, n->limit);
+        uint64_t need = room_under(n->used - n->arriving, n->limit);
 
         *ret_pressing = first || (need && n->used > limit_of(e, n, ROOM_EVICT));
         if (first && group_room(e, g, node, ROOM_GRANT) < first->bytes && need < first->bytes)

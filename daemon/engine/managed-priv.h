@@ -6,8 +6,10 @@
 struct share;
 struct work;
 
-/* What the engine's files share. Slots are kept plus one, so that 0 is none. */
-enum { CLASSES = 3 }; /* sizes of granules */
+/* What the engine's files share. Slots are kept plus one, so that 0 is none; a place in host memory (nodes.c) has the
+ * highest bit too. */
+enum { CLASSES = 3, POOLS = 2 * CLASSES }; /* classes: sizes of granules */
+#define SLOT_PLACE 0x80000000u
 
 static inline uint32_t class_bytes(unsigned class) {
         static const uint32_t bytes[CLASSES] = { 4096, 65536, 2u << 20 };
@@ -103,6 +105,7 @@ struct group_node {
         uint64_t limit, used, peak;
         uint64_t floor;    /* used when the limit was lowered under it, or less since; 0: none */
         uint64_t evicting; /* bytes on their way out, to make room */
+        uint64_t arriving; /* as the node's */
         uint64_t barren;   /* engine.changes when the hand last found nothing */
         struct managed_range *hand;
         uint32_t hand_granule; /* the next to be looked at */
@@ -164,6 +167,7 @@ struct demand {
         bool forced;          /* makes room: may take out of a reserve */
         bool protect;         /* mapped write-protected */
         bool frees;           /* what is lost: takes the translations of its slot, or the copies, away */
+        bool anywhere;        /* TO_HOST: another host will do where it is there already */
         bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */
         uint32_t evicts;      /* node + 1 that this makes room on */
         struct work *resumes; /* that waits for room in its cgroup */
@@ -220,6 +224,7 @@ struct work {
         uint32_t parked_on;  /* node + 1 */
         uint8_t tries;       /* ENOMEM */
         bool reserve;        /* holds room out of a reserve */
+        bool arrives;        /* from a slot of the host that it comes to: charged twice meanwhile */
         bool spoiled;        /* the target's node vanished */
         bool keep;           /* CHANGE_IN: the slot stays as a copy */
         bool settling;       /* a restart waits for it */
@@ -245,9 +250,10 @@ struct pool {
 struct node {
         bool host;
         uint64_t capacity, reserve, used, pinned;
-        uint64_t evicting; /* bytes on their way out, to make room */
-        uint64_t copies;   /* slots that are copies to read */
-        struct pool pool[CLASSES];
+        uint64_t evicting;         /* bytes on their way out, to make room */
+        uint64_t arriving;         /* bytes that are charged twice for a moment */
+        uint64_t copies;           /* slots that are copies to read */
+        struct pool pool[POOLS];   /* of slots, then a host's of places */
         uint32_t hand, hand_class; /* where the clock stands */
         uint64_t barren;           /* engine.changes when the hand last found nothing */
         struct list lines;         /* with somebody in them */
@@ -266,7 +272,7 @@ struct managed {
         unsigned turns;
         struct policy_node shape[MANAGED_NODES_MAX];
         struct node nodes[MANAGED_NODES_MAX];
-        uint32_t nodes_count;
+        uint32_t nodes_count, hosts;
         struct cgroup *cgroups; /* by a granule's index; the first one is none */
         uint32_t cgroups_size, cgroup_last;
         uint32_t reserve_works; /* works that hold room out of a reserve */
@@ -317,13 +323,19 @@ void share_leave(struct managed *e, struct share *s);
 
 /* nodes.c: places. 0 when there is none; `reserve` is set when it lies above what may be granted. */
 enum room { ROOM_GRANT, ROOM_TOUCH, ROOM_EVICT };
-uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, enum room room,
-                   bool *reserve);
+uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, bool place,
+                   enum room room, bool *reserve);
 void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32_t slot);
-/* The slot that a record names, or of a host node any; 0 without memory, or when it is another's. */
+/* The slot that a record names, or if that is 0 any place; 0 without memory, or when it is another's. */
 uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, uint32_t slot);
 void node_rebuild(struct managed *e, uint32_t node);
 void node_trimmed(struct managed *e, struct node *n);
+/* Where a slot or place is; `*slot` becomes its number in there, plus one. */
+struct pool *node_pool(struct managed *e, uint32_t node, const struct managed_range *r, uint32_t *slot);
+/* A granule that is OUT, or on its way, is in memory of a host: in a slot there. */
+static inline bool node_holds(const struct managed *e, const struct granule *g) {
+        return g->slot && e->nodes[g->node].host;
+}
 
 /* room.c; with a range: in the node and in the range's group */
 uint64_t node_reserve(const struct node *n);
@@ -383,7 +395,10 @@ void evict_count(struct managed *e, const struct managed_range *r, uint32_t node
 /* Where it goes from `from`, or MANAGED_NOWHERE; `wish` if that can be; `pressing`: a reserve will do. */
 uint32_t evict_to(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t from, uint32_t wish,
                   bool pressing);
+/* Where policy wants a granule that is to leave. False: nowhere in particular. */
 bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to);
+/* What that is to the granule: to be resident there, or to lie in a slot. */
+enum managed_event evict_by(const struct managed *e, const struct granule *g, uint32_t to);
 /* Begins to evict a granule that this cgroup pays for; then in_room(). */
 enum { CGROUP_ANY = UINT16_MAX };
 bool evict_for(struct managed *e, struct work *resumes, uint16_t cgroup);
@@ -395,6 +410,7 @@ void demand_done(struct demand *d, int result);
 bool work_is_urgent(const struct work *w);
 void work_todo(struct managed *e, struct work *w);
 void work_put(struct managed *e, struct work *w);
+void work_arrives(struct managed *e, struct work *w, bool on);
 struct work *work_get(struct managed *e, struct managed_range *r, uint32_t granule);
 void managed_run(struct managed *e);
 
@@ -403,7 +419,8 @@ bool serve(struct managed *e, struct work *w, struct demand *d);
 /* Answers the demand; true. */
 bool serve_answer(struct demand *d, int result);
 bool serve_change(struct managed *e, struct work *w, struct demand *d, enum change change);
-bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
+/* `place`: in the host's memory for the memfd, and not a slot. */
+bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node, bool place);
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
 bool serve_fill(struct managed *e, struct work *w, struct demand *d);
 

@@ -84,7 +84,7 @@ void managed_free(struct managed *e) {
         list_for_each_safe (it, &e->sessions)
                 alloc_free(container_of(it, struct managed_session, link));
         for (uint32_t i = 0; i < e->nodes_count; i++)
-                for (unsigned c = 0; c < CLASSES; c++)
+                for (unsigned c = 0; c < POOLS; c++)
                         alloc_free(e->nodes[i].pool[c].owners);
         alloc_free(e->cgroups);
         alloc_free(e);

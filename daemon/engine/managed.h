@@ -132,6 +132,7 @@ struct managed_step {
         uint32_t bytes; /* of a granule */
         uint32_t node, slot;
         uint32_t from, from_slot; /* COPY_NODE: the source; NODE_MAP: where it lies, with from == a host: the memfd */
+        uint32_t host;            /* whose memory it is that the memfd's new pages take, or MANAGED_NOWHERE */
         bool wake;                /* ends with UFFDIO_WAKE of the granule, whatever came of it */
         bool protect;             /* COPY_IN, ZERO, CONTINUE: MODE_WP */
         bool write;               /* NODE_MAP: the node may write */
@@ -192,6 +193,9 @@ void managed_free(struct managed *e);
 /* Nodes are numbered from 0 as they are added. `bandwidth` as in policy_node; it has to stay. -ENOMEM, -ENOSPC. */
 int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacity, uint64_t hive,
                      const uint32_t *bandwidth);
+/* A host without CPUs, where nothing begins while another one has room; and distances as in policy_node, which have to
+ * stay. */
+void managed_node_shape(struct managed *e, uint32_t node, bool far, const uint32_t *distance);
 /* Bytes that managed granules may have there; what is above goes elsewhere. */
 void managed_node_capacity(struct managed *e, uint32_t node, uint64_t capacity, uint64_t now_ns);
 /* Offline: takes nothing, and what it has goes elsewhere. `token` is answered when it is empty. */

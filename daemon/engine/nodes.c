@@ -5,10 +5,15 @@
 
 /*
  * Places. Each node has a pool for each of the three sizes of granules, in which slots are numbered from 0; the pools
- * are sparse, and what bounds them together is the node's capacity in bytes. A host node's slots name nothing: they
- * make the bytes of resident granules a sum, and let the clock's hand find them.
+ * are sparse, and what bounds them together is the node's capacity in bytes. Places in a host's memory name nothing:
+ * they make the bytes of resident granules a sum, and let the clock's hand find them.
  *
- * A freed slot keeps its space for the next granule; of what is more than config.warm, the space is given back.
+ * With several hosts a host node has slots as a device has, beside the places: what goes from one host to another
+ * passes through one, and what has been evicted to a host without CPUs stays in one until it is touched. Places are
+ * numbered apart, and have the bit SLOT_PLACE.
+ *
+ * A freed slot keeps its space for the next granule; of what is more than config.warm, and of every one of a host, the
+ * space is given back.
  */
 /* Makes the table reach to the slot. */
 static int pool_reach(struct pool *p, uint32_t slot) {
@@ -55,6 +60,13 @@ static void pool_put_cold(struct pool *p, uint32_t slot) {
         p->cold = slot;
 }
 
+struct pool *node_pool(struct managed *e, uint32_t node, const struct managed_range *r, uint32_t *slot) {
+        bool place = *slot & SLOT_PLACE;
+
+        *slot &= ~SLOT_PLACE;
+        return &e->nodes[node].pool[place ? CLASSES + r->class : r->class];
+}
+
 static void charge(struct managed *e, uint32_t node, struct managed_range *r) {
         r->slots[node]++;
         e->nodes[node].used += r->bytes;
@@ -62,10 +74,9 @@ static void charge(struct managed *e, uint32_t node, struct managed_range *r) {
         group_charge(e, r->group, node, r->bytes);
 }
 
-uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, enum room room,
-                   bool *reserve) {
-        struct node *n = &e->nodes[node];
-        struct pool *p = &n->pool[r->class];
+uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, bool place,
+                   enum room room, bool *reserve) {
+        struct pool *p = &e->nodes[node].pool[place ? CLASSES + r->class : r->class];
         uint32_t slot;
         bool above;
 
@@ -84,20 +95,20 @@ uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, ui
                 *reserve = true;
                 e->reserve_works++;
         }
-        return slot;
+        return place ? slot | SLOT_PLACE : slot;
 }
 
 /* Starts giving back the space of a free slot beyond those that are kept. */
 static void trim(struct managed *e, uint32_t node) {
         struct node *n = &e->nodes[node];
 
-        if (n->trim.out || n->host)
+        if (n->trim.out)
                 return;
         for (unsigned c = 0; c < CLASSES; c++) {
                 struct pool *p = &n->pool[c];
                 struct managed_step *step;
 
-                if ((uint64_t)p->warm * class_bytes(c) <= e->c.warm)
+                if ((uint64_t)p->warm * class_bytes(c) <= (n->host ? 0 : e->c.warm))
                         continue;
                 step = step_new(&n->trim, NULL, 0, MANAGED_SLOT_FREE);
                 step->bytes = class_bytes(c);
@@ -118,9 +129,10 @@ void node_trimmed(struct managed *e, struct node *n) {
 }
 
 void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32_t slot) {
+        struct pool *p = node_pool(e, node, r, &slot);
         struct node *n = &e->nodes[node];
 
-        pool_put(&n->pool[r->class], slot);
+        pool_put(p, slot);
         r->slots[node]--;
         n->used -= r->bytes;
         e->shape[node].used = n->used;
@@ -129,10 +141,10 @@ void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32
 }
 
 uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, uint32_t slot) {
-        struct node *n = &e->nodes[node];
-        struct pool *p = &n->pool[r->class];
+        bool place = !slot;
+        struct pool *p = &e->nodes[node].pool[place ? CLASSES + r->class : r->class];
 
-        if (n->host)
+        if (place)
                 slot = pool_take(p);
         else if (pool_reach(p, slot) || p->owners[slot - 1].range)
                 return 0;
@@ -141,13 +153,13 @@ uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, u
         p->owners[slot - 1] = (struct owner){ .range = r, .granule = granule };
         p->high = slot > p->high ? slot : p->high;
         charge(e, node, r);
-        return slot;
+        return place ? slot | SLOT_PLACE : slot;
 }
 
 void node_rebuild(struct managed *e, uint32_t node) {
         struct node *n = &e->nodes[node];
 
-        for (unsigned c = 0; c < CLASSES; c++) {
+        for (unsigned c = 0; c < POOLS; c++) {
                 struct pool *p = &n->pool[c];
 
                 p->free = p->cold = p->warm = 0;
@@ -165,6 +177,7 @@ int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacit
         if (i == MANAGED_NODES_MAX)
                 return -ENOSPC;
         n->host = host;
+        e->hosts += host;
         n->capacity = capacity;
         n->reserve = (uint64_t)e->c.workers * e->c.largest;
         list_init(&n->lines);
@@ -180,6 +193,11 @@ int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacit
         };
         e->nodes_count++;
         return (int)i;
+}
+
+void managed_node_shape(struct managed *e, uint32_t node, bool far, const uint32_t *distance) {
+        e->shape[node].far = far;
+        e->shape[node].distance = distance;
 }
 
 void managed_node_capacity(struct managed *e, uint32_t node, uint64_t capacity, uint64_t now_ns) {
@@ -220,7 +238,7 @@ void managed_node_info(const struct managed *e, uint32_t node, struct managed_no
         const struct node *n = &e->nodes[node];
         uint64_t warm = 0;
 
-        for (unsigned c = 0; c < CLASSES && !n->host; c++)
+        for (unsigned c = 0; c < CLASSES; c++)
                 warm += (uint64_t)n->pool[c].warm * class_bytes(c);
         *ret = (struct managed_node_info){
                 .online = e->shape[node].online,

@@ -57,9 +57,27 @@ bool room_is_place(const struct managed *e, uint32_t node, const struct managed_
         return e->shape[node].online && (!r->group || r->group->nodes[node].limit);
 }
 
-static bool more_room(const struct managed *e, uint32_t a, uint32_t b, const struct managed_range *r) {
+/* Full, and what it has can make room by going to a host without CPUs. */
+static bool swaps(const struct managed *e, uint32_t node, const struct managed_range *r) {
+        const struct node *n = &e->nodes[node];
+        const struct group_node *g = r->group ? &r->group->nodes[node] : NULL;
+
+        if (n->used < r->bytes || n->barren == e->changes + 1 || room_under(n->capacity, node_reserve(n)) < r->bytes)
+                return false;
+        if (g && (g->limit < r->bytes || g->barren == e->changes + 1))
+                return false;
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                if (e->shape[i].far && room_fits(e, i, r, ROOM_GRANT))
+                        return true;
+        return false;
+}
+
+/* With CPUs before without, where there is room or can be. */
+static bool better_host(const struct managed *e, uint32_t a, uint32_t b, const struct managed_range *r) {
         uint64_t of_a = room_for(e, a, r, ROOM_GRANT), of_b = room_for(e, b, r, ROOM_GRANT);
 
+        if (e->shape[a].far != e->shape[b].far)
+                return e->shape[b].far ? of_a >= r->bytes || swaps(e, a, r) : of_b < r->bytes && !swaps(e, b, r);
         if (of_a != of_b)
                 return of_a > of_b;
         return room_for(e, a, r, ROOM_TOUCH) > room_for(e, b, r, ROOM_TOUCH);
@@ -72,7 +90,7 @@ uint32_t room_host(const struct managed *e, const struct managed_range *r) {
                 if (!e->nodes[i].host)
                         continue;
                 if (found == MANAGED_NOWHERE ||
-                    (room_is_place(e, i, r) && (!room_is_place(e, found, r) || more_room(e, i, found, r))))
+                    (room_is_place(e, i, r) && (!room_is_place(e, found, r) || better_host(e, i, found, r))))
                         found = i;
         }
         return found;

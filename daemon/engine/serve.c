@@ -26,13 +26,19 @@ bool serve_answer(struct demand *d, int result) {
         return true;
 }
 
-/* Takes room on `node` for the change that is about to begin. */
-bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node) {
-        enum room room = d->forced ? ROOM_EVICT : is_touch(d) ? ROOM_TOUCH : ROOM_GRANT;
+/* On its way from host to host it lies in a slot of the other one already. */
+static bool is_arriving(const struct managed *e, const struct work *w, const struct demand *d) {
+        return d->event == MANAGED_TO_HOST && node_holds(e, w->g) && w->g->node == d->node;
+}
 
-        if (!w->turn && !d->forced && line_ahead(e, w->range, node))
+/* Takes room on `node` for the change that is about to begin. */
+bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node, bool place) {
+        bool forced = d->forced || (place && is_arriving(e, w, d));
+        enum room room = forced ? ROOM_EVICT : is_touch(d) ? ROOM_TOUCH : ROOM_GRANT;
+
+        if (!w->turn && !forced && line_ahead(e, w->range, node))
                 return false;
-        w->slot = node_take(e, node, w->range, granule_index(w), room, &w->reserve);
+        w->slot = node_take(e, node, w->range, granule_index(w), place, room, &w->reserve);
         w->node = node;
         w->turn = w->slot ? false : w->turn;
         return w->slot;
@@ -75,13 +81,16 @@ static uint32_t fill_host(struct managed *e, struct work *w, const struct demand
                 return d->node;
         room_all(e, w->range, room);
         serve_advice(e, w, &advice);
+        for (uint32_t i = 0; i < e->nodes_count; i++) /* what is cold leaves for it, and this comes where CPUs are */
+                if (e->shape[i].far && !e->shape[best].far && advice.preferred != i + 1)
+                        room[i] = 0;
         host = e->c.decide.place(&m, &advice, best, w->range->bytes, room);
         return host != POLICY_NOWHERE && e->nodes[host].host && room_is_place(e, host, w->range) ? host : best;
 }
 
 /* Whether the slot stays as a copy to read; then what is mapped is protected. */
 static bool keeps_copy(struct managed *e, struct work *w, const struct demand *d) {
-        if (w->g->state != RESIDENCY_OUT || d->event != MANAGED_FAULT_READ || d->share->readonly)
+        if (w->g->state != RESIDENCY_OUT || d->event != MANAGED_FAULT_READ || d->share->readonly || node_holds(e, w->g))
                 return false;
         if (serve_promote(e, w, w->node, POLICY_READ) != POLICY_DUPLICATE)
                 return false;
@@ -91,10 +100,11 @@ static bool keeps_copy(struct managed *e, struct work *w, const struct demand *d
 bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
         uint32_t host = fill_host(e, w, d);
 
-        if (too_often(e, w, d))
+        if (!is_arriving(e, w, d) && too_often(e, w, d))
                 return serve_answer(d, MANAGED_E_RATE);
-        if (!serve_room(e, w, d, host))
-                return serve_no_room(e, w, d, host);
+        if (!serve_room(e, w, d, host, true))
+                return is_arriving(e, w, d) ? serve_answer(d, 0) : serve_no_room(e, w, d, host);
+        work_arrives(e, w, is_arriving(e, w, d));
         w->keep = keeps_copy(e, w, d);
         if (event_is_fault(d->event) && w->g->state == RESIDENCY_OUT)
                 around_bring(e, w, host);
@@ -122,11 +132,13 @@ static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
         }
         if (to == MANAGED_NOWHERE)
                 return serve_answer(d, MANAGED_E_FULL);
+        if (e->nodes[to].host && w->g->host == to)
+                return serve_answer(d, 0);
         if (!e->shape[to].online)
                 return serve_answer(d, MANAGED_E_OFFLINE);
         if (too_often(e, w, d))
                 return serve_answer(d, MANAGED_E_RATE);
-        if (!serve_room(e, w, d, to))
+        if (!serve_room(e, w, d, to, false))
                 return serve_no_room(e, w, d, to);
         change_begin(e, w, d, CHANGE_OUT);
         return false;
@@ -141,7 +153,7 @@ static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
                 return serve_answer(d, MANAGED_E_OFFLINE);
         if (too_often(e, w, d))
                 return serve_answer(d, MANAGED_E_RATE);
-        if (!serve_room(e, w, d, d->node))
+        if (!serve_room(e, w, d, d->node, false))
                 return serve_no_room(e, w, d, d->node);
         change_begin(e, w, d, CHANGE_MOVE);
         return false;
@@ -183,9 +195,17 @@ static bool serve_away(struct managed *e, struct work *w, struct demand *d) {
         d->node = evict_to(e, w->range, granule_index(w), from, wish, false);
         if (d->node == MANAGED_NOWHERE)
                 return serve_answer(d, MANAGED_E_FULL);
-        d->event = e->nodes[d->node].host ? MANAGED_TO_HOST : MANAGED_TO_NODE;
+        d->event = evict_by(e, g, d->node);
         d->away = false;
         return serve(e, w, d);
+}
+
+/* In the memory of the host that it is sent to. */
+static bool is_home(const struct work *w, const struct demand *d) {
+        const struct granule *g = w->g;
+
+        return d->event == MANAGED_TO_HOST && (g->state == RESIDENCY_RESIDENT || g->state == RESIDENCY_DUPLICATED) &&
+               (d->anywhere || g->host == d->node);
 }
 
 static bool is_mapping(enum managed_action a) {
@@ -207,6 +227,8 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
                 return serve_answer(d, failed);
         if (d->away)
                 return serve_away(e, w, d);
+        if (is_home(w, d))
+                return serve_answer(d, 0);
         action = managed_action((enum residency)w->g->state, d->event);
         if (!is_mapping(action) && !list_empty(&w->mapping))
                 return false;

@@ -22,6 +22,8 @@ void step_init(struct step *s, enum step_owner owner) {
 }
 
 struct managed_step *step_new(struct step *s, struct managed_range *r, uint32_t granule, enum managed_step_type type) {
+        const struct granule *g = r ? granule_of(r, granule) : NULL;
+
         s->pub = (struct managed_step){
                 .type = type,
                 .range = r ? r->userdata : NULL,
@@ -30,6 +32,7 @@ struct managed_step *step_new(struct step *s, struct managed_range *r, uint32_t 
                 .bytes = r ? r->bytes : 0,
                 .node = MANAGED_NOWHERE,
                 .from = MANAGED_NOWHERE,
+                .host = g && g->host_slot ? g->host : MANAGED_NOWHERE,
         };
         return &s->pub;
 }

@@ -6,7 +6,8 @@
  * COPYING to CONTINUING are passed through by one change at a time, and nothing else is begun meanwhile: what is asked
  * then waits in the granule's queue. So does what is asked of EMPTY, RESIDENT, OUT, DUPLICATED and REVOKED while a
  * change is being prepared or ended there. The names of the faults are hints: a cell follows from the state alone,
- * except that DUPLICATED has to tell a write from a read, and a read that was none comes back as a write.
+ * except that DUPLICATED has to tell a write from a read, and a read that was none comes back as a write. "To host" is
+ * to another host than the one where it lies: that is looked at first.
  */
 /* A row for each event. */
 static enum managed_action on_empty(enum managed_event event) {
@@ -36,7 +37,7 @@ static enum managed_action on_resident(enum managed_event event) {
         case MANAGED_FAULT_READ:
         case MANAGED_FAULT_WRITE:
         case MANAGED_FAULT_MINOR: return MANAGED_MAP;
-        case MANAGED_TO_HOST: return MANAGED_NOTHING;
+        case MANAGED_TO_HOST:
         case MANAGED_TO_NODE: return MANAGED_COPY;
         case MANAGED_DISCARD: return MANAGED_PUNCH;
         case MANAGED_REVOKE: return MANAGED_COPY;
@@ -190,7 +191,7 @@ static enum managed_action on_duplicated(enum managed_event event) {
         case MANAGED_FAULT_READ: return MANAGED_MAP_READ;
         case MANAGED_FAULT_WRITE: return MANAGED_DROP;
         case MANAGED_FAULT_MINOR: return MANAGED_MAP_READ;
-        case MANAGED_TO_HOST: return MANAGED_NOTHING;
+        case MANAGED_TO_HOST:
         case MANAGED_TO_NODE:
         case MANAGED_DISCARD:
         case MANAGED_REVOKE:

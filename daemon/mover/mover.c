@@ -76,6 +76,8 @@ static int engine_new(struct mover *m) {
                 int added = managed_node_add(m->engine, n->host, n->faults, n->capacity, n->hive, n->bandwidth);
 
                 k = added < 0 ? added : 0;
+                if (!k)
+                        managed_node_shape(m->engine, i, n->far, n->distance);
         }
         return k;
 }

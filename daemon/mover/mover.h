@@ -63,7 +63,10 @@ struct mover_node {
         uint64_t capacity; /* bytes that managed granules may have now: see mover_node_capacity() */
         uint64_t total;    /* bytes that the node has at all: what its pools are laid out for */
         uint64_t hive;
+        int numa;                      /* host: the machine's NUMA node that its memory is of, -1: wherever */
+        bool far;                      /* host: without CPUs */
         const uint32_t *bandwidth;     /* to each node, MB/s, 0: no direct link. Must stay */
+        const uint32_t *distance;      /* to each node, 0: not stated; may be NULL. Must stay */
         const struct backend *backend; /* NULL: no device there */
         struct device *device;
 };

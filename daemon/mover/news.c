@@ -91,8 +91,8 @@ static bool has_moved(uint64_t before, uint64_t after, uint32_t *ret_from, uint3
         switch ((enum residency)is) {
         case RESIDENCY_PUNCHING: *ret_from = node_of(range_host(before)); return was == RESIDENCY_COPYING;
         case RESIDENCY_RESIDENT:
-        case RESIDENCY_DUPLICATED: return was == RESIDENCY_FILLING;
-        case RESIDENCY_CONTINUING: return was == RESIDENCY_WRITING;
+        case RESIDENCY_DUPLICATED: return was == RESIDENCY_FILLING && !(range_node(before) && *ret_from == *ret_to);
+        case RESIDENCY_CONTINUING: return was == RESIDENCY_WRITING && !(range_node(before) && *ret_from == *ret_to);
         case RESIDENCY_EMPTY:
         case RESIDENCY_OUT:
         case RESIDENCY_REVOKED: return was != RESIDENCY_PUNCHING && *ret_from != *ret_to;

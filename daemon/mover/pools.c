@@ -49,6 +49,14 @@ static int pool_new(struct mover *m, struct pool **ret, uint32_t node, uint32_t 
         return 0;
 }
 
+bool pools_are_on(const struct mover *m, uint32_t node) {
+        unsigned hosts = 0;
+
+        for (uint32_t i = 0; i < m->c.nodes_count; i++)
+                hosts += m->nodes[i].node.host;
+        return !m->nodes[node].node.host || hosts > 1;
+}
+
 int pools_prepare(struct mover *m, uint32_t granule) {
         unsigned class = size_class(granule);
 
@@ -56,7 +64,7 @@ int pools_prepare(struct mover *m, uint32_t granule) {
                 struct pool *p;
                 int k;
 
-                if (m->nodes[i].node.host || m->nodes[i].pool[class])
+                if (!pools_are_on(m, i) || m->nodes[i].pool[class])
                         continue;
                 k = pool_new(m, &p, i, granule);
                 if (k)

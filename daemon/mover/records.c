@@ -69,7 +69,7 @@ static int record_read(const struct mover *m, const struct range_entry *e, struc
                 return -EINVAL;
         if (host && !is_host(m, host - 1))
                 return -EINVAL;
-        if (node && (node - 1 >= m->c.nodes_count || is_host(m, node - 1)))
+        if (node && (node - 1 >= m->c.nodes_count || !pools_are_on(m, node - 1)))
                 return -EINVAL;
         if (is_lost(e->word) && state != RESIDENCY_PUNCHING && state != RESIDENCY_OUT && state != RESIDENCY_REVOKED)
                 return -EINVAL;

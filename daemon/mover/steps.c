@@ -2,7 +2,10 @@
 
 #include <errno.h>
 
+#include "mover/place.h"
+
 int step_execute(struct mover *m, const struct managed_step *step) {
+        place_prefer(m, step);
         switch (step->type) {
         case MANAGED_WRITE_PROTECT:
         case MANAGED_UNPROTECT:

@@ -63,6 +63,25 @@ static uint32_t bandwidth_between(const struct service *svc, uint32_t from, uint
         return mb;
 }
 
+/* Of host nodes. */
+static uint32_t distance_between(const struct service *svc, uint32_t from, uint32_t to) {
+        const struct node_desc *a = node_desc(svc, from);
+
+        for (uint32_t i = 0; i < a->links_count; i++)
+                if (a->links[i].to == to && a->kind == NODE_HOST && node_desc(svc, to)->kind == NODE_HOST)
+                        return a->links[i].weight;
+        return 0;
+}
+
+/* Of one host alone the kernel need not be told. */
+static int numa_of(const struct service *svc, const struct node_desc *d) {
+        unsigned hosts = 0;
+
+        for (uint32_t i = 0; i < svc->options.machine->count; i++)
+                hosts += node_desc(svc, i)->numa >= 0;
+        return hosts > 1 ? d->numa : -1;
+}
+
 static int make_nodes(struct service *svc) {
         struct managed_state *g = &svc->managed;
         uint32_t count = svc->options.machine->count;
@@ -71,21 +90,27 @@ static int make_nodes(struct service *svc) {
                 count = MANAGED_NODES_MAX;
         g->nodes = alloc_array(count, sizeof(*g->nodes));
         g->bandwidth = alloc_array((size_t)count * count, sizeof(*g->bandwidth));
-        if (!g->nodes || !g->bandwidth)
+        g->distance = alloc_array((size_t)count * count, sizeof(*g->distance));
+        if (!g->nodes || !g->bandwidth || !g->distance)
                 return -ENOMEM;
         for (uint32_t i = 0; i < count; i++) {
                 const struct node_desc *d = node_desc(svc, i);
                 const struct backend *b = node_backend(svc, i);
 
-                for (uint32_t k = 0; k < count; k++)
+                for (uint32_t k = 0; k < count; k++) {
                         g->bandwidth[i * count + k] = bandwidth_between(svc, i, k);
+                        g->distance[i * count + k] = distance_between(svc, i, k);
+                }
                 g->nodes[i] = (struct mover_node){
                         .host = d->kind == NODE_HOST,
                         .faults = d->faults,
                         .capacity = d->capacity,
                         .total = d->capacity,
                         .hive = d->hive,
+                        .numa = numa_of(svc, d),
+                        .far = d->far,
                         .bandwidth = &g->bandwidth[i * count],
+                        .distance = &g->distance[i * count],
                         .backend = b->has_spaces ? b : NULL,
                         .device = svc->state.nodes[i].device,
                 };
@@ -148,17 +173,17 @@ uint64_t managed_pool_key(uint32_t node, uint32_t granule) {
 /* Taken over from an earlier svmd, or new and in the keeper's hands. */
 static int make_pool(struct service *svc, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret) {
         uint64_t key = managed_pool_key(node, granule);
-        int fd = kept_take(svc, key), r;
+        int numa = svc->managed.nodes[node].numa, fd = kept_take(svc, key), r;
         char name[64];
 
         if (fd >= 0) {
-                r = memfile_adopt(ret, fd, size, -1, true);
+                r = memfile_adopt(ret, fd, size, numa, true);
                 if (r < 0)
                         close(fd);
                 return r;
         }
         snprintf(name, sizeof(name), "svmd-slots-%u-%u", node, granule);
-        r = memfile_new(ret, name, size, -1, true);
+        r = memfile_new(ret, name, size, numa, true);
         if (r < 0)
                 return r;
         r = svc->hooks.keep(svc->hooks.userdata, key, memfile_fd(*ret));
@@ -290,8 +315,9 @@ void managed_stop(struct service *svc) {
         free_pools(svc);
         alloc_free(svc->managed.nodes);
         alloc_free(svc->managed.bandwidth);
+        alloc_free(svc->managed.distance);
         svc->managed.nodes = NULL;
-        svc->managed.bandwidth = NULL;
+        svc->managed.bandwidth = svc->managed.distance = NULL;
         svc->managed.nodes_count = 0;
         if (svc->managed.device >= 0)
                 close(svc->managed.device);

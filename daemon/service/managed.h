@@ -82,7 +82,7 @@ struct managed_pool { /* of slots */
 /* In struct service. Without a mover (`mover` NULL) no range can be made; mover_features() says why. */
 struct managed_state {
         struct mover_node *nodes; /* the machine's first `nodes_count`, same numbers */
-        uint32_t *bandwidth;
+        uint32_t *bandwidth, *distance;
         uint32_t nodes_count;
         struct managed_pool *pools;
         int device; /* /dev/userfaultfd, or -1 */

@@ -61,7 +61,9 @@ static void look(const struct service *svc, const struct managed_reservation *m,
                         .capacity = node.capacity,
                         .used = node.used,
                         .hive = n->hive,
+                        .far = n->far,
                         .bandwidth = n->bandwidth,
+                        .distance = n->distance,
                 };
                 w->room[i] = node.online && node.used + node.reserve < node.capacity
                                      ? node.capacity - node.reserve - node.used
@@ -78,11 +80,18 @@ static void look(const struct service *svc, const struct managed_reservation *m,
         };
 }
 
+/* With CPUs before without, where there is room. */
+static bool better_host(const struct world *w, uint32_t a, uint32_t b) {
+        if (w->nodes[a].far != w->nodes[b].far)
+                return w->nodes[b].far ? w->room[a] >= w->granule.bytes : w->room[b] < w->granule.bytes;
+        return w->room[a] > w->room[b];
+}
+
 static uint32_t emptiest_host(const struct world *w) {
         uint32_t found = MANAGED_NOWHERE;
 
         for (uint32_t i = 0; i < w->machine.count; i++)
-                if (w->nodes[i].host && (found == MANAGED_NOWHERE || w->room[i] > w->room[found]))
+                if (w->nodes[i].host && w->nodes[i].online && (found == MANAGED_NOWHERE || better_host(w, i, found)))
                         found = i;
         return found;
 }

@@ -767,6 +767,115 @@ static void test_restart(void **state) {
         }
 }
 
+/* Two hosts, the second one with or without CPUs. */
+static void add_host(struct world *w, bool far) {
+        assert_int_equal(managed_node_add(w->e, true, false, (8 + WORKERS) * BYTES, 0, NULL), FAR);
+        managed_node_shape(w->e, FAR, far, NULL);
+}
+
+static struct managed_granule_info look(struct world *w, uint32_t granule) {
+        struct managed_granule_info info;
+
+        managed_granule_info(w->range, granule, &info);
+        return info;
+}
+
+static void expect_used(struct world *w, uint32_t node, uint64_t granules) {
+        struct managed_node_info info;
+
+        managed_node_info(w->e, node, &info);
+        assert_int_equal(info.used, granules * BYTES);
+}
+
+/* By a slot there, in which a daemon that dies leaves it, and from which a touch brings it. */
+static void test_to_another_host(void **state) {
+        struct world *w = *state;
+
+        add_host(w, false);
+        touch(w, w->a, 3);
+        assert_int_equal(look(w, 3).node, HOST);
+        w->log[0] = '\0';
+        send(w, 3, HOST);
+        assert_int_equal(w->answer, 0);
+        expect(w, "");
+        send(w, 3, FAR);
+        for (unsigned i = 0; i < 4; i++)
+                assert_true(one(w, 0));
+        expect(w, "COPYING protect(a) protect(b) copy-out PUNCHING punch OUT FILLING ");
+        assert_int_equal(w->last[3].node, FAR);
+        assert_int_equal(w->last[3].host, FAR);
+        all(w);
+        expect(w, "copy-in(a) RESIDENT free ");
+        assert_int_equal(w->answer, 0);
+        assert_int_equal(look(w, 3).node, FAR);
+        expect_used(w, HOST, 0);
+        expect_used(w, FAR, 1);
+}
+
+/* What a fault brings along is not what an order sends: it does not leave one host for another. */
+static void test_host_is_full(void **state) {
+        struct world *w = *state;
+
+        add_host(w, false);
+        for (uint32_t i = 0; i < 8; i++) {
+                touch(w, w->a, i);
+                send(w, i, FAR);
+                all(w);
+        }
+        expect_used(w, FAR, 8);
+        touch(w, w->a, 8);
+        assert_int_equal(look(w, 8).node, HOST);
+        send(w, 8, FAR);
+        all(w);
+        assert_int_equal(w->answer, MANAGED_E_FULL);
+        assert_int_equal(look(w, 8).node, HOST);
+}
+
+/* Where a host has no CPUs, what is evicted stays in its slot until it is touched; nothing is mapped there. */
+static void test_cold(void **state) {
+        struct world *w = *state;
+
+        add_host(w, true);
+        touch(w, w->a, 3);
+        w->log[0] = '\0';
+        assert_int_equal(managed_evict(w->e, w->range, 3, 1, 1, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        if (look(w, 3).node == NEAR) { /* this policy has no opinion */
+                send(w, 3, HOST);
+                all(w);
+        }
+        w->log[0] = '\0';
+        managed_node_drain(w->e, NEAR, 0, 1);
+        assert_int_equal(managed_evict(w->e, w->range, 3, 1, 1, 1), 0);
+        all(w);
+        expect(w, "COPYING protect(a) protect(b) copy-out PUNCHING punch OUT ");
+        assert_int_equal(look(w, 3).node, FAR);
+        expect_used(w, FAR, 1);
+        touch(w, w->b, 3);
+        expect(w, "FILLING copy-in(b) RESIDENT free ");
+        assert_int_equal(look(w, 3).node, HOST);
+        expect_used(w, FAR, 0);
+}
+
+/* A device is not shown a slot of a host: the granule comes in first. */
+static void test_shown_of_a_host(void **state) {
+        struct world *w = *state;
+
+        add_host(w, true);
+        touch(w, w->a, 3);
+        managed_node_drain(w->e, NEAR, 0, 1);
+        assert_int_equal(managed_evict(w->e, w->range, 3, 1, 1, 1), 0);
+        all(w);
+        assert_int_equal(look(w, 3).state, RESIDENCY_OUT);
+        w->log[0] = '\0';
+        assert_int_equal(managed_device_access(w->e, w->range, 3, NEAR, true, 1, 1), 0);
+        all(w);
+        expect(w, "FILLING copy-in(a) RESIDENT free show ");
+        assert_int_equal(w->answer, 0);
+        managed_device_end(w->e, w->range, 3, 1);
+}
+
 /* Neither a range that is made while others settle is waited for, nor one that ends. */
 static void test_ranges_come_and_go_in_a_restart(void **state) {
         struct managed_record r = { .state = RESIDENCY_OUT, .node = NEAR, .slot = 5, .host = HOST };
@@ -866,6 +975,10 @@ int main(void) {
                 T(test_duplicate),
                 T(test_ranges_come_and_go_in_a_restart),
                 T(test_restart),
+                T(test_to_another_host),
+                T(test_host_is_full),
+                T(test_cold),
+                T(test_shown_of_a_host),
                 T(test_range_end),
                 T(test_no_memory),
                 T(test_evict),

@@ -119,6 +119,43 @@ static void test_evict(void **state) {
         assert_false(policy_evict(&machine, &none, &g, 1000 * ms, room, &to));
 }
 
+/* Four hosts, of which two have no CPUs, and a device. */
+static void test_evict_of_hosts(void **state) {
+        enum { A, B, FAR_A, FAR_B, GPU, ALL };
+        static const uint32_t of_a[ALL] = { 10, 21, 40, 60, 0 }, of_b[ALL] = { 21, 10, 60, 40, 0 };
+        static const uint32_t of_far[ALL] = { 40, 60, 10, 80, 0 };
+        const struct policy_node hosts[ALL] = {
+                [A] = { .host = true, .online = true, .distance = of_a },
+                [B] = { .host = true, .online = true, .distance = of_b },
+                [FAR_A] = { .host = true, .online = true, .far = true, .distance = of_far },
+                [FAR_B] = { .host = true, .online = true, .far = true },
+                [GPU] = { .faults = true, .online = true },
+        };
+        const struct policy_machine m = { hosts, ALL };
+        static const struct {
+                uint32_t from, to[4]; /* with room everywhere; then with one less each time */
+        } cases[] = {
+                { A, { FAR_A, FAR_B, B, GPU } },
+                { B, { FAR_B, FAR_A, A, GPU } },
+                { FAR_A, { FAR_B, GPU, A, B } },
+                { GPU, { FAR_A, FAR_B, B, A } },
+        };
+        struct policy_advice none = { 0 };
+
+        for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                uint64_t room[ALL] = { 4096, 8192, 1 << 20, 1 << 19, 1 << 21 };
+                struct policy_granule g = { .where = cases[i].from, .bytes = 4096 };
+
+                for (unsigned k = 0; k < 4; k++) {
+                        uint32_t to;
+
+                        assert_true(policy_evict(&m, &none, &g, 1000 * ms, room, &to));
+                        assert_int_equal(to, cases[i].to[k]);
+                        room[to] = 0;
+                }
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup(test_place, setup),
@@ -127,6 +164,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_promote_to_host, setup),
                 cmocka_unit_test_setup(test_promote_bounce, setup),
                 cmocka_unit_test_setup(test_evict, setup),
+                cmocka_unit_test(test_evict_of_hosts),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

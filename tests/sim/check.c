@@ -186,7 +186,7 @@ void check_rest(struct world *w) {
                 for (unsigned n = 0; n < NODES; n++) {
                         uint64_t used, limit = w->group[i].limit[n];
 
-                        limit = n == 0 && limit < pinned[i] ? pinned[i] : limit;
+                        limit = w->host[n] && limit < pinned[i] ? pinned[i] : limit;
                         managed_group_used(w->group[i].group, n, &used, NULL);
                         if (used > limit && has_place(w, i, n))
                                 world_fail(w, "group %u rests with %llu of %llu on node %u", i,
@@ -201,6 +201,9 @@ static void check_page(struct world *w, struct range *r, uint32_t page) {
         if (rec->state == RESIDENCY_RESIDENT || rec->state == RESIDENCY_DUPLICATED) {
                 if (!r->memfd[page].present)
                         world_fail(w, "page %u of range %u is resident and a hole", page, r->index);
+                if (r->memfd[page].present && r->memfd[page].host != rec->host)
+                        world_fail(w, "page %u of range %u is of host %u and not of %u", page, r->index,
+                                   r->memfd[page].host, rec->host);
                 words = r->memfd[page].word;
         } else {
                 if (r->memfd[page].present)

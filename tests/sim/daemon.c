@@ -146,7 +146,9 @@ static void make_engine(struct world *w) {
                 world_fail(w, "no engine");
         managed_node_add(w->engine, true, false, 16 * granule + 4 * huge + reserve, 0, bandwidth);
         for (unsigned i = 1; i < NODES; i++)
-                managed_node_add(w->engine, false, w->faults[i], 10 * granule + 2 * huge + reserve, 1, bandwidth);
+                managed_node_add(w->engine, w->host[i], w->faults[i], 10 * granule + 2 * huge + reserve, !w->host[i],
+                                 bandwidth);
+        managed_node_shape(w->engine, 1, w->host[1] && w->far, NULL);
         for (unsigned i = 0; i < GROUPS; i++) {
                 struct group *g = &w->group[i];
 
@@ -160,7 +162,7 @@ static void make_engine(struct world *w) {
 /* Limits at random, into which what the ranges have fits on any of the places, on devices alone, and without one. */
 static void set_limits(struct world *w, unsigned group) {
         uint64_t unit = group ? w->range[3].bytes : 65536, none = 0;
-        bool one_less = !group && chance(w, 4);
+        bool one_less = !group && chance(w, 4) && !w->host[1];
         struct group *g = &w->group[group];
 
         for (unsigned i = 1; i < NODES; i++)
@@ -168,7 +170,7 @@ static void set_limits(struct world *w, unsigned group) {
         if (one_less)
                 none = 1 + below(w, NODES - 1);
         for (unsigned i = 0; i < NODES; i++) {
-                uint64_t low = group ? 2 : i ? 5 : 6;
+                uint64_t low = group ? 2 : i == 0 ? 6 : w->host[1] ? 7 : 5;
 
                 g->limit[i] = (low + (one_less ? 4 : 0) + below(w, 4)) * unit;
                 if (chance(w, 10))
@@ -501,6 +503,8 @@ static bool is_being_read(const struct world *w, uint32_t node, uint32_t class, 
 static void request_loss(struct world *w) {
         uint32_t node = 1 + below(w, NODES - 1);
 
+        if (w->host[node])
+                return;
         for (unsigned i = 0; i < NODES; i++)
                 if (w->offline[i] || !w->group[0].limit[i])
                         return;
@@ -599,7 +603,7 @@ static void device_touch(struct world *w, struct device_op *op) {
 
         if (op->dead)
                 return;
-        if (op->through.from == 0) {
+        if (w->host[op->through.from]) {
                 if (!r->memfd[page].present) {
                         world_fail(w, "node %u uses page %u of range %u, which is a hole", op->node, page, op->range);
                         return;
@@ -618,7 +622,7 @@ static void device_ask(struct world *w, struct device_op *op) {
         uint64_t token = 0;
         struct request *q;
 
-        op->node = 1 + below(w, NODES - 1);
+        op->node = 1 + w->host[1] + below(w, NODES - 1 - w->host[1]);
         op->range = below(w, RANGES);
         op->granule = below(w, w->range[op->range].granules);
         op->write = chance(w, 2);

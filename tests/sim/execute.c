@@ -85,7 +85,7 @@ static int in_process(struct world *w, struct job *j, uint32_t page) {
         case MANAGED_ZERO:
                 if (p->readonly[r->index])
                         world_fail(w, "COPY into a read-only mapping");
-                k = chance(w, 200) ? -ENOMEM : kernel_copy(w, p, r, page, from, s->protect);
+                k = chance(w, 200) ? -ENOMEM : kernel_copy(w, p, r, page, from, s->protect, s->host);
                 w->total.enomem += k == -ENOMEM;
                 break;
         case MANAGED_POISON:
@@ -106,8 +106,10 @@ static int in_memfd(struct world *w, struct job *j, uint32_t page, uint32_t word
         case MANAGED_WRITE_BACK:
                 if (chance(w, 200))
                         return -ENOMEM;
-                if (!m->present)
+                if (!m->present) {
                         kernel_charge(w, m, CGROUPS - 1);
+                        m->host = (uint8_t)s->host;
+                }
                 memcpy(m->word, slot_page(w, s->node, r, s->slot, page), sizeof(m->word));
                 break;
         case MANAGED_ALLOCATE:
@@ -115,6 +117,7 @@ static int in_memfd(struct world *w, struct job *j, uint32_t page, uint32_t word
                         return -ENOMEM;
                 if (!m->present) {
                         kernel_charge(w, m, CGROUPS - 1);
+                        m->host = (uint8_t)s->host;
                         memset(m->word, 0, sizeof(m->word));
                 }
                 break;
@@ -177,6 +180,7 @@ static void at_once(struct world *w, struct job *j) {
 static void count(struct world *w, const struct managed_step *s) {
         w->total.steps++;
         w->total.outs += s->type == MANAGED_COPY_OUT;
+        w->total.rehosted += s->type == MANAGED_COPY_OUT && w->host[s->node];
         w->total.ins += s->type == MANAGED_COPY_IN;
         w->total.moves += s->type == MANAGED_COPY_NODE;
         w->total.written_back += s->type == MANAGED_WRITE_BACK;

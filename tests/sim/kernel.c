@@ -108,8 +108,8 @@ bool kernel_charge(struct world *w, struct page *page, uint32_t cgroup) {
         return true;
 }
 
-int kernel_copy(struct world *w, struct process *p, struct range *r, uint32_t page, const uint64_t *words,
-                bool protect) {
+int kernel_copy(struct world *w, struct process *p, struct range *r, uint32_t page, const uint64_t *words, bool protect,
+                uint32_t host) {
         struct pte *pte = &p->pte[r->index][page];
         struct page *to = &r->memfd[page];
 
@@ -117,6 +117,7 @@ int kernel_copy(struct world *w, struct process *p, struct range *r, uint32_t pa
                 return -EEXIST;
         if (!to->present && !kernel_charge(w, to, p->cgroup))
                 return -ENOMEM;
+        to->host = (uint8_t)(w->shortcuts.any_host ? 0 : host);
         for (unsigned i = 0; i < WORDS; i++)
                 to->word[i] = words ? words[i] : 0;
         *pte = (struct pte){ .present = true, .writable = !protect, .protected = protect };

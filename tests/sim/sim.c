@@ -27,6 +27,7 @@ static const struct {
         { "no-minor", { .no_minor = true } },
         { "overwrite", { .overwrite = true } },
         { "no-invalidation", { .no_invalidation = true } },
+        { "any-host", { .any_host = true } },
 };
 
 /* Mostly the page of before, or one near that at which another thread waits: that is where something goes on. */
@@ -217,8 +218,11 @@ static void world_start(struct world *w, uint64_t seed, const struct shortcuts *
         w->shortcuts = *shortcuts;
         w->continue_protects = chance(w, 2);
         w->largest = chance(w, 4) ? 2u << 20 : 65536;
+        w->host[0] = true;
+        w->host[1] = chance(w, 2);
+        w->far = chance(w, 2);
         for (unsigned i = 1; i < NODES; i++)
-                w->faults[i] = i < NODES - 1 || chance(w, 2);
+                w->faults[i] = !w->host[i] && (i < NODES - 1 || chance(w, 2));
         w->limit[0] = 14;
         w->limit[1] = 20;
         w->limit[2] = UINT32_MAX;
@@ -234,9 +238,9 @@ static void report(const struct world *w) {
         printf("  out %" PRIu64 " in %" PRIu64 " written back %" PRIu64 " merged %" PRIu64 " moved %" PRIu64
                " duplicated %" PRIu64 " discards %" PRIu64 " revokes %" PRIu64 " device %" PRIu64 " joins %" PRIu64
                " enomem %" PRIu64 " deaths %" PRIu64 " evictions %" PRIu64 " limits %" PRIu64 " above %" PRIu64
-               " vanished %" PRIu64 " lost %" PRIu64 "\n",
+               " vanished %" PRIu64 " lost %" PRIu64 " to another host %" PRIu64 "\n",
                t->outs, t->ins, t->written_back, t->merged, t->moves, t->duplicated, t->discards, t->revokes, t->device,
-               t->joins, t->enomem, t->kills, t->evictions, t->limits, t->above, t->losses, t->lost);
+               t->joins, t->enomem, t->kills, t->evictions, t->limits, t->above, t->losses, t->lost, t->rehosted);
 }
 
 /* A world of one seed. */

@@ -30,6 +30,7 @@ enum {
 struct page {
         bool present;
         uint8_t cgroup;
+        uint8_t host; /* whose memory it is */
         uint64_t word[WORDS];
 };
 
@@ -130,12 +131,13 @@ struct shortcuts {
         bool no_minor;         /* ranges are registered without MINOR */
         bool overwrite;        /* COPY_IN replaces what is there */
         bool no_invalidation;  /* translations stay */
+        bool any_host;         /* pages of the memfd lie wherever */
 };
 
 struct totals {
         uint64_t accesses, verified, writes, faults, steps, kills, outs, ins, moves, discards, device, joins, enomem,
                 revokes, evictions, limits, above, losses, lost;
-        uint64_t written_back, merged, duplicated;
+        uint64_t written_back, merged, duplicated, rehosted;
 };
 
 struct world {
@@ -154,7 +156,7 @@ struct world {
         uint32_t requests;
         uint32_t largest;
         uint32_t vanishes; /* the node, plus one, while the engine is told of it */
-        bool continue_protects, faults[NODES], offline[NODES], quiesce, restoring;
+        bool continue_protects, host[NODES], far, faults[NODES], offline[NODES], quiesce, restoring;
         struct totals total;
         const char *error;
         char message[256];
@@ -185,8 +187,8 @@ void kernel_zap(struct pte *pte);
 void kernel_punch(struct world *w, struct range *r, uint32_t page);
 void kernel_protect(struct pte *pte, bool on);
 bool kernel_charge(struct world *w, struct page *page, uint32_t cgroup);
-int kernel_copy(struct world *w, struct process *p, struct range *r, uint32_t page, const uint64_t *words,
-                bool protect);
+int kernel_copy(struct world *w, struct process *p, struct range *r, uint32_t page, const uint64_t *words, bool protect,
+                uint32_t host);
 int kernel_continue(struct process *p, struct range *r, uint32_t page, bool protect);
 
 /* Of a range's group, or NULL. */
