@@ -88,6 +88,8 @@ struct mover_features {
         bool huge;   /* the same for huge pages */
         bool poison;
         bool continue_protects; /* CONTINUE with MODE_WP */
+        bool read_now;          /* RWF_NOWAIT, whatever the descriptor's other holders made of it */
+        uint64_t bits;          /* all that UFFDIO_API names, also where it is not usable */
         char why[160];          /* why it is not usable, and what to do */
 };
 const struct mover_features *mover_features(void);

@@ -66,6 +66,8 @@ static void probe(void) {
                 return;
         }
         k = userfault_api(fd, 0, &has);
+        features.bits = has;
+        features.read_now = userfault_reads_now(fd);
         close(fd);
         if (k || (has & userfault_needs()) != userfault_needs()) {
                 refuse(k && k != -EINVAL ? k : -EOPNOTSUPP);

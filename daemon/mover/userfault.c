@@ -228,6 +228,13 @@ static ssize_t read_now(int fd, void *to, size_t size) {
         return read(fd, to, size);
 }
 
+bool userfault_reads_now(int fd) {
+        struct uffd_msg m;
+        struct iovec v = { .iov_base = &m, .iov_len = sizeof(m) };
+
+        return preadv2(fd, &v, 1, -1, RWF_NOWAIT) >= 0 || errno == EAGAIN;
+}
+
 int userfault_read(int fd, struct userfault_event *ret, unsigned max) {
         struct uffd_msg m[BATCH];
         ssize_t n;

@@ -54,5 +54,8 @@ struct userfault_event {
         bool write, minor;   /* FAULT */
         uint64_t start, end; /* FAULT: where, in `start`; REMAP: what was there */
 };
+/* Whether reading it never waits, also when another holder made it blocking. Of one with nothing to read, that is not.
+ */
+bool userfault_reads_now(int fd);
 /* At most `max` events (64); how many, 0 when there is none now, or -errno. */
 int userfault_read(int fd, struct userfault_event *ret, unsigned max);

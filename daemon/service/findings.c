@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "core/node.h"
 #include "mover/mover.h"
+#include "service/grants.h"
 
 /* What `svmd-ctl doctor` shows: what this machine and svmd's own rights allow, and what to do about what they do not.
  */
@@ -193,6 +195,24 @@ static void say(void *userdata, const char *id, unsigned level, const char *text
         add(userdata, id, level, "%s", text);
 }
 
+/* A row each, whether it is granted or not. */
+static void grants(struct findings *f) {
+        const struct mover_features *m = mover_features();
+        const struct grant *all;
+        struct utsname name = { 0 };
+        size_t count = grants_all(&all);
+
+        uname(&name);
+        add(f, "kernel", GOOD, "Linux %s", name.release);
+        for (size_t i = 0; i < count; i++) {
+                bool granted = all[i].granted(m);
+                unsigned lacking = all[i].needed ? WARNING : NOTE;
+
+                add(f, all[i].name, granted ? GOOD : lacking, "%s: %s (Linux %s)", granted ? "granted" : "not granted",
+                    granted ? all[i].gives : all[i].without, all[i].since);
+        }
+}
+
 size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         struct findings f = { .call = c, .out = out };
 
@@ -202,6 +222,7 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         descriptors(&f);
         kernel(&f);
         managed(&f);
+        grants(&f);
         nodes(&f);
         pressure(&f);
         findings_devices(c->svc, say, &f);

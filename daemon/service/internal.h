@@ -321,7 +321,7 @@ void request_settle(struct service *svc, struct request *r);
 void drain_goes_on(struct service *svc, uint32_t node);
 
 /* `svmd-ctl doctor`: fills `out` (room for FINDINGS_MAX), returns how many. Texts are static or from the arena. */
-#define FINDINGS_MAX 32
+#define FINDINGS_MAX 64
 size_t findings_collect(struct call *c, Svmd__V1__Finding **out);
 /* Of drivers' devices. `level` is of the wire. */
 typedef void (*finding_fn)(void *userdata, const char *id, unsigned level, const char *text);

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "args.h"
 #include "ctl.h"
 #include "json.h"
@@ -33,8 +35,36 @@ static void doctor_json(struct ctl *c, const struct finding_rows *findings) {
         json_print(c, list);
 }
 
+#define GRANT_PREFIX "kernel-"
+
+static bool is_grant(const struct finding_row *row) {
+        return strncmp(row->id, GRANT_PREFIX, strlen(GRANT_PREFIX)) == 0;
+}
+
+/* What the kernel grants, in svmd's order. */
+static void grants_text(struct ctl *c, const struct finding_rows *findings) {
+        static const struct column columns[] = { { "KERNEL", 0 }, { "LEVEL", 0 }, { "WHAT IT MEANS", COLUMN_WRAP } };
+        struct table *t = table_new(c, columns, 3);
+        unsigned count = 0;
+
+        for (size_t i = 0; i < findings->count; i++) {
+                const struct finding_row *row = &findings->rows[i];
+                struct table_line *l;
+
+                if (!is_grant(row))
+                        continue;
+                if (count++ == 0)
+                        fputc('\n', c->out);
+                l = table_line(t, NULL);
+                table_cell(l, row->id + strlen(GRANT_PREFIX));
+                table_cell_color(l, levels[level_of(row)].name, levels[level_of(row)].color);
+                table_cell(l, row->text);
+        }
+        table_print(t, NULL);
+}
+
 /* The worst first. */
-static void doctor_text(struct ctl *c, const struct finding_rows *findings) {
+static void findings_text(struct ctl *c, const struct finding_rows *findings) {
         static const struct column columns[] = { { "LEVEL", 0 }, { "ABOUT", 0 }, { "FINDING", COLUMN_WRAP } };
         struct table *t = table_new(c, columns, 3);
 
@@ -42,7 +72,7 @@ static void doctor_text(struct ctl *c, const struct finding_rows *findings) {
                 for (size_t i = 0; i < findings->count; i++) {
                         struct table_line *l;
 
-                        if (level_of(&findings->rows[i]) != level)
+                        if (is_grant(&findings->rows[i]) || level_of(&findings->rows[i]) != level)
                                 continue;
                         l = table_line(t, NULL);
                         table_cell_color(l, levels[level].name, levels[level].color);
@@ -51,6 +81,11 @@ static void doctor_text(struct ctl *c, const struct finding_rows *findings) {
                 }
         }
         table_print(t, NULL);
+}
+
+static void doctor_text(struct ctl *c, const struct finding_rows *findings) {
+        findings_text(c, findings);
+        grants_text(c, findings);
 }
 
 int doctor_run(struct ctl *c, const struct args *a) {

@@ -15,6 +15,8 @@
 
 #include "daemon.h"
 
+enum { CEILING_S = 30, TEST_CEILING_S = 280 };
+
 static uint64_t seed, rng;
 static pid_t main_pid;
 static const char *who = "test";
@@ -60,6 +62,17 @@ static void on_alarm(int signum) {
         _exit(1);
 }
 
+static uint32_t slow(void) {
+        const char *given = getenv("SVMD_SLOW");
+        unsigned long n = given ? strtoul(given, NULL, 0) : 1;
+
+        return n ? (uint32_t)n : 1;
+}
+
+uint32_t ceiling_ms(void) {
+        return CEILING_S * 1000 * slow();
+}
+
 void harness_begin(const char *test) {
         const char *given = getenv("SVMD_SEED");
 
@@ -71,7 +84,7 @@ void harness_begin(const char *test) {
         atexit(end_all);
         signal(SIGPIPE, SIG_IGN);
         signal(SIGALRM, on_alarm);
-        alarm(280);
+        alarm(TEST_CEILING_S * slow());
         unsetenv("SVMD_SOCKET");
         unsetenv("SVMD_PARTITION");
 }

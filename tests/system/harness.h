@@ -9,7 +9,9 @@
 
 struct daemon;
 
-#define CEILING_MS 30000
+/* What a test waits for takes less than this: 30 s, and SVMD_SLOW times that where the machine itself is slow. */
+#define CEILING_MS ceiling_ms()
+uint32_t ceiling_ms(void);
 
 /* The window that this build of the tests can have. */
 #ifdef __SANITIZE_THREAD__

@@ -18,7 +18,7 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t debugfs debug /sys/kernel/debug
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 ip link set lo up 2>/dev/null
-mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=524288 out /run/vm || exit
+mount -t 9p -o trans=virtio,version=9p2000.L,cache=none,msize=512000 out /run/vm || exit
 . /run/vm/job
 
 mkdir -p /lib/modules
