@@ -59,6 +59,16 @@ struct range_entry {
         X(REVOKE, 7, "revoke")                                                                                         \
         X(RESTART, 8, "restart")
 
+/* Beside EMPTY, RESIDENT and OUT, what a Run may say of a private range, which has no such file. */
+#define RANGE_SEEN_STATES(X)                                                                                           \
+        X(UNSEEN, 16, "unseen")                                                                                        \
+        X(UNMAPPED, 17, "unmapped")                                                                                    \
+        X(EXCLUSIVE, 18, "exclusive")
+#define RANGE_SEEN_UNSEEN    16u
+#define RANGE_SEEN_UNMAPPED  17u
+#define RANGE_SEEN_EXCLUSIVE 18u
+#define RANGE_CAUSE_OBSERVED 16u /* likewise, of every Run */
+
 static inline uint64_t range_word(uint32_t state, uint32_t cause, uint32_t host, uint32_t node, uint32_t slot) {
         return (uint64_t)(host & 0xff) << 56 | (uint64_t)(node & 0xff) << 48 | (uint64_t)(cause & 0xf) << 36 |
                (uint64_t)(state & 0xf) << 32 | slot;

@@ -14,6 +14,7 @@
  * the device's own thread.
  */
 struct imap_spare;
+struct private_ops;
 struct device_range; /* a managed range as one device sees it */
 struct device;       /* a node that runs */
 struct device_space; /* one page table of it */
@@ -149,6 +150,9 @@ struct backend {
          * NOT_MAPPED when it is answered, and this waits for the answer as space_free() does. The caller holds no lock
          * that `done` or device_faults take. */
         void (*space_hide)(struct device_space *s, struct device_range *r);
+
+        /* How it moves memory of one process: private.h. NULL: it does not. */
+        const struct private_ops *private_ops;
 };
 
 /* NULL: no such kind. */

@@ -5,3 +5,4 @@ struct backend;
 
 extern const struct backend backend_host;
 extern const struct backend backend_soft;
+extern const struct backend backend_hmm;

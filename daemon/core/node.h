@@ -10,6 +10,7 @@
 enum node_kind {
         NODE_HOST = 1,
         NODE_SOFT = 2,
+        NODE_HMM = 3, /* the kernel's HMM test device: it has private memory of processes, and nothing else */
 };
 
 struct node_link {
@@ -27,6 +28,7 @@ struct node_desc {
         uint64_t capacity; /* bytes, a multiple of 4 KiB */
         uint64_t hive;     /* 0: none */
         char model[64];
+        char device[64];           /* hmm: the file that clients open */
         int numa;                  /* host: the NUMA node of this machine its memory is bound to, -1: wherever */
         bool far;                  /* host: memory without CPUs (CXL, say) */
         uint64_t va_start, va_end; /* addresses that its spaces can show */

@@ -36,6 +36,7 @@ struct reservation {
         bool outside;        /* of the slice: addresses that its owner's process has itself, and nobody else reaches */
         struct imap *sparse; /* of the CPU */
         void *managed;       /* the service's: struct managed_reservation, of one of kind SHARED; else NULL */
+        void *own;           /* likewise: struct private_range, of one of kind PRIVATE */
 };
 
 struct reservation_shared {

@@ -187,6 +187,10 @@ static int set_node(struct loading *l, const char *text) {
         name = strsep(&rest, ":");
         if (!rest)
                 bad(l, "expected NAME:size=SIZE, such as gpu0:size=2G,faults=on, found \"%s\"", text);
+        else if (l->option && strcmp(l->option->name, "hmm-node") == 0 && !strstr(rest, "device="))
+                bad(l,
+                    "expected NAME:device=FILE,size=SIZE, such as dev0:device=/dev/hmm_dmirror0,size=256M, found \"%s\"",
+                    text);
         else
                 begin_node(l, name);
         while (l->result == 0 && (pair = strsep(&rest, ","))) {
@@ -447,6 +451,8 @@ static int apply_defaults(struct loading *l) {
 
 static int check_nodes(struct loading *l) {
         for (uint32_t i = 0; i < l->c.soft.count; i++) {
+                if (l->c.soft.nodes[i].device[0])
+                        l->c.soft.nodes[i].kind = NODE_HMM;
                 if (l->c.soft.nodes[i].capacity)
                         continue;
                 fprintf(l->err, "%s: node %s has no size: expected size=SIZE, such as size=2G\n", l->origin[i].where,

@@ -59,11 +59,13 @@ static int fail(struct program *p, const char *doing, int r) {
 
 /* ---- machine ---- */
 
-static int add_soft_nodes(struct program *p) {
+static int add_devices(struct program *p, enum node_kind kind) {
         for (uint32_t i = 0; i < p->config.soft.count; i++) {
                 const struct node_desc *from = &p->config.soft.nodes[i];
                 struct node_desc *n;
 
+                if (from->kind != kind)
+                        continue;
                 if (machine_find(&p->machine, from->name)) {
                         snprintf(p->why, sizeof(p->why),
                                  "node %s is on this machine already; give --soft-node another name", from->name);
@@ -103,7 +105,9 @@ static int make_machine(struct program *p) {
         else
                 r = machine_read_host(&p->machine, c->sys_root, c->proc_root, p->why, sizeof(p->why));
         if (r == 0)
-                r = add_soft_nodes(p);
+                r = add_devices(p, NODE_SOFT);
+        if (r == 0)
+                r = add_devices(p, NODE_HMM); /* the last: managed pages use the ones before */
         if (r == 0 && c->host_capacity)
                 split_host_capacity(p);
         return r;

@@ -38,6 +38,9 @@ const struct option_desc options[] = {
         { "soft-node", "NAME:size=SIZE[,faults=on|off]", OPTION_NODE, true, 0, NULL, 0, 0, 0,
           "Add a software device with memory of its own. May be repeated. In the file this is a section [node NAME]; "
           "of a device that is named in both, the file says what the command line does not." },
+        { "hmm-node", "NAME:device=FILE,size=SIZE", OPTION_NODE, true, 0, NULL, 0, 0, 0,
+          "Add the kernel's HMM test device behind this file as a node for private memory, which clients open and give to "
+          "svmd. The same as a --soft-node with a device. May be repeated." },
         { "sys-root", "DIR", OPTION_TEXT, false, AT(sys_root), "/sys", 0, 0, 0,
           "Read this machine's devices below this folder." },
         { "proc-root", "DIR", OPTION_TEXT, false, AT(proc_root), "/proc", 0, 0, 0,
@@ -84,6 +87,10 @@ const struct option_desc node_options[] = {
           "Memory of the device; a multiple of 4K. It must be given." },
         { "faults", "on|off", OPTION_SWITCH, false, offsetof(struct node_desc, faults), "on", 0, 0, 0,
           "Whether the device can serve an access to what is elsewhere. A device that cannot refuses it." },
+        { "device", "FILE", OPTION_DEVICE, false, offsetof(struct node_desc, device), NULL, 0,
+          sizeof(((struct node_desc *)0)->device) - 1, 0,
+          "The node is no software device but the kernel's HMM test device behind this file, such as /dev/hmm_dmirror0 "
+          "(modprobe test_hmm). It has private memory of processes, and nothing else." },
 };
 const size_t node_options_count = sizeof(node_options) / sizeof(node_options[0]);
 
@@ -238,6 +245,18 @@ static int read_level(int *to, const char *text, char *why, size_t why_size) {
         return 1;
 }
 
+static int read_device(const struct option_desc *o, char *to, const char *text, char *why, size_t why_size) {
+        if (text[0] != '/' || strlen(text) > o->max) {
+                snprintf(why, why_size,
+                         "expected a path of at most %" PRIu64 " bytes, such as /dev/hmm_dmirror0, found \"%s\"",
+                         o->max, text);
+                return 1;
+        }
+        memset(to, 0, o->max + 1);
+        memcpy(to, text, strlen(text));
+        return 0;
+}
+
 int option_read(const struct option_desc *o, void *to, const char *text, char *why, size_t why_size) {
         uint64_t n;
         int r;
@@ -246,6 +265,7 @@ int option_read(const struct option_desc *o, void *to, const char *text, char *w
         case OPTION_TEXT: return read_text(to, text, why, why_size);
         case OPTION_SWITCH: return read_switch(to, text, why, why_size);
         case OPTION_LEVEL: return read_level(to, text, why, why_size);
+        case OPTION_DEVICE: return read_device(o, to, text, why, why_size);
         default:
                 r = read_bounded(o, text, &n, why, why_size);
                 if (r == 0 && o->kind == OPTION_COUNT)

@@ -14,6 +14,7 @@ enum option_kind {
         OPTION_COUNT,  /* uint32_t */
         OPTION_NUMBER, /* uint64_t */
         OPTION_LEVEL,  /* int: a level of syslog */
+        OPTION_DEVICE, /* char[max + 1]: a path */
         OPTION_NODE,   /* NAME:KEY=VALUE,...; may be repeated */
         OPTION_LIMIT,  /* NODE=SIZE; may be repeated */
         OPTION_FLAG,   /* bool: no value */

@@ -43,6 +43,9 @@ enum effect_type {
         EFFECT_FENCED = 34,
         EFFECT_DMABUF = 35,
         EFFECT_LEAVE = 36,
+        EFFECT_DEVICE = 37,
+        EFFECT_PRIVATE = 38,
+        EFFECT_PREFER = 39,
 };
 
 struct effect_epoch {
@@ -210,6 +213,22 @@ struct effect_dmabuf {
         uint64_t file, size;
         uint32_t node, access;
         char partition[64];
+};
+
+/* The session gave a file of a device; svmd-keeper holds it under that id. */
+struct effect_device {
+        uint64_t id, session;
+        uint32_t node, pad;
+};
+
+struct effect_private { /* a reservation is private: behind its RESERVE */
+        uint64_t reservation;
+};
+
+struct effect_prefer { /* pages of a private one; node + 1 */
+        uint64_t reservation, address, size;
+        uint32_t preferred, pad;
+        uint64_t session; /* that spoke last */
 };
 
 /*

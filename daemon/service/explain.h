@@ -21,5 +21,8 @@ void explain_granule(struct sentences *s, const struct managed_reservation *m, u
 /* What the nodes would do about it, by policy. */
 void explain_touches(struct sentences *s, const struct managed_reservation *m, uint32_t granule,
                      const struct managed_granule_info *info);
+/* Of a page of private memory: all that is to be said, and its rows. -ENOMEM. */
+int private_explain(struct sentences *s, const struct private_range *p, uint64_t address,
+                    Svmd__V1__ExplainResult *result);
 /* Nodes of the set (a bit each): "gpu0, gpu1 and gpu2". */
 void name_nodes(const struct service *svc, uint64_t set, char *text, size_t size);

@@ -11,6 +11,7 @@
 #include "proto/status.h"
 #include "service/keeping.h"
 #include "service/managed.h"
+#include "service/private.h"
 #include "service/service.h"
 #include "service/spill.h"
 #include "store/journal.h"
@@ -47,6 +48,7 @@ struct service {
         struct managed_state managed;
         struct spill_state spill;
         struct keepings keepings;
+        struct private_state private_memory;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t attached;   /* sessions that have a partition */
@@ -386,6 +388,9 @@ int op_kept_remove(struct call *c);
 int op_upgrade(struct call *c);
 int op_dmabuf_import(struct call *c);
 int op_mem_dmabuf(struct call *c);
+int op_device_give(struct call *c);
+int op_observe(struct call *c);
+int op_exclusive(struct call *c);
 
 /* Whether this memory's pages are a job's: there are many, or others are on their way back in the same lane. */
 bool memory_is_staged(struct service *svc, const struct session *s, const Svmd__V1__MemCreate *m);

@@ -138,6 +138,8 @@ static int find_cpu(struct call *c, uint64_t address, uint64_t size, struct targ
         if (!(access & RIGHT_WRITE))
                 return refuse(c, SVMD_STATUS_DENIED,
                               "this session opened the reservation at 0x%" PRIx64 " to read only", r->va.start);
+        if (private_of(r))
+                return private_refuse(c, r);
         if (managed_of(r))
                 return refuse(c, SVMD_STATUS_INVALID,
                               "the reservation at 0x%" PRIx64 " is managed: all of it is there already, and svmd moves "

@@ -88,6 +88,8 @@ static int make_nodes(struct service *svc) {
 
         if (count > MANAGED_NODES_MAX)
                 count = MANAGED_NODES_MAX;
+        while (count > 0 && node_backend(svc, count - 1)->private_ops)
+                count--; /* they are the machine's last */
         g->nodes = alloc_array(count, sizeof(*g->nodes));
         g->bandwidth = alloc_array((size_t)count * count, sizeof(*g->bandwidth));
         g->distance = alloc_array((size_t)count * count, sizeof(*g->distance));
@@ -366,6 +368,8 @@ int managed_at(struct call *c, const struct partition *p, uint64_t address, uint
         if (access && (k = check_opened(c, r, access)) != 0)
                 return k;
         m = managed_of(r);
+        if (private_of(r))
+                return private_refuse(c, r);
         if (!m)
                 return refuse(c, SVMD_STATUS_INVALID,
                               "the reservation at 0x%" PRIx64 " is explicit: its memory stays where it was created",

@@ -201,6 +201,10 @@ static int check_limits(struct call *c, Svmd__V1__NodeLimit **limits, size_t cou
 
                 if (r != 0)
                         return r;
+                if (node_backend(c->svc, limits[i]->node)->private_ops)
+                        return refuse(c, SVMD_STATUS_NODE_KIND,
+                                      "%s can have no limit: what its driver moves there is seen, not charged",
+                                      node_desc(c->svc, limits[i]->node)->name);
         }
         return 0;
 }

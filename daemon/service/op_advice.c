@@ -69,7 +69,7 @@ static void advice_of(const Svmd__V1__Advise *op, const struct session *s, struc
         };
 }
 
-int op_advise(struct call *c) {
+static int advise_shared(struct call *c) {
         const Svmd__V1__Advise *op = c->op->advise;
         struct managed_reservation *m;
         uint32_t first, count;
@@ -90,6 +90,12 @@ int op_advise(struct call *c) {
         return 0;
 }
 
+int op_advise(struct call *c) {
+        int r = private_advise(c);
+
+        return r == PRIVATE_OTHER ? advise_shared(c) : r;
+}
+
 Svmd__V1__AdviceResult *advice_row(struct call *c, const struct managed_reservation *m, uint32_t granule) {
         Svmd__V1__AdviceResult *row = call_take(c, sizeof(*row));
         struct mover_advice a;
@@ -107,7 +113,7 @@ Svmd__V1__AdviceResult *advice_row(struct call *c, const struct managed_reservat
         return row;
 }
 
-int op_advice_query(struct call *c) {
+static int query_shared(struct call *c) {
         struct managed_reservation *m;
         uint32_t granule;
         int r = order_around(c, "", c->op->advice_query->address, RIGHT_READ, &m, &granule);
@@ -119,4 +125,10 @@ int op_advice_query(struct call *c) {
                 return -ENOMEM;
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_ADVICE;
         return 0;
+}
+
+int op_advice_query(struct call *c) {
+        int r = private_advice_query(c);
+
+        return r == PRIVATE_OTHER ? query_shared(c) : r;
 }

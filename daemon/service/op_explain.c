@@ -195,6 +195,7 @@ int op_explain(struct call *c) {
                 result->reservation = reservation_row(c, r);
                 explain_reservation(s, r, op->address);
                 k = !result->reservation ? -ENOMEM
+                    : private_of(r)      ? private_explain(s, private_of(r), op->address, result)
                     : managed_of(r)      ? explain_managed(s, managed_of(r), op->address, result)
                                          : explain_explicit(s, r, op->address, result);
         }

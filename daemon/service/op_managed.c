@@ -42,6 +42,9 @@ static int check_node(struct call *c, uint32_t node) {
         if (r != 0)
                 return r;
         name = node_desc(c->svc, node)->name;
+        if (node_backend(c->svc, node)->private_ops)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "%s moves private memory of one process only: reserve the range as PRIVATE", name);
         if (node >= c->svc->managed.nodes_count)
                 return refuse(c, SVMD_STATUS_NODE_KIND, "%s is beyond the first %u nodes, which managed pages can use",
                               name, c->svc->managed.nodes_count);
@@ -59,7 +62,7 @@ static int refuse_revoked(struct call *c, const struct managed_reservation *m) {
                       m->reservation->va.start);
 }
 
-int op_migrate(struct call *c) {
+static int migrate_shared(struct call *c) {
         const Svmd__V1__Migrate *op = c->op->migrate;
         struct managed_reservation *m;
         uint32_t first, count;
@@ -79,6 +82,12 @@ int op_migrate(struct call *c) {
         if (!op->evict)
                 o->node = op->node;
         return 0;
+}
+
+int op_migrate(struct call *c) {
+        int r = private_migrate(c);
+
+        return r == PRIVATE_OTHER ? migrate_shared(c) : r;
 }
 
 /* ---- discard ---- */

@@ -249,6 +249,11 @@ static int check_create(struct call *c, const Svmd__V1__MemCreate *m) {
         if (r != 0)
                 return r;
         b = node_backend(c->svc, m->node);
+        if (b->private_ops)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "%s has no memory objects: drivers move private memory of a process to it, which is "
+                              "reserved as PRIVATE",
+                              node_desc(c->svc, m->node)->name);
         if (m->size == 0 || m->size % b->granularity)
                 return refuse(c, SVMD_STATUS_SIZE,
                               "size %" PRIu64 " is not a multiple of %" PRIu64 " above 0, as %s nodes want it", m->size,

@@ -142,10 +142,24 @@ static int online(struct call *c, uint32_t node) {
         return 0;
 }
 
+/* Processes have what lies there, and svmd cannot keep them from it. */
+static int check_private(struct call *c, const Svmd__V1__NodeSet *op) {
+        if (!node_backend(c->svc, op->node)->private_ops || op->action == SVMD__V1__NODE_ACTION__NODE_OFFLINE ||
+            op->action == SVMD__V1__NODE_ACTION__NODE_ONLINE)
+                return 0;
+        return refuse(
+                c, SVMD_STATUS_UNSUPPORTED,
+                "%s has private memory of processes, which its driver keeps: svmd-ctl node offline keeps svmd from "
+                "moving more there, svmd-ctl evict brings a range back",
+                node_desc(c->svc, op->node)->name);
+}
+
 int op_node_set(struct call *c) {
         const Svmd__V1__NodeSet *op = c->op->node_set;
         int r = find_node(c, op->node);
 
+        if (r == 0)
+                r = check_private(c, op);
         if (r != 0)
                 return r;
         switch (op->action) {

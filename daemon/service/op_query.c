@@ -93,6 +93,9 @@ static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
         row->va_start = d->va_start;
         row->va_end = d->va_end;
         fill_managed(c->svc, i, row);
+        if (node_backend(c->svc, i)->private_ops)
+                row->used = private_seen(c->svc, i);
+        row->device = (char *)d->device;
         return row;
 }
 
@@ -359,6 +362,12 @@ static void fill_range(const struct managed_reservation *m, Svmd__V1__Reservatio
         row->mapped = mover_range_memory_bytes(m->range);
 }
 
+static void fill_private(const struct private_range *p, Svmd__V1__Reservation *row) {
+        row->kind = SVMD__V1__RESERVATION_KIND__PRIVATE;
+        row->granule = SVMD_PAGE;
+        row->mapped = private_held(p);
+}
+
 static void fill_keeping(const struct service *svc, const struct keeping *k, Svmd__V1__Reservation *row) {
         row->kept = true;
         row->idle_ms = keeping_idle_ms(svc, k);
@@ -379,6 +388,8 @@ Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation 
         row->mapped = mapped_bytes(r);
         if (managed_of(r))
                 fill_range(managed_of(r), row);
+        if (private_of(r))
+                fill_private(private_of(r), row);
         row->generation = r->generation;
         row->partition = r->partition->name->text;
         if (n) {

@@ -248,6 +248,8 @@ static int find_member(struct call *c, uint64_t id, struct managed_reservation *
         if (k != 0)
                 return k;
         *ret = managed_of(r);
+        if (private_of(r))
+                return private_refuse(c, r);
         if (!*ret)
                 return refuse(c, SVMD_STATUS_INVALID,
                               "reservation %" PRIu64 " is explicit: map memory there, and the memory's file (mem_fd)",

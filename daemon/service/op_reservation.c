@@ -34,14 +34,40 @@ void effect_reserve(struct tx *tx, const struct reservation *r) {
         tx_effect_text(tx, EFFECT_RESERVE, &e, sizeof(e), r->shared ? r->shared->name->text : "");
 }
 
+static void effect_private(struct tx *tx, const struct reservation *r) {
+        struct effect_private e = { .reservation = r->object.id };
+
+        tx_effect(tx, EFFECT_PRIVATE, &e, sizeof(e));
+}
+
 /* ---- reserve ---- */
 
 static void reserve_undo(struct tx *tx, struct change *c) {
+        private_end(tx->svc, c->a);
         reservation_unlink(&tx->svc->state, c->a);
         reservation_free(c->a);
 }
 
 static const struct change_kind reserve_change = { reserve_undo, NULL };
+
+/* What only ranges of several processes have. */
+static int check_private(struct call *c, const Svmd__V1__Reserve *m) {
+        uint64_t max = c->svc->options.max_registered, has = c->session->registered;
+
+        if (m->name[0])
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "a private reservation is memory of one process, so nobody else can open it by a name: "
+                              "leave the name out, or reserve a SHARED one");
+        if (m->flags || (m->granule && m->granule != SVMD_PAGE))
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "a private reservation has no flags, and its pages move one by one (granule 0 or 4096)");
+        if (has > max || m->size > max - has)
+                return refuse(c, SVMD_STATUS_LIMIT,
+                              "%" PRIu64 " bytes of private memory are too much for this session: it has %" PRIu64
+                              " registered or private, and max-registered-per-session is %" PRIu64,
+                              m->size, has, max);
+        return 0;
+}
 
 static int check_reserve(struct call *c, const Svmd__V1__Reserve *m) {
         const struct partition *p = c->session->partition;
@@ -59,6 +85,8 @@ static int check_reserve(struct call *c, const Svmd__V1__Reserve *m) {
                               "0x%" PRIx64 " bytes at 0x%" PRIx64 " do not lie in the partition's slice, 0x%" PRIx64
                               " to 0x%" PRIx64,
                               m->size, m->address, p->slice.start, p->slice.start + p->slice.size);
+        if (m->kind == SVMD__V1__RESERVATION_KIND__PRIVATE)
+                return check_private(c, m) != 0 ? OP_REFUSED : check_quota(c, 1);
         if (m->kind != SVMD__V1__RESERVATION_KIND__EXPLICIT && m->kind != SVMD__V1__RESERVATION_KIND__SHARED)
                 return refuse(c, SVMD_STATUS_INVALID, "svmd knows no reservation of kind %d", (int)m->kind);
         if (m->kind == SVMD__V1__RESERVATION_KIND__EXPLICIT && (m->granule || m->flags))
@@ -122,9 +150,15 @@ int op_reserve(struct call *c) {
                 return k;
         if (!managed)
                 tx_push(c->tx, &reserve_change, r, NULL);
+        if (m->kind == SVMD__V1__RESERVATION_KIND__PRIVATE)
+                k = private_begin(c->svc, r);
+        if (k != 0)
+                return k;
         effect_reserve(c->tx, r);
         if (managed)
                 effect_range(c->tx, managed_of(r));
+        if (private_of(r))
+                effect_private(c->tx, r);
         c->result->id = r->object.id;
         c->result->address = r->va.start;
         c->result->size = r->va.size;
@@ -314,6 +348,7 @@ void reservation_end(struct service *svc, struct reservation *r) {
         if (r->sparse)
                 imap_clear(r->sparse);
         alloc_free(r->sparse);
+        private_end(svc, r);
         if (managed_of(r)) {
                 managed_end(svc, managed_of(r));
                 return;

@@ -104,7 +104,7 @@ static int find_granules(struct call *c, const Svmd__V1__Residency *op, struct m
         return 0;
 }
 
-int op_residency(struct call *c) {
+static int residency_shared(struct call *c) {
         const Svmd__V1__Residency *op = c->op->residency;
         struct walk w = { .call = c, .counters = op->counters };
         struct managed_reservation *m;
@@ -124,4 +124,10 @@ int op_residency(struct call *c) {
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_RESIDENCY;
         c->result->residency = w.result;
         return walk(&w, first, end);
+}
+
+int op_residency(struct call *c) {
+        int r = private_residency(c);
+
+        return r == PRIVATE_OTHER ? residency_shared(c) : r;
 }

@@ -175,6 +175,10 @@ int op_space_create(struct call *c) {
                 r = check_quota(c, 1);
         if (r != 0)
                 return r;
+        if (node_backend(c->svc, node)->private_ops)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "%s uses its clients' own page tables: give it a file of the device (svmd_device_give)",
+                              node_desc(c->svc, node)->name);
         if (!node_backend(c->svc, node)->has_spaces)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "%s is a host node and has no page tables of its own; map to the CPU (space 0)",

@@ -160,6 +160,13 @@ static int reach_memories(struct service *svc) {
         return r;
 }
 
+/* What is registered may all be private ranges, which nobody reaches so. */
+static bool is_reached(const struct session *s) {
+        const struct managed_client *k = s->managed;
+
+        return k && k->reached;
+}
+
 int registered_restore(struct service *svc, char *why, size_t why_size) {
         bool any = false;
         int r = 0;
@@ -167,7 +174,7 @@ int registered_restore(struct service *svc, char *why, size_t why_size) {
         list_for_each_safe (l, &svc->state.sessions) {
                 struct session *s = container_of(l, struct session, by_state);
 
-                if (r < 0 || s->registered == 0)
+                if (r < 0 || s->registered == 0 || !is_reached(s))
                         continue;
                 any = true;
                 r = reach_again(svc, s);

@@ -568,6 +568,10 @@ static int do_sparse_range(struct restore *x, const struct effect_sparse *e) {
         return r;
 }
 
+static int do_device(struct restore *x, const struct effect_device *e) {
+        return new_id(x, e->id) < 0 ? -EBADMSG : private_replay(x->svc, EFFECT_DEVICE, e, x->why, x->why_size);
+}
+
 static int do_reply(struct restore *x, const struct effect_reply *e, size_t size) {
         struct session *s = OBJECT(x, e->session, SESSION, session);
 
@@ -619,6 +623,9 @@ static const struct {
         [EFFECT_FENCED] = { sizeof(struct effect_fenced), false },
         [EFFECT_DMABUF] = { sizeof(struct effect_dmabuf), false },
         [EFFECT_LEAVE] = { sizeof(struct effect_join), false },
+        [EFFECT_DEVICE] = { sizeof(struct effect_device), false },
+        [EFFECT_PRIVATE] = { sizeof(struct effect_private), false },
+        [EFFECT_PREFER] = { sizeof(struct effect_prefer), false },
 };
 
 unsigned service_effects(void) {
@@ -702,6 +709,9 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_ADVICE:
         case EFFECT_STEAL:
         case EFFECT_NODE_STATE: return said_replay(x->svc, type, bytes, x->why, x->why_size);
+        case EFFECT_DEVICE: return do_device(x, bytes);
+        case EFFECT_PRIVATE:
+        case EFFECT_PREFER: return private_replay(x->svc, type, bytes, x->why, x->why_size);
         }
         return 0;
 }
@@ -823,6 +833,8 @@ int journal_restore(struct service *svc, char *why, size_t why_size) {
         match_sockets(svc);
         keepings_restored(svc);
         r = registered_restore(svc, why, why_size);
+        if (r == 0)
+                r = private_restore(svc, why, why_size);
         if (r == 0)
                 r = fill_tables(&x);
         if (r == 0)

@@ -67,6 +67,8 @@ int service_new(struct service **ret, const struct service_options *options, con
                 svc->reply = svc->reply_buffer + sizeof(struct effect_reply);
         r = spill_init(svc);
         if (r == 0)
+                r = private_init(svc);
+        if (r == 0)
                 r = svc->tx && svc->reply ? state_init(&svc->state, options->machine) : -ENOMEM;
         if (r == 0)
                 r = fences_init(svc);
@@ -261,6 +263,7 @@ void service_collect(struct service *svc) {
         jobs_collect(svc->jobs);
         managed_collect(svc);
         fences_collect(svc);
+        private_collect(svc);
         spill_collect(svc);
         keepings_collect(svc);
         partitions_reap(svc);
@@ -410,6 +413,7 @@ void service_free(struct service *svc, bool keep_state) {
         }
         if (svc->fences)
                 fences_fini(svc);
+        private_fini(svc);
         spill_fini(svc);
         tx_free(svc->tx);
         alloc_free(svc->reply_buffer);

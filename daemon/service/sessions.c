@@ -102,6 +102,7 @@ void session_release(struct service *svc, struct session *s) {
         event_monitors(svc, -(int)s->monitor);
         replies_free(s);
         managed_client_free(svc, s);
+        private_client_free(svc, s);
         session_free(&svc->state, s);
         if (!list_empty(&svc->pending))
                 svc->hooks.wake(svc->hooks.userdata);

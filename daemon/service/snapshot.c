@@ -150,6 +150,8 @@ static int put_reservation(struct service *svc, const struct reservation *r) {
 
                 k = put(svc, EFFECT_RANGE, &range, sizeof(range));
         }
+        if (k == 0 && private_of(r))
+                k = private_put(svc, private_of(r));
         return k == 0 && r->shared ? put_keeping(svc, r->shared->keeping) : k;
 }
 
@@ -274,6 +276,8 @@ static int put_session_holds(struct service *svc, const struct session *s) {
         }
         if (r == 0 && s->managed)
                 r = range_put_session(svc, s->managed);
+        if (r == 0)
+                r = private_put_client(svc, s);
         list_for_each (l, &s->spaces) {
                 struct space *space = container_of(l, struct space, by_session);
                 struct effect_space e = { .id = space->object.id, .session = s->object.id, .node = space->node };

@@ -64,6 +64,9 @@ static const struct op_row rows[] = {
         ROW(UPGRADE, "upgrade", OP_ADMIN | OP_ALONE | OP_STORE, op_upgrade),
         ROW(DMABUF_IMPORT, "dmabuf_import", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL, op_dmabuf_import),
         ROW(MEM_DMABUF, "mem_dmabuf", OP_ATTACHED | OP_FD_OUT, op_mem_dmabuf),
+        ROW(DEVICE_GIVE, "device_give", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL, op_device_give),
+        ROW(OBSERVE, "observe", OP_CHANGES | OP_FINAL, op_observe),
+        ROW(EXCLUSIVE, "exclusive", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_exclusive),
 #undef ROW
 };
 
@@ -78,7 +81,8 @@ unsigned op_fds(const Svmd__V1__Op *op) {
                 return op->submit->notify;
         if (op->op_case == SVMD__V1__OP__OP_MEM_IMPORT)
                 return op->mem_import->name[0] == 0;
-        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE || op->op_case == SVMD__V1__OP__OP_DMABUF_IMPORT)
+        if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE || op->op_case == SVMD__V1__OP__OP_DMABUF_IMPORT ||
+            op->op_case == SVMD__V1__OP__OP_DEVICE_GIVE)
                 return 1;
         if (op->op_case == SVMD__V1__OP__OP_REGISTER)
                 return op->register_->mode != SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED;

@@ -128,6 +128,8 @@ int change_run(struct ctl *c, const struct args *a, struct change *ch) {
         uint64_t deadline;
         int r = work_deadline(c, a, &deadline);
 
+        if (r == EXIT_OK && ch->target.reservation->kind == SVMD_PRIVATE)
+                ctl_observe(c, ch->target.partition, ch->target.address, ch->target.size);
         if (r == EXIT_OK)
                 r = ctl_result(c, look(c, ch, &ch->before));
         if (r != EXIT_OK)

@@ -41,6 +41,9 @@ void ctl_fini(struct ctl *c);
 int ctl_fail(struct ctl *c, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same for a code of libsvmd, with the sentence that svmd wrote. 0 is EXIT_OK. */
 int ctl_result(struct ctl *c, int code);
+/* svmd looks at private memory before it is asked where that lies. Nothing happens of other kinds, or where it cannot.
+ */
+void ctl_observe(struct ctl *c, const char *partition, uint64_t address, uint64_t size);
 /* Asks "QUESTION [y/N]". True without asking when nobody is there to answer. */
 bool ctl_confirm(struct ctl *c, const char *question);
 

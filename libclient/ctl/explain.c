@@ -85,7 +85,9 @@ static void add_reservation(const struct explain *x, struct fields *f, const str
         fields_add(f, "partition", "%s", r->partition);
         fields_add(f, "owner", "%s:%s, session %llu", account_user(c, r->uid), account_group(c, r->gid),
                    (unsigned long long)r->session);
-        if (r->kind == SVMD_SHARED)
+        if (r->kind == SVMD_PRIVATE)
+                fields_add(f, "kind", "%s, whose residency is observed", show_kind(r));
+        else if (r->kind == SVMD_SHARED)
                 fields_add(f, "kind", "%s, in granules of %s", show_kind(r), ctl_size(c, r->granule));
         else
                 fields_add(f, "kind", "%s, shows %s of memory objects", show_kind(r), ctl_size(c, r->mapped));
@@ -96,9 +98,11 @@ static void add_granule(const struct explain *x, struct fields *f, const struct 
 
         fields_add(f, "granule", "%s at %s", ctl_size(x->ctl, g->length), ctl_address(x->ctl, g->address));
         fields_add(f, "state", "%s%s", g->state, g->busy ? ", on its way" : "");
-        fields_add(f, "node", "%s", node ? node : "none: it is zero");
+        fields_add(f, "node", "%s", node ? node : strcmp(g->cause, "observed") ? "none: it is zero" : "none");
         if (*copies)
                 fields_add(f, "copies", "%s", copies);
+        if (strcmp(g->cause, "observed") == 0)
+                return;
         fields_add(f, "cause", "%s", g->cause);
         fields_add(f, "pins", "%u", g->pins);
 }
@@ -139,6 +143,8 @@ static void explain_text(const struct explain *x, const struct svmd_explanation 
                 add_reservation(x, f, e->reservation);
         if (e->granule) {
                 add_granule(x, f, e->granule);
+        }
+        if (e->granule && strcmp(e->granule->cause, "observed") != 0) {
                 fields_add(f, "moves", "%u, out of host memory %u, back %u; the last %s", e->moves, e->granule->outs,
                            e->granule->ins, ago(c, e->moved_ms));
                 fields_add(f, "touched", "%s", ago(c, e->touched_ms));
@@ -163,5 +169,6 @@ int explain_run(struct ctl *c, const struct args *a) {
                 r = ctl_result(c, rows_nodes(c, &x.nodes));
         if (r != EXIT_OK)
                 return r;
+        ctl_observe(c, x.partition, x.address - x.address % 4096, 4096);
         return ctl_result(c, svmd_explain(c->session, x.partition, x.address, on_explanation, &x));
 }

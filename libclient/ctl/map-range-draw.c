@@ -130,6 +130,8 @@ static void draw_heading(struct ctl *c, const struct map_part *p) {
                 fprintf(c->out, " of %s", ctl_size(c, r->length));
         if (r->kind == SVMD_SHARED)
                 fprintf(c->out, " in granules of %s\n", ctl_size(c, r->granule));
+        else if (r->kind == SVMD_PRIVATE)
+                fprintf(c->out, " of one process's own memory; residency is observed\n");
         else
                 fprintf(c->out, "\nshows %s of memory objects, which lie where they were created\n",
                         ctl_size(c, r->mapped));
@@ -137,6 +139,13 @@ static void draw_heading(struct ctl *c, const struct map_part *p) {
 
 static const char *size_or_dash(struct ctl *c, uint64_t bytes) {
         return bytes ? ctl_size(c, bytes) : "-";
+}
+
+static bool has_private(const struct map_range *m) {
+        for (size_t i = 0; i < m->count; i++)
+                if (m->parts[i].target.reservation->kind == SVMD_PRIVATE)
+                        return true;
+        return false;
 }
 
 static void draw_legend(struct ctl *c, const struct map_range *m, const struct legend *l) {
@@ -160,7 +169,9 @@ static void draw_legend(struct ctl *c, const struct map_range *m, const struct l
                 bool none = s->node == SVMD_NODE_NONE;
 
                 table_cell(line, none ? (c->utf8 ? "·" : ".") : ctl_text(c, "%c", letter_of(l, s->node)));
-                table_cell(line, none ? "none: zero" : rows_node_name(c, &m->nodes, s->node));
+                table_cell(line, none && has_private(m) ? "none"
+                                 : none                 ? "none: zero"
+                                                        : rows_node_name(c, &m->nodes, s->node));
                 table_cell(line, ctl_size(c, s->bytes));
                 table_cell(line, bytes ? ctl_text(c, "%.0f%%", 100.0 * (double)s->bytes / (double)bytes) : "-");
                 table_cell(line, size_or_dash(c, s->pinned));
@@ -214,7 +225,7 @@ void map_range_draw(struct ctl *c, const struct map_range *m, unsigned width) {
                 if (i)
                         fputc('\n', c->out);
                 draw_heading(c, &m->parts[i]);
-                if (m->parts[i].target.reservation->kind != SVMD_SHARED)
+                if (m->parts[i].target.reservation->kind == SVMD_EXPLICIT)
                         continue;
                 fputc('\n', c->out);
                 draw_part(c, &m->parts[i], &l, width);

@@ -62,8 +62,10 @@ static int fetch(struct ctl *c, const char *word, struct map_range *m) {
                 const struct target *t = &targets[i];
 
                 parts[i] = (struct map_part){ .target = *t };
-                if (t->reservation->kind != SVMD_SHARED)
+                if (t->reservation->kind == SVMD_EXPLICIT)
                         continue;
+                if (t->reservation->kind == SVMD_PRIVATE)
+                        ctl_observe(c, t->partition, t->address, t->size);
                 r = rows_residency(c, t->partition, t->address, t->size, m->counters, &parts[i].rows);
                 if (r != SVMD_OK)
                         return ctl_result(c, r);

@@ -8,7 +8,12 @@
 #include "verbs.h"
 
 static const char *node_kind(const struct svmd_node_row *n) {
-        return n->kind == SVMD_NODE_HOST ? "host" : n->kind == SVMD_NODE_SOFT ? "soft" : "other";
+        switch (n->kind) {
+        case SVMD_NODE_HOST: return "host";
+        case SVMD_NODE_SOFT: return "soft";
+        case SVMD_NODE_HMM: return "hmm";
+        default: return "other";
+        }
 }
 
 static struct json_object *node_json(const struct svmd_node_row *n) {
@@ -33,6 +38,8 @@ static struct json_object *node_json(const struct svmd_node_row *n) {
         json_add_count(o, "reserve", n->reserve);
         json_add_count(o, "warm", n->warm);
         json_add_count(o, "waiting", n->waiting);
+        json_add_text(o, "device", n->device);
+        json_add_flag(o, "observed", n->kind == SVMD_NODE_HMM);
         return o;
 }
 
@@ -141,6 +148,13 @@ static void node_show_fields(struct ctl *c, const struct node_view *v) {
                            n->faults ? "yes: waits for what is not there"
                                      : "no: an access to what is not mapped is an error");
         fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
+        if (n->kind == SVMD_NODE_HMM) {
+                fields_add(f, "device", "%s, which processes open and give to svmd", n->device);
+                fields_add(f, "residency", "observed: %s were there when svmd looked last; nothing is charged",
+                           ctl_size(c, n->used));
+                fields_print(f);
+                return;
+        }
         fields_add(f, "used", "%s (%s)", ctl_size(c, n->used), percent(c, n->used, n->capacity));
         fields_add(f, "managed", "%s of what is used", ctl_size(c, n->managed));
         fields_add(f, "reserve", "%s kept back for bringing pages in", ctl_size(c, n->reserve));

@@ -8,6 +8,8 @@
 #include "verbs.h"
 
 const char *show_kind(const struct svmd_reservation_row *r) {
+        if (r->kind == SVMD_PRIVATE)
+                return "private";
         return r->kind != SVMD_SHARED ? "explicit" : r->revoked ? "revoked" : "shared";
 }
 
@@ -23,7 +25,7 @@ static void reservation_line(struct ctl *c, struct table_line *l, const struct s
         table_cell(l, ctl_size(c, r->length));
         table_cell(l, ctl_size(c, r->mapped));
         table_cell_color(l, show_kind(r), r->revoked ? "red" : NULL);
-        table_cell(l, r->kind == SVMD_SHARED ? ctl_size(c, r->granule) : "-");
+        table_cell(l, r->kind != SVMD_EXPLICIT ? ctl_size(c, r->granule) : "-");
         table_cell(l, r->name);
         table_cell(l, *r->name ? ctl_text(c, "%04o", r->mode) : "-");
         table_cell(l, account_user(c, r->uid));
@@ -68,8 +70,8 @@ struct json_object *show_reservation_json(struct ctl *c, const struct svmd_reser
         json_add_address(o, "address", r->address);
         json_add_count(o, "length", r->length);
         json_add_count(o, "mapped", r->mapped);
-        json_add_text(o, "kind", r->kind == SVMD_SHARED ? "shared" : "explicit");
-        json_add(o, "granule", r->kind == SVMD_SHARED ? json_object_new_uint64(r->granule) : NULL);
+        json_add_text(o, "kind", r->kind == SVMD_SHARED ? "shared" : r->kind == SVMD_PRIVATE ? "private" : "explicit");
+        json_add(o, "granule", r->kind != SVMD_EXPLICIT ? json_object_new_uint64(r->granule) : NULL);
         json_add_flag(o, "revoked", r->revoked);
         json_add_count(o, "generation", r->generation);
         json_add_count(o, "session", r->session);

@@ -136,7 +136,7 @@ static int one(struct ctl *c, const char *word, const struct range *range, struc
                 return ctl_fail(c, EXIT_REFUSED, "%s does not lie in one reservation; %s there is %s", word,
                                 target_text(c, &(struct target){ .reservation = row, .size = row->length }),
                                 range_text(c, row->address, row->length));
-        if (row->kind != SVMD_SHARED)
+        if (row->kind == SVMD_EXPLICIT)
                 return ctl_fail(c, EXIT_REFUSED,
                                 "%s is explicit: it shows memory objects where its owner mapped them; only managed "
                                 "reservations have pages that svmd moves",

@@ -182,6 +182,7 @@ int svmd_dispatch(svmd_session *s);
 enum {
         SVMD_EXPLICIT = 0, /* shows memory objects that are mapped there */
         SVMD_SHARED = 1,   /* managed: see below */
+        SVMD_PRIVATE = 2,  /* managed: anonymous memory of this process, see "private memory" below */
 };
 
 enum {
@@ -193,7 +194,7 @@ struct svmd_reserve_options {
         size_t size;
         const char *name; /* NULL: anonymous, ends with the session. Else other sessions of the partition open it */
         unsigned mode;    /* named: like a file's, read and write bits of owner, group, others. 0 means 0600 */
-        unsigned kind;    /* SVMD_EXPLICIT or SVMD_SHARED */
+        unsigned kind;    /* SVMD_EXPLICIT, SVMD_SHARED or SVMD_PRIVATE */
         unsigned granule; /* SVMD_SHARED: bytes that move together: 4 KiB (also 0), 64 KiB or 2 MiB */
         unsigned flags;   /* SVMD_SHARED: SVMD_RANGE_* */
 };
@@ -521,8 +522,34 @@ struct svmd_explanation {
         uint64_t moved_ms, touched_ms; /* ago; 0: never */
 };
 typedef int (*svmd_explain_fn)(const struct svmd_explanation *e, void *userdata);
+/* The same question for an administrator: `partition` says whose private memory is looked at. */
+int svmd_partition_observe(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size);
 /* Why things at an address are as they are. `partition` as above; what `e` points to lives during the call. */
 int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_explain_fn fn, void *userdata);
+
+/* ---- private memory -------------------------------------------------------------------------------------- */
+
+/*
+ * A reservation of kind SVMD_PRIVATE is anonymous memory of this process (not inherited over fork): the only kind that
+ * drivers of real devices migrate. It has no name, no sharers, and no copies to read. svmd asks the driver of a node
+ * for moves, by a file of its device that this process opened; the kernel brings a page back when the CPU touches it.
+ * So where pages are is observed, not owned: what queries and explanations say is what svmd saw last, after each move
+ * and after svmd_observe().
+ *
+ * svmd_prefetch(), svmd_migrate(), svmd_evict() (to the node that all of the range prefers, else to host memory) and
+ * svmd_advise() (SVMD_ADVISE_PREFERRED) work as on shared ranges; the other functions of those are SVMD_E_INVALID, with
+ * the reason. The value of a move's fence is how many bytes are where they shall be, and its address the first that is
+ * not: SVMD_E_BUSY where the kernel left some, SVMD_E_NOT_MAPPED where the process has unmapped some.
+ */
+
+/* Gives svmd an open file of the node's device (svmd_node_row.device), which stays the caller's too. `fd` -1: opens
+ * one. Once a session and node. Its device brings all pages back when the last one that has a file open closes it. */
+int svmd_device_give(svmd_session *s, svmd_node node, int fd);
+/* Looks where [address, address + size) is. */
+int svmd_observe(svmd_session *s, svmd_fence **ret, const void *address, size_t size);
+/* The node alone may use the pages, for atomic operations: they come to host memory, and the CPU's next touch of a page
+ * ends it there. */
+int svmd_exclusive(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node);
 
 /* ---- what outlives its sessions -------------------------------------------------------------------------- */
 
@@ -578,7 +605,7 @@ int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, cons
 
 /* ---- queries --------------------------------------------------------------------------------------------- */
 
-enum { SVMD_NODE_HOST = 1, SVMD_NODE_SOFT = 2 };
+enum { SVMD_NODE_HOST = 1, SVMD_NODE_SOFT = 2, SVMD_NODE_HMM = 3 };
 
 /* Rows are handed to a callback; a non-zero return ends the walk and becomes the function's result. `row` and its
  * strings live during the call. The callback must not call libsvmd on the same session. */
@@ -588,11 +615,12 @@ struct svmd_node_row {
         unsigned kind;
         int faults, online;
         uint64_t capacity, used, hive, pool_bytes, spaces, ops, va_start, va_end;
-        uint64_t limits;  /* partitions with a limit on this node */
-        uint64_t managed; /* bytes of managed granules, part of `used` */
-        uint64_t reserve; /* bytes kept back for bringing granules in */
-        uint64_t warm;    /* soft: bytes of free slots that keep their pages */
-        uint64_t waiting; /* granules that wait for room */
+        uint64_t limits;    /* partitions with a limit on this node */
+        uint64_t managed;   /* bytes of managed granules, part of `used` */
+        uint64_t reserve;   /* bytes kept back for bringing granules in */
+        uint64_t warm;      /* soft: bytes of free slots that keep their pages */
+        uint64_t waiting;   /* granules that wait for room */
+        const char *device; /* hmm: the file to open for svmd_device_give(); else empty */
 };
 typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);

@@ -6,6 +6,7 @@
 #include "managed.h"
 #include "options.h"
 #include "order.h"
+#include "row.h"
 #include "va.h"
 #include "vector.h"
 #include "wire.h"
@@ -36,7 +37,7 @@ static int begin(svmd_session *s, struct reservation *r, void **ret, size_t *ret
         int error;
 
         va_add(s, r);
-        error = r->granule ? managed_show(s, r) : va_refresh(s, r);
+        error = r->own ? managed_show_own(s, r) : r->granule ? managed_show(s, r) : va_refresh(s, r);
         if (error) {
                 error_save(text);
                 va_drop(s, r);
@@ -73,7 +74,9 @@ static int ask_reserve(svmd_session *s, struct item *item, struct reservation *r
         take_reply(r, result);
         r->access = SVMD_ACCESS_READ_WRITE;
         r->shared = item->body.reserve.name[0];
-        r->granule = item->body.reserve.granule ? item->body.reserve.granule : (uint32_t)SVMD_PAGE;
+        r->own = item->body.reserve.kind == SVMD__V1__RESERVATION_KIND__PRIVATE;
+        if (!r->own)
+                r->granule = item->body.reserve.granule ? item->body.reserve.granule : (uint32_t)SVMD_PAGE;
         call_put(s, c);
         return 0;
 }
@@ -102,8 +105,9 @@ int svmd_address_reserve(svmd_session *s, void **ret, size_t size, size_t alignm
 
         if (!r)
                 r = options_take(&opts, sizeof(opts), given, "svmd_reserve_options");
-        if (!r && opts.kind > SVMD_SHARED)
-                r = fail(SVMD_E_INVALID, "svmd_reserve_options.kind is %u; it is SVMD_EXPLICIT or SVMD_SHARED",
+        if (!r && opts.kind > SVMD_PRIVATE)
+                r = fail(SVMD_E_INVALID,
+                         "svmd_reserve_options.kind is %u; it is SVMD_EXPLICIT, SVMD_SHARED or SVMD_PRIVATE",
                          opts.kind);
         if (r)
                 return r;
@@ -115,8 +119,8 @@ int svmd_address_reserve(svmd_session *s, void **ret, size_t size, size_t alignm
         item.body.reserve.kind = (Svmd__V1__ReservationKind)opts.kind;
         item.body.reserve.granule = opts.granule;
         item.body.reserve.flags = opts.flags;
-        return session_leave(s, opts.kind == SVMD_SHARED ? reserve_managed(s, &item, ret)
-                                                         : reserve_explicit(s, &item, ret));
+        return session_leave(s, opts.kind != SVMD_EXPLICIT ? reserve_managed(s, &item, ret)
+                                                           : reserve_explicit(s, &item, ret));
 }
 
 /* ---- open ---- */
@@ -217,7 +221,7 @@ int svmd_address_query(svmd_session *s, const void *address, struct svmd_address
                 found.generation = row->generation;
                 found.owner = row->session;
                 copy_name(found.name, sizeof(found.name), row->name);
-                found.kind = row->kind == SVMD__V1__RESERVATION_KIND__SHARED ? SVMD_SHARED : SVMD_EXPLICIT;
+                found.kind = row_kind(row);
                 found.granule = row->granule;
                 found.revoked = row->revoked;
         } else {

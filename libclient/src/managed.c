@@ -10,6 +10,7 @@
 #include "error.h"
 #include "event.h"
 #include "heads.h"
+#include "private.h"
 #include "process.h"
 #include "proto/range.h"
 #include "uffd.h"
@@ -147,6 +148,11 @@ static int blank(svmd_session *s, struct reservation *r) {
         bool closed;
         int error;
 
+        if (r->own) {
+                error = va_reset(s, r->range.start, r->range.end);
+                set_mapped(s, r, error != 0);
+                return error;
+        }
         heads_touch(s, r->range.start);
         closed = protect(r, PROT_NONE) == 0;
         if (closed)
@@ -301,6 +307,16 @@ int managed_show(svmd_session *s, struct reservation *r) {
         return error;
 }
 
+int managed_show_own(svmd_session *s, struct reservation *r) {
+        int error;
+
+        managed_lock();
+        error = private_show(r);
+        set_mapped(s, r, true); /* on failure too: part of it may be */
+        managed_unlock();
+        return error;
+}
+
 /* Where the program has unmapped parts of the range by itself, what lies behind the first of them stays accessible
  * until the mapping is replaced. */
 int managed_hide(svmd_session *s, struct reservation *r) {
@@ -322,7 +338,8 @@ void managed_leave(svmd_session *s, struct reservation *r) {
                 hand_over(s, r, o, theirs);
         if (r->mapped)
                 (void)blank(s, r); /* what stays is not accessible */
-        heads_remove(s, r->range.start);
+        if (!r->own)
+                heads_remove(s, r->range.start);
 }
 
 int managed_take(svmd_session *s, struct reservation *r) {

@@ -17,6 +17,8 @@ int managed_hide(svmd_session *s, struct reservation *r);
 void managed_leave(svmd_session *s, struct reservation *r);
 /* No other session of the process has it any more, whatever they have mapped. */
 int managed_take(svmd_session *s, struct reservation *r);
+/* Private memory is mapped and accessible, and goes with managed_leave(). */
+int managed_show_own(svmd_session *s, struct reservation *r);
 /* The addresses are those of a new reservation: what other sessions of the process, who have not heard yet, still map
  * there goes. */
 void managed_displace(svmd_session *s, const struct reservation *r);

@@ -73,6 +73,23 @@ void order_steal(struct order *o, uint64_t address) {
         o->body.steal.address = address;
 }
 
+void order_observe(struct order *o, const char *partition, uint64_t address, uint64_t size) {
+        order_init(o, SVMD__V1__OP__OP_OBSERVE);
+        svmd__v1__observe__init(&o->body.observe);
+        o->body.observe.address = address;
+        o->body.observe.size = size;
+        if (partition)
+                o->body.observe.partition = (char *)partition;
+}
+
+void order_exclusive(struct order *o, uint64_t address, uint64_t size, svmd_node node) {
+        order_init(o, SVMD__V1__OP__OP_EXCLUSIVE);
+        svmd__v1__exclusive__init(&o->body.exclusive);
+        o->body.exclusive.address = address;
+        o->body.exclusive.size = size;
+        o->body.exclusive.node = node;
+}
+
 void order_node_set(struct order *o, svmd_node node, unsigned action) {
         order_init(o, SVMD__V1__OP__OP_NODE_SET);
         svmd__v1__node_set__init(&o->body.node_set);

@@ -15,6 +15,8 @@ struct order {
                 Svmd__V1__Revoke revoke;
                 Svmd__V1__Steal steal;
                 Svmd__V1__NodeSet node_set;
+                Svmd__V1__Observe observe;
+                Svmd__V1__Exclusive exclusive;
         } body;
 };
 
@@ -26,6 +28,8 @@ void order_discard(struct order *o, const char *partition, uint64_t address, uin
 void order_pin(struct order *o, uint64_t address, uint64_t size);
 void order_revoke(struct order *o, const char *partition, uint64_t address, bool off);
 void order_steal(struct order *o, uint64_t address);
+void order_observe(struct order *o, const char *partition, uint64_t address, uint64_t size);
+void order_exclusive(struct order *o, uint64_t address, uint64_t size, svmd_node node);
 void order_node_set(struct order *o, svmd_node node, unsigned action);
 
 /* Sends it. *ret has its fence; `ret` NULL: waits for its end. */

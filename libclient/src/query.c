@@ -104,6 +104,7 @@ static int node_row(struct walk *w, const void *data) {
                 .reserve = n->reserve,
                 .warm = n->warm,
                 .waiting = n->waiting,
+                .device = n->device,
         };
 
         w->op.nodes->from = n->id + 1;

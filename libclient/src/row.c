@@ -2,6 +2,14 @@
 
 #include "proto/range.h"
 
+unsigned row_kind(const Svmd__V1__Reservation *from) {
+        switch ((int)from->kind) {
+        case SVMD__V1__RESERVATION_KIND__SHARED: return SVMD_SHARED;
+        case SVMD__V1__RESERVATION_KIND__PRIVATE: return SVMD_PRIVATE;
+        default: return SVMD_EXPLICIT;
+        }
+}
+
 void row_reservation(struct svmd_reservation_row *ret, const Svmd__V1__Reservation *from) {
         *ret = (struct svmd_reservation_row){
                 .id = from->id,
@@ -16,7 +24,7 @@ void row_reservation(struct svmd_reservation_row *ret, const Svmd__V1__Reservati
                 .gid = from->gid,
                 .openers = from->openers,
                 .mode = from->mode,
-                .kind = from->kind == SVMD__V1__RESERVATION_KIND__SHARED ? SVMD_SHARED : SVMD_EXPLICIT,
+                .kind = row_kind(from),
                 .granule = from->granule,
                 .revoked = from->revoked,
                 .kept = from->kept,
@@ -31,6 +39,7 @@ void row_reservation(struct svmd_reservation_row *ret, const Svmd__V1__Reservati
 static const char *state_name(uint32_t state) {
         switch (state) {
                 RANGE_STATES(NAME_OF)
+                RANGE_SEEN_STATES(NAME_OF)
         default: return "unknown";
         }
 }
@@ -38,6 +47,7 @@ static const char *state_name(uint32_t state) {
 static const char *cause_name(uint32_t cause) {
         switch (cause) {
                 RANGE_CAUSES(NAME_OF)
+        case RANGE_CAUSE_OBSERVED: return "observed";
         default: return "unknown";
         }
 }

@@ -253,7 +253,7 @@ struct reservation *slice_managed(svmd_session *s, const struct reservation *r, 
                         continue;
                 pthread_mutex_lock(&o->lock);
                 theirs = same_of(o, r);
-                if (theirs && theirs->granule && wanted(theirs, r)) {
+                if (theirs && (theirs->granule || theirs->own) && wanted(theirs, r)) {
                         found = theirs;
                         *ret = o;
                 }

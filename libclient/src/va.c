@@ -38,7 +38,7 @@ void va_add(svmd_session *s, struct reservation *r) {
 
 /* With the lock of the process held. What is managed has been left. */
 static void drop(svmd_session *s, struct reservation *r) {
-        bool taken = r->granule || (r->shared && !r->shadowed && slice_release(s, r));
+        bool taken = r->granule || r->own || (r->shared && !r->shadowed && slice_release(s, r));
 
         /* Blanking only fails when the kernel is out of mappings; then the slice keeps what it shows until it goes. */
         if (!taken && !va_blank(s, r->range.start, r->range.end))
@@ -53,7 +53,7 @@ static void drop(svmd_session *s, struct reservation *r) {
 
 void va_drop(svmd_session *s, struct reservation *r) {
         managed_lock();
-        if (r->granule)
+        if (r->granule || r->own)
                 managed_leave(s, r);
         process_lock();
         drop(s, r);
@@ -92,7 +92,7 @@ static void leave_all(svmd_session *s) {
         struct range *r;
 
         for (uint64_t at = 0; (r = ranges_find(&s->reservations, at, UINT64_MAX)); at = r->end) {
-                if (reservation_of(r)->granule)
+                if (reservation_of(r)->granule || reservation_of(r)->own)
                         managed_leave(s, reservation_of(r));
         }
 }
@@ -270,7 +270,7 @@ int va_refresh(svmd_session *s, struct reservation *r) {
         int error = layout_fetch(s, r, &l);
 
         if (!error)
-                error = r->granule ? managed_show(s, r) : apply(s, r, &l);
+                error = r->own ? 0 : r->granule ? managed_show(s, r) : apply(s, r, &l);
         free(l.view);
         return error;
 }

@@ -17,6 +17,7 @@ struct reservation {
 
         /* managed.c */
         uint32_t granule; /* 0: it shows memory that is mapped there */
+        bool own;         /* private memory; what is mapped there is this session's */
         bool mapped;      /* by this session; what another one of this process has mapped is used as it is */
         bool head;        /* svmd_range_begin() knows it */
 };

@@ -371,3 +371,7 @@ void svmd_fence_free(svmd_fence *f) {
 const char *svmd_status_name(int code) {
         return code == SVMD_OK ? "OK" : code == SVMD_E_NO_ROOM ? "NO_ROOM" : code == SVMD_E_TIMEOUT ? "TIMEOUT" : "?";
 }
+
+int svmd_partition_observe(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size) {
+        return SVMD_E_INVALID; /* nothing here is private */
+}

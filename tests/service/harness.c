@@ -212,6 +212,18 @@ static void link_nodes(struct machine *m, uint32_t a, uint32_t b) {
         assert_int_equal(machine_link(&m->nodes[b], &link), 0);
 }
 
+const char *const *world_private;
+
+static void add_private(struct machine *m) {
+        char name[16];
+
+        for (const char *const *path = world_private; path && *path; path++) {
+                snprintf(name, sizeof(name), "dev%d", (int)(path - world_private));
+                add_node(m, name, NODE_HMM, 1ull << 20, true);
+                snprintf(m->nodes[m->count - 1].device, sizeof(m->nodes[0].device), "%s", *path);
+        }
+}
+
 static int try_start(struct world *w, struct service_kept *kept, size_t count, char *why, size_t why_size) {
         struct service_hooks h = hooks;
 
@@ -247,6 +259,7 @@ void world_open_sized(struct world *w, uint64_t journal, const uint64_t *capacit
         add_node(&w->machine, "gpu2", NODE_SOFT, capacity[GPU2], true);
         link_nodes(&w->machine, GPU0, GPU1);
         w->machine.nodes[GPU2].va_end = 1ull << 46;
+        add_private(&w->machine);
         w->options = (struct service_options){
                 .machine = &w->machine,
                 .default_partition_size = 8ull << 30,

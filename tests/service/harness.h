@@ -36,6 +36,9 @@ struct world {
 
 enum { HOST0, GPU0, GPU1, GPU2, NODES };
 
+/* Devices for private memory that the next world has behind those, ended by NULL: dev0 ... NULL: none. */
+extern const char *const *world_private;
+
 /* What one connection has got. */
 struct client {
         struct world *world;

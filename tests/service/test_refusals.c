@@ -507,7 +507,7 @@ static void reservations(void) {
         no(&a, W_NAME, SVMD_STATUS_NAME, mk_reserve(page, 0, 0, "a/b", 0));
         no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_reserve(page, 0, 0, "m", 01777));
         op = mk_reserve(page, 0, 0, "", 0);
-        op->reserve->kind = (Svmd__V1__ReservationKind)2;
+        op->reserve->kind = (Svmd__V1__ReservationKind)3;
         no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
 
         no(&a, W_NONE, SVMD_STATUS_NO_SUCH, mk_open("nothing", 1));
@@ -1255,6 +1255,9 @@ static const struct {
         { SVMD__V1__OP__OP_KEEP, ID_WAYS | B(W_NAME) | B(W_ENUM) | B(W_RIGHT) | B(W_LIMIT) },
         { SVMD__V1__OP__OP_KEPT_LIST, OTHER_WAYS },
         { SVMD__V1__OP__OP_KEPT_REMOVE, OTHER_WAYS | B(W_ENUM) | B(W_STALE) },
+        { SVMD__V1__OP__OP_DEVICE_GIVE, B(W_NODE) | B(W_NODE_KIND) }, /* with nodes that take some: test_private.c */
+        { SVMD__V1__OP__OP_OBSERVE, GRANULE_WAYS | OTHER_WAYS },
+        { SVMD__V1__OP__OP_EXCLUSIVE, GRANULE_WAYS | B(W_NODE) | B(W_NODE_KIND) },
 };
 
 /* What the row of an operation makes it be wrong in besides. */
@@ -1360,6 +1363,58 @@ static void dmabufs(void) {
         no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_mem_dmabuf(id));
 }
 
+static Svmd__V1__Op *mk_observe(uint64_t address, uint64_t size) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_OBSERVE);
+
+        op->observe->address = address;
+        op->observe->size = size;
+        return op;
+}
+
+static Svmd__V1__Op *mk_exclusive(uint64_t address, uint64_t size) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_EXCLUSIVE);
+
+        op->exclusive->address = address;
+        op->exclusive->size = size;
+        return op;
+}
+
+static void private_memory(void) {
+        static Svmd__V1__Op *(*const makes[])(uint64_t, uint64_t) = { mk_observe, mk_exclusive };
+        Svmd__V1__Op *op = mk_reserve(large, 0, 0, "", 0);
+        uint64_t id, at;
+
+        op->reserve->kind = SVMD__V1__RESERVATION_KIND__PRIVATE;
+        id = must(&a, op)->id;
+        at = a.reply->results[0]->address;
+        for (unsigned i = 0; i < sizeof(makes) / sizeof(makes[0]); i++) {
+                no(&a, W_OUTSIDE, SVMD_STATUS_INVALID, makes[i](slice_start + slice_size - large, large));
+                no(&a, W_KIND, SVMD_STATUS_INVALID, makes[i](rm_at, large));
+                no(&a, W_OTHER, SVMD_STATUS_INVALID, makes[i](rmc_at, large));
+                no(&a, W_ALIGN, SVMD_STATUS_ALIGN, makes[i](at + 8, page));
+                no(&a, W_PAGE, SVMD_STATUS_SIZE, makes[i](at, 100));
+                no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, makes[i](at + page, large));
+                no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, makes[i](at, page));
+        }
+        op = mk_exclusive(at, page);
+        op->exclusive->node = NODES;
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, op);
+        op->exclusive->node = HOST0;
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, op);
+        op = mk_observe(at, page);
+        op->observe->partition = (char *)"one";
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, op);
+        op->observe->partition = (char *)"none";
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op);
+        op->observe->partition = (char *)"";
+        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, op);
+        must(&a, mk_free(id));
+        op = op_make(SVMD__V1__OP__OP_DEVICE_GIVE);
+        no_fds(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, op, (int[]){ open("/dev/null", O_RDWR) }, 1);
+        op->device_give->node = NODES;
+        no_fds(&a, W_NODE, SVMD_STATUS_NO_NODE, op, (int[]){ open("/dev/null", O_RDWR) }, 1);
+}
+
 static void everything_was_tried(void) {
         unsigned operations = 0, known = 0;
 
@@ -1389,6 +1444,7 @@ static void test_refusals(void **state) {
         devices();
         registered();
         dmabufs();
+        private_memory();
         keeping();
         administration();
         quotas();

@@ -1,0 +1,106 @@
+#include "private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "order.h"
+#include "va.h"
+#include "wire.h"
+
+/* Private memory: mapped where it was reserved, and moved by drivers, by files of devices that this process opens. */
+
+int private_show(const struct reservation *r) {
+        void *at = (void *)(uintptr_t)r->range.start;
+        size_t size = r->range.end - r->range.start;
+
+        if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
+                    MAP_FAILED ||
+            madvise(at, size, MADV_DONTFORK) < 0)
+                return fail_errno(errno, "private memory could not be mapped in this process");
+        return 0;
+}
+
+struct found {
+        svmd_node node;
+        char path[PATH_MAX];
+};
+
+static int find_device(const struct svmd_node_row *row, void *userdata) {
+        struct found *f = userdata;
+
+        if (row->id == f->node)
+                snprintf(f->path, sizeof(f->path), "%s", row->device);
+        return 0;
+}
+
+static int open_device(svmd_session *s, svmd_node node, int *ret) {
+        struct found f = { .node = node };
+        int r = svmd_query_nodes(s, find_device, &f);
+
+        if (r)
+                return r;
+        if (!f.path[0])
+                return fail(SVMD_E_NODE_KIND, "node %u has no device that a process could open", node);
+        *ret = open(f.path, O_RDWR | O_CLOEXEC);
+        return *ret < 0 ? fail_errno(errno, "the device of the node could not be opened") : 0;
+}
+
+static int give(svmd_session *s, svmd_node node, int fd) {
+        Svmd__V1__DeviceGive body = SVMD__V1__DEVICE_GIVE__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT, *ops[] = { &op };
+        Svmd__V1__Request request = SVMD__V1__REQUEST__INIT;
+        struct call *c;
+        int r;
+
+        body.node = node;
+        op.op_case = SVMD__V1__OP__OP_DEVICE_GIVE;
+        op.device_give = &body;
+        request.n_ops = 1;
+        request.ops = ops;
+        r = call_run(s, &request, &fd, 1, NULL, &c);
+        if (r)
+                return r;
+        r = fail_result(call_result(c, 0));
+        call_put(s, c);
+        return r;
+}
+
+int svmd_device_give(svmd_session *s, svmd_node node, int fd) {
+        int r = session_check(s), own = -1;
+
+        if (!r && fd < 0)
+                r = open_device(s, node, &own);
+        if (r)
+                return r;
+        r = give(s, node, fd < 0 ? own : fd);
+        if (own >= 0)
+                close(own);
+        return session_leave(s, r);
+}
+
+int svmd_observe(svmd_session *s, svmd_fence **ret, const void *address, size_t size) {
+        struct order o;
+
+        order_observe(&o, NULL, (uintptr_t)address, size);
+        return order_run(s, ret, &o);
+}
+
+int svmd_partition_observe(svmd_session *s, svmd_fence **ret, const char *partition, uint64_t address, size_t size) {
+        struct order o;
+
+        order_observe(&o, partition, address, size);
+        return order_run(s, ret, &o);
+}
+
+int svmd_exclusive(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node) {
+        struct order o;
+
+        order_exclusive(&o, (uintptr_t)address, size, node);
+        return order_run(s, ret, &o);
+}
