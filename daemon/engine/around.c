@@ -9,13 +9,20 @@ static bool is_on(const struct managed *e, const struct managed_range *r, const 
         return e->nodes[node].host ? g->host_slot != 0 : granule_lies_on(r, g, node);
 }
 
-static bool may_come(struct managed *e, struct managed_range *r, uint32_t i, uint32_t node) {
+static bool lies_elsewhere(const struct managed *e, const struct managed_range *r, const struct granule *g,
+                           uint32_t node) {
+        if (is_on(e, r, g, node))
+                return false;
+        return g->state == RESIDENCY_OUT || (g->state == RESIDENCY_RESIDENT && !e->nodes[node].host);
+}
+
+static bool may_come(struct managed *e, struct managed_range *r, uint32_t i, uint32_t node, bool ahead) {
         const struct granule *g = granule_of(r, i);
         struct policy_advice advice = { 0 };
 
-        if (g->work || g->pins || granule_lost(g) || is_on(e, r, g, node))
+        if (g->work || g->pins || granule_lost(g))
                 return false;
-        if (g->state != RESIDENCY_OUT && (g->state != RESIDENCY_RESIDENT || e->nodes[node].host))
+        if (ahead ? g->state != RESIDENCY_EMPTY : !lies_elsewhere(e, r, g, node))
                 return false;
         if (e->c.advice)
                 e->c.advice(e->c.userdata, r->userdata, i, &advice);
@@ -35,7 +42,7 @@ static void residents(const struct managed *e, const struct managed_range *r, ui
                         ret[i / 64] |= (uint64_t)granule_lies_on(r, &r->granules[start + i], node) << i % 64;
 }
 
-void around_bring(struct managed *e, struct work *w, uint32_t node) {
+static void bring(struct managed *e, struct work *w, uint32_t node, bool ahead) {
         struct managed_range *r = w->range;
         uint32_t block = POLICY_BLOCK / r->bytes, at = granule_index(w), start = at - at % block, first = at, run = 0;
         bool host = e->nodes[node].host;
@@ -44,13 +51,26 @@ void around_bring(struct managed *e, struct work *w, uint32_t node) {
         struct demand d = { .event = host ? MANAGED_TO_HOST : MANAGED_TO_NODE,
                             .cause = MANAGED_BY_PREFETCH,
                             .anywhere = host,
-                            .node = node };
+                            .node = node,
+                            .ahead = ahead };
         struct policy_advice advice = { 0 };
 
         residents(e, r, start, block, node, resident);
         serve_advice(e, w, &advice);
         e->c.decide.prefetch(&advice, &f, &r->stream[!host], &first, &run);
         for (uint32_t i = first; i < r->count && i - first < run; i++)
-                if (may_come(e, r, i, node))
+                if (may_come(e, r, i, node, ahead))
                         demand_add(e, r, i, &d, false);
+}
+
+void around_bring(struct managed *e, struct work *w, uint32_t node) {
+        bring(e, w, node, false);
+}
+
+/* Whoever touches pays for all of it, or nobody brings more than was touched. */
+void around_first(struct managed *e, struct work *w, const struct demand *d, uint32_t node) {
+        const struct share *s = d->share;
+
+        if (w->range->ahead && !s->readonly && s->session->cgroup == w->range->cgroup)
+                bring(e, w, node, true);
 }

@@ -128,7 +128,7 @@ struct managed_range {
         void *userdata;
         uint32_t bytes, count, guarded; /* guarded: granules that a joiner has to have protected */
         uint8_t class;
-        bool poison;
+        bool poison, ahead;
         uint64_t shows;                         /* bit per node that has a struct shown */
         struct shown *shown[MANAGED_NODES_MAX]; /* made when a device first uses the range */
         uint32_t slots[MANAGED_NODES_MAX];      /* that its granules have on each node */
@@ -169,6 +169,7 @@ struct demand {
         bool frees;           /* what is lost: takes the translations of its slot, or the copies, away */
         bool anywhere;        /* TO_HOST: another host will do where it is there already */
         bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */
+        bool ahead;           /* TO_HOST: fills what is EMPTY */
         uint32_t evicts;      /* node + 1 that this makes room on */
         struct work *resumes; /* that waits for room in its cgroup */
         enum { MAP_CONTINUE, MAP_HOLE, MAP_UNPROTECT } map;
@@ -460,6 +461,8 @@ void cgroup_set(struct managed *e, struct granule *g, uint16_t index);
 void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret);
 
 /* around.c */
+/* The same of what is EMPTY, for a first touch. */
+void around_first(struct managed *e, struct work *w, const struct demand *d, uint32_t node);
 void around_bring(struct managed *e, struct work *w, uint32_t node);
 
 /* change.c */

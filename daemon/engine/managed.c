@@ -121,6 +121,10 @@ int managed_range_new(struct managed *e, struct managed_range **ret, void *userd
         return 0;
 }
 
+void managed_range_ahead(struct managed_range *r) {
+        r->ahead = true;
+}
+
 /* Gives back what a granule of a range that has ended holds. */
 static void granule_end(struct managed *e, struct managed_range *r, struct granule *g) {
         if (g->host_slot)

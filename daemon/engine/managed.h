@@ -232,6 +232,8 @@ void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *
  * charged, or NULL. -ENOMEM, -EINVAL. */
 int managed_range_new(struct managed *e, struct managed_range **ret, void *userdata, struct managed_group *group,
                       uint32_t bytes, uint32_t count, uint64_t cgroup, bool poison);
+/* From now on empty granules come along with a first touch. */
+void managed_range_ahead(struct managed_range *r);
 /* Its sessions have left. The range is freed before `token` is answered. */
 void managed_range_end(struct managed *e, struct managed_range *r, uint64_t token, uint64_t now_ns);
 

@@ -108,6 +108,8 @@ bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
         w->keep = keeps_copy(e, w, d);
         if (event_is_fault(d->event) && w->g->state == RESIDENCY_OUT)
                 around_bring(e, w, host);
+        if (event_is_fault(d->event) && w->g->state == RESIDENCY_EMPTY)
+                around_first(e, w, d, host);
         w->g->touched = granule_stamp(e->now);
         change_begin(e, w, d, CHANGE_IN);
         return false;
@@ -229,6 +231,8 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
                 return serve_away(e, w, d);
         if (is_home(w, d))
                 return serve_answer(d, 0);
+        if (d->ahead && w->g->state == RESIDENCY_EMPTY)
+                return serve_fill(e, w, d);
         action = managed_action((enum residency)w->g->state, d->event);
         if (!is_mapping(action) && !list_empty(&w->mapping))
                 return false;

@@ -108,10 +108,22 @@ static const struct managed_step *take(struct managed *e, unsigned urgency) {
         return &s->pub;
 }
 
-static bool lies_behind(const struct managed_step *a, const struct managed_step *b) {
+/* Zeroes that somebody waits for go alone: he would wait for the others too. */
+static bool goes_with(const struct step *a, const struct managed_step *b) {
+        switch ((int)b->type) {
+        case MANAGED_WRITE_PROTECT:
+        case MANAGED_PUNCH_HOLE: return true;
+        case MANAGED_ZERO: return a->urgency == PATIENT;
+        case MANAGED_COPY_OUT: return b->node == a->pub.node && b->slot == a->pub.slot + a->pub.count;
+        default: return false;
+        }
+}
+
+static bool lies_behind(const struct step *before, const struct managed_step *b) {
+        const struct managed_step *a = &before->pub;
+
         return a->type == b->type && a->range == b->range && a->session == b->session && a->wake == b->wake &&
-               a->protect == b->protect && b->granule == a->granule + a->count &&
-               (a->type == MANAGED_WRITE_PROTECT || a->type == MANAGED_PUNCH_HOLE);
+               a->protect == b->protect && b->granule == a->granule + a->count && goes_with(before, b);
 }
 
 const struct managed_step *managed_take_behind(struct managed *e, const struct managed_step *step) {
@@ -122,7 +134,7 @@ const struct managed_step *managed_take_behind(struct managed *e, const struct m
         if (list_empty(queue))
                 return NULL;
         s = container_of(queue->next, struct step, link);
-        if (!lies_behind(step, &s->pub))
+        if (!lies_behind(before, &s->pub))
                 return NULL;
         list_remove(&s->link);
         if (session) {

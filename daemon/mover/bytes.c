@@ -130,15 +130,22 @@ static int zero_slot(struct pool *p, uint32_t slot) {
         return k;
 }
 
+/* Of slots that lie behind one another. */
+static int copy_out(struct pool *p, const struct managed_step *step, uint64_t at) {
+        const struct mover_range *r = step->range;
+        int k = 0;
+
+        for (uint32_t i = 0; !k && i < step->count; i++)
+                k = pool_at(p, step->slot + i) ? pool_commit(p, step->slot + i, NULL) : -EIO;
+        return k ? k : transfer(pread, r->fd, pool_at(p, step->slot), (uint64_t)step->count * step->bytes, at);
+}
+
 static int in_pool(struct mover *m, const struct managed_step *step, struct pool *p, uint64_t at) {
         struct mover_range *r = step->range;
         char *slot = pool_at(p, step->slot);
-        int k;
 
         switch ((int)step->type) {
-        case MANAGED_COPY_OUT:
-                k = pool_commit(p, step->slot, NULL);
-                return k ? k : transfer(pread, r->fd, slot, step->bytes, at);
+        case MANAGED_COPY_OUT: return copy_out(p, step, at);
         case MANAGED_MERGE: return merge(r, at, step->bytes, slot);
         case MANAGED_WRITE_BACK: return write_back(r, at, step->bytes, slot);
         case MANAGED_COPY_NODE: return copy_node(m, step, p);

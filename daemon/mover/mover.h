@@ -139,6 +139,7 @@ struct mover_range_args {
         uint32_t granule; /* 4 KiB, 64 KiB, 2 MiB; address and size are multiples */
         bool huge;        /* granule 2 MiB only */
         bool poison;
+        bool ahead;                  /* empty granules come along with a first touch */
         struct managed_group *group; /* may be NULL */
         uint64_t cgroup;             /* of its owner; 0: none */
         int memory, state;           /* files of an earlier svmd, taken over on success; -1: new ones */

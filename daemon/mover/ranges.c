@@ -97,6 +97,8 @@ static int enter_engine(struct mover *m, struct mover_range *r, const struct mov
 
         mover_lock(m);
         k = managed_range_new(m->engine, &r->range, r, a->group, r->granule, r->count, a->cgroup, a->poison);
+        if (!k && a->ahead)
+                managed_range_ahead(r->range);
         if (!k && a->state >= 0) {
                 k = record_restore(m, r);
                 if (k)

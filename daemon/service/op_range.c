@@ -33,7 +33,8 @@ static int refuse_unusable(struct call *c) {
 }
 
 static int check_flags(struct call *c, const Svmd__V1__Reserve *m, uint32_t granule) {
-        const unsigned known = SVMD__V1__RANGE_FLAG__RANGE_HUGE | SVMD__V1__RANGE_FLAG__RANGE_SIGBUS;
+        const unsigned known = SVMD__V1__RANGE_FLAG__RANGE_HUGE | SVMD__V1__RANGE_FLAG__RANGE_SIGBUS |
+                               SVMD__V1__RANGE_FLAG__RANGE_AHEAD;
 
         if (m->flags & ~known)
                 return refuse(c, SVMD_STATUS_INVALID, "svmd knows no flag 0x%x of a managed reservation", m->flags);

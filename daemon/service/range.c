@@ -311,6 +311,7 @@ int managed_bring_up(struct service *svc, struct managed_reservation *m, int mem
                 .granule = m->granule,
                 .huge = m->flags & SVMD__V1__RANGE_FLAG__RANGE_HUGE,
                 .poison = m->flags & SVMD__V1__RANGE_FLAG__RANGE_SIGBUS,
+                .ahead = m->flags & SVMD__V1__RANGE_FLAG__RANGE_AHEAD,
                 .group = share->group,
                 .cgroup = owner ? owner->cgroup : 0,
                 .memory = memory,

@@ -85,7 +85,9 @@ static bool has_snapshot(void) {
 }
 
 static int reserve(size_t size, void **ret) {
-        const struct svmd_reserve_options opts = { .size = sizeof(opts), .kind = SVMD_SHARED, .granule = GRANULE };
+        const struct svmd_reserve_options opts = {
+                .size = sizeof(opts), .kind = SVMD_SHARED, .granule = GRANULE, .flags = SVMD_RANGE_AHEAD
+        };
 
         return has_snapshot() ? reserve_beside(size, ret, &opts)
                               : svmd_address_reserve(heap.session, ret, size, 0, NULL, &opts);

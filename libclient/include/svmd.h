@@ -188,6 +188,7 @@ enum {
 enum {
         SVMD_RANGE_HUGE = 1, /* SVMD_SHARED: granules of 2 MiB are huge pages (the machine must have some set aside) */
         SVMD_RANGE_SIGBUS = 2, /* SVMD_SHARED: an access to what was revoked is SIGBUS; else it waits */
+        SVMD_RANGE_AHEAD = 4,  /* SVMD_SHARED: empty granules around a first touch come along, where room is free */
 };
 
 struct svmd_reserve_options {

@@ -567,7 +567,7 @@ static void managed_reservations(void) {
         no(&a, W_ALIGN, SVMD_STATUS_ALIGN, mk_managed(large, 0, slice_start + (1u << 30) + page, large, 0));
         no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, 8192, 0));
         no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, 1, 0));
-        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, large, 4));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, large, 8));
         no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_managed(large, 0, 0, large, SVMD__V1__RANGE_FLAG__RANGE_HUGE));
         no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_managed(large, 0, rm_at, large, 0));
         no(&a, W_ROOM, SVMD_STATUS_NO_VA, mk_managed(slice_size, 0, 0, 2u << 20, 0));

@@ -192,6 +192,8 @@ static void make_ranges(struct world *w) {
                 if (managed_range_new(w->engine, &r->range, r, group_of(w, r) ? group_of(w, r)->group : NULL, r->bytes,
                                       r->granules, i % (CGROUPS - 1), r->poison))
                         world_fail(w, "no range");
+                if (i % 2 == 0)
+                        managed_range_ahead(r->range);
         }
 }
 

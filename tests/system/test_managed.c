@@ -179,6 +179,43 @@ static void hints_and_orders(void) {
         range_call(&owner, owner_begin_retry, gpu);
 }
 
+/* ---- what comes with a first touch ---- */
+
+/* n[0]: from there, n[1]: as many granules. */
+static void owner_walks(struct message *m) {
+        for (uint64_t g = m->n[0]; g < m->n[0] + m->n[1]; g++) {
+                volatile uint64_t *word = range_words + g * (RANGE_GRANULE / 8);
+
+                must(word[1] == 0);
+                word[0] = g + 1;
+        }
+}
+
+/* n[0]: granules that were walked over; all others are zero. */
+static void owner_looks(struct message *m) {
+        for (uint64_t g = 0; g < RANGE_SIZE / RANGE_GRANULE; g++)
+                must(range_words[g * (RANGE_GRANULE / 8)] == (g < m->n[0] ? g + 1 : 0));
+}
+
+/* Granules ahead of a walk are there before it comes to them, also when svmd was killed meanwhile. */
+static void first_touches(void) {
+        enum { STOP = 18, END = 50, AHEAD = 6 };
+        struct message first = { .n = { 0, STOP } }, rest = { .n = { STOP, END - STOP } };
+        struct actor walker;
+        uint64_t at = range_own(&walker, OWNER, "walk", SVMD_RANGE_AHEAD);
+
+        actor_call(&walker, owner_walks, &first);
+        range_await(watcher, at, host, (STOP + AHEAD) * RANGE_GRANULE);
+        svmd_disconnect(watcher);
+        daemon_kill(&d);
+        daemon_start(&d);
+        connect_watcher(&watcher, d.admin);
+        actor_call(&walker, owner_walks, &rest);
+        range_await(watcher, at, host, (END + AHEAD) * RANGE_GRANULE);
+        range_call(&walker, owner_looks, END);
+        actor_end(&walker);
+}
+
 /* ---- giving back ---- */
 
 /* A vector that fails as a whole leaves the range as it was. */
@@ -247,6 +284,7 @@ int main(void) {
         a_counter_is_shared();
         what_moved_comes_back_when_touched();
         hints_and_orders();
+        first_touches();
         ends();
         actor_end(&owner);
         actor_end(&writer);
