@@ -5,6 +5,8 @@
 
 Each is a folder with `bzImage` and `lib/modules/RELEASE`. What is in the cache is whole: a folder gets its name last.
 """
+import contextlib
+import fcntl
 import glob
 import hashlib
 import os
@@ -12,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LEAN = os.path.join(HERE, "lean.config")
@@ -58,6 +59,18 @@ def cache():
     return folder
 
 
+@contextlib.contextmanager
+def scratch(name):
+    """A folder in the cache, empty; what is left of one whose maker was killed goes first."""
+    folder = os.path.join(cache(), name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.mkdir(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def package_version(package):
     """Of the package that is installed, or that would be."""
     for command, pattern in ((("dpkg-query", "-W", "-f", "${Version}", package), r"(\S+)"),
@@ -85,9 +98,7 @@ def build_lean(version, folder):
     sources = "/usr/src/linux-source-%s.tar.xz" % version
     if not os.path.exists(sources):
         raise Failed("%s is missing; install it with: apt-get install linux-source-%s" % (sources, version))
-    log = open(os.path.join(cache(), "build-%s.log" % version), "w")
-    work = tempfile.mkdtemp(prefix="build-", dir=cache())
-    try:
+    with open(os.path.join(cache(), "build-%s.log" % version), "w") as log, scratch("build-" + version) as work:
         run("tar", "-xJf", sources, "-C", work, "--strip-components=1", log=log)
         run("make", "tinyconfig", cwd=work, log=log)
         run("scripts/kconfig/merge_config.sh", "-m", ".config", LEAN, cwd=work, log=log)
@@ -99,8 +110,6 @@ def build_lean(version, folder):
         run("make", "-s", "-j%d" % os.cpu_count(), cc, "KBUILD_BUILD_TIMESTAMP=@0", "bzImage", "modules", cwd=work, log=log)
         run("make", "-s", "modules_install", "INSTALL_MOD_PATH=" + os.path.join(folder, "tree"), cwd=work, log=log)
         shutil.copy(os.path.join(work, "arch/x86/boot/bzImage"), folder)
-    finally:
-        shutil.rmtree(work)
 
 
 def build_debian(package, folder):
@@ -126,25 +135,29 @@ def recipe(name):
     return "lean Linux " + version, version + "-" + key, lambda folder: build_lean(name, folder)
 
 
-def get(name):
-    """The kernel, made now if the cache has none."""
-    text, key, make = recipe(name)
-    folder = os.path.join(cache(), name + "-" + key)
-    if not os.path.isdir(folder):
+def make_in_cache(name, text, make, folder):
+    """`folder` is there afterwards, whoever made it."""
+    with open(os.path.join(cache(), name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.isdir(folder):
+            return
         print("   making %s" % text, flush=True)
-        new = tempfile.mkdtemp(prefix="new-", dir=cache())
-        try:
+        with scratch("new-" + name) as new:
             make(new)
             os.makedirs(os.path.join(new, "lib"))
             os.rename(os.path.join(new, "tree/lib/modules"), os.path.join(new, "lib/modules"))
             shutil.rmtree(os.path.join(new, "tree"))
-            for link in glob.glob(os.path.join(new, "lib/modules/*/build")) + glob.glob(os.path.join(new, "lib/modules/*/source")):
-                os.unlink(link) # to sources that are gone
-            os.chmod(new, 0o755)
+            for link in ("build", "source"):  # to sources that are gone
+                for path in glob.glob(os.path.join(new, "lib/modules/*", link)):
+                    os.unlink(path)
             os.rename(new, folder)
-        except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
+
+
+def get(name):
+    """The kernel, made now if the cache has none."""
+    text, key, make = recipe(name)
+    folder = os.path.join(cache(), name + "-" + key)
+    make_in_cache(name, text, make, folder)
     return Kernel(name, text, folder)
 
 

@@ -3,4 +3,4 @@
 # vm kernels: lean debian
 # vm memory: 2G
 set -eu
-"$SVMD_BUILD/system_hammer" 20000
+"$SVMD_BUILD/system_hammer" 10000
