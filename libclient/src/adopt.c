@@ -129,16 +129,25 @@ static int pin(svmd_session *s, const struct adoption *a) {
 
         do {
                 order_pin(&o, a->start, a->end - a->start);
-                r = order_run(s, NULL, &o);
+                r = order_run_inside(s, &o);
         } while (r == SVMD_E_INTERRUPTED);
         return r;
+}
+
+static int ask_unpin(svmd_session *s, const struct adoption *a) {
+        struct order o;
+
+        order_pin(&o, a->start, a->end - a->start);
+        o.body.pin.off = true;
+        o.op.pin = &o.body.pin;
+        return call_simple(s, &o.op, SVMD__V1__MODE__BEST_EFFORT);
 }
 
 static void unpin(svmd_session *s, const struct adoption *a) {
         char text[ERROR_MAX];
 
         error_save(text);
-        (void)svmd_unpin(s, pointer(a->start), a->end - a->start);
+        (void)ask_unpin(s, a);
         error_restore(text);
 }
 
@@ -146,7 +155,7 @@ static void unpin_all(svmd_session *s, const struct adoption *a) {
         char text[ERROR_MAX];
 
         error_save(text);
-        while (svmd_unpin(s, pointer(a->start), a->end - a->start) == 0)
+        while (ask_unpin(s, a) == 0)
                 ;
         error_restore(text);
 }

@@ -178,28 +178,29 @@ static int wait_for(svmd_session *s, const struct svmd_fence *f, int timeout_ms)
         return 0;
 }
 
-int svmd_fence_wait(svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret) {
-        svmd_session *s;
+int fence_wait(struct svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret) {
+        svmd_session *s = f->session;
         bool done;
         int r;
 
-        if (!f)
-                return fail(SVMD_E_INVALID, "no fence was given to wait for");
-        s = f->session;
-        r = session_check(s);
-        if (r)
-                return r;
         pthread_mutex_lock(&s->lock);
         r = wait_for(s, f, timeout_ms);
         done = f->done;
         pthread_mutex_unlock(&s->lock);
         if (!done)
-                return session_leave(s, r);
+                return r;
         if (ret)
                 *ret = (struct svmd_fence_result){ .code = f->code, .value = f->value, .address = f->address };
-        if (f->code)
-                r = fail(f->code, "%s", f->text ? f->text : status_text((unsigned)f->code));
-        return session_leave(s, r);
+        return f->code ? fail(f->code, "%s", f->text ? f->text : status_text((unsigned)f->code)) : r;
+}
+
+int svmd_fence_wait(svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret) {
+        int r;
+
+        if (!f)
+                return fail(SVMD_E_INVALID, "no fence was given to wait for");
+        r = session_check(f->session);
+        return r ? r : session_leave(f->session, fence_wait(f, timeout_ms, ret));
 }
 
 int svmd_fence_eventfd(svmd_fence *f) {

@@ -7,6 +7,8 @@
 int fence_new(svmd_session *s, bool notify, struct svmd_fence **ret);
 /* No list has it. */
 void fence_destroy(struct svmd_fence *f);
+/* svmd_fence_wait(), but events that come meanwhile wait for the end of the call that this is part of. */
+int fence_wait(struct svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret);
 
 /* With the session's `lock` held. */
 /* The operation has this fence; 0: there was nothing to do, and it is done. */

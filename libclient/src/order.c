@@ -174,7 +174,7 @@ static int finish_all(struct svmd_fence **fences, size_t count, int first) {
 
         error_save(text);
         for (size_t i = 0; i < count; i++) {
-                int r = fences[i] ? svmd_fence_wait(fences[i], -1, NULL) : 0;
+                int r = fences[i] ? fence_wait(fences[i], -1, NULL) : 0;
 
                 if (r && !first) {
                         first = r;
@@ -184,6 +184,13 @@ static int finish_all(struct svmd_fence **fences, size_t count, int first) {
         }
         error_restore(text);
         return first;
+}
+
+int order_run_inside(svmd_session *s, struct order *o) {
+        struct svmd_fence *f;
+        int r = submit(s, o, 1, &f);
+
+        return r ? r : finish_all(&f, 1, 0);
 }
 
 int order_run(svmd_session *s, svmd_fence **ret, struct order *o) {

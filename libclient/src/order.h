@@ -34,6 +34,8 @@ void order_node_set(struct order *o, svmd_node node, unsigned action);
 
 /* Sends it. *ret has its fence; `ret` NULL: waits for its end. */
 int order_run(svmd_session *s, svmd_fence **ret, struct order *o);
+/* Waits for its end, within a call that holds locks: events wait for the end of that call. */
+int order_run_inside(svmd_session *s, struct order *o);
 /* The same for 1 to SVMD_OPS_MAX of them in one message: `ret` has as many fences, NULL where one was refused. The
  * first failure is the code. */
 int order_run_all(svmd_session *s, svmd_fence **ret, struct order *orders, size_t count);
