@@ -14,6 +14,7 @@ enum object_type {
         OBJECT_SPACE,
         OBJECT_FENCE,
         OBJECT_FILE,
+        OBJECT_LEASE,
 };
 
 struct object {

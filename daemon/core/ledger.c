@@ -65,8 +65,10 @@ int charge_take(struct charge *c, struct account *a, uint64_t bytes, struct acco
 
 /* Gives the bytes back from the charge's account up to, not including, `end`. */
 static void refund(struct charge *c, struct account *end) {
-        for (struct account *it = c->account; it != end; it = it->parent)
+        for (struct account *it = c->account; it != end; it = it->parent) {
                 it->used -= c->bytes;
+                it->refunds++;
+        }
         c->account->charges--;
 }
 

@@ -22,6 +22,8 @@ struct account {
         uint64_t used, peak, max;
         uint64_t children; /* accounts whose parent this is */
         uint64_t charges;  /* live charges made directly on this account */
+        uint64_t refunds;  /* how often something was given back */
+        uint64_t claimed;  /* admission.h: by those who stand before in a line; 0 but during a step of it */
 };
 
 struct charge {

@@ -67,6 +67,7 @@ struct memory {
         void *move;          /* the service's: on its way to another place */
         int stuck;           /* the service's: why it could not come back, or 0 */
         struct charge charge;
+        uint64_t lease; /* the service's: what its charge came out of, until it is committed */
         struct backing backing;
         struct file *file;
         struct va_extent extent; /* the first; the others only where a pool is fragmented */

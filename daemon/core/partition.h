@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "base/tree.h"
+#include "core/admission.h"
 #include "core/va.h"
 
 struct state;
@@ -40,6 +41,7 @@ struct partition {
         uint64_t memories_count; /* also those that outlive their session */
         uint64_t retired;        /* bytes of addresses that only reservations which have ended still take */
         struct list kept;        /* struct keeping */
+        struct admission_share admissions;
         uint64_t kept_count, kept_bytes;
         uint64_t kept_max; /* what kept_bytes may be; UINT64_MAX: no limit */
         void *listener;    /* the transport's */

@@ -31,6 +31,7 @@ struct session {
         struct list openings;     /* of others' named reservations */
         struct list holdings;     /* of memory */
         struct list spaces, files, fences;
+        struct list leases; /* the service's: struct lease */
         struct list orders; /* the service's: fences whose turn has not come */
         uint32_t orders_out;
         struct account *accounts; /* one a node, made with the first charge */

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "core/imap.h"
 #include "core/keeping.h"
+#include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -52,6 +53,15 @@ static uint64_t list_length(const struct list *head) {
         return n;
 }
 
+static uint64_t leased(const struct lease *l, const struct account *a) {
+        uint64_t sum = 0;
+
+        for (uint32_t i = 0; i < l->admission.count; i++)
+                if (l->needs[i].charge.account == a)
+                        sum += l->needs[i].charge.bytes;
+        return sum;
+}
+
 /* Bytes that memory objects charge to exactly this account. */
 static uint64_t charged(const struct state *s, const struct account *a) {
         uint64_t sum = 0;
@@ -61,6 +71,8 @@ static uint64_t charged(const struct state *s, const struct account *a) {
 
                 if (o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->charge.account == a)
                         sum += container_of(o, struct memory, object)->charge.bytes;
+                if (o && o->type == OBJECT_LEASE)
+                        sum += leased(container_of(o, struct lease, object), a);
         }
         return sum;
 }
@@ -160,6 +172,18 @@ static bool memory_ok(const struct state *s, const struct memory *m) {
         return !m->creator.session || m->creator.session->partition == m->partition;
 }
 
+/* All or nothing, and what is charged is what is left. */
+static bool lease_ok(const struct lease *l) {
+        for (uint32_t i = 0; i < l->admission.count; i++) {
+                const struct charge *c = &l->needs[i].charge;
+
+                if (c->account != (l->state == LEASE_GRANTED ? l->needs[i].account : NULL) ||
+                    (c->account && c->bytes != l->needs[i].bytes) || l->needs[i].bytes > l->nodes[i].asked)
+                        return false;
+        }
+        return list_empty(&l->admission.by_line) == (l->state != LEASE_WAITS);
+}
+
 static bool object_ok(const struct state *s, struct object *o, struct totals *t) {
         struct space *space;
 
@@ -179,6 +203,7 @@ static bool object_ok(const struct state *s, struct object *o, struct totals *t)
                 return !space->destroying && vmap_ok(&space->mappings, &space->sparse, 0, UINT64_MAX);
         case OBJECT_FILE: return va_check(&container_of(o, struct file, object)->slots) == 0;
         case OBJECT_FENCE: return true;
+        case OBJECT_LEASE: return lease_ok(container_of(o, struct lease, object));
         }
         return false;
 }
@@ -243,7 +268,7 @@ static bool partition_ok(const struct state *s, const struct partition *p) {
 
 static bool nodes_ok(const struct state *s) {
         for (uint32_t i = 0; i < s->machine->count; i++) {
-                uint64_t used = 0, limited = 0, spaces = 0;
+                uint64_t used = 0, limited = 0, spaces = 0, leases = 0;
 
                 for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text)) {
                         used += p->accounts[i].used;
@@ -253,11 +278,13 @@ static bool nodes_ok(const struct state *s) {
                         struct object *o = s->ids.slots[k];
 
                         spaces += o && o->type == OBJECT_SPACE && container_of(o, struct space, object)->node == i;
+                        leases +=
+                                o && o->type == OBJECT_LEASE ? lease_left(container_of(o, struct lease, object), i) : 0;
                 }
                 if (s->nodes[i].account.used != used || s->nodes[i].limited != limited || s->nodes[i].spaces != spaces)
                         return false;
                 if (s->nodes[i].pool &&
-                    (va_check(&s->nodes[i].pool->slots) < 0 || s->nodes[i].pool->slots.used != used))
+                    (va_check(&s->nodes[i].pool->slots) < 0 || s->nodes[i].pool->slots.used + leases != used))
                         return false;
         }
         return true;

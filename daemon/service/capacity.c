@@ -119,6 +119,15 @@ unsigned capacity_for_memory(struct service *svc, struct partition *p, uint32_t 
         return admit(svc, p, 0, why, why_size);
 }
 
+bool capacity_for_lease(struct service *svc, struct partition *p, uint64_t bytes) {
+        const struct managed_share *share = p->managed;
+        struct sums nodes = sum_nodes(svc), limits = sum_limits(svc, p);
+        uint64_t own = share ? share->bytes : 0;
+
+        return bytes <= nodes.could && nodes.could - bytes >= svc->managed.bytes && bytes <= limits.could &&
+               limits.could - bytes >= own;
+}
+
 /* ---- waiting ---- */
 
 uint64_t capacity_managed(struct service *svc, uint32_t node) {

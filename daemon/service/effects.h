@@ -46,6 +46,10 @@ enum effect_type {
         EFFECT_DEVICE = 37,
         EFFECT_PRIVATE = 38,
         EFFECT_PREFER = 39,
+        EFFECT_LEASE = 40,
+        EFFECT_LEASE_END = 41,
+        EFFECT_LEASE_GRANT = 42,
+        EFFECT_LEASE_USE = 43,
 };
 
 struct effect_epoch {
@@ -65,7 +69,7 @@ struct effect_session { /* then groups (u32 each), then the client's name, ended
         char partition[64];
 };
 
-struct effect_id { /* SESSION_END, RESERVE_END, SPACE_END, UFFD (of a session: it was given) */
+struct effect_id { /* SESSION_END, RESERVE_END, SPACE_END, LEASE_END, LEASE_GRANT, UFFD (of a session: it was given) */
         uint64_t id;
 };
 
@@ -229,6 +233,16 @@ struct effect_prefer { /* pages of a private one; node + 1 */
         uint64_t reservation, address, size;
         uint32_t preferred, pad;
         uint64_t session; /* that spoke last */
+};
+
+struct effect_lease { /* then node, asked and left of each need, u64 each */
+        uint64_t id, session, until_ns;
+        uint32_t priority, granted, count, pad;
+};
+#define LEASE_EFFECT_MAX (sizeof(struct effect_lease) + SVMD_LEASE_NEEDS_MAX * 24ul)
+
+struct effect_lease_use { /* memory is made of it; its effect follows */
+        uint64_t lease, node, bytes;
 };
 
 /*

@@ -143,28 +143,28 @@ void fence_free(struct service *svc, struct fence *f) {
         alloc_free(f);
 }
 
-static void fill(const struct fence *f, Svmd__V1__FenceResult *r) {
+static void fill(const struct device_result *from, bool done, Svmd__V1__FenceResult *r) {
         svmd__v1__fence_result__init(r);
-        r->done = f->done;
-        if (!f->done)
+        r->done = done;
+        if (!done)
                 return;
-        r->code = f->result.code;
-        r->text = (char *)f->result.text;
-        r->value = f->result.value;
-        r->address = f->result.address;
+        r->code = from->code;
+        r->text = (char *)from->text;
+        r->value = from->value;
+        r->address = from->address;
 }
 
-static bool tell(struct service *svc, struct fence *f) {
+bool fence_tell(struct service *svc, struct session *s, uint64_t id, const struct device_result *with) {
         Svmd__V1__FenceResult result;
         Svmd__V1__FenceEvent fence = SVMD__V1__FENCE_EVENT__INIT;
         Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
 
-        fill(f, &result);
-        fence.fence = f->object.id;
+        fill(with, true, &result);
+        fence.fence = id;
         fence.result = &result;
         event.event_case = SVMD__V1__EVENT__EVENT_FENCE;
         event.fence = &fence;
-        return event_send(svc, f->session, &event);
+        return event_send(svc, s, &event);
 }
 
 /* Its client may have filled the eventfd, and shares its flags, so a write() of svmd could wait for ever. The kernel's
@@ -186,7 +186,7 @@ void fence_finish(struct service *svc, struct fence *f, const struct device_resu
         f->result = *result;
         if (f->notify >= 0)
                 signal_eventfd(svc->fences, f->notify);
-        if (!f->session->ending && tell(svc, f))
+        if (!f->session->ending && fence_tell(svc, f->session, f->object.id, result))
                 fence_free(svc, f);
 }
 
@@ -218,11 +218,18 @@ int op_fence_query(struct call *c) {
         struct object *o = ids_find(&c->svc->state.ids, id);
         struct fence *f = o && o->type == OBJECT_FENCE ? container_of(o, struct fence, object) : NULL;
         Svmd__V1__FenceResult *result = call_take(c, sizeof(*result));
+        struct device_result lease = { 0 };
+        bool done;
 
         if (!result)
                 return -ENOMEM;
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_FENCE;
         c->result->fence = result;
+        if (lease_answer(c, id, &lease, &done)) {
+                fill(&lease, done, result);
+                result->text = call_string(c, lease.text);
+                return 0;
+        }
         if (!f && id > 0 && id < c->svc->first_id) {
                 svmd__v1__fence_result__init(result);
                 result->done = true;
@@ -236,7 +243,7 @@ int op_fence_query(struct call *c) {
                 c->result->detail_case = SVMD__V1__RESULT__DETAIL__NOT_SET;
                 return refuse(c, SVMD_STATUS_NO_SUCH, "there is no fence %" PRIu64 ", or its end was told already", id);
         }
-        fill(f, result);
+        fill(&f->result, f->done, result);
         if (!f->done)
                 return 0;
         result->text = call_string(c, f->result.text);

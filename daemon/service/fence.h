@@ -56,3 +56,5 @@ struct fence *fence_new(struct call *c, size_t size, const struct fence_kind *ki
 void fence_free(struct service *svc, struct fence *f);
 /* Told by the kind; may free it. The result's `fence` is not looked at. */
 void fence_finish(struct service *svc, struct fence *f, const struct device_result *result);
+/* The event that the fence of that number is done. False: the session was too slow for it. */
+bool fence_tell(struct service *svc, struct session *s, uint64_t id, const struct device_result *with);

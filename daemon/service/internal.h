@@ -10,6 +10,7 @@
 #include "proto/limits.h"
 #include "proto/status.h"
 #include "service/keeping.h"
+#include "service/lease.h"
 #include "service/managed.h"
 #include "service/private.h"
 #include "service/service.h"
@@ -49,6 +50,7 @@ struct service {
         struct spill_state spill;
         struct keepings keepings;
         struct private_state private_memory;
+        struct leases leases;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t attached;   /* sessions that have a partition */
@@ -212,12 +214,16 @@ int do_sparse(struct tx *tx, const struct target *t, uint64_t address, uint64_t 
 uint32_t memory_slot(const struct memory *m);
 struct device_extent memory_piece(const struct memory *m, uint64_t offset, uint64_t size);
 /* Makes memory with charge and place, not linked and not committed: code 0, or a status with a sentence in `why`; then
- * `ret_over` is the account that has no room for it, or NULL. `flags` are of the wire. */
+ * `ret_over` is the account that has no room for it, or NULL. `flags` are of the wire. With a lease its bytes come out
+ * of that, and go back where the memory is discarded before its request has committed. */
 unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, unsigned flags,
-                     struct memory **ret, struct account **ret_over, char *why, size_t why_size);
+                     uint64_t lease, struct memory **ret, struct account **ret_over, char *why, size_t why_size);
 /* The same of a dma-buf, which it takes over (-1) on success; there is nothing to commit. */
 unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t node, uint64_t size, int *fd,
                             struct memory **ret, char *why, size_t why_size);
+/* Why the account has no room for what the session asked for on the node. */
+unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size, const struct account *over,
+                  char *why, size_t why_size);
 /* Makes what holds the memory's charge and place on a node, as memory without a number: for memory_swap_places(), then
  * memory_discard(). On a host node it is a file of its own. 0, -errno, MEMORY_E_FULL (`ret_over` as above). */
 int memory_make_place(struct service *svc, const struct memory *m, uint32_t node, struct memory **ret,
@@ -385,6 +391,9 @@ int op_usage(struct call *c);
 int op_keep(struct call *c);
 int op_kept_list(struct call *c);
 int op_kept_remove(struct call *c);
+int op_admit(struct call *c);
+int op_lease_release(struct call *c);
+int op_lease_list(struct call *c);
 int op_upgrade(struct call *c);
 int op_dmabuf_import(struct call *c);
 int op_mem_dmabuf(struct call *c);

@@ -266,7 +266,7 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
         struct partition *p = m->partition;
         struct release *r = m->release;
         struct file *f = m->file;
-        uint64_t bytes = committed && !svc->replaying ? m->size : 0;
+        uint64_t bytes = committed && !svc->replaying ? m->size : 0, lease = m->lease;
         uint32_t node = f->node;
 
         if (f->kind == FILE_CLIENT) {
@@ -290,6 +290,7 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
         if (f->kind == FILE_ARENA && f->session->ending)
                 bytes = 0;
         memory_release(m);
+        lease_put_back(svc, lease, node, m->size);
         capacity_changed(svc, p, node);
         if (bytes == 0) {
                 release_done(&r->job);
@@ -377,8 +378,8 @@ static int file_for(struct service *svc, struct session *s, uint32_t node, uint6
         return 0;
 }
 
-static unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size,
-                         const struct account *over, char *why, size_t why_size) {
+unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size, const struct account *over,
+                  char *why, size_t why_size) {
         const char *name = node_desc(svc, node)->name, *p = s->partition->name->text;
         char asked[24], used[24], max[24];
 
@@ -415,7 +416,16 @@ static unsigned say_errno(int r, const char *name, char *why, size_t why_size) {
 }
 
 static unsigned memory_charge(struct service *svc, struct session *s, struct memory *m, struct account *account,
-                              struct account **ret_over, char *why, size_t why_size) {
+                              uint64_t lease, struct account **ret_over, char *why, size_t why_size) {
+        unsigned code = lease ? lease_draw(svc, s, lease, m->node, m->size, why, why_size) : SVMD_STATUS_OK;
+
+        if (code)
+                return code;
+        if (lease) {
+                charge_force(&m->charge, account, m->size);
+                m->lease = lease;
+                return SVMD_STATUS_OK;
+        }
         if (charge_take(&m->charge, account, m->size, ret_over) != 0)
                 return say_over(svc, s, m->node, m->size, *ret_over, why, why_size);
         return capacity_for_memory(svc, s->partition, m->node, why, why_size);
@@ -460,7 +470,7 @@ int memory_make_place(struct service *svc, const struct memory *m, uint32_t node
 }
 
 unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, unsigned flags,
-                     struct memory **ret, struct account **ret_over, char *why, size_t why_size) {
+                     uint64_t lease, struct memory **ret, struct account **ret_over, char *why, size_t why_size) {
         struct account *account = session_account(&svc->state, s, node);
         struct memory *m;
         unsigned code;
@@ -478,11 +488,14 @@ unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint
         m->shareable = flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE;
         m->pinned = flags & SVMD__V1__MEM_FLAG__MEM_PINNED;
         m->release = release_new(svc, node);
-        code = memory_charge(svc, s, m, account, ret_over, why, why_size);
+        code = memory_charge(svc, s, m, account, lease, ret_over, why, why_size);
         if (!code && (r = memory_place(svc, s, m, m->shareable)) != 0)
                 code = say_errno(r, node_desc(svc, node)->name, why, why_size);
         if (code) {
+                uint64_t drawn = m->lease;
+
                 memory_abandon(m);
+                lease_put_back(svc, drawn, node, size);
                 return code;
         }
         capacity_changed(svc, s->partition, node);

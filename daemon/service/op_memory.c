@@ -42,7 +42,7 @@ struct staged {
         struct service *svc;
         struct request *request;
         struct memory *memory;
-        uint64_t size;
+        uint64_t size, lease;
         uint32_t node, flags;
         int result;
 };
@@ -106,8 +106,8 @@ static void stage_place(struct service *svc, struct staged *st) {
 static bool stage_make(struct service *svc, struct staged *st, struct account **ret_over) {
         char why[16];
 
-        return memory_make(svc, st->request->session, st->node, st->size, st->flags, &st->memory, ret_over, why,
-                           sizeof(why)) == SVMD_STATUS_OK;
+        return memory_make(svc, st->request->session, st->node, st->size, st->flags, st->lease, &st->memory, ret_over,
+                           why, sizeof(why)) == SVMD_STATUS_OK;
 }
 
 /* Other explicit memory gives way, or nothing more can. */
@@ -145,6 +145,7 @@ static void stage_one(struct service *svc, struct request *r, struct staged *st,
         st->size = m->size;
         st->node = m->node;
         st->flags = m->flags;
+        st->lease = m->lease;
         if (!spill_has_waiters(svc, m->node) && stage_make(svc, st, &over)) {
                 stage_place(svc, st);
                 return;
@@ -200,7 +201,13 @@ static void create_undo(struct tx *tx, struct change *c) {
         memory_discard(tx->svc, m, c->n[0]);
 }
 
-static const struct change_kind create_change = { create_undo, NULL };
+static void create_commit(struct tx *tx, struct change *c) {
+        struct memory *m = c->a;
+
+        m->lease = 0;
+}
+
+static const struct change_kind create_change = { create_undo, create_commit };
 
 static void file_undo(struct tx *tx, struct change *c) {
         struct file *f = c->a;
@@ -298,7 +305,7 @@ static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memor
                 return refuse_shared(c, m);
         if (st && st->memory)
                 return refuse_errno(c, st->result == -ENOSPC ? -ENOMEM : st->result, "the pages of this memory");
-        code = memory_make(c->svc, c->session, m->node, m->size, m->flags, ret, &over, why, sizeof(why));
+        code = memory_make(c->svc, c->session, m->node, m->size, m->flags, m->lease, ret, &over, why, sizeof(why));
         if (code)
                 return refuse(c, code, "%s", why);
         *ret_committed = !dry;
@@ -351,6 +358,11 @@ int op_mem_create(struct call *c) {
         }
         change = tx_push(c->tx, &create_change, memory, NULL);
         change->n[0] = committed;
+        if (memory->lease) {
+                struct effect_lease_use e = { .lease = memory->lease, .node = memory->node, .bytes = memory->size };
+
+                tx_effect(c->tx, EFFECT_LEASE_USE, &e, sizeof(e));
+        }
         effect_memory_fill(memory, effect);
         tx_effect(c->tx, EFFECT_MEMORY, effect, effect_memory_size(memory));
         c->result->id = memory->object.id;

@@ -83,6 +83,7 @@ static void set_offline(struct call *c, uint32_t node, bool offline, bool lost) 
         struct effect_node_state e;
 
         n->offline = offline;
+        leases_changed(c->svc);
         n->lost = lost;
         e = effect_of_node(n, node);
         tx_effect(c->tx, EFFECT_NODE_STATE, &e, sizeof(e));

@@ -22,6 +22,7 @@ int partition_set_limit(struct service *svc, struct partition *p, uint32_t node,
         if (a->max != ACCOUNT_NO_LIMIT && max == ACCOUNT_NO_LIMIT)
                 svc->state.nodes[node].limited--;
         a->max = max;
+        leases_changed(svc);
         capacity_changed(svc, p, node);
         return 0;
 }

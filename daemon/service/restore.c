@@ -626,6 +626,10 @@ static const struct {
         [EFFECT_DEVICE] = { sizeof(struct effect_device), false },
         [EFFECT_PRIVATE] = { sizeof(struct effect_private), false },
         [EFFECT_PREFER] = { sizeof(struct effect_prefer), false },
+        [EFFECT_LEASE] = { sizeof(struct effect_lease) + 24, false },
+        [EFFECT_LEASE_END] = { sizeof(struct effect_id), false },
+        [EFFECT_LEASE_GRANT] = { sizeof(struct effect_id), false },
+        [EFFECT_LEASE_USE] = { sizeof(struct effect_lease_use), false },
 };
 
 unsigned service_effects(void) {
@@ -704,6 +708,10 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_UFFD:
         case EFFECT_JOIN:
         case EFFECT_LEAVE: return range_replay(x->svc, type, bytes, x->why, x->why_size);
+        case EFFECT_LEASE:
+        case EFFECT_LEASE_END:
+        case EFFECT_LEASE_GRANT:
+        case EFFECT_LEASE_USE: return lease_replay(x->svc, type, bytes, size, x->why, x->why_size);
         case EFFECT_PIN:
         case EFFECT_REVOKE:
         case EFFECT_ADVICE:

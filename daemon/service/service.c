@@ -59,6 +59,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.said);
         list_init(&svc->keepings.ends);
         list_init(&svc->dmabufs);
+        leases_init(svc);
         svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);
@@ -266,6 +267,7 @@ void service_collect(struct service *svc) {
         private_collect(svc);
         spill_collect(svc);
         keepings_collect(svc);
+        leases_collect(svc);
         partitions_reap(svc);
         requests_wake(svc);
 }
@@ -273,6 +275,7 @@ void service_collect(struct service *svc) {
 void service_commit(struct service *svc) {
         if (!svc->journal)
                 return;
+        leases_step(svc);
         journal_commit(svc->journal);
         fences_start(svc);
         if (svc->journal_behind)

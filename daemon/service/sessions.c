@@ -88,6 +88,7 @@ void session_release(struct service *svc, struct session *s) {
         list_for_each_safe (l, &s->spaces)
                 space_end(svc, container_of(l, struct space, by_session));
         forget_fences(svc, s);
+        leases_end(svc, s);
         managed_client_leave(svc, s);
         release_reservations(svc, s);
         list_for_each_safe (l, &s->holdings)

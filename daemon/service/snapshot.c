@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "core/imap.h"
+#include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -22,7 +23,7 @@
 /*
  * Everything there is, as the effects that would make it, in an order in which each names only what came before:
  * epoch, nodes, sessions, files, memory, handles, reservations, openings, what sessions joined, spaces, mappings,
- * replies that may not have left, and what was said of managed ranges and nodes.
+ * replies that may not have left, leases, and what was said of managed ranges and nodes.
  */
 
 static int put(struct service *svc, uint16_t type, const void *bytes, size_t size) {
@@ -222,6 +223,31 @@ static int put_created(struct service *svc, const struct session *s) {
         return r;
 }
 
+static int put_lease(struct service *svc, const struct lease *l) {
+        uint64_t bytes[LEASE_EFFECT_MAX / 8];
+
+        return l->state == LEASE_EXPIRED ? 0 : put(svc, EFFECT_LEASE, bytes, lease_effect(l, bytes));
+}
+
+/* Those that wait in the order of their turns. */
+static int put_leases(struct service *svc) {
+        int r = 0;
+
+        list_for_each (k, &svc->state.sessions) {
+                list_for_each (l, &container_of(k, struct session, by_state)->leases) {
+                        const struct lease *x = container_of(l, struct lease, by_session);
+
+                        if (r == 0 && x->state == LEASE_GRANTED)
+                                r = put_lease(svc, x);
+                }
+        }
+        list_for_each (l, &svc->leases.line.waiting) {
+                if (r == 0)
+                        r = put_lease(svc, container_of(l, struct lease, admission.by_line));
+        }
+        return r;
+}
+
 /* What nobody holds who created it. */
 static int put_orphans(struct service *svc) {
         const struct object *o;
@@ -335,6 +361,8 @@ static int put_all(struct service *svc) {
         }
         if (r == 0)
                 r = put_reservations(svc, put_cpu_mappings);
+        if (r == 0)
+                r = put_leases(svc);
         return r == 0 ? said_put(svc) : r;
 }
 

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "core/imap.h"
 #include "core/keeping.h"
+#include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -780,6 +781,53 @@ Svmd__V1__Op *mk_kept_remove(const char *partition, Svmd__V1__KeptKind kind, con
         return op;
 }
 
+static Svmd__V1__LeaseNeed *need(uint32_t node, uint64_t size) {
+        Svmd__V1__LeaseNeed *n = pool_take(sizeof(*n));
+
+        svmd__v1__lease_need__init(n);
+        n->node = node;
+        n->size = size;
+        return n;
+}
+
+Svmd__V1__Op *mk_admit(uint32_t node, uint64_t size, uint64_t wait_ms) {
+        MAKE(ADMIT, admit);
+        m->needs = pool_take(sizeof(*m->needs));
+        m->needs[0] = need(node, size);
+        m->n_needs = 1;
+        m->wait_ms = wait_ms;
+        return op;
+}
+
+Svmd__V1__Op *mk_admit_two(uint32_t node, uint64_t size, uint32_t other, uint64_t other_size, uint64_t wait_ms) {
+        MAKE(ADMIT, admit);
+        m->needs = pool_take(2 * sizeof(*m->needs));
+        m->needs[0] = need(node, size);
+        m->needs[1] = need(other, other_size);
+        m->n_needs = 2;
+        m->wait_ms = wait_ms;
+        return op;
+}
+
+Svmd__V1__Op *mk_lease_release(uint64_t lease) {
+        MAKE(LEASE_RELEASE, lease_release);
+        m->lease = lease;
+        return op;
+}
+
+Svmd__V1__Op *mk_lease_list(const char *partition) {
+        MAKE(LEASE_LIST, lease_list);
+        m->partition = (char *)partition;
+        return op;
+}
+
+Svmd__V1__Op *mk_create_leased(uint32_t node, uint64_t size, uint64_t lease) {
+        Svmd__V1__Op *op = mk_create(node, size, 0);
+
+        op->mem_create->lease = lease;
+        return op;
+}
+
 Svmd__V1__Op *mk_delete(const char *partition, bool end_sessions) {
         MAKE(PARTITION_DELETE, partition_delete);
         m->name = (char *)partition;
@@ -892,6 +940,21 @@ static void put_memory(FILE *f, const struct memory *m) {
         put_holders(f, m);
 }
 
+static void put_lease(FILE *f, const struct lease *l) {
+        fprintf(f, "lease %" PRIu64 " session %" PRIu64 " state %d priority %u until %" PRIx64, l->object.id,
+                l->session->object.id, l->state, l->admission.priority, l->until_ns);
+        for (uint32_t i = 0; i < l->admission.count; i++)
+                fprintf(f, " node%u:%" PRIx64 "/%" PRIx64, l->nodes[i].node, l->needs[i].bytes, l->nodes[i].asked);
+        fprintf(f, "%s\n", l->releasing ? " RELEASING" : "");
+}
+
+static void put_line(FILE *f, const struct service *svc) {
+        fprintf(f, "line");
+        list_for_each (l, &svc->leases.line.waiting)
+                fprintf(f, " %" PRIu64, container_of(l, struct lease, admission.by_line)->object.id);
+        fprintf(f, "\n");
+}
+
 char *digest(struct world *w, bool all) {
         struct state *s = &w->svc->state;
         struct object **objects = calloc(s->ids.count + 1, sizeof(*objects));
@@ -913,6 +976,7 @@ char *digest(struct world *w, bool all) {
                 fprintf(f, " %" PRIu64 " (%" PRIu64 " limited, %" PRIu64 " spaces)", s->nodes[i].account.used,
                         s->nodes[i].limited, s->nodes[i].spaces);
         fprintf(f, "\nmappings %" PRIu64 "\n", s->mappings_count);
+        put_line(f, w->svc);
         for (uint64_t i = 0; i < s->ids.size; i++)
                 if (s->ids.slots[i])
                         objects[n++] = s->ids.slots[i];
@@ -929,6 +993,8 @@ char *digest(struct world *w, bool all) {
                         put_reservation(f, w, container_of(o, struct reservation, object));
                 } else if (o->type == OBJECT_MEMORY) {
                         put_memory(f, container_of(o, struct memory, object));
+                } else if (o->type == OBJECT_LEASE) {
+                        put_lease(f, container_of(o, struct lease, object));
                 } else if (o->type == OBJECT_SPACE) {
                         struct space *x = container_of(o, struct space, object);
 

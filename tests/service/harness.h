@@ -139,6 +139,12 @@ Svmd__V1__Op *mk_keep(uint64_t reservation, uint64_t memory, uint64_t seconds);
 Svmd__V1__Op *mk_unkeep(uint64_t reservation, uint64_t memory);
 Svmd__V1__Op *mk_kept_list(const char *partition);
 Svmd__V1__Op *mk_kept_remove(const char *partition, Svmd__V1__KeptKind kind, const char *name);
+/* On one node, or two. */
+Svmd__V1__Op *mk_admit(uint32_t node, uint64_t size, uint64_t wait_ms);
+Svmd__V1__Op *mk_admit_two(uint32_t node, uint64_t size, uint32_t other, uint64_t other_size, uint64_t wait_ms);
+Svmd__V1__Op *mk_lease_release(uint64_t lease);
+Svmd__V1__Op *mk_lease_list(const char *partition);
+Svmd__V1__Op *mk_create_leased(uint32_t node, uint64_t size, uint64_t lease);
 Svmd__V1__Op *mk_delete(const char *partition, bool end_sessions);
 
 /* All that a restart must keep, as text; the caller frees it. `all`: also what it need not (sessions that have not

@@ -247,6 +247,24 @@ static void test_kept(void **state) {
         tear_down();
 }
 
+static void test_leases(void **state) {
+        uint64_t lease, waits;
+
+        set_up(0);
+        failures = 0;
+        each(&a, mk_admit_two(HOST0, 4 * PAGE, GPU0, 4 * PAGE, 0));
+        lease = a.reply->results[0]->id;
+        each(&a, mk_create_leased(GPU0, PAGE, lease));
+        must(&a, mk_release(a.reply->results[0]->id));
+        waits = must(&b, mk_admit(GPU0, w.machine.nodes[GPU0].capacity, UINT64_MAX))->id;
+        until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_lease_list("one") }, 1, -1);
+        each(&a, mk_lease_release(lease));
+        each(&b, mk_lease_release(waits));
+        printf("%lu refused allocations\n", failures);
+        assert_true(failures > 4);
+        tear_down();
+}
+
 /* The keeper is full. */
 static void test_keeper_takes_no_more(void **state) {
         Svmd__V1__Op *op;
@@ -490,6 +508,7 @@ int main(void) {
                 cmocka_unit_test(test_store_fails),
                 cmocka_unit_test(test_ranges),
                 cmocka_unit_test(test_kept),
+                cmocka_unit_test(test_leases),
                 cmocka_unit_test(test_keeper_takes_no_more),
                 cmocka_unit_test(test_advice_fills_the_journal),
         };

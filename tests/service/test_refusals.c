@@ -88,7 +88,7 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_MEM_DMABUF + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_LEASE_LIST + 1 };
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -1176,6 +1176,52 @@ static void keeping(void) {
         must(&a, mk_unkeep(rmn, 0));
 }
 
+/* ---- leases -------------------------------------------------------------------------------------------------------
+ */
+
+static void leases(void) {
+        uint64_t all = w.machine.nodes[GPU1].capacity, lease, waits, many[SVMD_LEASES_MAX];
+        Svmd__V1__Op *op = mk_admit(GPU1, page, 0);
+        unsigned n = 0;
+
+        must(&admin, mk_limit("one", GPU1, UINT64_MAX));
+        op->admit->n_needs = 0;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_admit_two(GPU1, page, GPU1, page, 0));
+        no(&a, W_ZERO, SVMD_STATUS_SIZE, mk_admit(GPU1, 0, 0));
+        no(&a, W_PAGE, SVMD_STATUS_SIZE, mk_admit(GPU1, page + 1, 0));
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_admit(NODES, page, 0));
+        no(&a, W_ROOM, SVMD_STATUS_NO_ROOM, mk_admit(GPU1, all + page, UINT64_MAX));
+        no(&a, W_OVERFLOW, SVMD_STATUS_NO_ROOM, mk_admit(GPU1, UINT64_MAX - page + 1, UINT64_MAX));
+        must(&admin, mk_limit("two", GPU1, 4 * page));
+        no(&c, W_LIMIT, SVMD_STATUS_LIMIT, mk_admit(GPU1, 5 * page, UINT64_MAX));
+        must(&admin, mk_limit("two", GPU1, UINT64_MAX));
+
+        lease = must(&a, mk_admit(GPU1, 4 * page, 0))->id;
+        waits = must(&b, mk_admit(GPU1, all, UINT64_MAX))->id;
+        no(&c, W_TAKEN, SVMD_STATUS_NO_ROOM, mk_admit(GPU1, page, 0)); /* b stands before */
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_create_leased(GPU1, page, ma));
+        no(&b, W_FOREIGN, SVMD_STATUS_NO_SUCH, mk_create_leased(GPU1, page, lease));
+        no(&b, W_BUSY, SVMD_STATUS_BUSY, mk_create_leased(GPU1, page, waits));
+        no(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_create_leased(GPU1, 5 * page, lease));
+        no(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_create_leased(GPU0, page, lease));
+        no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_lease_release(lease));
+        no(&c, W_OTHER, SVMD_STATUS_FOREIGN, mk_lease_release(lease));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_lease_release(ma));
+        must(&b, mk_lease_release(waits));
+        must(&a, mk_lease_release(lease));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_lease_release(lease));
+
+        while (n < SVMD_LEASES_MAX)
+                many[n++] = must(&a, mk_admit(HOST0, page, 0))->id;
+        no(&a, W_QUOTA, SVMD_STATUS_QUOTA, mk_admit(HOST0, page, 0));
+        while (n > 0)
+                must(&a, mk_lease_release(many[--n]));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_lease_list("one"));
+        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, mk_lease_list(""));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_lease_list("none"));
+}
+
 /* ---- what each operation can be wrong in ----------------------------------------------------------------------------
  */
 
@@ -1258,6 +1304,10 @@ static const struct {
         { SVMD__V1__OP__OP_DEVICE_GIVE, B(W_NODE) | B(W_NODE_KIND) }, /* with nodes that take some: test_private.c */
         { SVMD__V1__OP__OP_OBSERVE, GRANULE_WAYS | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXCLUSIVE, GRANULE_WAYS | B(W_NODE) | B(W_NODE_KIND) },
+        { SVMD__V1__OP__OP_ADMIT, B(W_ZERO) | B(W_PAGE) | B(W_NODE) | B(W_ENUM) | B(W_ROOM) | B(W_OVERFLOW) |
+                                          B(W_LIMIT) | B(W_QUOTA) | B(W_TAKEN) },
+        { SVMD__V1__OP__OP_LEASE_RELEASE, ID_WAYS },
+        { SVMD__V1__OP__OP_LEASE_LIST, OTHER_WAYS },
 };
 
 /* What the row of an operation makes it be wrong in besides. */
@@ -1446,6 +1496,7 @@ static void test_refusals(void **state) {
         dmabufs();
         private_memory();
         keeping();
+        leases();
         administration();
         quotas();
         tokens();
