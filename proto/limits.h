@@ -7,8 +7,8 @@
 #define SVMD_FDS_MAX          64   /* file descriptors that come with one packet */
 #define SVMD_NAME_MAX         63   /* bytes of a name, without the end */
 #define SVMD_KEPT_MAX         1024 /* objects that a partition keeps */
-#define SVMD_LEASE_NEEDS_MAX 16 /* nodes of a lease */
-#define SVMD_LEASES_MAX      64 /* of a session */
+#define SVMD_LEASE_NEEDS_MAX  16   /* nodes of a lease */
+#define SVMD_LEASES_MAX       64   /* of a session */
 #define SVMD_ROWS_MAX         128  /* rows of a list in one result */
 
 #define SVMD_PAGE           4096ull

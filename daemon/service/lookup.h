@@ -17,6 +17,8 @@ int find_reservation(struct call *c, uint64_t id, struct reservation **ret);
 int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding **ret_holding);
 int find_space(struct call *c, uint64_t id, struct space **ret);
 int find_node(struct call *c, uint32_t id);
+/* Memory of that size can be on that node, whatever has room now. */
+int check_memory(struct call *c, uint32_t node, uint64_t size);
 /* "": the session's own; only administrators name another one. */
 int call_partition(struct call *c, const char *name, struct partition **ret);
 /* Where a mapping operation acts: `space` 0 is the CPU, in the reservation that holds the whole range and that the

@@ -540,7 +540,7 @@ unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t nod
                 return say_errno(-ENOMEM, node_desc(svc, node)->name, why, why_size);
         m->shareable = m->pinned = true;
         m->release = release_new(svc, node);
-        code = memory_charge(svc, s, m, account, &over, why, why_size);
+        code = memory_charge(svc, s, m, account, 0, &over, why, why_size);
         r = code ? 0 : m->release ? dmabuf_file(svc, node, size, fd, &f) : -ENOMEM;
         if (r < 0)
                 code = say_errno(r, node_desc(svc, node)->name, why, why_size);

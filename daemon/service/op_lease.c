@@ -16,24 +16,13 @@
 
 static int check_need(struct call *c, const Svmd__V1__Admit *op, size_t i) {
         const Svmd__V1__LeaseNeed *n = op->needs[i];
-        const struct node_desc *d;
-        int r = find_node(c, n->node);
+        int r = check_memory(c, n->node, n->size);
 
-        if (r != 0)
-                return r;
-        d = node_desc(c->svc, n->node);
-        for (size_t k = 0; k < i; k++)
+        for (size_t k = 0; r == 0 && k < i; k++)
                 if (op->needs[k]->node == n->node)
-                        return refuse(c, SVMD_STATUS_INVALID, "node %s is named twice: add what is needed there up",
-                                      d->name);
-        if (n->size == 0 || n->size % SVMD_PAGE)
-                return refuse(c, SVMD_STATUS_SIZE, "size %" PRIu64 " on %s is not a multiple of %llu above 0", n->size,
-                              d->name, SVMD_PAGE);
-        if (n->size > d->capacity)
-                return refuse(c, SVMD_STATUS_NO_ROOM,
-                              "%s has %" PRIu64 " bytes in all; use a smaller size or another node", d->name,
-                              d->capacity);
-        return 0;
+                        r = refuse(c, SVMD_STATUS_INVALID, "node %s is named twice: add what is needed there up",
+                                   node_desc(c->svc, n->node)->name);
+        return r;
 }
 
 static unsigned count_leases(const struct session *s) {

@@ -249,28 +249,38 @@ void effect_memory_fill(const struct memory *m, void *bytes) {
         }
 }
 
-static int check_create(struct call *c, const Svmd__V1__MemCreate *m) {
+int check_memory(struct call *c, uint32_t node, uint64_t size) {
+        const struct node_desc *d;
         const struct backend *b;
-        int r = find_node(c, m->node);
+        int r = find_node(c, node);
 
         if (r != 0)
                 return r;
-        b = node_backend(c->svc, m->node);
+        d = node_desc(c->svc, node);
+        b = node_backend(c->svc, node);
         if (b->private_ops)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "%s has no memory objects: drivers move private memory of a process to it, which is "
                               "reserved as PRIVATE",
-                              node_desc(c->svc, m->node)->name);
-        if (m->size == 0 || m->size % b->granularity)
+                              d->name);
+        if (size == 0 || size % b->granularity)
                 return refuse(c, SVMD_STATUS_SIZE,
-                              "size %" PRIu64 " is not a multiple of %" PRIu64 " above 0, as %s nodes want it", m->size,
+                              "size %" PRIu64 " is not a multiple of %" PRIu64 " above 0, as %s nodes want it", size,
                               b->granularity, b->name);
+        if (size > d->capacity)
+                return refuse(c, SVMD_STATUS_NO_ROOM,
+                              "%s has %" PRIu64 " bytes in all; use a smaller size or another node", d->name,
+                              d->capacity);
+        return 0;
+}
+
+static int check_create(struct call *c, const Svmd__V1__MemCreate *m) {
+        int r = check_memory(c, m->node, m->size);
+
+        if (r != 0)
+                return r;
         if (m->flags & ~(uint32_t)(SVMD__V1__MEM_FLAG__MEM_SHAREABLE | SVMD__V1__MEM_FLAG__MEM_PINNED))
                 return refuse(c, SVMD_STATUS_INVALID, "svmd knows no memory flag 0x%x", m->flags);
-        if (m->size > node_desc(c->svc, m->node)->capacity)
-                return refuse(c, SVMD_STATUS_NO_ROOM,
-                              "%s has %" PRIu64 " bytes in all; use a smaller size or another node",
-                              node_desc(c->svc, m->node)->name, node_desc(c->svc, m->node)->capacity);
         return check_quota(c, 1);
 }
 

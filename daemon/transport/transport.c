@@ -126,6 +126,9 @@ static void on_wake_in(void *userdata, uint64_t ms) {
         struct transport *t = userdata;
 
         ev_now_update(t->loop);
+        /* Several ask, and whoever is early asks again. */
+        if (ev_is_active(&t->later) && ev_timer_remaining(t->loop, &t->later) * 1000 <= (double)ms)
+                return;
         ev_timer_stop(t->loop, &t->later);
         ev_timer_set(&t->later, (double)ms / 1000, 0);
         ev_timer_start(t->loop, &t->later);

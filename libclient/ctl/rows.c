@@ -201,6 +201,44 @@ int rows_kept(struct ctl *c, const char *partition, struct kept_rows *ret) {
         return r;
 }
 
+static int add_lease(const struct svmd_lease_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_lease_row *copy = collect_row(l, row);
+        struct svmd_use_row *nodes = ctl_alloc(l->ctl, row->nodes_count * sizeof(*nodes));
+
+        copy->client = ctl_copy(l->ctl, row->client);
+        copy->partition = ctl_copy(l->ctl, row->partition);
+        for (size_t i = 0; i < row->nodes_count; i++)
+                nodes[i] = (struct svmd_use_row){ .node = row->nodes[i].node,
+                                                  .used = row->nodes[i].used,
+                                                  .max = row->nodes[i].max };
+        copy->nodes = nodes;
+        return 0;
+}
+
+static int all_leases(struct ctl *c, struct collect *l) {
+        struct partition_rows partitions = { 0 };
+        int r = rows_partitions(c, NULL, &partitions);
+
+        for (size_t i = 0; r == SVMD_OK && i < partitions.count; i++) {
+                r = svmd_query_leases(c->session, partitions.rows[i].name, add_lease, l);
+                if (r == SVMD_E_NO_SUCH)
+                        r = SVMD_OK;
+        }
+        return r;
+}
+
+int rows_leases(struct ctl *c, const char *partition, struct lease_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = c->info.admin && !partition
+                        ? all_leases(c, &l)
+                        : svmd_query_leases(c->session, c->info.admin ? partition : NULL, add_lease, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct lease_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
 static int add_use(const struct svmd_use_row *row, void *userdata) {
         struct collect *l = userdata;
 

@@ -47,6 +47,10 @@ struct kept_rows {
         const struct svmd_kept_row *rows;
         size_t count;
 };
+struct lease_rows {
+        const struct svmd_lease_row *rows;
+        size_t count;
+};
 struct residency_rows {
         const struct svmd_residency_row *rows;
         size_t count;
@@ -61,6 +65,7 @@ int rows_sessions(struct ctl *c, const char *partition, struct session_rows *ret
 /* These are of the session's own partition when it may not administer. */
 int rows_reservations(struct ctl *c, const char *partition, struct reservation_rows *ret);
 int rows_kept(struct ctl *c, const char *partition, struct kept_rows *ret);
+int rows_leases(struct ctl *c, const char *partition, struct lease_rows *ret);
 int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret);
 /* Of a managed range, in address order. `partition` NULL: the session's own. */
 int rows_residency(struct ctl *c, const char *partition, uint64_t address, uint64_t size, bool counters,

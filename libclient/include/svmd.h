@@ -37,6 +37,7 @@ typedef struct svmd_session svmd_session;
 typedef struct svmd_fence svmd_fence;
 typedef struct svmd_batch svmd_batch;
 typedef uint64_t svmd_mem;   /* a memory object; 0 is none */
+typedef uint64_t svmd_lease; /* room on several nodes, granted or waited for; 0 is none */
 typedef uint64_t svmd_space; /* a device's address space; SVMD_CPU is this process */
 typedef uint32_t svmd_node;
 #define SVMD_NODE_NONE UINT32_MAX
@@ -603,6 +604,57 @@ int svmd_query_kept(svmd_session *s, const char *partition, svmd_kept_fn fn, voi
  * to, and for administrators, who name the partition (`partition` NULL: the session's own). SVMD_E_NO_SUCH: nothing of
  * that kind and name is kept. */
 int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, const char *name);
+
+/* ---- admission --------------------------------------------------------------------------------------------- */
+
+/*
+ * Room on several nodes at once, all of it or none, before anything is allocated: a lease. It is charged like memory,
+ * and memory that is created out of it takes its bytes over, so what was admitted is there when it is wanted. Ask for
+ * all that is needed in one call: who waits holds nothing of what he asked for, but keeps what he has, so programs that
+ * have one lease each and wait for another can wait for each other.
+ *
+ * Turns go by priority; then they are fair between partitions, by bytes; then by who came first. Nobody is overtaken
+ * for ever. Room for what needs nothing that others wait for is granted at once. Memory that is created without a lease
+ * stands in no line. A lease ends with its session, and is there still when svmd is restarted.
+ */
+struct svmd_lease_need {
+        svmd_node node;  /* no node twice */
+        uint64_t length; /* bytes, a multiple of 4096 */
+};
+struct svmd_admit_options {
+        size_t size;
+        unsigned priority; /* more goes first */
+        int wait_ms;       /* how long it may wait for its turn; -1: for ever; 0: not at all */
+};
+/* `count` needs, 1 to 16. With `fence` it returns at once, and svmd_fence_wait() gives the outcome; with NULL it waits
+ * itself. `opts` may be NULL: no priority, no waiting. SVMD_E_NO_ROOM, SVMD_E_LIMIT: there is no room now and it does
+ * not wait, or there cannot be as things are; SVMD_E_TIMEOUT: its turn did not come in time, and there is no lease. */
+int svmd_admit(svmd_session *s, svmd_lease *ret, svmd_fence **fence, const struct svmd_lease_need *needs, size_t count,
+               const struct svmd_admit_options *opts);
+/* Gives back what is left of it; one that waits is called off, and its fence ends with SVMD_E_ABORTED. Memory that was
+ * created out of it stays. */
+int svmd_lease_release(svmd_session *s, svmd_lease lease);
+/* svmd_mem_create() out of a lease of this session. SVMD_E_LIMIT: it has not that much left on the node; SVMD_E_BUSY:
+ * it is not granted yet. */
+int svmd_mem_create_leased(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, unsigned flags,
+                           svmd_lease lease);
+
+struct svmd_lease_row {
+        svmd_lease lease;
+        uint64_t session;
+        uint32_t pid;
+        const char *client, *partition;
+        int granted;
+        unsigned priority;
+        uint64_t left_ms;                 /* that it may still wait; UINT64_MAX: no time is set */
+        uint32_t before;                  /* how many stand before it in line, of all partitions */
+        const struct svmd_use_row *nodes; /* `node`, `used`: what is left of it, and `max`: what was asked for */
+        size_t nodes_count;
+};
+typedef int (*svmd_lease_fn)(const struct svmd_lease_row *row, void *userdata);
+/* In order of their numbers. On a client's session `partition` must be NULL: its own. A non-zero return of `fn` ends
+ * the walk and is the result. */
+int svmd_query_leases(svmd_session *s, const char *partition, svmd_lease_fn fn, void *userdata);
 
 /* ---- queries --------------------------------------------------------------------------------------------- */
 

@@ -85,7 +85,7 @@ int svmd_batch_mem_create(svmd_batch *b, size_t size, svmd_node node, unsigned f
 
         if (!i)
                 return r;
-        item_mem_create(i, size, node, flags);
+        item_mem_create(i, size, node, flags, 0);
         return (int)b->count++;
 }
 

@@ -39,18 +39,29 @@ int svmd_mem_granularity(svmd_session *s, size_t *ret, svmd_node node) {
         return session_leave(s, r);
 }
 
-int svmd_mem_create(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, unsigned flags) {
+static int create(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, unsigned flags, svmd_lease lease) {
         struct svmd_result result;
         struct item item;
         int r = session_check(s);
 
         if (r)
                 return r;
-        item_mem_create(&item, size, node, flags);
+        item_mem_create(&item, size, node, flags, lease);
         r = run_one(s, &item, &result);
         if (!r)
                 *ret = result.id;
         return r;
+}
+
+int svmd_mem_create(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, unsigned flags) {
+        return create(s, ret, size, node, flags, 0);
+}
+
+int svmd_mem_create_leased(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, unsigned flags,
+                           svmd_lease lease) {
+        if (!lease)
+                return fail(SVMD_E_NO_SUCH, "0 is no lease");
+        return create(s, ret, size, node, flags, lease);
 }
 
 int svmd_mem_release(svmd_session *s, svmd_mem mem) {

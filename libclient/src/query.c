@@ -23,6 +23,7 @@ static Svmd__V1__Result__DetailCase detail_of(Svmd__V1__Op__OpCase op_case) {
         case SVMD__V1__OP__OP_RESERVATION_LIST: return SVMD__V1__RESULT__DETAIL_RESERVATIONS;
         case SVMD__V1__OP__OP_RESIDENCY: return SVMD__V1__RESULT__DETAIL_RESIDENCY;
         case SVMD__V1__OP__OP_KEPT_LIST: return SVMD__V1__RESULT__DETAIL_KEPT;
+        case SVMD__V1__OP__OP_LEASE_LIST: return SVMD__V1__RESULT__DETAIL_LEASES;
         default: return SVMD__V1__RESULT__DETAIL__NOT_SET;
         }
 }
@@ -42,6 +43,7 @@ static const void *row_at(Svmd__V1__Op__OpCase op_case, const Svmd__V1__Result *
                 return i < r->reservations->n_reservations ? r->reservations->reservations[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_RESIDENCY: return i < r->residency->n_runs ? r->residency->runs[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_KEPT: return i < r->kept->n_kept ? r->kept->kept[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_LEASES: return i < r->leases->n_leases ? r->leases->leases[i] : NULL;
         default: return NULL;
         }
 }

@@ -18,6 +18,7 @@ struct walk {
                 svmd_reservation_fn reservation;
                 svmd_residency_fn residency;
                 svmd_kept_fn kept;
+                svmd_lease_fn lease;
         } fn;
         void *userdata;
         bool over;                    /* the rest is not wanted */

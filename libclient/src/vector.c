@@ -55,12 +55,13 @@ int item_free(svmd_session *s, struct item *i, const void *address) {
         return 0;
 }
 
-void item_mem_create(struct item *i, uint64_t size, svmd_node node, unsigned flags) {
+void item_mem_create(struct item *i, uint64_t size, svmd_node node, unsigned flags, svmd_lease lease) {
         item_init(i, SVMD__V1__OP__OP_MEM_CREATE);
         svmd__v1__mem_create__init(&i->body.mem_create);
         i->body.mem_create.node = node;
         i->body.mem_create.size = size;
         i->body.mem_create.flags = flags;
+        i->body.mem_create.lease = lease;
 }
 
 void item_mem_release(struct item *i, svmd_mem mem) {

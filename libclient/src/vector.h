@@ -26,7 +26,7 @@ struct item {
 void item_reserve(struct item *i, uint64_t size, uint64_t alignment, const void *address);
 /* SVMD_E_NO_SUCH: this session has no reservation that starts there. */
 int item_free(svmd_session *s, struct item *i, const void *address);
-void item_mem_create(struct item *i, uint64_t size, svmd_node node, unsigned flags);
+void item_mem_create(struct item *i, uint64_t size, svmd_node node, unsigned flags, svmd_lease lease);
 void item_mem_release(struct item *i, svmd_mem mem);
 void item_map(struct item *i, svmd_space space, uint64_t address, uint64_t size, uint64_t offset, svmd_mem mem,
               unsigned access, unsigned flags);

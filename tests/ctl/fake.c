@@ -191,6 +191,10 @@ int svmd_query_reservations(svmd_session *s, const char *wanted, svmd_reservatio
         ROWS(reservations);
 }
 
+int svmd_query_leases(svmd_session *s, const char *wanted, svmd_lease_fn fn, void *userdata) {
+        ROWS(leases);
+}
+
 int svmd_query_kept(svmd_session *s, const char *wanted, svmd_kept_fn fn, void *userdata) {
         ROWS(kept);
 }

@@ -34,6 +34,8 @@ struct fake {
         size_t sessions_count;
         const struct svmd_reservation_row *reservations;
         size_t reservations_count;
+        const struct svmd_lease_row *leases;
+        size_t leases_count;
         const struct svmd_kept_row *kept;
         size_t kept_count;
         const struct svmd_event *events;

@@ -575,6 +575,54 @@ static const struct svmd_kept_row kept[] = {
         { .kind = SVMD_KEPT_MEM, .name = "cache", .partition = "train", .length = GIB, .left_ms = UINT64_MAX },
 };
 
+static const struct svmd_use_row leased[] = { { .node = 1, .used = GIB / 2, .max = GIB },
+                                              { .node = 0, .used = GIB, .max = GIB } };
+static const struct svmd_lease_row leases[] = {
+        { .lease = 30,
+          .session = 7,
+          .pid = 4711,
+          .client = "a",
+          .partition = "train",
+          .granted = 1,
+          .left_ms = UINT64_MAX,
+          .nodes = leased,
+          .nodes_count = 2 },
+        { .lease = 31,
+          .session = 8,
+          .pid = 4712,
+          .client = "b",
+          .partition = "train",
+          .priority = 5,
+          .left_ms = 90000,
+          .before = 2,
+          .nodes = leased,
+          .nodes_count = 1 },
+        { .lease = 32, .session = 9, .pid = 4713, .client = "c", .partition = "train", .left_ms = UINT64_MAX },
+};
+
+static void test_leases(void **state) {
+        struct json_object *o;
+
+        expect("lease list", 0, "Nobody has asked for room on several nodes at once\n", "");
+        fake.leases = leases;
+        fake.leases_count = 3;
+        expect("lease list --partition train", 0,
+               "LEASE SESSION  PID CLIENT STATE   TURN PRIORITY ENDS          NEEDS\n"
+               "   30       7 4711 a      granted    -        0 -             gpu0 512 MiB of 1 GiB, host0 1 GiB\n"
+               "   31       8 4712 b      waits      2        5 in 1 min 30 s gpu0 1 GiB\n"
+               "   32       9 4713 c      waits      0        0 -             -\n",
+               "");
+        o = run_json("lease list --json", 0);
+        expect_json(o, "0.granted", "true");
+        expect_json(o, "0.nodes.0.node", "gpu0");
+        expect_json(o, "0.nodes.0.asked", "1073741824");
+        expect_json(o, "0.nodes.0.left", "536870912");
+        expect_json(o, "1.left_ms", "90000");
+        expect_json(o, "1.before", "2");
+        expect_json(o, "2.left_ms", "null");
+        json_object_put(o);
+}
+
 static void test_kept(void **state) {
         struct svmd_partition_row rows[] = { partitions[0], partitions[1] };
         struct json_object *o;
@@ -859,6 +907,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_wrong_values, setup),
                 cmocka_unit_test_setup(test_partition_set, setup),
                 cmocka_unit_test_setup(test_partition_delete, setup),
+                cmocka_unit_test_setup(test_leases, setup),
                 cmocka_unit_test_setup(test_kept, setup),
                 cmocka_unit_test_setup(test_kept_max, setup),
                 cmocka_unit_test_setup(test_kept_reservation, setup),

@@ -22,6 +22,7 @@ struct rows {
         Svmd__V1__UsageResult usage;
         Svmd__V1__ResidencyResult residency;
         Svmd__V1__KeptResult kept_result;
+        Svmd__V1__LeasesResult leases_result;
         Svmd__V1__Node node[PAGE_ROWS], *node_p[PAGE_ROWS];
         Svmd__V1__Partition partition[PAGE_ROWS], *partition_p[PAGE_ROWS];
         Svmd__V1__Session session[PAGE_ROWS], *session_p[PAGE_ROWS];
@@ -30,6 +31,7 @@ struct rows {
         Svmd__V1__NodeUse node_use, *node_use_p;
         Svmd__V1__Run run[PAGE_ROWS], *run_p[PAGE_ROWS];
         Svmd__V1__Kept kept[PAGE_ROWS], *kept_p[PAGE_ROWS];
+        Svmd__V1__Lease lease[PAGE_ROWS], *lease_p[PAGE_ROWS];
         char name[PAGE_ROWS][16];
 };
 
@@ -174,6 +176,29 @@ static void kept(struct rows *r, unsigned from, unsigned count) {
         r->result.kept = &r->kept_result;
 }
 
+static void leases(struct rows *r, unsigned from, unsigned count) {
+        svmd__v1__leases_result__init(&r->leases_result);
+        for (unsigned i = 0; i < count; i++, from++) {
+                svmd__v1__lease__init(&r->lease[i]);
+                r->lease[i].lease = from;
+                r->lease[i].session = 8;
+                r->lease[i].pid = 9;
+                r->lease[i].client = r->name[i];
+                r->lease[i].partition = (char *)"lab";
+                r->lease[i].granted = from % 2;
+                r->lease[i].priority = 10;
+                r->lease[i].left_ms = 11;
+                r->lease[i].before = 12;
+                r->lease[i].n_nodes = 1;
+                r->lease[i].nodes = &r->node_use_p;
+                r->lease_p[i] = &r->lease[i];
+        }
+        r->leases_result.n_leases = count;
+        r->leases_result.leases = r->lease_p;
+        r->result.detail_case = SVMD__V1__RESULT__DETAIL_LEASES;
+        r->result.leases = &r->leases_result;
+}
+
 /* The kind is of the row that is named. */
 static unsigned kept_after(const Svmd__V1__KeptList *q) {
         unsigned after = (unsigned)atoi(q->after);
@@ -217,6 +242,7 @@ static bool answer_pages(struct fake *f, int conn, const Svmd__V1__Request *q, s
         case SVMD__V1__OP__OP_RESERVATION_LIST: page(&r, (unsigned)op->reservation_list->after, reservations); break;
         case SVMD__V1__OP__OP_RESIDENCY: page(&r, residency_after(op->residency), residency); break;
         case SVMD__V1__OP__OP_KEPT_LIST: page(&r, kept_after(op->kept_list), kept); break;
+        case SVMD__V1__OP__OP_LEASE_LIST: page(&r, (unsigned)op->lease_list->after, leases); break;
         case SVMD__V1__OP__OP_USAGE: page(&r, (unsigned)op->usage->after, usage); break;
         default: return false;
         }
@@ -259,6 +285,16 @@ static int see_kept(const struct svmd_kept_row *row, void *data) {
                                   row->seconds == 60 && row->idle_ms == 1 && row->left_ms == UINT64_MAX &&
                                   row->users == 2 && !strcmp(row->partition, "lab") && row->nodes_count == 1 &&
                                   row->nodes[0].node == 5 && row->nodes[0].used == 6);
+}
+
+static int see_lease(const struct svmd_lease_row *row, void *data) {
+        struct count *c = data;
+
+        return counted(c, row->lease == c->rows + 1 && atoi(row->client) == (int)row->lease && row->session == 8 &&
+                                  row->pid == 9 && !strcmp(row->partition, "lab") &&
+                                  row->granted == (int)(row->lease % 2) && row->priority == 10 && row->left_ms == 11 &&
+                                  row->before == 12 && row->nodes_count == 1 && row->nodes[0].node == 5 &&
+                                  row->nodes[0].used == 6);
 }
 
 static int see_session(const struct svmd_session_row *row, void *data) {
@@ -313,6 +349,7 @@ static void walks_go_over_all_pages(void **state) {
         expect(&c, svmd_query_reservations(w->s, NULL, see_reservation, &c), ROWS, 0);
         expect(&c, svmd_query_usage(w->s, NULL, see_use, &c), 2 * ROWS, 0);
         expect(&c, svmd_query_kept(w->s, NULL, see_kept, &c), ROWS, 0);
+        expect(&c, svmd_query_leases(w->s, NULL, see_lease, &c), ROWS, 0);
         expect(&c, svmd_query_residency(w->s, NULL, 0, 0, 1, see_run, &c), ROWS, 0);
         /* What is left is asked for, and no more than that: pages of 3 rows of 3 units. */
         expect(&c, svmd_query_residency(w->s, NULL, 0, 20 * SVMD_PAGE, 0, see_run, &c), 9, 0);
@@ -322,6 +359,7 @@ static void walks_go_over_all_pages(void **state) {
         expect(&c, svmd_query_nodes(w->s, see_node, &c), 5, 99);
         expect(&c, svmd_query_partitions(w->s, NULL, see_partition, &c), 5, 99);
         expect(&c, svmd_query_kept(w->s, NULL, see_kept, &c), 5, 99);
+        expect(&c, svmd_query_leases(w->s, NULL, see_lease, &c), 5, 99);
         expect(&c, svmd_query_usage(w->s, NULL, see_use, &c), 5, 99);
 }
 
