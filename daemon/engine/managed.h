@@ -170,7 +170,7 @@ struct managed_config {
         uint64_t warm;          /* bytes of freed slots of a node and size that keep their space */
         bool continue_protects; /* the kernel has UFFDIO_CONTINUE_MODE_WP */
         uint64_t minimum_ns;    /* a granule that moved stays this long; touches and lack of room override it */
-        uint64_t window_ns;     /* moves of a range that nobody waits for, in a window: at most */
+        uint64_t window_ns;     /* moves of a range that nobody asked for one by one, in a window: at most */
         uint32_t window_moves;  /* this many per 16 granules; 0: no cap */
         struct managed_decisions decide; /* NULL: policy.h's */
         void *userdata;

@@ -51,7 +51,8 @@ bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t
         return false;
 }
 
-/* A move that nobody waits for is bounded: a granule stays for a while, and a range moves only so often. To a node
+/* A move that nobody waits for is bounded: a granule stays for a while, and what comes along with faults, or for
+ * advice, moves a range only so often. To a node
  * without faults there is no other way than to be sent. */
 static bool too_often(struct managed *e, struct work *w, const struct demand *d) {
         struct managed_range *r = w->range;
@@ -62,7 +63,7 @@ static bool too_often(struct managed *e, struct work *w, const struct demand *d)
                 return false;
         if (w->g->moved && e->now - granule_ns(w->g->moved) < e->c.minimum_ns)
                 return true;
-        if (!e->c.window_moves)
+        if (!e->c.window_moves || d->fence)
                 return false;
         if (e->now - r->window_ns >= e->c.window_ns) {
                 r->window_ns = e->now;

@@ -50,6 +50,7 @@ static void all(struct world *w) {
 }
 
 static struct world world;
+static uint32_t window_moves;
 
 /* Everything has been touched, and is in host memory. */
 static int setup(void **state) {
@@ -59,6 +60,8 @@ static int setup(void **state) {
                 .session_steps = 4,
                 .largest = BYTES,
                 .warm = COUNT * BYTES,
+                .window_ns = 1000,
+                .window_moves = window_moves,
                 .userdata = w,
                 .intent = on_intent,
                 .done = on_done,
@@ -214,6 +217,36 @@ static void test_first_touch_of_another(void **state) {
         assert_int_equal(count(w, RESIDENCY_RESIDENT), 1);
 }
 
+/* In a window only so many come along; what was asked for comes. */
+static void test_window(void **state) {
+        enum { MOST = COUNT / 16 + 1 };
+        struct world *w = *state;
+
+        send(w);
+        touch(w, 0);
+        touch(w, LEAF);
+        assert_int_equal(count(w, RESIDENCY_RESIDENT), 3 * LEAF);
+        touch(w, 3 * LEAF);
+        assert_int_equal(count(w, RESIDENCY_RESIDENT), MOST + 3);
+        touch(w, COUNT - 1);
+        assert_int_equal(count(w, RESIDENCY_RESIDENT), MOST + 4);
+        assert_int_equal(managed_migrate(w->e, w->range, 512, 8, HOST, MANAGED_BY_PREFETCH, 1, 1), 0);
+        all(w);
+        assert_int_equal(count(w, RESIDENCY_RESIDENT), MOST + 12);
+        assert_int_equal(managed_fault(w->e, w->session, w->range, 256, true, false, 2000), 0);
+        all(w);
+        assert_int_equal(count(w, RESIDENCY_RESIDENT), MOST + 12 + LEAF);
+}
+
+static int setup_window(void **state) {
+        int r;
+
+        window_moves = 1;
+        r = setup(state);
+        window_moves = 0;
+        return r;
+}
+
 /* ---- what is taken together ---- */
 
 static void take_four(struct world *w, const struct managed_step *step[4], enum managed_step_type type) {
@@ -300,7 +333,8 @@ int main(void) {
                                             T(test_first_touch_of_another),
                                             T(test_copies),
                                             T(test_copies_apart),
-                                            T(test_zeroes) };
+                                            T(test_zeroes),
+                                            cmocka_unit_test_setup_teardown(test_window, setup_window, teardown) };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

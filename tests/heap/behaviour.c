@@ -93,6 +93,23 @@ static void case_mremap(void) {
         must(munmap(q, MIB / 2) == 0);
 }
 
+/* Whatever part of it host memory may have, the program gets on: in order and in none, all of it three times. */
+static void case_progress(void) {
+        enum { BLOCKS = 512, BLOCK = 65536 };
+        char *p = malloc((size_t)BLOCKS * BLOCK);
+
+        memset(p, 1, (size_t)BLOCKS * BLOCK);
+        for (unsigned round = 1; round <= 3; round++)
+                for (unsigned i = 0; i < BLOCKS; i++) {
+                        char *at = p + (size_t)(round == 2 ? i : i * 197 % BLOCKS) * BLOCK;
+
+                        must(is_filled(at, BLOCK, (char)round));
+                        memset(at, (int)round + 1, BLOCK);
+                }
+        must(is_filled(p, (size_t)BLOCKS * BLOCK, 4));
+        free(p);
+}
+
 static void ignore(int signal) {
         _exit(42);
 }
@@ -487,6 +504,7 @@ static const struct {
         { "threads", case_threads },
         { "forks", case_forks },
         { "descriptors", case_descriptors },
+        { "progress", case_progress },
         { "max", case_max },
         { "max-alone", case_max_alone },
         { "large", case_large },

@@ -15,7 +15,7 @@ from run import Pressure, Svmd  # noqa: E402
 
 PATIENCE = 60
 PLAIN = ["mmap", "parts", "mremap", "mprotect", "malloc", "calloc",
-         "generations", "private", "threads", "forks", "descriptors"]
+         "generations", "private", "threads", "forks", "descriptors", "progress"]
 MANAGED = {"large": [], "session": [], "fence": [], "max": ["--max", "64M"],
            "max-alone": ["--max", "64M"]}
 failed = 0
