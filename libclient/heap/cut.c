@@ -11,10 +11,6 @@
  * In a segment extents grow up from the start and mappings down from the end. What jemalloc gives back stays its own
  * (its addresses are used again, its granules are discarded), what the program unmaps is cut again.
  */
-static uintptr_t round_up(uintptr_t x, size_t to) {
-        return (x + to - 1) & ~(to - 1);
-}
-
 /* ---- extents ---- */
 
 bool cut_is_within_max(size_t size) {

@@ -34,6 +34,11 @@
 
 enum { PAGE = 4096, SEGMENTS = 512 };
 
+/* `to`: a power of two. */
+static inline uintptr_t round_up(uintptr_t x, size_t to) {
+        return (x + to - 1) & ~(to - 1);
+}
+
 struct heap {
         svmd_session *session; /* NULL: there is none (yet, in a child) */
         atomic_bool on;        /* the program's memory is to be managed */

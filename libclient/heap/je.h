@@ -9,15 +9,9 @@ void *svmd_je_calloc(size_t count, size_t size);
 void *svmd_je_realloc(void *p, size_t size);
 void svmd_je_free(void *p);
 int svmd_je_posix_memalign(void **ret, size_t alignment, size_t size);
-void *svmd_je_aligned_alloc(size_t alignment, size_t size);
 void *svmd_je_memalign(size_t alignment, size_t size);
 size_t svmd_je_malloc_usable_size(void *p);
 int svmd_je_mallctl(const char *name, void *old, size_t *old_size, void *new, size_t new_size);
-
-/* What it calls instead of the system. */
-void *svmd_je_mmap(void *at, size_t size, int prot, int flags, int fd, long offset);
-int svmd_je_munmap(void *at, size_t size);
-int svmd_je_madvise(void *at, size_t size, int what);
 
 /* Where extents come from; a function that gives true did not do it. The layout is jemalloc's extent_hooks_t. */
 struct je_hooks {

@@ -7,7 +7,6 @@
 
 #include "cut.h"
 #include "heap.h"
-#include "je.h"
 #include "raw.h"
 #include "stat.h"
 
@@ -33,22 +32,6 @@ int raw_madvise(void *at, size_t size, int what) {
 
 int raw_mprotect(void *at, size_t size, int prot) {
         return (int)syscall(SYS_mprotect, at, size, prot);
-}
-
-void *svmd_je_mmap(void *at, size_t size, int prot, int flags, int fd, long offset) {
-        return raw_mmap(at, size, prot, flags, fd, offset);
-}
-
-int svmd_je_munmap(void *at, size_t size) {
-        return raw_munmap(at, size);
-}
-
-int svmd_je_madvise(void *at, size_t size, int what) {
-        return raw_madvise(at, size, what);
-}
-
-static uintptr_t round_up(uintptr_t x, size_t to) {
-        return (x + to - 1) & ~(to - 1);
 }
 
 static bool is_heap(const void *at, size_t size, int prot, int flags) {

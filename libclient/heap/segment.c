@@ -39,10 +39,6 @@ void heap_leave(const struct guard *g) {
         errno = g->error;
 }
 
-static uintptr_t round_up(uintptr_t x, size_t to) {
-        return (x + to - 1) & ~(to - 1);
-}
-
 struct segment *segment_of(const void *p) {
         size_t count = atomic_load_explicit(&heap.count, memory_order_acquire);
 
@@ -52,6 +48,47 @@ struct segment *segment_of(const void *p) {
                 if ((uintptr_t)p - heap.segment[i].start < heap.segment[i].end - heap.segment[i].start)
                         return &heap.segment[i];
         return NULL;
+}
+
+/* ---- the session ---- */
+
+/* What lies between the parts of the parent's heap, so that nothing else gets there. */
+static void reserve_gaps(void) {
+        uintptr_t at = heap.base, end = heap.base + heap.length;
+
+        while (at < end) {
+                const struct segment *next = NULL;
+                uintptr_t to;
+
+                for (size_t i = 0; i < heap.count; i++)
+                        if (heap.segment[i].end > at && (!next || heap.segment[i].start < next->start))
+                                next = &heap.segment[i];
+                to = next ? next->start : end;
+                if (to > at &&
+                    raw_mmap((void *)at, to - at, PROT_NONE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == (void *)at)
+                        raw_madvise((void *)at, to - at, MADV_DONTFORK);
+                at = next ? next->end : end;
+        }
+}
+
+static bool connect_heap(void) {
+        struct svmd_connect_options opts = { .size = sizeof(opts), .descriptors_from = fds_from() };
+        struct svmd_session_info info = { .size = sizeof(info) };
+        bool again = heap.length;
+
+        if (again)
+                reserve_gaps();
+        opts.flags = again ? SVMD_CONNECT_SLICE_KEPT : 0;
+        if (svmd_connect(&heap.session, &opts) || svmd_session_info(heap.session, &info)) {
+                heap_say("%s; what this process allocates from now on is not managed", svmd_error());
+                heap.session = NULL;
+                heap.failed = true;
+                return false;
+        }
+        heap.base = info.base;
+        heap.length = info.length;
+        return true;
 }
 
 /* ---- making one ---- */
@@ -185,7 +222,7 @@ static bool grow(size_t need) {
         if (heap.failed || heap.count == SEGMENTS)
                 return false;
         heap_enter(&g);
-        if (heap.session || segment_connect()) {
+        if (heap.session || connect_heap()) {
                 ok = make_fitting(round_up(need, 16 * GRANULE)) == 0;
                 if (!ok && !told)
                         heap_say("%s; %s", svmd_error(),
@@ -194,60 +231,6 @@ static bool grow(size_t need) {
         }
         heap_leave(&g);
         return ok;
-}
-
-/* ---- the session ---- */
-
-/* What lies between the parts of the parent's heap, so that nothing else gets there. */
-static void reserve_gaps(void) {
-        uintptr_t at = heap.base, end = heap.base + heap.length;
-
-        while (at < end) {
-                const struct segment *next = NULL;
-                uintptr_t to;
-
-                for (size_t i = 0; i < heap.count; i++)
-                        if (heap.segment[i].end > at && (!next || heap.segment[i].start < next->start))
-                                next = &heap.segment[i];
-                to = next ? next->start : end;
-                if (to > at &&
-                    raw_mmap((void *)at, to - at, PROT_NONE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == (void *)at)
-                        raw_madvise((void *)at, to - at, MADV_DONTFORK);
-                at = next ? next->end : end;
-        }
-}
-
-bool segment_connect(void) {
-        struct svmd_connect_options opts = { .size = sizeof(opts), .descriptors_from = fds_from() };
-        struct svmd_session_info info = { .size = sizeof(info) };
-        bool again = heap.length;
-
-        if (again)
-                reserve_gaps();
-        opts.flags = again ? SVMD_CONNECT_SLICE_KEPT : 0;
-        if (svmd_connect(&heap.session, &opts) || svmd_session_info(heap.session, &info)) {
-                heap_say("%s; what this process allocates from now on is not managed", svmd_error());
-                heap.session = NULL;
-                heap.failed = true;
-                return false;
-        }
-        heap.base = info.base;
-        heap.length = info.length;
-        return true;
-}
-
-int segment_begin(void) {
-        struct guard g;
-        bool ok;
-
-        pthread_mutex_lock(&grow_lock);
-        heap_enter(&g);
-        ok = segment_connect();
-        heap_leave(&g);
-        ok = ok && grow(1);
-        pthread_mutex_unlock(&grow_lock);
-        return ok ? 0 : -1;
 }
 
 bool segment_grow(size_t size, size_t seen) {

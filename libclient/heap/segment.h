@@ -21,12 +21,10 @@ struct segment {
 
 /* The segment that has the address, or NULL. Without a lock: segments stay. */
 struct segment *segment_of(const void *p);
-/* The first one, before main(). 0, or what libsvmd said. */
-int segment_begin(void);
-bool segment_connect(void);
 /* After an extent was not to be had: whether to try again. `caller`: of malloc(). */
 bool segment_more(const void *caller);
-/* The same for a mapping: `size` more bytes, now that there are more than `seen` segments or one is made. */
+/* The same for a mapping, and for the first one: `size` more bytes, now that there are more than `seen` segments or one
+ * is made. */
 bool segment_grow(size_t size, size_t seen);
 /* Within jemalloc nothing can be made: notes what is wanted, for segment_more(). */
 void segment_want(size_t size);

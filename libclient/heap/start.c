@@ -36,7 +36,7 @@ __attribute__((constructor(101))) static void start(void) {
                 return;
         read_settings();
         stat_init();
-        if (segment_begin())
+        if (!segment_grow(1, 0))
                 return;
         stats.early = allocated();
         heap.on = true;
