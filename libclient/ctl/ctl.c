@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "size.h"
@@ -123,4 +124,11 @@ const char *ctl_duration(struct ctl *c, uint64_t ms) {
         if (s < 86400)
                 return ctl_text(c, "%llu h %llu min", s / 3600, s / 60 % 60);
         return ctl_text(c, "%llu d %llu h", s / 86400, s / 3600 % 24);
+}
+
+uint64_t ctl_now_ns(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }

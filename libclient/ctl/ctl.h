@@ -47,6 +47,8 @@ void ctl_observe(struct ctl *c, const char *partition, uint64_t address, uint64_
 /* Asks "QUESTION [y/N]". True without asking when nobody is there to answer. */
 bool ctl_confirm(struct ctl *c, const char *question);
 
+/* Of a clock that only goes on. */
+uint64_t ctl_now_ns(void);
 /* Memory and text that live to the end of the run. */
 void *ctl_alloc(struct ctl *c, size_t size);
 char *ctl_text(struct ctl *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -26,13 +26,6 @@ struct monitor {
         unsigned causes;       /* bit per known cause; 0: also what is no move */
 };
 
-static uint64_t now_ns(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 static void on_interrupt(int signal) {
         interrupted = 1;
 }
@@ -155,7 +148,7 @@ static bool wait_readable(svmd_session *s, uint64_t deadline) {
         struct pollfd fd = { .fd = svmd_event_fd(s), .events = POLLIN };
         sigset_t blocked, old;
         struct timespec left;
-        uint64_t now = now_ns();
+        uint64_t now = ctl_now_ns();
         int r;
 
         if (now >= deadline)
@@ -224,7 +217,7 @@ int monitor_run(struct ctl *c, const struct args *a) {
                 r = ctl_result(c, rows_nodes(c, &m.nodes));
         if (r != EXIT_OK)
                 return r;
-        deadline = timeout == UINT64_MAX ? UINT64_MAX : now_ns() + timeout;
+        deadline = timeout == UINT64_MAX ? UINT64_MAX : ctl_now_ns() + timeout;
         catch_interrupts();
         r = svmd_set_event_handler(c->session, on_event, &m);
         if (r == SVMD_OK)

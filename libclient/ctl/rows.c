@@ -135,15 +135,24 @@ static int add_reservation(const struct svmd_reservation_row *row, void *userdat
         return 0;
 }
 
+static int query_reservations(struct collect *l, const char *partition) {
+        return svmd_query_reservations(l->ctl->session, partition, add_reservation, l);
+}
+
+static uint64_t has_reservations(const struct svmd_partition_row *row) {
+        return row->reservations;
+}
+
 /* svmd answers for one partition at a time. One that is deleted meanwhile has none. */
-static int all_reservations(struct ctl *c, struct collect *l) {
+static int all_of(struct collect *l, uint64_t (*has)(const struct svmd_partition_row *row),
+                  int (*query)(struct collect *l, const char *partition)) {
         struct partition_rows partitions = { 0 };
-        int r = rows_partitions(c, NULL, &partitions);
+        int r = rows_partitions(l->ctl, NULL, &partitions);
 
         for (size_t i = 0; r == SVMD_OK && i < partitions.count; i++) {
-                if (partitions.rows[i].reservations == 0)
+                if (!has(&partitions.rows[i]))
                         continue;
-                r = svmd_query_reservations(c->session, partitions.rows[i].name, add_reservation, l);
+                r = query(l, partitions.rows[i].name);
                 if (r == SVMD_E_NO_SUCH)
                         r = SVMD_OK;
         }
@@ -155,9 +164,9 @@ int rows_reservations(struct ctl *c, const char *partition, struct reservation_r
         int r;
 
         if (c->info.admin && !partition)
-                r = all_reservations(c, &l);
+                r = all_of(&l, has_reservations, query_reservations);
         else
-                r = svmd_query_reservations(c->session, c->info.admin ? partition : NULL, add_reservation, &l);
+                r = query_reservations(&l, c->info.admin ? partition : NULL);
         if (r == SVMD_OK)
                 *ret = (struct reservation_rows){ (const void *)l.rows, l.count };
         return r;
@@ -176,25 +185,18 @@ static int add_kept(const struct svmd_kept_row *row, void *userdata) {
         return 0;
 }
 
-static int all_kept(struct ctl *c, struct collect *l) {
-        struct partition_rows partitions = { 0 };
-        int r = rows_partitions(c, NULL, &partitions);
+static int query_kept(struct collect *l, const char *partition) {
+        return svmd_query_kept(l->ctl->session, partition, add_kept, l);
+}
 
-        for (size_t i = 0; r == SVMD_OK && i < partitions.count; i++) {
-                if (partitions.rows[i].kept == 0)
-                        continue;
-                r = svmd_query_kept(c->session, partitions.rows[i].name, add_kept, l);
-                if (r == SVMD_E_NO_SUCH)
-                        r = SVMD_OK;
-        }
-        return r;
+static uint64_t has_kept(const struct svmd_partition_row *row) {
+        return row->kept;
 }
 
 int rows_kept(struct ctl *c, const char *partition, struct kept_rows *ret) {
         struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
-        int r = c->info.admin && !partition
-                        ? all_kept(c, &l)
-                        : svmd_query_kept(c->session, c->info.admin ? partition : NULL, add_kept, &l);
+        int r = c->info.admin && !partition ? all_of(&l, has_kept, query_kept)
+                                            : query_kept(&l, c->info.admin ? partition : NULL);
 
         if (r == SVMD_OK)
                 *ret = (struct kept_rows){ (const void *)l.rows, l.count };

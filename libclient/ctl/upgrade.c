@@ -23,13 +23,6 @@ struct upgrade {
         uint64_t away_ms;
 };
 
-static uint64_t now_ns(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 static int status_of(struct ctl *c, struct svmd_status *ret) {
         ret->size = sizeof(*ret);
         return svmd_query_status(c->session, ret);
@@ -52,17 +45,17 @@ static int ask_again(struct ctl *c, struct upgrade *u) {
 
 static int await_next(struct ctl *c, struct upgrade *u) {
         const struct timespec pause = { .tv_nsec = POLL_NS };
-        uint64_t begin = now_ns();
+        uint64_t begin = ctl_now_ns();
 
         guard_set(PATIENCE_NS);
         while (ask_again(c, u) != SVMD_OK) {
-                if (now_ns() - begin >= PATIENCE_NS)
+                if (ctl_now_ns() - begin >= PATIENCE_NS)
                         return ctl_fail(c, EXIT_TIMEOUT,
                                         "svmd has not come back; its log says why, and sessions wait for it");
                 nanosleep(&pause, NULL);
         }
         guard_end();
-        u->away_ms = (now_ns() - begin) / 1000000;
+        u->away_ms = (ctl_now_ns() - begin) / 1000000;
         if (u->after.epoch == u->before.epoch)
                 return ctl_fail(c, EXIT_REFUSED,
                                 "svmd could not become the other program and goes on as it was; its log says why");

@@ -23,13 +23,6 @@ struct look {
         const char *was; /* what it was at the last look, for the person */
 };
 
-static uint64_t now_ns(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 static void look_at_count(struct ctl *c, struct look *l, const char *what, uint64_t value) {
         l->holds = condition_compare(l->condition, value);
         l->was = ctl_text(c, "%s %llu", what, (unsigned long long)value);
@@ -135,7 +128,7 @@ static int wait_till(struct ctl *c, const struct condition *condition, uint64_t 
                         return r;
                 snprintf(was, sizeof(was), "%s", l.was);
                 obstack_free(&c->pool, mark);
-                if (now_ns() >= deadline)
+                if (ctl_now_ns() >= deadline)
                         return ctl_fail(c, EXIT_TIMEOUT, "the time is over: %s", was);
                 nanosleep(&pause, NULL);
         }
@@ -143,7 +136,7 @@ static int wait_till(struct ctl *c, const struct condition *condition, uint64_t 
 
 int wait_run(struct ctl *c, const struct args *a) {
         struct condition condition;
-        uint64_t timeout = UINT64_MAX, begin = now_ns(), deadline;
+        uint64_t timeout = UINT64_MAX, begin = ctl_now_ns(), deadline;
         struct json_object *o;
         char why[256];
         int r;
@@ -161,6 +154,6 @@ int wait_run(struct ctl *c, const struct args *a) {
         if (r != EXIT_OK || !c->json)
                 return r;
         o = json_object_new_object();
-        json_add_count(o, "waited_ms", (now_ns() - begin) / 1000000);
+        json_add_count(o, "waited_ms", (ctl_now_ns() - begin) / 1000000);
         return json_print(c, o);
 }

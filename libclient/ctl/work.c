@@ -1,7 +1,5 @@
 #include "work.h"
 
-#include <time.h>
-
 #include "args.h"
 #include "ctl.h"
 
@@ -10,25 +8,18 @@ enum { FIRST_MS = 500, NEXT_MS = 100, LONGEST_MS = 1000000000 };
 /* Looking takes svmd time when much is managed: at most a tenth of all time. */
 enum { LOOK_SHARE = 10 };
 
-static uint64_t now_ns(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 int work_deadline(struct ctl *c, const struct args *a, uint64_t *ret_ns) {
         uint64_t timeout = UINT64_MAX;
         int r = args_seconds(c, a, OPT_TIMEOUT, &timeout);
 
         if (r == EXIT_OK)
-                *ret_ns = timeout == UINT64_MAX ? UINT64_MAX : now_ns() + timeout;
+                *ret_ns = timeout == UINT64_MAX ? UINT64_MAX : ctl_now_ns() + timeout;
         return r;
 }
 
 /* Up to the deadline, rounded up, so that it has passed afterwards. */
 static int most_ms(uint64_t deadline, int most) {
-        uint64_t now = now_ns(), left;
+        uint64_t now = ctl_now_ns(), left;
 
         if (deadline == UINT64_MAX)
                 return most;
@@ -39,14 +30,14 @@ static int most_ms(uint64_t deadline, int most) {
 /* Writes the line, and returns when to write the next. "\033[K" clears what is left of a longer line before it. */
 static int show(struct ctl *c, const struct work *w) {
         void *mark = obstack_alloc(&c->pool, 0);
-        uint64_t begin = now_ns(), took_ms;
+        uint64_t begin = ctl_now_ns(), took_ms;
         const char *line = w->how_far(c, w->userdata);
 
         if (line)
                 fprintf(c->err, "\r%.*s\033[K", (int)c->width - 1, line);
         fflush(c->err);
         obstack_free(&c->pool, mark);
-        took_ms = (now_ns() - begin) / 1000000;
+        took_ms = (ctl_now_ns() - begin) / 1000000;
         return took_ms > NEXT_MS / LOOK_SHARE ? (int)took_ms * LOOK_SHARE : NEXT_MS;
 }
 
@@ -57,7 +48,7 @@ int work_wait(struct ctl *c, const struct work *w, const char **ret_why) {
         fflush(c->out);
         while (w->fence) {
                 r = svmd_fence_wait(w->fence, most_ms(w->deadline_ns, next), NULL);
-                if (r != SVMD_E_TIMEOUT || now_ns() >= w->deadline_ns)
+                if (r != SVMD_E_TIMEOUT || ctl_now_ns() >= w->deadline_ns)
                         break;
                 if (watched)
                         next = show(c, w);
