@@ -162,6 +162,13 @@ static int refused(struct said *s, const char *program, char *why, size_t why_si
                         *line ? line : "it does not say what an svmd says that can");
 }
 
+/* Runs it. 0: it says that it can take over, and `s` has what it says of itself. */
+static int consult(struct said *s, const char *program, char *const *argv, char *why, size_t why_size) {
+        int r = run(s, program, argv, why, why_size);
+
+        return r == 0 && !is_good(s) ? refused(s, program, why, why_size) : r;
+}
+
 static bool line_is(const struct said *s, const char *word, const char *text) {
         const char *line = find_line(s, word);
         size_t length = strlen(text);
@@ -232,9 +239,7 @@ int takeover_check(const struct takeover *t, const char *program, char *const *a
         memcpy(all, argv, count * sizeof(*all));
         all[0] = (char *)program;
         all[count] = (char *)"--check-takeover";
-        r = run(s, program, all, why, why_size);
-        if (r == 0 && !is_good(s))
-                r = refused(s, program, why, why_size);
+        r = consult(s, program, all, why, why_size);
         if (r == 0)
                 r = check_formats(s, program, why, why_size);
         if (r == 0)
@@ -252,9 +257,7 @@ int takeover_check_keeper(const char *program, char *why, size_t why_size) {
 
         if (!s)
                 return complain(why, why_size, -ENOMEM, "svmd has no memory left to try %s", program);
-        r = run(s, program, argv, why, why_size);
-        if (r == 0 && !is_good(s))
-                r = refused(s, program, why, why_size);
+        r = consult(s, program, argv, why, why_size);
         /* What runs writes the table that this svmd's own version of it does, or an older one. */
         if (r == 0 && (!versions(s, "table", &oldest, &newest) || newest < TABLE_VERSION))
                 r = complain(why, why_size, -EINVAL,

@@ -83,12 +83,24 @@ static void store_done(struct job *job) {
         else
                 apply_removal(svc, j->remove, j->result);
 
+        partition_row_free(j->row);
+        store_job_ended(svc, r, j->result, j->why);
+        alloc_free(j);
+}
+
+int store_job_begin(struct call *c, struct job *job, void (*run)(struct job *job), void (*done)(struct job *job)) {
+        *job = (struct job){ .lane = c->svc->store_lane, .run = run, .done = done };
+        list_init(&job->link);
+        c->request->jobs++;
+        jobs_submit(c->svc->jobs, job);
+        return OP_LATER;
+}
+
+void store_job_ended(struct service *svc, struct request *r, int result, const char *why) {
         r->jobs--;
         r->store_done = true;
-        r->store_result = j->result;
-        snprintf(r->store_why, sizeof(r->store_why), "%s", j->why);
-        partition_row_free(j->row);
-        alloc_free(j);
+        r->store_result = result;
+        snprintf(r->store_why, sizeof(r->store_why), "%s", why);
         request_continue(svc, r);
         requests_wake(svc);
 }
@@ -105,11 +117,7 @@ int store_write(struct call *c, struct store_partition *row, const char *remove)
         j->row = row;
         if (remove)
                 snprintf(j->remove, sizeof(j->remove), "%s", remove);
-        j->job = (struct job){ .lane = c->svc->store_lane, .run = store_run, .done = store_done };
-        list_init(&j->job.link);
-        c->request->jobs++;
-        jobs_submit(c->svc->jobs, &j->job);
-        return OP_LATER;
+        return store_job_begin(c, &j->job, store_run, store_done);
 }
 
 /* ---- partition create ---- */

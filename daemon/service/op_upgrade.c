@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "core/session.h"
+#include "service/store_job.h"
 
 /*
  * Another program takes this one's place. It is checked first, in a job, since that means running it; then svmd-keeper
@@ -29,17 +30,10 @@ static void check_run(struct job *job) {
 
 static void check_done(struct job *job) {
         struct upgrade_job *j = container_of(job, struct upgrade_job, job);
-        struct service *svc = j->svc;
-        struct request *r = j->request;
 
-        r->jobs--;
-        r->store_done = true;
-        r->store_result = j->result;
-        snprintf(r->store_why, sizeof(r->store_why), "%s", j->why);
+        store_job_ended(j->svc, j->request, j->result, j->why);
         alloc_free(j->binary);
         alloc_free(j);
-        request_continue(svc, r);
-        requests_wake(svc);
 }
 
 /* In the store's lane: what was to be written before is on disk when the other program looks. */
@@ -57,11 +51,7 @@ static int check_begin(struct call *c) {
         j->request = c->request;
         j->keeper = m->keeper;
         j->binary = binary;
-        j->job = (struct job){ .lane = c->svc->store_lane, .run = check_run, .done = check_done };
-        list_init(&j->job.link);
-        c->request->jobs++;
-        jobs_submit(c->svc->jobs, &j->job);
-        return OP_LATER;
+        return store_job_begin(c, &j->job, check_run, check_done);
 }
 
 static int go_ahead(struct call *c) {

@@ -14,3 +14,8 @@ struct partition_args;
 int make_partition(struct call *c, const struct partition_args *args, bool defaults);
 /* Writes a row (owned from here on), or removes the name. OP_LATER, or -ENOMEM. */
 int store_write(struct call *c, struct store_partition *row, const char *remove);
+
+/* What such a job has in common: it goes behind what is to be written already, and the request goes on with its result.
+ * OP_LATER. */
+int store_job_begin(struct call *c, struct job *job, void (*run)(struct job *job), void (*done)(struct job *job));
+void store_job_ended(struct service *svc, struct request *r, int result, const char *why);
