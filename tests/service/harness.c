@@ -1084,3 +1084,26 @@ uint64_t file_bytes(struct world *w, uint32_t node) {
         }
         return sum;
 }
+
+/* The first line in which they differ. */
+static void same_text(const char *before, const char *after) {
+        size_t i = 0, line = 0;
+
+        if (strcmp(before, after) == 0)
+                return;
+        for (; before[i] && before[i] == after[i]; i++)
+                if (before[i] == '\n')
+                        line = i + 1;
+        fail_msg("before: %.200s\nafter:  %.200s", before + line, after + line);
+}
+
+struct service *world_restart_as_was(struct world *w, struct client **clients, size_t count) {
+        char *before = digest(w, false), *after;
+        struct service *old = world_restart(w, clients, count);
+
+        after = digest(w, false);
+        same_text(before, after);
+        free(before);
+        free(after);
+        return old;
+}

@@ -71,6 +71,8 @@ void world_close(struct world *w);
 /* A svmd that was killed and its successor: a second service over what is in the table. Clients' sessions move to it
  * by their ids; those that it does not know are gone. Returns the old one, whose hooks are dead: world_bury() it. */
 struct service *world_restart(struct world *w, struct client **clients, size_t count);
+/* The same, after which everything has to be as it was (digest()). */
+struct service *world_restart_as_was(struct world *w, struct client **clients, size_t count);
 void world_bury(struct service *old);
 /* Ends the service, and leaves the table as it is; then another one takes over from it. Where that one cannot start,
  * which its result says with a sentence, there is none. */

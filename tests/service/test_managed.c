@@ -3,7 +3,6 @@
  * pins, revokes and steals, advice, what is said about granules, nodes that are drained, and all of it over a restart.
  */
 #include <inttypes.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -49,17 +48,6 @@ static void must_not(struct client *c, Svmd__V1__Op *op, unsigned code) {
                 fail_msg("operation %d: %u %s, expected %u", (int)op->op_case, r->code, r->text, code);
 }
 
-static void wait_for_svmd(void) {
-        struct pollfd p = { .fd = w.wake, .events = POLLIN };
-        uint64_t n;
-
-        if (poll(&p, 1, 30000) != 1)
-                fail_msg("nothing happened for 30 s");
-        assert_int_equal(read(w.wake, &n, sizeof(n)), sizeof(n));
-        service_collect(w.svc);
-        service_commit(w.svc);
-}
-
 /* How a fence ended; its client takes no events, so it is there to be asked. */
 static unsigned ended(struct client *c, uint64_t fence, const char *says) {
         Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_FENCE_QUERY);
@@ -69,7 +57,7 @@ static unsigned ended(struct client *c, uint64_t fence, const char *says) {
                 Svmd__V1__Result *r = must(c, op);
 
                 if (!r->fence->done) {
-                        wait_for_svmd();
+                        world_wait(&w);
                         continue;
                 }
                 if (says && !strstr(r->fence->text, says))

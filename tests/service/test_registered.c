@@ -4,7 +4,6 @@
  */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -38,17 +37,6 @@ static Svmd__V1__Result *must(Svmd__V1__Op *op) {
         return r;
 }
 
-static void wait_for_svmd(void) {
-        struct pollfd p = { .fd = w.wake, .events = POLLIN };
-        uint64_t n;
-
-        if (poll(&p, 1, 30000) != 1)
-                fail_msg("nothing happened for 30 s");
-        assert_int_equal(read(w.wake, &n, sizeof(n)), sizeof(n));
-        service_collect(w.svc);
-        service_commit(w.svc);
-}
-
 static unsigned fill(uint64_t address, uint64_t size, uint8_t value) {
         Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_FENCE_QUERY);
 
@@ -59,7 +47,7 @@ static unsigned fill(uint64_t address, uint64_t size, uint8_t value) {
 
                 if (r->fence->done)
                         return r->fence->code;
-                wait_for_svmd();
+                world_wait(&w);
         }
 }
 
@@ -207,7 +195,7 @@ static void test_fenced_over_restarts(void **state) {
         assert_int_equal(madvise(at + page, page, MADV_DONTNEED), 0);
         assert_int_equal(fill((uintptr_t)at, page, 9), SVMD_STATUS_NOT_MAPPED);
         while (!fenced(id))
-                wait_for_svmd();
+                world_wait(&w);
         restart();
         assert_int_equal(fill((uintptr_t)at, page, 9), SVMD_STATUS_NOT_MAPPED);
         assert_int_equal(journal_snapshot(w.svc), 0);
