@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "backend/backend.h"
+#include "backend/drm.h"
 #include "backend/kfd.h"
 #include "backend/recording.h"
 #include "base/alloc.h"
@@ -42,6 +43,7 @@ struct program {
         struct transport *transport;
         struct service *service;
         struct kfd *kfd;
+        struct drm *drm;
         struct service_default_limit *default_limits;
         struct service_kept *kept;
         size_t kept_count, kept_room;
@@ -379,6 +381,7 @@ static int start_service(struct program *p) {
                 .sys_root = c->sys_root,
                 .proc_root = c->proc_root,
                 .dev_root = c->dev_root,
+                .drm = p->drm,
                 .kfd = p->kfd,
         };
         struct service_default_limit *limits = alloc_array(c->default_limits_count + 1, sizeof(*limits));
@@ -424,6 +427,8 @@ static int bring_up(struct program *p) {
         transport_set_kept(p->transport, p->kept, p->kept_count);
         r = ask_kfd(p);
         if (r == 0)
+                r = drm_new(&p->drm, p->config.dev_root, p->config.sys_root);
+        if (r == 0)
                 r = start_service(p);
         if (r == 0)
                 r = transport_start(p->transport, p->service, p->why, sizeof(p->why));
@@ -440,6 +445,7 @@ static void tear_down(struct program *p, bool keep) {
 
         service_free(p->service, keep);
         kfd_free(p->kfd);
+        drm_free(p->drm);
         transport_free(p->transport, keep);
         if (keep && recorded)
                 holder_flush(&p->holder);

@@ -2,7 +2,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "backend/drm.h"
 #include "backend/kfd.h"
 #include "service/internal.h"
 
@@ -145,8 +147,70 @@ static void kfd(const struct teller *t, struct kfd *k) {
         kfd_svm(t, r);
 }
 
+static void drm(const struct teller *t, struct drm *d) {
+        const struct drm_device *v;
+        uint32_t count, failed = 0, shares = 0;
+        char names[160] = "";
+
+        if (!drm_devices(d, &v, &count)) {
+                tell(t, "drm", NOTE,
+                     "svmd is looking at the devices of DRM drivers; look again in a moment. If that stays so, a driver "
+                     "does not answer: see dmesg");
+                return;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+                size_t n = strlen(names);
+
+                failed += v[i].error != 0;
+                shares += v[i].import && v[i].export_;
+                snprintf(names + n, sizeof(names) - n, "%sdrm%u %s", n ? ", " : "", v[i].minor,
+                         v[i].driver[0] ? v[i].driver : "?");
+        }
+        if (count == 0)
+                tell(t, "drm", NOTE, "there are no devices of DRM drivers (/dev/dri)");
+        else
+                tell(t, "drm", GOOD, "%u device%s of DRM drivers (%s), of which %u share memory both ways", count,
+                     count == 1 ? "" : "s", names, shares);
+        for (uint32_t i = 0; i < count; i++)
+                if (v[i].error) {
+                        tell(t, "drm-open", WARNING,
+                             "%u of them cannot be asked: %s is \"%s\". Let svmd's user open it (groups video and "
+                             "render)",
+                             failed, v[i].node, strerror(v[i].error));
+                        return;
+                }
+}
+
+static bool is_there(const struct service *svc, const char *name) {
+        char path[512];
+
+        snprintf(path, sizeof(path), "%s/%s", svc->options.dev_root, name);
+        return access(path, F_OK) == 0;
+}
+
+static void dmabufs(const struct teller *t, const struct service *svc) {
+        bool heap = is_there(svc, "dma_heap/system"), udmabuf = is_there(svc, "udmabuf");
+
+        if (heap && udmabuf)
+                tell(t, "dma-buf", GOOD,
+                     "memory for devices can be made by /dev/dma_heap/system and /dev/udmabuf, and "
+                     "imported");
+        else
+                tell(t, "dma-buf", NOTE,
+                     "there is no %s: memory that several devices use comes from %s (CONFIG_DMABUF_HEAPS_SYSTEM, "
+                     "CONFIG_UDMABUF)",
+                     heap      ? "/dev/udmabuf"
+                     : udmabuf ? "/dev/dma_heap/system"
+                               : "/dev/dma_heap/system and /dev/udmabuf",
+                     heap      ? "/dev/dma_heap or a driver"
+                     : udmabuf ? "/dev/udmabuf or a driver"
+                               : "a driver");
+}
+
 void findings_devices(const struct service *svc, finding_fn say, void *userdata) {
         const struct teller t = { say, userdata };
 
         kfd(&t, svc->options.kfd);
+        drm(&t, svc->options.drm);
+        dmabufs(&t, svc);
 }

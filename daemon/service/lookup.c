@@ -10,6 +10,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/devices.h"
 
 /*
  * An id that is not the caller's gets one of two answers: of its own partition, that it belongs to another session; of
@@ -103,6 +104,11 @@ int find_space(struct call *c, uint64_t id, struct space **ret) {
 int find_node(struct call *c, uint32_t id) {
         if (id < c->svc->options.machine->count)
                 return 0;
+        if (devices_has(c->svc, id))
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "node %u is a driver's device, where svmd places no memory: hand its dma-bufs over "
+                              "(svmd_mem_import_dmabuf)",
+                              id);
         return refuse(c, SVMD_STATUS_NO_NODE, "there is no node %u; this machine has nodes 0 to %u", id,
                       c->svc->options.machine->count - 1);
 }

@@ -12,6 +12,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/devices.h"
 #include "service/lookup.h"
 
 /* Questions. Lists come in pages: `more` says that the caller asks again, after the last row it saw. */
@@ -111,18 +112,24 @@ int op_nodes(struct call *c) {
                 if (!r->nodes[r->n_nodes++])
                         return -ENOMEM;
         }
-        c->result->more = from < count;
+        while (from >= count && r->n_nodes < SVMD_ROWS_MAX && devices_next(c, from, &r->nodes[r->n_nodes])) {
+                if (!r->nodes[r->n_nodes])
+                        return -ENOMEM;
+                from = r->nodes[r->n_nodes++]->id + 1;
+        }
+        c->result->more = r->n_nodes == SVMD_ROWS_MAX;
         return 0;
 }
 
 int op_links(struct call *c) {
         uint32_t node = c->op->links->node;
-        const struct node_desc *d;
-        int k = find_node(c, node);
+        const struct node_desc none = { 0 }, *d = &none;
+        int k = devices_has(c->svc, node) ? 0 : find_node(c, node);
 
         if (k != 0)
                 return k;
-        d = node_desc(c->svc, node);
+        if (node < c->svc->options.machine->count)
+                d = node_desc(c->svc, node);
         DETAIL(c, LinksResult, LINKS, links, r);
         r->links = call_take(c, (d->links_count + 1) * sizeof(*r->links));
         if (!r->links)

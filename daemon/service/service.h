@@ -15,6 +15,7 @@ struct service;
 struct session;
 struct partition;
 struct fdlist;
+struct drm;
 struct kfd;
 struct machine;
 struct store;
@@ -69,6 +70,7 @@ struct service_options {
         uint32_t default_limits_count;
         bool keeper; /* sessions survive this process */
         const char *sys_root, *proc_root, *dev_root;
+        struct drm *drm;               /* devices of DRM drivers; NULL: nobody looked */
         struct kfd *kfd;               /* what AMD's driver has; NULL: it is not there */
         long dmabuf_fs;                /* magic of the file system that dma-bufs are of; 0: the kernel's */
         uint64_t (*boottime_ns)(void); /* NULL: CLOCK_BOOTTIME */

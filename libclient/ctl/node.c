@@ -12,8 +12,43 @@ static const char *node_kind(const struct svmd_node_row *n) {
         case SVMD_NODE_HOST: return "host";
         case SVMD_NODE_SOFT: return "soft";
         case SVMD_NODE_HMM: return "hmm";
+        case SVMD_NODE_KFD: return "kfd";
+        case SVMD_NODE_DRM: return "drm";
         default: return "other";
         }
+}
+
+/* A driver's: svmd says what there is, and has no memory there. */
+static bool is_device(const struct svmd_node_row *n) {
+        return n->kind == SVMD_NODE_KFD || n->kind == SVMD_NODE_DRM;
+}
+
+static const struct {
+        unsigned bit;
+        const char *name, *text;
+} abilities[] = {
+        { SVMD_NODE_IMPORT, "import", "imports dma-bufs" },
+        { SVMD_NODE_EXPORT, "export", "exports dma-bufs" },
+        { SVMD_NODE_SYNCOBJ, "syncobj", "synchronisation objects" },
+        { SVMD_NODE_TIMELINE, "timeline", "timelines" },
+};
+
+static void device_json(struct json_object *o, const struct svmd_node_row *n) {
+        struct json_object *can = json_object_new_array();
+
+        json_add_text(o, "driver", n->driver);
+        json_add_text(o, "version", n->version);
+        json_add_text(o, "bus", n->bus);
+        for (size_t i = 0; i < sizeof(abilities) / sizeof(abilities[0]); i++)
+                if (n->can & abilities[i].bit)
+                        json_object_array_add(can, json_object_new_string(abilities[i].name));
+        json_add(o, "can", can);
+        json_add_text(o, "trouble", n->trouble);
+}
+
+/* "virtio_gpu 0.1.0" */
+static const char *device_driver(struct ctl *c, const struct svmd_node_row *n) {
+        return ctl_text(c, "%s%s%s", n->driver, *n->version ? " " : "", n->version);
 }
 
 static struct json_object *node_json(const struct svmd_node_row *n) {
@@ -40,6 +75,8 @@ static struct json_object *node_json(const struct svmd_node_row *n) {
         json_add_count(o, "waiting", n->waiting);
         json_add_text(o, "device", n->device);
         json_add_flag(o, "observed", n->kind == SVMD_NODE_HMM);
+        if (is_device(n))
+                device_json(o, n);
         return o;
 }
 
@@ -56,6 +93,18 @@ static const char *percent(struct ctl *c, uint64_t used, uint64_t capacity) {
         if (capacity == 0)
                 return "-";
         return ctl_text(c, "%.0f%%", 100.0 * (double)used / (double)capacity);
+}
+
+/* From its faults on. */
+static void device_cells(struct ctl *c, struct table_line *l, const struct node_rows *nodes,
+                         const struct svmd_node_row *n) {
+        table_cell(l, "-");
+        table_cell(l, n->capacity ? ctl_size(c, n->capacity) : "-");
+        for (unsigned i = 0; i < 5; i++)
+                table_cell(l, "-");
+        table_cell(l, hive_name(nodes, n));
+        table_cell(l, *n->driver ? ctl_text(c, "%s%s%s", device_driver(c, n), *n->model ? ", " : "", n->model)
+                                 : n->trouble);
 }
 
 static void node_list_text(struct ctl *c, const struct node_rows *nodes) {
@@ -84,6 +133,10 @@ static void node_list_text(struct ctl *c, const struct node_rows *nodes) {
                 table_cell_count(l, n->id);
                 table_cell(l, node_kind(n));
                 table_cell_color(l, n->online ? "online" : "offline", n->online ? NULL : "red");
+                if (is_device(n)) {
+                        device_cells(c, l, nodes, n);
+                        continue;
+                }
                 table_cell(l, n->kind == SVMD_NODE_HOST ? "-" : n->faults ? "yes" : "no");
                 table_cell(l, ctl_size(c, n->capacity));
                 table_cell(l, ctl_size(c, n->used));
@@ -132,6 +185,30 @@ static const char *hive_members(struct ctl *c, const struct node_view *v) {
                         text = ctl_text(c, "%s%s%s", text, *text ? " " : "", n->name);
         }
         return *text ? text : "no other node";
+}
+
+static void device_show_fields(struct ctl *c, const struct svmd_node_row *n) {
+        struct fields *f = fields_new(c);
+        const char *can = "";
+
+        fprintf(c->out, "%s: %s device %u%s%s\n", n->name, node_kind(n), n->id, *n->model ? ", " : "", n->model);
+        if (*n->trouble)
+                fields_add(f, "state", "cannot be asked: %s", n->trouble);
+        if (*n->driver)
+                fields_add(f, "driver", "%s", device_driver(c, n));
+        if (*n->device)
+                fields_add(f, "device", "%s", n->device);
+        if (*n->bus)
+                fields_add(f, "bus", "%s", n->bus);
+        if (n->capacity)
+                fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
+        for (size_t i = 0; i < sizeof(abilities) / sizeof(abilities[0]); i++)
+                if (n->can & abilities[i].bit)
+                        can = ctl_text(c, "%s%s%s", can, *can ? ", " : "", abilities[i].text);
+        if (n->kind == SVMD_NODE_DRM)
+                fields_add(f, "can", "%s", *can ? can : "nothing that svmd knows of");
+        fields_add(f, "memory", "svmd places none there; its dma-bufs can be imported");
+        fields_print(f);
 }
 
 static void node_show_fields(struct ctl *c, const struct node_view *v) {
@@ -288,6 +365,10 @@ int node_show_run(struct ctl *c, const struct args *a) {
                 return ctl_result(c, r);
         if (c->json) {
                 node_show_json(c, &v);
+                return EXIT_OK;
+        }
+        if (is_device(v.node)) {
+                device_show_fields(c, v.node);
                 return EXIT_OK;
         }
         node_show_fields(c, &v);

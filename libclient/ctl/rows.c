@@ -34,6 +34,11 @@ static int add_node(const struct svmd_node_row *row, void *userdata) {
 
         copy->name = ctl_copy(l->ctl, row->name);
         copy->model = ctl_copy(l->ctl, row->model);
+        copy->device = ctl_copy(l->ctl, row->device);
+        copy->driver = ctl_copy(l->ctl, row->driver);
+        copy->version = ctl_copy(l->ctl, row->version);
+        copy->bus = ctl_copy(l->ctl, row->bus);
+        copy->trouble = ctl_copy(l->ctl, row->trouble);
         return 0;
 }
 

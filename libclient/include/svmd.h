@@ -658,7 +658,14 @@ int svmd_query_leases(svmd_session *s, const char *partition, svmd_lease_fn fn, 
 
 /* ---- queries --------------------------------------------------------------------------------------------- */
 
-enum { SVMD_NODE_HOST = 1, SVMD_NODE_SOFT = 2, SVMD_NODE_HMM = 3 };
+enum {
+        SVMD_NODE_HOST = 1,
+        SVMD_NODE_SOFT = 2,
+        SVMD_NODE_HMM = 3,
+        SVMD_NODE_KFD = 4, /* a GPU of AMD's compute driver, and */
+        SVMD_NODE_DRM = 5, /* a device of a DRM driver: shown, and svmd places no memory there */
+};
+enum { SVMD_NODE_IMPORT = 1, SVMD_NODE_EXPORT = 2, SVMD_NODE_SYNCOBJ = 4, SVMD_NODE_TIMELINE = 8 };
 
 /* Rows are handed to a callback; a non-zero return ends the walk and becomes the function's result. `row` and its
  * strings live during the call. The callback must not call libsvmd on the same session. */
@@ -668,12 +675,15 @@ struct svmd_node_row {
         unsigned kind;
         int faults, online;
         uint64_t capacity, used, hive, pool_bytes, spaces, ops, va_start, va_end;
-        uint64_t limits;    /* partitions with a limit on this node */
-        uint64_t managed;   /* bytes of managed granules, part of `used` */
-        uint64_t reserve;   /* bytes kept back for bringing granules in */
-        uint64_t warm;      /* soft: bytes of free slots that keep their pages */
-        uint64_t waiting;   /* granules that wait for room */
-        const char *device; /* hmm: the file to open for svmd_device_give(); else empty */
+        uint64_t limits;                    /* partitions with a limit on this node */
+        uint64_t managed;                   /* bytes of managed granules, part of `used` */
+        uint64_t reserve;                   /* bytes kept back for bringing granules in */
+        uint64_t warm;                      /* soft: bytes of free slots that keep their pages */
+        uint64_t waiting;                   /* granules that wait for room */
+        const char *device;                 /* its file, which for hmm is opened for svmd_device_give(); or empty */
+        const char *driver, *version, *bus; /* of a driver's device; never NULL */
+        unsigned can;                       /* SVMD_NODE_IMPORT (dma-bufs), _EXPORT, _SYNCOBJ, _TIMELINE */
+        const char *trouble;                /* why nothing more is known of it, or "" */
 };
 typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);

@@ -107,6 +107,11 @@ static int node_row(struct walk *w, const void *data) {
                 .warm = n->warm,
                 .waiting = n->waiting,
                 .device = n->device,
+                .driver = n->driver,
+                .version = n->version,
+                .bus = n->bus,
+                .can = n->can,
+                .trouble = n->trouble,
         };
 
         w->op.nodes->from = n->id + 1;

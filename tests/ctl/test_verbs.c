@@ -399,6 +399,66 @@ static void test_node_list(void **state) {
         json_object_put(o);
 }
 
+static void test_node_devices(void **state) {
+        const struct svmd_node_row rows[] = {
+                { .id = 256,
+                  .name = "drm0",
+                  .kind = SVMD_NODE_DRM,
+                  .model = "Virtual GEM provider",
+                  .driver = "vgem",
+                  .version = "1.0.0",
+                  .device = "/dev/dri/renderD128",
+                  .bus = "platform",
+                  .online = 1,
+                  .trouble = "",
+                  .can = SVMD_NODE_IMPORT | SVMD_NODE_EXPORT | SVMD_NODE_SYNCOBJ },
+                { .id = 257,
+                  .name = "drm1",
+                  .kind = SVMD_NODE_DRM,
+                  .model = "",
+                  .driver = "",
+                  .version = "",
+                  .device = "/dev/dri/card1",
+                  .bus = "",
+                  .trouble = "Permission denied" },
+                { .id = 512,
+                  .name = "kfd0",
+                  .kind = SVMD_NODE_KFD,
+                  .model = "MI210",
+                  .driver = "amdgpu",
+                  .version = "",
+                  .device = "/dev/dri/renderD129",
+                  .bus = "",
+                  .online = 1,
+                  .trouble = "",
+                  .capacity = 64ull << 30 },
+        };
+        struct json_object *o;
+
+        fake.nodes = rows;
+        fake.nodes_count = 3;
+        expect("node list", 0,
+               "NODE  ID KIND STATE   FAULTS CAPACITY USED USE% MANAGED WAIT SPACES HIVE MODEL\n"
+               "drm0 256 drm  online  -             -    -    -       -    -      - -    vgem 1.0.0, Virtual GEM provider\n"
+               "drm1 257 drm  offline -             -    -    -       -    -      - -    Permission denied\n"
+               "kfd0 512 kfd  online  -        64 GiB    -    -       -    -      - -    amdgpu, MI210\n",
+               "");
+        expect("node show drm0", 0,
+               "drm0: drm device 256, Virtual GEM provider\n"
+               "  driver  vgem 1.0.0\n"
+               "  device  /dev/dri/renderD128\n"
+               "  bus     platform\n"
+               "  can     imports dma-bufs, exports dma-bufs, synchronisation objects\n"
+               "  memory  svmd places none there; its dma-bufs can be imported\n",
+               "");
+        o = run_json("node list --json", 0);
+        expect_json(o, "0.driver", "vgem");
+        expect_json(o, "0.can.1", "export");
+        expect_json(o, "1.trouble", "Permission denied");
+        expect_json(o, "2.capacity", "68719476736");
+        json_object_put(o);
+}
+
 static void test_node_show(void **state) {
         struct json_object *o;
 
@@ -900,6 +960,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_doctor, setup),
                 cmocka_unit_test_setup(test_terminal, setup),
                 cmocka_unit_test_setup(test_node_list, setup),
+                cmocka_unit_test_setup(test_node_devices, setup),
                 cmocka_unit_test_setup(test_node_show, setup),
                 cmocka_unit_test_setup(test_partition_list, setup),
                 cmocka_unit_test_setup(test_partition_show, setup),

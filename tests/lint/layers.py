@@ -31,6 +31,7 @@ RULES = {
         ("daemon/base", "daemon/core", "daemon/engine", "proto"),
         (
             "daemon/backend/backend.h",
+            "daemon/backend/drm.h",
             "daemon/backend/kfd.h",
             "daemon/backend/memfile.h",
             "daemon/backend/private.h",

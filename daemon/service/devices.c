@@ -1,0 +1,106 @@
+#include "service/devices.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/drm.h"
+#include "backend/kfd.h"
+
+/* ---- drm ---- */
+
+static const struct drm_device *drm_from(const struct service *svc, uint32_t minor) {
+        const struct drm_device *v;
+        uint32_t count;
+
+        if (!drm_devices(svc->options.drm, &v, &count))
+                return NULL;
+        for (uint32_t i = 0; i < count; i++)
+                if (v[i].minor >= minor)
+                        return &v[i];
+        return NULL;
+}
+
+static uint32_t can(const struct drm_device *v) {
+        return (v->import ? SVMD__V1__NODE_CAN__CAN_IMPORT : 0u) | (v->export_ ? SVMD__V1__NODE_CAN__CAN_EXPORT : 0u) |
+               (v->syncobj ? SVMD__V1__NODE_CAN__CAN_SYNCOBJ : 0u) |
+               (v->timeline ? SVMD__V1__NODE_CAN__CAN_TIMELINE : 0u);
+}
+
+static void fill_drm(struct call *c, const struct drm_device *v, Svmd__V1__Node *row) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "drm%u", v->minor);
+        row->id = DEVICES_DRM + v->minor;
+        row->kind = SVMD__V1__NODE_KIND__DRM;
+        row->name = call_string(c, name);
+        row->driver = (char *)v->driver;
+        row->version = (char *)v->version;
+        row->model = (char *)v->model;
+        row->device = (char *)v->node;
+        row->bus = (char *)v->bus;
+        row->can = can(v);
+        row->online = !v->error;
+        row->trouble = v->error ? call_string(c, strerror(v->error)) : (char *)"";
+}
+
+/* ---- kfd ---- */
+
+/* KFD_NODES_MAX: there is none. CPU nodes are host nodes. */
+static uint32_t kfd_from(const struct service *svc, uint32_t index) {
+        const struct kfd_report *r;
+        char why[2];
+
+        if (kfd_state(svc->options.kfd, why, sizeof(why)) != KFD_TOLD)
+                return KFD_NODES_MAX;
+        r = kfd_report(svc->options.kfd);
+        for (; index < r->nodes_count; index++)
+                if (r->nodes[index].gpu)
+                        return index;
+        return KFD_NODES_MAX;
+}
+
+static void fill_kfd(struct call *c, uint32_t index, Svmd__V1__Node *row) {
+        const struct kfd_node *n = &kfd_report(c->svc->options.kfd)->nodes[index];
+        char text[64];
+
+        snprintf(text, sizeof(text), "kfd%u", index);
+        row->id = DEVICES_KFD + index;
+        row->kind = SVMD__V1__NODE_KIND__KFD;
+        row->name = call_string(c, text);
+        row->model = (char *)n->name;
+        row->capacity = n->bytes;
+        row->hive = n->hive;
+        row->driver = (char *)"amdgpu";
+        row->online = true;
+        snprintf(text, sizeof(text), "/dev/dri/renderD%d", n->render);
+        row->device = n->render >= 0 ? call_string(c, text) : (char *)"";
+}
+
+/* ---- both ---- */
+
+bool devices_next(struct call *c, uint32_t from, Svmd__V1__Node **ret) {
+        const struct drm_device *v =
+                from < DEVICES_KFD ? drm_from(c->svc, from > DEVICES_DRM ? from - DEVICES_DRM : 0) : NULL;
+        uint32_t index = v ? 0 : kfd_from(c->svc, from > DEVICES_KFD ? from - DEVICES_KFD : 0);
+        Svmd__V1__Node *row;
+
+        if (!v && index == KFD_NODES_MAX)
+                return false;
+        *ret = row = call_take(c, sizeof(*row));
+        if (!row)
+                return true;
+        svmd__v1__node__init(row);
+        if (v)
+                fill_drm(c, v, row);
+        else
+                fill_kfd(c, index, row);
+        return true;
+}
+
+bool devices_has(const struct service *svc, uint32_t id) {
+        const struct drm_device *v = id >= DEVICES_DRM && id < DEVICES_KFD ? drm_from(svc, id - DEVICES_DRM) : NULL;
+
+        if (id < DEVICES_KFD)
+                return v && v->minor == id - DEVICES_DRM;
+        return id - DEVICES_KFD < KFD_NODES_MAX && kfd_from(svc, id - DEVICES_KFD) == id - DEVICES_KFD;
+}
