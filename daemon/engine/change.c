@@ -97,6 +97,7 @@ void change_begin(struct managed *e, struct work *w, struct demand *d, enum chan
         w->cause = d->cause;
         w->failed = 0;
         w->tries = 0;
+        w->insists = false;
         w->spoiled = w->slot && e->nodes[w->node].lost;
         w->cursor = 0;
         change_quiet(e, w);

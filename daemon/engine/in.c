@@ -14,6 +14,8 @@
  * is protected, merged into the slot, and punched (PUNCHING, OUT); then the granule comes in without a payer. A fill
  * with zeroes needs no slot to go back to: its holes are zeroes already, and are allocated.
  */
+enum { TRIES = 64 };
+
 static bool can_pay(const struct share *s) {
         return s && !s->gone && !s->left && !s->readonly && !s->joining;
 }
@@ -81,6 +83,7 @@ void in_fill(struct managed *e, struct work *w) {
                 container_of(it, struct demand, link)->again = false;
         s = work_step(w, w->g->slot ? MANAGED_COPY_IN : MANAGED_ZERO);
         s->protect = w->keep;
+        s->insist = w->insists;
         s->wake = true;
         cgroup_set(e, w->g, w->payer->session->cgroup_index);
         work_emit(e, w, w->payer);
@@ -120,10 +123,16 @@ static void filled(struct managed *e, struct work *w, int result) {
         change_end(e, w, 0);
 }
 
-/* The payer's cgroup is full: make room there and try again. */
+/* The payer's cgroup is full: make room there and try again. When it has none to make, it pays all the same, and the
+ * kernel holds its limit as it does for memory that its processes take themselves. */
 static void full(struct managed *e, struct work *w) {
-        if (is_waited_for(w) && w->tries++ < 4 && evict_for(e, w, w->g->cgroup)) {
+        if (is_waited_for(w) && w->tries++ < TRIES && evict_for(e, w, w->g->cgroup)) {
                 w->phase = PHASE_ROOM;
+                return;
+        }
+        if (is_waited_for(w) && !w->insists) {
+                w->insists = true;
+                in_fill(e, w);
                 return;
         }
         w->failed = -ENOMEM;

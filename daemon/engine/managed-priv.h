@@ -224,6 +224,7 @@ struct work {
         struct share *payer; /* CHANGE_IN */
         uint32_t parked_on;  /* node + 1 */
         uint8_t tries;       /* ENOMEM */
+        bool insists;        /* its cgroup has nothing to give, and pays all the same */
         bool reserve;        /* holds room out of a reserve */
         bool arrives;        /* from a slot of the host that it comes to: charged twice meanwhile */
         bool spoiled;        /* the target's node vanished */

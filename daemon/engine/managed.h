@@ -134,8 +134,9 @@ struct managed_step {
         uint32_t from, from_slot; /* COPY_NODE: the source; NODE_MAP: where it lies, with from == a host: the memfd */
         uint32_t host;            /* whose memory it is that the memfd's new pages take, or MANAGED_NOWHERE */
         bool wake;                /* ends with UFFDIO_WAKE of the granule, whatever came of it */
-        bool protect;             /* COPY_IN, ZERO, CONTINUE: MODE_WP */
-        bool write;               /* NODE_MAP: the node may write */
+        bool insist;  /* COPY_IN, ZERO: also where that fills the cgroup; what then happens is the kernel's */
+        bool protect; /* COPY_IN, ZERO, CONTINUE: MODE_WP */
+        bool write;   /* NODE_MAP: the node may write */
 };
 
 /* The state of a granule; kept before a later step is taken. Slots of states that name none are free. */

@@ -42,6 +42,7 @@ static void map_hole(struct managed *e, struct demand *d, bool pays) {
 
         d->map = MAP_HOLE;
         s->protect = d->protect;
+        s->insist = true;
         step_emit(e, &d->step, pays ? d->share : NULL);
 }
 

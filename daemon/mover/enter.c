@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <sched.h>
 
+#include "mover/budget.h"
 #include "mover/internal.h"
 #include "mover/own.h"
 #include "mover/pools.h"
@@ -147,6 +148,11 @@ static int prepare(struct entry *e, const struct managed_step *step) {
         return e->from ? 0 : -EIO;
 }
 
+/* And may be told that there is no room. */
+static bool is_charged(const struct managed_step *step) {
+        return (step->type == MANAGED_COPY_IN || step->type == MANAGED_ZERO) && !step->insist;
+}
+
 int step_enter(struct mover *m, const struct managed_step *step) {
         struct mover_range *r = step->range;
         struct entry e = {
@@ -163,8 +169,12 @@ int step_enter(struct mover *m, const struct managed_step *step) {
 
         if (step->type == MANAGED_WAKE)
                 return userfault_wake(e.s->uffd, e.start, size);
+        if (is_charged(step) && !budget_take(e.s, size))
+                return -ENOMEM;
         k = prepare(&e, step);
         k = k ? k : walk(&e, piece_of(step->type), size);
+        if (is_charged(step))
+                budget_give(e.s, size);
         /* What was served has been woken with it, and where that was all of it, all have. */
         if (e.flags & USERFAULT_WAKE && k != -ESRCH && (k || e.split || step->type == MANAGED_WRITE_PROTECT))
                 (void)userfault_wake(e.s->uffd, e.start, size);

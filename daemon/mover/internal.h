@@ -7,6 +7,7 @@
 #include "core/imap.h"
 #include "mover/mover.h"
 
+struct budget;
 struct clientmem;
 struct range_entry;
 struct range_head;
@@ -127,6 +128,7 @@ struct mover_session {
         struct tree shares;
         struct list waiting;      /* joins that cannot go on now */
         struct clientmem *client; /* NULL: nothing was registered */
+        struct budget *budget;    /* budget.c; NULL: its cgroup is not known. Stays */
         struct news lost;
         bool kill; /* lost: its process has to end too */
         const char *why;
@@ -172,6 +174,10 @@ struct mover {
         struct list sessions, ended, jobs; /* ended: sessions that nobody holds */
         struct session_slot *slots;
         uint32_t slots_count;
+
+        /* budget.c */
+        pthread_mutex_t budgets_lock;
+        struct list budgets;
 
         /* await.c */
         uint64_t window; /* ns that a worker looks for events before it sleeps */

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "mover/budget.h"
 #include "mover/internal.h"
 #include "mover/pools.h"
 
@@ -114,11 +115,13 @@ int mover_new(struct mover **ret, const struct mover_config *c, const struct mov
         list_init(&m->jobs);
         list_init(&m->taken);
         news_init(m);
+        budgets_init(m);
         k = workers_init(m);
         k = k ? k : engine_new(m);
         if (k) {
                 managed_free(m->engine);
                 workers_fini(m);
+                budgets_fini(m);
                 alloc_free(m);
                 return k;
         }
@@ -145,6 +148,7 @@ void mover_free(struct mover *m) {
         news_free(m);
         pools_free(m);
         workers_fini(m);
+        budgets_fini(m);
         pthread_mutex_destroy(&m->lock);
         alloc_free(m);
 }

@@ -166,6 +166,9 @@ int mover_restored(struct mover *m);
 int mover_session_new(struct mover *m, struct mover_session **ret, void *userdata, int uffd, bool initialised,
                       uint64_t cgroup);
 int mover_session_uffd(const struct mover_session *s);
+/* The folder of the control group (version 2) that its process is in, before it joins a range: its limits are looked at
+ * before it is charged for a page. -ENOMEM: they will not be. */
+int mover_session_budget(struct mover_session *s, const char *folder);
 /* Its process or connection has ended. It leaves all ranges; its userfaultfd is closed when no step uses it. */
 void mover_session_end(struct mover *m, struct mover_session *s);
 /* The range is mapped there PROT_NONE: a worker registers it, and `joined` is called with the token when it may be

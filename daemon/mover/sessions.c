@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "mover/budget.h"
 #include "mover/clientmem.h"
 #include "mover/internal.h"
 #include "mover/userfault.h"
@@ -48,6 +49,7 @@ static uint64_t session_id(const struct mover_session *s) {
 
 void session_close(struct mover_session *s) {
         clientmem_stop(s->client);
+        budget_leave(s);
         close(s->uffd);
         alloc_free(s);
 }

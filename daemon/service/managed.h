@@ -57,6 +57,7 @@ struct managed_client {
         struct list members;         /* managed_member.by_client */
         struct list adopted;         /* managed_reservation.adopted, those that are ending too */
         uint64_t cgroup;             /* that its process is in; 0: unknown */
+        char *cgroup_folder;         /* of that; NULL: unknown */
         bool given;                  /* in a replay: the journal has that it gave its userfaultfd */
         bool taken_over;             /* its userfaultfd came from the keeper, and its client may not know */
         bool kill;                   /* lost: its process has to end too */

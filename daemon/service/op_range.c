@@ -194,8 +194,10 @@ static int take_userfaultfd(struct call *c, struct managed_client *k, int fd) {
         if (r < 0)
                 return refuse_errno(c, r, "a session's userfaultfd");
         r = mover_session_new(svc->mover, &k->mover, k, fd, false, k->cgroup);
-        if (r == 0)
+        if (r == 0) {
+                managed_client_came(k);
                 return 0;
+        }
         svc->hooks.unkeep(svc->hooks.userdata, key);
         if (r == -EINVAL)
                 return refuse(c, SVMD_STATUS_FD_KIND,

@@ -28,8 +28,8 @@
 
 /* ---- sessions ---- */
 
-/* Whom the kernel charges for the process's pages: the number of its control group, or 0. */
-static uint64_t cgroup_of(const struct service *svc, uint32_t pid) {
+/* Whom the kernel charges for the process's pages: the number of its control group, or 0, and its folder. */
+static uint64_t cgroup_of(const struct service *svc, uint32_t pid, char **ret_folder) {
         char path[512], line[512];
         uint64_t id = 0;
         struct stat st;
@@ -49,6 +49,7 @@ static uint64_t cgroup_of(const struct service *svc, uint32_t pid) {
                         id = st.st_ino;
         }
         fclose(file);
+        *ret_folder = id ? alloc_string(path) : NULL;
         return id;
 }
 
@@ -61,12 +62,18 @@ struct managed_client *managed_client_of(struct service *svc, struct session *s)
         if (!k)
                 return NULL;
         k->session = s;
-        k->cgroup = cgroup_of(svc, s->pid);
+        k->cgroup = cgroup_of(svc, s->pid, &k->cgroup_folder);
         list_init(&k->members);
         list_init(&k->adopted);
         list_init(&k->link);
         s->managed = k;
         return k;
+}
+
+/* Without memory for it, the kernel holds its limits alone. */
+void managed_client_came(struct managed_client *k) {
+        if (k->cgroup_folder)
+                (void)mover_session_budget(k->mover, k->cgroup_folder);
 }
 
 void managed_client_leave(struct service *svc, struct session *s) {
@@ -91,6 +98,7 @@ void managed_client_free(struct service *svc, struct session *s) {
         list_for_each_safe (l, &k->adopted)
                 list_remove(l);
         list_remove(&k->link);
+        alloc_free(k->cgroup_folder);
         alloc_free(k);
         s->managed = NULL;
 }

@@ -22,6 +22,8 @@ struct managed_client *managed_client_of(struct service *svc, struct session *s)
 /* With its session, when its reservations and openings have gone. */
 void managed_client_free(struct service *svc, struct session *s);
 /* The mover forgets the session: it touches no range any more. */
+/* The mover has its userfaultfd. */
+void managed_client_came(struct managed_client *k);
 void managed_client_leave(struct service *svc, struct session *s);
 
 /* Whether a managed reservation can have this granule. */

@@ -210,6 +210,8 @@ static int adopt_userfaultfd(struct service *svc, struct managed_client *k, int 
                 r = mover_session_new(svc->mover, &k->mover, k, fd, true, k->cgroup);
         if (r < 0)
                 close(fd);
+        else
+                managed_client_came(k);
         k->taken_over = r == 0 && !k->given;
         return r;
 }

@@ -302,6 +302,10 @@ void actor_abandon(struct actor *a) {
         actor_forget(a);
 }
 
+void actor_ended(struct actor *a) {
+        actor_forget(a);
+}
+
 void actor_end(struct actor *a) {
         int status;
 

@@ -78,6 +78,8 @@ void actor_finish(struct actor *a, struct message *m);
 void actor_kill(struct actor *a);
 /* The same for one that may have failed. */
 void actor_abandon(struct actor *a);
+/* wait_end() was told of its end. */
+void actor_ended(struct actor *a);
 /* An orderly end of the process, with its sessions where they are. */
 void actor_end(struct actor *a);
 /* What an actor's call gave is this. */

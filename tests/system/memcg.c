@@ -110,6 +110,55 @@ uint64_t memcg_shmem(const struct memcg *c) {
         return bytes;
 }
 
+/* The number in a file, of version 2 or of version 1. */
+static uint64_t number(const struct memcg *c, const char *two, const char *one) {
+        unsigned long long n = 0;
+        char path[320];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "%s/%s", c->path, two);
+        f = fopen(path, "re");
+        if (!f) {
+                snprintf(path, sizeof(path), "%s/%s", c->path, one);
+                f = fopen(path, "re");
+        }
+        must(f && fscanf(f, "%llu", &n) == 1);
+        fclose(f);
+        return n;
+}
+
+bool memcg_is_2(const struct memcg *c) {
+        char path[320];
+
+        snprintf(path, sizeof(path), "%s/memory.max", c->path);
+        return access(path, F_OK) == 0;
+}
+
+uint64_t memcg_current(const struct memcg *c) {
+        return number(c, "memory.current", "memory.usage_in_bytes");
+}
+
+/* "oom_kill N", of memory.events or of version 1's memory.oom_control. */
+uint64_t memcg_oom_kills(const struct memcg *c) {
+        static const char *const files[] = { "memory.events", "memory.oom_control" };
+        unsigned long long n = 0;
+        char path[320], line[64];
+        bool found = false;
+
+        for (unsigned i = 0; i < 2 && !found; i++) {
+                FILE *f;
+
+                snprintf(path, sizeof(path), "%s/%s", c->path, files[i]);
+                f = fopen(path, "re");
+                while (f && !found && fgets(line, sizeof(line), f))
+                        found = sscanf(line, "oom_kill %llu", &n) == 1;
+                if (f)
+                        fclose(f);
+        }
+        must(found);
+        return n;
+}
+
 void memcg_limit(const struct memcg *c, uint64_t bytes) {
         char text[32];
 
