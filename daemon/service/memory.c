@@ -532,7 +532,7 @@ unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t nod
         struct memory *m = account && ids_reserve(&svc->state.ids, 2) == 0
                                    ? memory_new(state_take_id(&svc->state), s->partition, node, size)
                                    : NULL;
-        struct file *f;
+        struct file *f = NULL;
         unsigned code;
         int r;
 

@@ -338,7 +338,7 @@ int op_mem_create(struct call *c) {
         const Svmd__V1__MemCreate *m = c->op->mem_create;
         struct memory *memory;
         struct change *change;
-        bool committed;
+        bool committed = false;
         void *effect;
         int r = check_create(c, m);
 
