@@ -45,7 +45,7 @@ def initramfs(kernel, to):
 
 
 def command(kernel, test, out, initrd):
-    append = ["console=ttyS0", "loglevel=7", "panic=-1", "nowatchdog", "rcupdate.rcu_cpu_stall_timeout=200"]
+    append = ["console=ttyS0", "loglevel=7", "panic=-1", "nowatchdog", "no_timer_check", "rcupdate.rcu_cpu_stall_timeout=200"]
     share = "local,path=%s,mount_tag=%s,security_model=none%s,multidevs=remap"
     return ["qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off", *test.machine(),
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
