@@ -61,17 +61,15 @@ static int hmm_move(int fd, uint64_t address, uint32_t pages, enum private_way w
         return r == -ENOENT ? 0 : r;
 }
 
+/* The page of zeroes is nobody's. */
 static uint8_t page_of(uint8_t seen) {
+        uint8_t place = seen & DMIRROR_PAGE_PLACE;
+
         if (seen == DMIRROR_PAGE_ERROR)
                 return PRIVATE_PAGE_UNMAPPED;
-        switch (seen & DMIRROR_PAGE_PLACE) {
-        case DMIRROR_PAGE_PRIVATE_LOCAL:
-        case DMIRROR_PAGE_COHERENT_LOCAL: return PRIVATE_PAGE_HERE;
-        case DMIRROR_PAGE_PRIVATE_REMOTE:
-        case DMIRROR_PAGE_COHERENT_REMOTE: return PRIVATE_PAGE_NONE;
-        case DMIRROR_PAGE_ZERO: return PRIVATE_PAGE_NONE; /* the page of zeroes is nobody's */
-        default: return seen ? PRIVATE_PAGE_SYSTEM : PRIVATE_PAGE_NONE;
-        }
+        if (place == DMIRROR_PAGE_PRIVATE_LOCAL || place == DMIRROR_PAGE_COHERENT_LOCAL)
+                return PRIVATE_PAGE_HERE;
+        return seen && !place ? PRIVATE_PAGE_SYSTEM : PRIVATE_PAGE_NONE;
 }
 
 static int hmm_look(int fd, uint64_t address, uint32_t pages, uint8_t *ret) {

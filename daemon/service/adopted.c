@@ -35,15 +35,17 @@ bool adopted_overlaps(const struct session *s, uint64_t address, uint64_t size, 
 struct reservation *adopted_or_at(const struct call *c, const struct partition *p, uint64_t address) {
         const struct session *s = c->session;
 
-        if (p != s->partition || !s->managed || !adopted_outside(p, address, 1))
+        if (p != s->partition || !adopted_outside(p, address, 1))
                 return reservation_at(p, address);
+        if (!s->managed)
+                return private_outside(c->svc, s, address);
         list_for_each (l, &((struct managed_client *)s->managed)->adopted) {
                 struct reservation *r = adopted_of(l)->reservation;
 
                 if (!r->retired && address >= r->va.start && address - r->va.start < r->va.size)
                         return r;
         }
-        return NULL;
+        return private_outside(c->svc, s, address);
 }
 
 struct reservation *adopted_by_id(struct call *c, uint64_t id) {

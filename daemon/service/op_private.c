@@ -12,6 +12,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/adopted.h"
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/internal.h"
@@ -45,7 +46,7 @@ int private_find(struct call *c, const char *partition, uint64_t address, uint64
 
         if (k != 0)
                 return k;
-        r = reservation_at(p, address);
+        r = adopted_or_at(c, p, address);
         if (!r || r->freeing || !private_of(r))
                 return PRIVATE_OTHER;
         if (!partition[0] && r->owner != c->session)
@@ -296,6 +297,46 @@ int op_exclusive(struct call *c) {
                 return refuse(c, SVMD_STATUS_NODE_KIND, "%s is no device: only one can use pages exclusively",
                               node_desc(c->svc, x.node)->name);
         return r == 0 ? ask(c, &x) : r;
+}
+
+/* ---- register ---- */
+
+/* Until the transaction commits, undoing is freeing it. */
+static void outside_undo(struct tx *tx, struct change *c) {
+        private_end(tx->svc, c->a);
+        reservation_unlink(&tx->svc->state, c->a);
+        reservation_free(c->a);
+}
+
+static const struct change_kind outside_change = { outside_undo, NULL };
+
+int private_begin_outside(struct call *c, uint64_t address, uint64_t size) {
+        struct reservation_args args = { .id = state_take_id(&c->svc->state),
+                                         .address = address,
+                                         .size = size,
+                                         .generation = ++c->svc->generation,
+                                         .outside = true };
+        struct effect_private e = { .reservation = args.id };
+        struct reservation *r;
+
+        if (tx_room(c->tx, 1) < 0 || reservation_new(&r, &c->svc->state, c->session->partition, c->session, &args) != 0)
+                return -ENOMEM;
+        tx_push(c->tx, &outside_change, r, NULL);
+        if (private_begin(c->svc, r) < 0)
+                return -ENOMEM;
+        effect_reserve(c->tx, r);
+        tx_effect(c->tx, EFFECT_PRIVATE, &e, sizeof(e));
+        c->result->id = r->object.id;
+        c->result->address = address;
+        c->result->size = size;
+        c->result->generation = r->generation;
+        return 0;
+}
+
+int private_unregister(struct call *c, struct reservation *r) {
+        c->result->address = r->va.start;
+        c->result->size = r->va.size;
+        return reservation_give_up(c, r);
 }
 
 /* ---- advice ---- */

@@ -34,7 +34,8 @@ static int check_place(struct call *c, const Svmd__V1__Register *m) {
         const struct partition *p = c->session->partition;
         bool pinned = m->mode == SVMD__V1__REGISTER_MODE__REGISTER_PINNED;
 
-        if (!pinned && m->mode != SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED)
+        if (!pinned && m->mode != SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED &&
+            m->mode != SVMD__V1__REGISTER_MODE__REGISTER_PRIVATE)
                 return refuse(c, SVMD_STATUS_UNSUPPORTED, "svmd knows no mode %d of registering memory", (int)m->mode);
         if (m->address == 0 || m->address % SVMD_PAGE || (pinned && m->probe == 0) || m->probe % SVMD_PAGE)
                 return refuse(c, SVMD_STATUS_ALIGN, "address 0x%" PRIx64 " is not at a page, 4 KiB each", m->address);
@@ -76,6 +77,9 @@ static int check_free(struct call *c, const Svmd__V1__Register *m) {
                         return refuse(c, SVMD_STATUS_TAKEN, "memory %" PRIu64 " is registered at 0x%" PRIx64 " already",
                                       other->object.id, r->address);
         }
+        if (private_overlaps(c->svc, c->session, m->address, m->size))
+                return refuse(c, SVMD_STATUS_TAKEN, "memory at 0x%" PRIx64 " is registered as private already",
+                              m->address);
         return adopted_overlaps(c->session, m->address, m->size, false)
                        ? refuse(c, SVMD_STATUS_TAKEN, "memory at 0x%" PRIx64 " is adopted already", m->address)
                        : 0;
@@ -201,10 +205,22 @@ static int adopt(struct call *c, const Svmd__V1__Register *m) {
         return adopted_begin(c, m->address, m->size);
 }
 
+static int make_private(struct call *c, const Svmd__V1__Register *m) {
+        int r;
+
+        if ((r = check_place(c, m)) != 0 || (r = check_room(c, m)) != 0 || (r = check_free(c, m)) != 0)
+                return r;
+        return private_begin_outside(c, m->address, m->size);
+}
+
 int op_register(struct call *c) {
-        bool adopted = c->op->register_->mode == SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED;
-        int fd = fdlist_steal(&c->request->in);
-        int r = adopted ? adopt(c, c->op->register_) : register_memory(c, c->op->register_, &fd);
+        int fd = fdlist_steal(&c->request->in), r;
+
+        switch (c->op->register_->mode) {
+        case SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED: r = adopt(c, c->op->register_); break;
+        case SVMD__V1__REGISTER_MODE__REGISTER_PRIVATE: r = make_private(c, c->op->register_); break;
+        default: r = register_memory(c, c->op->register_, &fd);
+        }
 
         if (fd >= 0)
                 close(fd);
@@ -219,6 +235,8 @@ int op_unregister(struct call *c) {
         struct memory *m;
         int k;
 
+        if (adopted && private_of(adopted))
+                return private_unregister(c, adopted);
         if (adopted)
                 return adopted_end(c, adopted, c->op->unregister->stop);
         k = find_memory(c, c->op->unregister->memory, &m, &h);

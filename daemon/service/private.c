@@ -70,6 +70,26 @@ uint32_t private_host_node(const struct service *svc) {
         return i;
 }
 
+bool private_overlaps(const struct service *svc, const struct session *s, uint64_t address, uint64_t size) {
+        list_for_each (l, &svc->private_memory.ranges) {
+                const struct reservation *r = container_of(l, struct private_range, link)->reservation;
+
+                if (r->outside && r->owner == s && r->va.start < address + size && address < r->va.start + r->va.size)
+                        return true;
+        }
+        return false;
+}
+
+struct reservation *private_outside(const struct service *svc, const struct session *s, uint64_t address) {
+        list_for_each (l, &svc->private_memory.ranges) {
+                struct reservation *r = container_of(l, struct private_range, link)->reservation;
+
+                if (r->outside && r->owner == s && address >= r->va.start && address - r->va.start < r->va.size)
+                        return r;
+        }
+        return NULL;
+}
+
 uint64_t private_held(const struct private_range *p) {
         uint64_t pages = places_count(p->places, PLACE_SYSTEM, 0);
 

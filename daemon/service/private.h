@@ -75,6 +75,12 @@ uint64_t private_seen(const struct service *svc, uint32_t node);
 /* Bytes of the range that were seen in memory of any kind. */
 uint64_t private_held(const struct private_range *p);
 
+/* Memory that the session has registered as private: outside of its partition. NULL: none is there. */
+struct reservation *private_outside(const struct service *svc, const struct session *s, uint64_t address);
+bool private_overlaps(const struct service *svc, const struct session *s, uint64_t address, uint64_t size);
+/* Makes it, whose place was checked, and ends it: 0, OP_REFUSED, -ENOMEM. */
+int private_begin_outside(struct call *c, uint64_t address, uint64_t size);
+int private_unregister(struct call *c, struct reservation *r);
 /* Why a private reservation cannot have what the call's operation asks for. OP_REFUSED. */
 int private_refuse(struct call *c, const struct reservation *r);
 

@@ -788,7 +788,7 @@ static int check_owned(struct restore *x) {
                 if (o->type != OBJECT_RESERVATION)
                         continue;
                 r = container_of(o, struct reservation, object);
-                if ((reservation_idle(r) && !r->shared->keeping) || (r->outside && !managed_of(r)))
+                if ((reservation_idle(r) && !r->shared->keeping) || (r->outside && !managed_of(r) && !private_of(r)))
                         return say(x, "reservation %" PRIu64 " is nobody's", o->id);
         }
         return 0;

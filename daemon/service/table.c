@@ -88,6 +88,7 @@ unsigned op_fds(const Svmd__V1__Op *op) {
             op->op_case == SVMD__V1__OP__OP_DEVICE_GIVE)
                 return 1;
         if (op->op_case == SVMD__V1__OP__OP_REGISTER)
-                return op->register_->mode != SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED;
+                return op->register_->mode != SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED &&
+                       op->register_->mode != SVMD__V1__REGISTER_MODE__REGISTER_PRIVATE;
         return 0;
 }

@@ -284,6 +284,7 @@ int svmd_mem_export_dmabuf(svmd_session *s, int *ret_fd, size_t *ret_size, svmd_
 enum {
         SVMD_REGISTER_PINNED = 0,
         SVMD_REGISTER_ADOPTED = 1, /* see below */
+        SVMD_REGISTER_PRIVATE = 2, /* a private managed range where it is: see "private memory" */
 };
 struct svmd_register_options {
         size_t size;
@@ -542,6 +543,10 @@ int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_
  * svmd_advise() (SVMD_ADVISE_PREFERRED) work as on shared ranges; the other functions of those are SVMD_E_INVALID, with
  * the reason. The value of a move's fence is how many bytes are where they shall be, and its address the first that is
  * not: SVMD_E_BUSY where the kernel left some, SVMD_E_NOT_MAPPED where the process has unmapped some.
+ *
+ * Memory that the process has already becomes a private range where it is with svmd_register() (SVMD_REGISTER_PRIVATE:
+ * whole pages; what is no private memory of nothing just stays) and all of the above, until svmd_unregister(). Nothing
+ * of it changes: the process may free and unmap it at any time.
  */
 
 /* Gives svmd an open file of the node's device (svmd_node_row.device), which stays the caller's too. `fd` -1: opens

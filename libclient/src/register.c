@@ -113,6 +113,28 @@ static int ask(svmd_session *s, uint64_t start, uint64_t size, svmd_mem *ret, ui
         return r;
 }
 
+/* svmd needs nothing of it but to be told: what drivers do there goes by files of devices. */
+static int add_private(svmd_session *s, uint64_t start, uint64_t size, svmd_mem *ret, uint64_t *ret_generation) {
+        Svmd__V1__Register body = SVMD__V1__REGISTER__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        const Svmd__V1__Result *result;
+        struct call *c;
+        int r;
+
+        body.address = start;
+        body.size = size;
+        body.mode = SVMD__V1__REGISTER_MODE__REGISTER_PRIVATE;
+        op.op_case = SVMD__V1__OP__OP_REGISTER;
+        op.register_ = &body;
+        r = call_one(s, &op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
+        if (r)
+                return r;
+        *ret = result->id;
+        *ret_generation = result->generation;
+        call_put(s, c);
+        return 0;
+}
+
 static int tell(svmd_session *s, svmd_mem mem) {
         Svmd__V1__Unregister body = SVMD__V1__UNREGISTER__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
@@ -153,7 +175,7 @@ static int check_mapped(uint64_t start, uint64_t end) {
 }
 
 static int check(uint64_t start, size_t length, const struct svmd_register_options *opts) {
-        if (opts->mode > SVMD_REGISTER_ADOPTED)
+        if (opts->mode > SVMD_REGISTER_PRIVATE)
                 return fail(SVMD_E_UNSUPPORTED, "svmd_register_options.mode is %u; it is one of SVMD_REGISTER_*",
                             opts->mode);
         if (length > UINT64_MAX - start)
@@ -229,6 +251,8 @@ int svmd_register(svmd_session *s, svmd_mem *ret, uint64_t *ret_generation, void
         managed_lock();
         if (opts.mode == SVMD_REGISTER_ADOPTED)
                 r = adopt(s, start, start + length, ret, &generation);
+        else if (opts.mode == SVMD_REGISTER_PRIVATE)
+                r = add_private(s, start, length, ret, &generation);
         else
                 r = add(s, start, start + length, ret, &generation);
         managed_unlock();

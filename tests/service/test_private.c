@@ -395,6 +395,48 @@ static void explains(void **state) {
         assert_string_equal(r->nodes->nodes[DEV0]->device, "/dev/null");
 }
 
+/* ---- memory that the process has ---- */
+
+static Svmd__V1__Op *mk_register(uint64_t address, uint64_t pages) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_REGISTER);
+
+        op->register_->address = address;
+        op->register_->size = pages * page;
+        op->register_->mode = SVMD__V1__REGISTER_MODE__REGISTER_PRIVATE;
+        return op;
+}
+
+static void registers_in_place(void **state) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_UNREGISTER);
+        struct client *clients[] = { &a }, b;
+
+        begin_with_devices();
+        must(mk_free(id));
+        want(SVMD_STATUS_RANGE, mk_register(at, 10));
+        want(SVMD_STATUS_ALIGN, mk_register(8, 10));
+        at = 100 * page;
+        mock_begin(at);
+        id = must(mk_register(at, SIZE))->id;
+        want(SVMD_STATUS_TAKEN, mk_register(at + page, 1));
+        want(SVMD_STATUS_INVALID, mk_free(id));
+        run_ok(mk_migrate(0, 10, DEV0), 10);
+        want_state(0, 10, RESIDENCY_OUT, DEV0);
+        must(mk_prefer(7, 1, DEV1));
+        client_open(&w, &b, 1000, 1000, false);
+        client_greet(&b, "");
+        assert_int_equal(client_call(&b, mk_migrate(0, 1, DEV0))->code, SVMD_STATUS_RANGE);
+        client_close(&b);
+        world_bury(world_restart(&w, clients, 1));
+        assert_non_null(a.session);
+        want_state(0, SIZE, RANGE_SEEN_UNSEEN, UINT32_MAX);
+        run_ok(mk_evict(0, 10), 10);
+        op->unregister->memory = id;
+        must(op);
+        want(SVMD_STATUS_NO_SUCH, op);
+        want(SVMD_STATUS_RANGE, mk_migrate(0, 1, DEV0));
+        assert_int_equal(a.session->registered, 0);
+}
+
 /* ---- over restarts ---- */
 
 static void check_after_restart(void) {
@@ -431,6 +473,8 @@ static void survives(void **state) {
 
 /* A file that the keeper has not is gone, and may be given again. */
 static void goes_on_without_a_file(void **state) {
+        unsigned found = 0;
+
         begin_with_devices();
         world_stop(&w);
         for (size_t i = 0; i < w.kept_count; i++)
@@ -440,6 +484,13 @@ static void goes_on_without_a_file(void **state) {
                         break;
                 }
         assert_int_equal(world_take_over(&w, (char[256]){ 0 }, 256), 0);
+        list_for_each (l, &w.svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                assert_int_equal(((struct private_client *)s->devices)->count, 1);
+                found++;
+        }
+        assert_int_equal(found, 1);
 }
 
 static unsigned kept_devices(void) {
@@ -519,6 +570,7 @@ int main(void) {
                 cmocka_unit_test_teardown(passes_failures_on, end),
                 cmocka_unit_test_teardown(is_not_held_up, end),
                 cmocka_unit_test_teardown(explains, end),
+                cmocka_unit_test_teardown(registers_in_place, end),
                 cmocka_unit_test_teardown(survives, end),
                 cmocka_unit_test_teardown(goes_on_without_a_file, end),
                 cmocka_unit_test_teardown(lets_go_with_the_session, end),

@@ -328,6 +328,31 @@ static void test_fork(void) {
         end();
 }
 
+/* Memory of malloc's, where it is. */
+static void test_registered(void) {
+        struct svmd_register_options o = { .size = sizeof(o), .mode = SVMD_REGISTER_PRIVATE };
+        svmd_mem mem;
+
+        at = aligned_alloc(PAGE, (size_t)PAGES * PAGE);
+        must(at);
+        memset(expected, 0, sizeof(expected));
+        write_pages(0, PAGES);
+        ok(svmd_register(s, &mem, NULL, at, (size_t)PAGES * PAGE, &o));
+        want(SVMD_E_TAKEN, svmd_register(s, &mem, NULL, at, PAGE, &o));
+        go_out(0, PAGES, 0);
+        go_out(10, 20, 3);
+        check_places();
+        restart();
+        check_places();
+        go_in(0, PAGES);
+        check_places();
+        check_pages(0, PAGES);
+        ok(svmd_unregister(s, mem));
+        want(SVMD_E_RANGE, svmd_migrate(s, NULL, at, 0, device[0]));
+        check_pages(0, PAGES);
+        free(at);
+}
+
 static void random_step(void) {
         unsigned first = (unsigned)random_below(PAGES), count = 1 + (unsigned)random_below(PAGES - first);
         unsigned k = (unsigned)random_below(DEVICES);
@@ -386,11 +411,11 @@ int main(int argc, char **argv) {
                 const char *name;
                 void (*run)(void);
         } tests[] = {
-                { "refusals", test_refusals },   { "there and back", test_there_and_back },
-                { "parts", test_parts },         { "stealing", test_stealing },
-                { "exclusive", test_exclusive }, { "prefer", test_prefer },
-                { "unmapped", test_unmapped },   { "fork", test_fork },
-                { "random", test_random },
+                { "refusals", test_refusals },     { "there and back", test_there_and_back },
+                { "parts", test_parts },           { "stealing", test_stealing },
+                { "exclusive", test_exclusive },   { "prefer", test_prefer },
+                { "unmapped", test_unmapped },     { "fork", test_fork },
+                { "registered", test_registered }, { "random", test_random },
         };
 
         harness_begin("vm_hmm");
