@@ -41,6 +41,14 @@ static void check(unsigned thread, unsigned page) {
         fail_here("a write was lost");
 }
 
+/* A thread's own numbers. */
+static uint64_t next(uint64_t *x) {
+        *x ^= *x << 13;
+        *x ^= *x >> 7;
+        *x ^= *x << 17;
+        return *x;
+}
+
 static void *count(void *userdata) {
         unsigned thread = (unsigned)(uintptr_t)userdata;
         uint64_t x = random_seed_for(thread + 1) | 1;
@@ -48,10 +56,7 @@ static void *count(void *userdata) {
         while (!atomic_load(&over)) {
                 unsigned page;
 
-                x ^= x << 13;
-                x ^= x >> 7;
-                x ^= x << 17;
-                page = (unsigned)(x % PAGES);
+                page = (unsigned)(next(&x) % PAGES);
                 check(thread, page);
                 __atomic_store_n(word(thread, page), ++left[thread][page], __ATOMIC_RELAXED);
                 atomic_fetch_add(&writes, 1);
@@ -60,6 +65,12 @@ static void *count(void *userdata) {
 }
 
 /* ---- what is done to it ---- */
+
+static uint64_t order;
+
+static uint64_t below(uint64_t bound) {
+        return next(&order) % bound;
+}
 
 static struct {
         svmd_mem mem;
@@ -71,8 +82,8 @@ static void adopt_some(void) {
         struct svmd_register_options o = { .size = sizeof(o), .mode = SVMD_REGISTER_ADOPTED };
         struct svmd_address_info info = { .size = sizeof(info) };
 
-        part.first = random_below(PAGES);
-        part.count = 1 + random_below(PAGES - part.first);
+        part.first = below(PAGES);
+        part.count = 1 + below(PAGES - part.first);
         ok(svmd_register(s, &part.mem, NULL, (char *)block + part.first * PAGE, part.count * PAGE, &o));
         ok(svmd_address_query(s, (char *)block + part.first * PAGE, &info));
         part.granule = info.granule / PAGE;
@@ -85,15 +96,15 @@ static int note_away(const struct svmd_residency_row *row, void *userdata) {
 }
 
 static void move_some(void) {
-        uint64_t granules = part.count / part.granule, at = random_below(granules);
-        uint64_t first = at * part.granule, n = (1 + random_below(granules - at)) * part.granule;
+        uint64_t granules = part.count / part.granule, at = below(granules);
+        uint64_t first = at * part.granule, n = (1 + below(granules - at)) * part.granule;
         int r = svmd_prefetch(s, NULL, (char *)block + (part.first + first) * PAGE, n * PAGE, gpu);
 
         if (r != SVMD_E_BUSY && r != SVMD_E_INTERRUPTED)
                 ok(r);
         ok(svmd_query_residency(s, NULL, (uint64_t)(block + part.first * WORDS), part.count * PAGE, 0, note_away,
                                 NULL));
-        usleep((useconds_t)random_below(3000));
+        usleep((useconds_t)below(3000));
 }
 
 /* Who makes the calls may find svmd gone in any of them, and waits for the next. */
@@ -101,7 +112,7 @@ static void *cycle(void *userdata) {
         unsigned rounds = *(unsigned *)userdata;
 
         for (unsigned i = 0; i < rounds || !atomic_load(&enough); i++) {
-                unsigned moves = (unsigned)random_below(4);
+                unsigned moves = (unsigned)below(4);
 
                 adopt_some();
                 while (moves--)
@@ -178,6 +189,7 @@ int main(int argc, char **argv) {
         gpu = node_named(s, "gpu0");
         block = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         must(block != MAP_FAILED);
+        order = random_seed_for(THREADS + 1) | 1;
         for (uintptr_t t = 0; t < THREADS; t++)
                 must(pthread_create(&threads[t], NULL, count, (void *)t) == 0);
         must(pthread_create(&cycler, NULL, cycle, &rounds) == 0);

@@ -161,6 +161,7 @@ static void much_leaves(void) {
 /* Who pays for what comes in ends in the middle, and nobody else could: what had come goes back to where the rest is.
  */
 static void payer_ends(void) {
+        static unsigned turn;
         int status;
         pid_t pid;
 
@@ -177,7 +178,7 @@ static void payer_ends(void) {
                 must(sum > 0);
                 pause();
         }
-        usleep((useconds_t)random_below(8000));
+        usleep(turn++ * 500 % 8000);
         kill(pid, SIGKILL);
         must(wait_end(pid, &status));
         open_again();
