@@ -35,7 +35,8 @@ void hammer_actor_board(struct hammer_board *b) {
 
 static int find_node(const struct svmd_node_row *row, void *userdata) {
         if (row->kind == SVMD_NODE_HOST) {
-                common.host = row->id;
+                must(common.hosts < HAMMER_HOSTS);
+                common.host[common.hosts++] = row->id;
                 return 0;
         }
         must(common.devices < HAMMER_DEVICES);
@@ -45,7 +46,7 @@ static int find_node(const struct svmd_node_row *row, void *userdata) {
 }
 
 static void find_nodes(void) {
-        common.devices = 0;
+        common.devices = common.hosts = 0;
         ok(svmd_query_nodes(common.session, find_node, NULL));
 }
 

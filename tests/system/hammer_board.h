@@ -13,7 +13,7 @@
  *      epoch   odd while the page holds something else than a sequence (discarded, filled, copied over): nobody but its
  *              writer can judge it
  */
-enum { HAMMER_REPORTS = 8, HAMMER_HANDS = 256, HAMMER_COUNTERS_PER_PAGE = 8, HAMMER_DEVICES = 4 };
+enum { HAMMER_REPORTS = 8, HAMMER_HANDS = 256, HAMMER_COUNTERS_PER_PAGE = 8, HAMMER_DEVICES = 4, HAMMER_HOSTS = 8 };
 
 enum {
         HAMMER_ORDERS = 1,  /* migrations, prefetches, evictions */

@@ -28,7 +28,8 @@ struct hand {
         svmd_node node[HAMMER_DEVICES];
         bool faults[HAMMER_DEVICES];
         unsigned devices;
-        svmd_node host;
+        svmd_node host[HAMMER_HOSTS];
+        unsigned hosts;
 
         struct hand_page *own;
         uint32_t count;

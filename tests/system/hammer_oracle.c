@@ -9,7 +9,7 @@
 
 struct comparison {
         const struct daemon *d;
-        uint64_t host;
+        uint64_t host, held; /* of all hosts; in slots there */
         bool agrees, loud;
 };
 
@@ -33,7 +33,9 @@ static int compare_node(const struct svmd_node_row *row, void *userdata) {
                         row->name, row->used / 1024, row->managed / 1024, row->reserve / 1024, row->warm / 1024,
                         row->waiting);
         if (row->kind == SVMD_NODE_HOST) {
-                c->host += row->used;
+                snprintf(slots, sizeof(slots), "svmd-slots-%u-", row->id);
+                c->host += row->used + row->warm;
+                c->held += process_blocks(c->d->pid, slots);
                 return 0;
         }
         snprintf(pool, sizeof(pool), "svmd-pool-%u ", row->id);
@@ -49,7 +51,7 @@ static bool agrees(svmd_session *watcher, const struct daemon *d, bool loud) {
 
         ok(svmd_query_nodes(watcher, compare_node, &c));
         blocks = process_blocks(d->pid, "svmd-range-") + process_blocks(d->pid, "svmd-arena") +
-                 process_blocks(d->pid, "svmd-memory");
+                 process_blocks(d->pid, "svmd-memory") + c.held;
         compare(&c, "host", c.host, blocks);
         return c.agrees;
 }

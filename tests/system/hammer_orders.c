@@ -40,11 +40,11 @@ static struct span some_span(struct hand *h) {
         return (struct span){ page_at(p, h->seat->page), (size_t)n * p->granule };
 }
 
-/* Host or one of the devices. */
+/* A host or one of the devices. */
 static svmd_node some_node(struct hand *h) {
         uint64_t n = hand_random(h, h->devices + 1);
 
-        return n == h->devices ? h->host : h->node[n];
+        return n == h->devices ? h->host[hand_random(h, h->hosts)] : h->node[n];
 }
 
 /* ---- fences ---- */

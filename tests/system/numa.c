@@ -127,3 +127,46 @@ void numa_maps(const struct numa *n, pid_t pid, const char *name, uint64_t ret[N
         free(line);
         fclose(f);
 }
+
+/* ---- imagined ---- */
+
+static void write_text(const char *root, int node, const char *file, const char *text) {
+        char path[128];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "%s/devices/system/node/node%d/%s", root, node, file);
+        f = fopen(path, "we");
+        must(f && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+/* As QEMU makes it for `./dev vm`; all else of /sys is the machine's. */
+void numa_imagine(struct numa *ret, char *root, size_t size) {
+        static const unsigned to[4][4] = {
+                { 10, 21, 40, 60 }, { 21, 10, 60, 40 }, { 40, 60, 10, 80 }, { 60, 40, 80, 10 }
+        };
+        char command[256], text[64];
+
+        snprintf(root, size, "/tmp/svmd-numa-%d", getpid());
+        snprintf(
+                command, sizeof(command),
+                "R=%s; mkdir -p $R/devices/system/node && ln -s /sys/fs /sys/kernel $R && cd $R/devices/system/node && "
+                "mkdir node0 node1 node2 node3",
+                root);
+        must(system(command) == 0);
+        *ret = (struct numa){ .count = 4, .number = { 0, 1, 2, 3 }, .cpus = { true, true } };
+        for (int i = 0; i < 4; i++) {
+                snprintf(text, sizeof(text), "Node %d MemTotal: 262144 kB\n", i);
+                write_text(root, i, "meminfo", text);
+                write_text(root, i, "cpulist", i < 2 ? "0\n" : "\n");
+                snprintf(text, sizeof(text), "%u %u %u %u\n", to[i][0], to[i][1], to[i][2], to[i][3]);
+                write_text(root, i, "distance", text);
+                memcpy(ret->to[i], to[i], sizeof(to[i]));
+        }
+}
+
+void numa_forget(const char *root) {
+        char command[128];
+
+        snprintf(command, sizeof(command), "rm -r %s", root);
+        must(system(command) == 0);
+}

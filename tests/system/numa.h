@@ -18,6 +18,10 @@ struct numa {
 };
 
 void numa_read(struct numa *ret);
+/* As QEMU makes it for `./dev vm numa`, in a folder that svmd takes for /sys; and takes it away. Nothing lies on these
+ * nodes, but svmd thinks so. */
+void numa_imagine(struct numa *ret, char *root, size_t size);
+void numa_forget(const char *root);
 /* Of this process's pages from `at` on: how many lie on each node, by index. Those that it has not mapped are in none.
  */
 void numa_pages(const struct numa *n, const void *at, size_t size, size_t ret[NUMA_NODES_MAX]);

@@ -3,6 +3,7 @@
  * them the ledger against the kernel. Each round has another size of granule, and as many processes and threads as
  * chance has it.
  *
+ *      system_hammer_hosts             the same with four host nodes, two of them without CPUs
  *      system_hammer [WRITES [WHAT]]   SVMD_SEED reproduces the choices; 10 million with SVMD_LONG=1. WHAT: of
  *                                      enum HAMMER_*, added up
  */
@@ -16,7 +17,13 @@
 #include "hammer.h"
 #include "hammer_oracle.h"
 #include "huge_pages.h"
+#include "numa.h"
 
+#ifdef HAMMER_OF_HOSTS
+enum { HOSTS = true };
+#else
+enum { HOSTS = false };
+#endif
 enum { WRITES = 90000, WRITES_LONG = 10000000, ROUND = 200000, HUGE_PAGES = 16 };
 
 /* The last one is of huge pages. */
@@ -104,9 +111,14 @@ static void run_round(unsigned round, uint64_t writes) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const options[] = { "--soft-node",   "gpu0:size=32M", "--soft-node",
-                                               "gpu1:size=24M", "--soft-node",   "gpu2:size=24M,faults=off",
-                                               "--log-level",   "warning",       NULL };
+        char sys_root[64] = "/sys";
+        const char *options[] = { "--soft-node", "gpu0:size=32M",
+                                  "--soft-node", "gpu1:size=24M",
+                                  "--soft-node", "gpu2:size=24M,faults=off",
+                                  "--log-level", "warning",
+                                  "--sys-root",  sys_root,
+                                  NULL };
+        struct numa numa;
         uint64_t writes = getenv("SVMD_LONG") ? WRITES_LONG : WRITES, done = 0, each;
 
         harness_begin("system_hammer");
@@ -116,6 +128,8 @@ int main(int argc, char **argv) {
                 writes = strtoull(argv[1], NULL, 0);
         if (argc > 2)
                 allowed = (unsigned)strtoul(argv[2], NULL, 0);
+        if (HOSTS)
+                numa_imagine(&numa, sys_root, sizeof(sys_root));
         alarm(0); /* nothing is written for 30 s: that ends it */
         daemon_new(&d, options);
         hammer_partition(&d, "hammer");
@@ -127,5 +141,7 @@ int main(int argc, char **argv) {
                 run_round(round, each);
         svmd_disconnect(watcher);
         daemon_end(&d);
+        if (HOSTS)
+                numa_forget(sys_root);
         return 0;
 }

@@ -416,49 +416,6 @@ static void test_tiers(void) {
         printf("what is cold lies on the nearest host without CPUs, and comes back\n");
 }
 
-/* ---- machines ---- */
-
-static void write_text(int node, const char *file, const char *text) {
-        char path[128];
-        FILE *f;
-
-        snprintf(path, sizeof(path), "%s/devices/system/node/node%d/%s", sys_root, node, file);
-        f = fopen(path, "we");
-        must(f && fputs(text, f) >= 0 && fclose(f) == 0);
-}
-
-/* As QEMU makes it for `./dev vm`; all else of /sys is the machine's. */
-static void imagine(void) {
-        static const unsigned to[4][4] = {
-                { 10, 21, 40, 60 }, { 21, 10, 60, 40 }, { 40, 60, 10, 80 }, { 60, 40, 80, 10 }
-        };
-        char command[256], text[64];
-
-        snprintf(sys_root, sizeof(sys_root), "/tmp/svmd-numa-%d", getpid());
-        snprintf(
-                command, sizeof(command),
-                "R=%s; mkdir -p $R/devices/system/node && ln -s /sys/fs /sys/kernel $R && cd $R/devices/system/node && "
-                "mkdir node0 node1 node2 node3",
-                sys_root);
-        must(system(command) == 0);
-        numa = (struct numa){ .count = 4, .number = { 0, 1, 2, 3 }, .cpus = { true, true } };
-        for (int i = 0; i < 4; i++) {
-                snprintf(text, sizeof(text), "Node %d MemTotal: 262144 kB\n", i);
-                write_text(i, "meminfo", text);
-                write_text(i, "cpulist", i < 2 ? "0\n" : "\n");
-                snprintf(text, sizeof(text), "%u %u %u %u\n", to[i][0], to[i][1], to[i][2], to[i][3]);
-                write_text(i, "distance", text);
-                memcpy(numa.to[i], to[i], sizeof(to[i]));
-        }
-}
-
-static void forget(void) {
-        char command[128];
-
-        snprintf(command, sizeof(command), "rm -r %s", sys_root);
-        must(real || system(command) == 0);
-}
-
 int main(void) {
         const char *options[] = {
                 "--soft-node", "gpu0:size=64M", "--log-level", "warning", "--sys-root", sys_root, NULL
@@ -470,7 +427,7 @@ int main(void) {
         numa_read(&numa);
         real = numa.count > 1;
         if (!real)
-                imagine();
+                numa_imagine(&numa, sys_root, sizeof(sys_root));
         daemon_new(&d, options);
         connect_watcher(&watcher, d.admin);
         test_shown();
@@ -483,6 +440,7 @@ int main(void) {
         test_tiers();
         svmd_disconnect(watcher);
         daemon_end(&d);
-        forget();
+        if (!real)
+                numa_forget(sys_root);
         return 0;
 }

@@ -8,3 +8,4 @@
 set -eu
 [ "$(ls -d /sys/devices/system/node/node* | wc -l)" = 4 ]
 "$SVMD_BUILD/system_numa"
+"$SVMD_BUILD/system_hammer" 6000
