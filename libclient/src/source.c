@@ -129,7 +129,7 @@ static int add(struct piece **pieces, size_t *count, uint64_t start, uint64_t en
 int source_pieces(int fd, uint64_t start, uint64_t end, struct piece **ret, size_t *ret_count) {
         FILE *maps = fopen("/proc/self/maps", "re");
         struct mapping m;
-        struct stat st;
+        struct stat st = { 0 };
         char line[512];
         int r = 0;
 
