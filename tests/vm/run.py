@@ -17,6 +17,7 @@ as root in a Debian like this one, in the folder of the sources, and passes by e
 """
 import argparse
 import os
+import signal
 import sys
 import time
 
@@ -67,6 +68,7 @@ def run_kernel(name, chosen, build, ran):
 
 def main():
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # QEMU is ended, what is half made removed
     try:
         known = guest.tests()
         unknown = [t for t in args.tests if t not in known]
