@@ -121,26 +121,27 @@ static void stay(void) {
         must(sleep(60) > 0);
 }
 
+static int is_it(const struct svmd_session_row *row, void *userdata) {
+        return row->id == *(const uint64_t *)userdata;
+}
+
 /* A child that lives on does not keep its parent's session. */
 static void session_ends_with_parent(void) {
-        struct svmd_status before, after;
+        struct svmd_session_info info = { .size = sizeof(info) };
         svmd_session *own;
         pid_t pid;
 
-        status_of(watcher, &before);
         connect_to(&own, d.socket, "lab");
+        ok(svmd_session_info(own, &info));
         pid = fork();
         if (pid == 0) {
                 stay();
                 _exit(0);
         }
         svmd_disconnect(own);
-        for (uint64_t until = now_ms() + CEILING_MS;; usleep(1000)) {
-                status_of(watcher, &after);
-                if (after.sessions == before.sessions)
-                        break;
+        for (uint64_t until = now_ms() + CEILING_MS; svmd_query_sessions(watcher, "lab", is_it, &info.id) == 1;
+             usleep(1000))
                 must(now_ms() < until);
-        }
         kill(pid, SIGKILL);
         must(waitpid(pid, NULL, 0) == pid);
 }
