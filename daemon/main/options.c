@@ -253,7 +253,7 @@ static int read_device(const struct option_desc *o, char *to, const char *text, 
                 return 1;
         }
         memset(to, 0, o->max + 1);
-        memcpy(to, text, strlen(text));
+        snprintf(to, o->max + 1, "%s", text);
         return 0;
 }
 
