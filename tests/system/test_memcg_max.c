@@ -54,19 +54,31 @@ static uint64_t range_bytes(void) {
         return process_blocks(d.pid, "svmd-range-");
 }
 
+/* Bytes in host memory that the client does not pay for. Newer kernels put the group's figures together only every few
+ * seconds, so this waits until it is as little as is under way at most. */
+static uint64_t not_paid(const struct memcg *c) {
+        uint64_t end = now_ms() + CEILING_MS;
+
+        for (;; usleep(10000)) {
+                uint64_t in_memory = range_bytes(), charged = memcg_shmem(c);
+                uint64_t more = in_memory > charged ? in_memory - charged : 0;
+
+                if (more <= 2 * GRANULE || now_ms() >= end)
+                        return more;
+        }
+}
+
 static void test_trips(struct actor *a, const struct memcg *c) {
         uint64_t most = 0;
         struct message m = { .n = { TRIPS / LOOKS, 0 } };
 
         memcg_limit(c, memcg_current(c) + LEFT);
         for (unsigned i = 0; i < LOOKS; i++) {
-                uint64_t in_memory, charged;
+                uint64_t more;
 
                 actor_call(a, client_trips, &m);
-                in_memory = range_bytes();
-                charged = memcg_shmem(c);
-                if (in_memory > charged && in_memory - charged > most)
-                        most = in_memory - charged;
+                more = not_paid(c);
+                most = more > most ? more : most;
         }
         printf("%" PRIu64 " round trips of 16 granules; %" PRIu64 " KiB of %u in host memory, %" PRIu64
                " KiB of them at most that the client does not pay for; killed for memory: %" PRIu64 "\n",
