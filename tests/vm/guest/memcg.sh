@@ -6,4 +6,9 @@
 # vm log may have: Call Trace|invoked oom-killer|oom-kill:
 set -eu
 "$SVMD_BUILD/system_memcg"
-"$SVMD_BUILD/system_memcg_max" | tee /dev/stderr | grep -q 'and nobody else'
+"$SVMD_BUILD/system_memcg_max" >/tmp/said || {
+        cat /tmp/said
+        exit 1
+}
+cat /tmp/said
+grep -q 'and nobody else' /tmp/said
