@@ -42,8 +42,6 @@ struct lease *lease_new(struct state *s, uint64_t id, struct session *session, c
 }
 
 void lease_free(struct state *s, struct lease *l) {
-        for (uint32_t i = 0; i < l->admission.count; i++)
-                charge_drop(&l->needs[i].charge);
         list_remove(&l->by_end);
         list_remove(&l->by_session);
         ids_remove(&s->ids, &l->object);
@@ -54,6 +52,14 @@ static struct admission_need *need_of(const struct lease *l, uint32_t node) {
         for (uint32_t i = 0; i < l->admission.count; i++)
                 if (l->nodes[i].node == node)
                         return &l->admission.needs[i];
+        return NULL;
+}
+
+const struct lease_need *lease_need_of(const struct lease *l, const struct account *a) {
+        for (uint32_t i = 0; i < l->admission.count; i++)
+                for (const struct account *at = l->needs[i].account; at; at = at->parent)
+                        if (at == a)
+                                return &l->nodes[i];
         return NULL;
 }
 

@@ -35,8 +35,10 @@ struct lease {
  * out of memory. */
 struct lease *lease_new(struct state *s, uint64_t id, struct session *session, const struct lease_need *nodes,
                         uint32_t count);
-/* It is in no line; its charges are given back. */
+/* It is in no line, and its charges were given back. */
 void lease_free(struct state *s, struct lease *l);
+/* The need whose accounts this is one of, or NULL. */
+const struct lease_need *lease_need_of(const struct lease *l, const struct account *a);
 /* What is left on the node of one that is granted. */
 uint64_t lease_left(const struct lease *l, uint32_t node);
 /* Takes bytes out of it, at most lease_left(), and puts them back. They must be somebody's charge meanwhile. */

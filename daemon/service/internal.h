@@ -322,6 +322,8 @@ void requests_wake(struct service *svc);
 void requests_drop(struct service *svc);
 /* service_collect() in a moment, for what nobody tells of. */
 void service_wake_soon(struct service *svc);
+/* The same when keeping_now(), which is `now` at present, has come to `at`, or earlier. */
+void service_wake_at(struct service *svc, uint64_t at, uint64_t now);
 /* What its store job leaves to do whether or not its session is still there. */
 void request_settle(struct service *svc, struct request *r);
 

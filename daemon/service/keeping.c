@@ -20,8 +20,6 @@
  * effects are done.
  */
 #define MS_NS 1000000ull
-/* A timer stands still while the machine sleeps. */
-#define LONGEST_MS 60000ull
 
 uint64_t keeping_now(const struct service *svc) {
         return svc->options.boottime_ns ? svc->options.boottime_ns() : clock_ns(CLOCK_BOOTTIME);
@@ -53,13 +51,9 @@ static void ends_insert(struct service *svc, struct keeping *k) {
 
 static void ask_to_wake(struct service *svc, uint64_t now) {
         const struct list *ends = &svc->keepings.ends;
-        uint64_t end, ms;
 
-        if (list_empty(ends))
-                return;
-        end = keeping_ends(container_of(ends->next, struct keeping, by_end));
-        ms = end > now ? (end - now + MS_NS - 1) / MS_NS : 0;
-        svc->hooks.wake_in(svc->hooks.userdata, ms < LONGEST_MS ? ms : LONGEST_MS);
+        if (!list_empty(ends))
+                service_wake_at(svc, keeping_ends(container_of(ends->next, struct keeping, by_end)), now);
 }
 
 static void begin_time(struct service *svc, struct keeping *k, uint64_t since) {

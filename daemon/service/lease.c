@@ -16,15 +16,11 @@
 #include "service/fence.h"
 #include "service/internal.h"
 
-/* A timer stands still while the machine sleeps. */
-#define LONGEST_MS 60000ull
-#define MS_NS      1000000ull
-
 static struct lease *lease_of(struct admission *a) {
         return container_of(a, struct lease, admission);
 }
 
-static struct lease *find(const struct service *svc, uint64_t id) {
+struct lease *lease_find(const struct service *svc, uint64_t id) {
         struct object *o = ids_find(&svc->state.ids, id);
 
         return o && o->type == OBJECT_LEASE ? container_of(o, struct lease, object) : NULL;
@@ -63,13 +59,9 @@ static void tell_capacity(struct service *svc, struct session *s, const struct l
 
 static void wake_for_first(struct service *svc, uint64_t now) {
         const struct list *ends = &svc->leases.ends;
-        uint64_t until, ms;
 
-        if (list_empty(ends))
-                return;
-        until = container_of(ends->next, struct lease, by_end)->until_ns;
-        ms = until > now ? (until - now + MS_NS - 1) / MS_NS : 0;
-        svc->hooks.wake_in(svc->hooks.userdata, ms < LONGEST_MS ? ms : LONGEST_MS);
+        if (!list_empty(ends))
+                service_wake_at(svc, container_of(ends->next, struct lease, by_end)->until_ns, now);
 }
 
 static void ends_insert(struct service *svc, struct lease *l) {
@@ -111,16 +103,12 @@ void leases_end(struct service *svc, struct session *s) {
 
 static void say_expired(const struct service *svc, const struct lease *l, struct device_result *ret) {
         const struct account *lacks = admission_lacks(&l->admission);
-        const char *name = "";
 
-        for (uint32_t i = 0; lacks && i < l->admission.count; i++)
-                if (lacks == &svc->state.nodes[l->nodes[i].node].account ||
-                    lacks == &l->session->partition->accounts[l->nodes[i].node])
-                        name = node_desc(svc, l->nodes[i].node)->name;
         ret->code = SVMD_STATUS_TIMEOUT;
         if (lacks)
                 snprintf(ret->text, sizeof(ret->text),
-                         "%s had no room for it in time; svmd-ctl lease list shows who waits", name);
+                         "%s had no room for it in time; svmd-ctl lease list shows who waits",
+                         node_desc(svc, lease_need_of(l, lacks)->node)->name);
         else
                 snprintf(ret->text, sizeof(ret->text),
                          "its turn did not come in time; svmd-ctl lease list shows who waits");
@@ -215,7 +203,7 @@ bool lease_begin(struct service *svc, struct lease *l) {
 
 unsigned lease_draw(struct service *svc, struct session *s, uint64_t id, uint32_t node, uint64_t bytes, char *why,
                     size_t why_size) {
-        struct lease *l = find(svc, id);
+        struct lease *l = lease_find(svc, id);
         char asked[24], left[24];
 
         if (!l || l->session != s || l->state == LEASE_EXPIRED || l->releasing) {
@@ -238,7 +226,7 @@ unsigned lease_draw(struct service *svc, struct session *s, uint64_t id, uint32_
 }
 
 void lease_put_back(struct service *svc, uint64_t id, uint32_t node, uint64_t bytes) {
-        struct lease *l = id ? find(svc, id) : NULL;
+        struct lease *l = id ? lease_find(svc, id) : NULL;
 
         if (l)
                 lease_return(l, node, bytes);
@@ -247,7 +235,7 @@ void lease_put_back(struct service *svc, uint64_t id, uint32_t node, uint64_t by
 /* ---- for who asks ---- */
 
 bool lease_answer(struct call *c, uint64_t id, struct device_result *ret, bool *ret_done) {
-        struct lease *l = find(c->svc, id);
+        struct lease *l = lease_find(c->svc, id);
 
         if (!l || l->session != c->session)
                 return false;
@@ -352,7 +340,7 @@ static int replay_use(struct lease *l, const struct effect_lease_use *e) {
 
 int lease_replay(struct service *svc, uint16_t type, const void *bytes, size_t size, char *why, size_t why_size) {
         const struct effect_id *e = bytes; /* each begins with the lease's number */
-        struct lease *l = find(svc, e->id);
+        struct lease *l = lease_find(svc, e->id);
         int r = 0;
 
         if (type == EFFECT_LEASE)

@@ -30,6 +30,8 @@ struct leases {
 };
 
 void leases_init(struct service *svc);
+/* NULL: no lease has that number. */
+struct lease *lease_find(const struct service *svc, uint64_t id);
 /* What is granted now is charged, journaled and told. */
 void leases_step(struct service *svc);
 /* Those whose time is over end. */

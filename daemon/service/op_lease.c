@@ -47,17 +47,9 @@ static int check_admit(struct call *c, const Svmd__V1__Admit *op) {
         return r;
 }
 
-static uint32_t node_of(const struct service *svc, const struct lease *l, const struct account *a) {
-        for (uint32_t i = 0; i < l->admission.count; i++)
-                if (a == &svc->state.nodes[l->nodes[i].node].account ||
-                    a == &l->session->partition->accounts[l->nodes[i].node])
-                        return i;
-        return 0;
-}
-
 /* It can never be granted as things are; or not now, and nobody wants to wait. */
 static int refuse_lease(struct call *c, const struct lease *l, const struct account *over) {
-        uint32_t i = over ? node_of(c->svc, l, over) : 0;
+        const struct lease_need *n;
         char why[320];
         unsigned code;
 
@@ -65,7 +57,8 @@ static int refuse_lease(struct call *c, const struct lease *l, const struct acco
                 return refuse(c, SVMD_STATUS_NO_ROOM,
                               "there is no room for it now: others wait for it, a node is offline, or managed ranges "
                               "were promised it (svmd-ctl lease list, svmd-ctl usage); or wait for a turn");
-        code = say_over(c->svc, c->session, l->nodes[i].node, l->nodes[i].asked, over, why, sizeof(why));
+        n = lease_need_of(l, over);
+        code = say_over(c->svc, c->session, n->node, n->asked, over, why, sizeof(why));
         return refuse(c, code, "%s", why);
 }
 
@@ -131,8 +124,7 @@ static const struct change_kind release_change = { release_undo, release_commit 
 
 int op_lease_release(struct call *c) {
         uint64_t id = c->op->lease_release->lease;
-        struct object *o = ids_find(&c->svc->state.ids, id);
-        struct lease *l = o && o->type == OBJECT_LEASE ? container_of(o, struct lease, object) : NULL;
+        struct lease *l = lease_find(c->svc, id);
         struct effect_id e = { .id = id };
 
         if (!l || l->session != c->session || l->releasing)

@@ -429,6 +429,14 @@ void service_wake_soon(struct service *svc) {
         svc->hooks.wake_soon(svc->hooks.userdata);
 }
 
+/* A timer stands still while the machine sleeps, so it is never set for long. */
+void service_wake_at(struct service *svc, uint64_t at, uint64_t now) {
+        const uint64_t ms_ns = 1000000, longest_ms = 60000;
+        uint64_t ms = at > now ? (at - now + ms_ns - 1) / ms_ns : 0;
+
+        svc->hooks.wake_in(svc->hooks.userdata, ms < longest_ms ? ms : longest_ms);
+}
+
 /* Addresses that a managed reservation had, and that it gives up in a moment. */
 static bool waits_for_addresses(const struct request *r, const Svmd__V1__Request *m) {
         const struct partition *p = r->session->partition;

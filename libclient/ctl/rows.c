@@ -223,23 +223,18 @@ static int add_lease(const struct svmd_lease_row *row, void *userdata) {
         return 0;
 }
 
-static int all_leases(struct ctl *c, struct collect *l) {
-        struct partition_rows partitions = { 0 };
-        int r = rows_partitions(c, NULL, &partitions);
+static int query_leases(struct collect *l, const char *partition) {
+        return svmd_query_leases(l->ctl->session, partition, add_lease, l);
+}
 
-        for (size_t i = 0; r == SVMD_OK && i < partitions.count; i++) {
-                r = svmd_query_leases(c->session, partitions.rows[i].name, add_lease, l);
-                if (r == SVMD_E_NO_SUCH)
-                        r = SVMD_OK;
-        }
-        return r;
+static uint64_t has_sessions(const struct svmd_partition_row *row) {
+        return row->sessions;
 }
 
 int rows_leases(struct ctl *c, const char *partition, struct lease_rows *ret) {
         struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
-        int r = c->info.admin && !partition
-                        ? all_leases(c, &l)
-                        : svmd_query_leases(c->session, c->info.admin ? partition : NULL, add_lease, &l);
+        int r = c->info.admin && !partition ? all_of(&l, has_sessions, query_leases)
+                                            : query_leases(&l, c->info.admin ? partition : NULL);
 
         if (r == SVMD_OK)
                 *ret = (struct lease_rows){ (const void *)l.rows, l.count };
