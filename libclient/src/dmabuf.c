@@ -6,8 +6,7 @@
 
 static int import(svmd_session *s, svmd_mem *ret, size_t *ret_size, int fd, const struct svmd_dmabuf_options *opts) {
         Svmd__V1__DmabufImport body = SVMD__V1__DMABUF_IMPORT__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT, *ops[] = { &op };
-        Svmd__V1__Request request = SVMD__V1__REQUEST__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
         const Svmd__V1__Result *result;
         struct call *c;
         int r;
@@ -16,20 +15,14 @@ static int import(svmd_session *s, svmd_mem *ret, size_t *ret_size, int fd, cons
         body.node = opts->set_node ? opts->node + 1 : 0;
         op.op_case = SVMD__V1__OP__OP_DMABUF_IMPORT;
         op.dmabuf_import = &body;
-        request.n_ops = 1;
-        request.ops = ops;
-        r = call_run(s, &request, &fd, 1, NULL, &c);
+        r = call_one_fd(s, &op, fd, &c, &result);
         if (r)
                 return r;
-        result = call_result(c, 0);
-        r = fail_result(result);
-        if (!r) {
-                *ret = result->id;
-                if (ret_size)
-                        *ret_size = result->size;
-        }
+        *ret = result->id;
+        if (ret_size)
+                *ret_size = result->size;
         call_put(s, c);
-        return r;
+        return 0;
 }
 
 int svmd_mem_import_dmabuf(svmd_session *s, svmd_mem *ret, size_t *ret_size, int fd,

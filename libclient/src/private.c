@@ -53,21 +53,17 @@ static int open_device(svmd_session *s, svmd_node node, int *ret) {
 
 static int give(svmd_session *s, svmd_node node, int fd) {
         Svmd__V1__DeviceGive body = SVMD__V1__DEVICE_GIVE__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT, *ops[] = { &op };
-        Svmd__V1__Request request = SVMD__V1__REQUEST__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        const Svmd__V1__Result *result;
         struct call *c;
         int r;
 
         body.node = node;
         op.op_case = SVMD__V1__OP__OP_DEVICE_GIVE;
         op.device_give = &body;
-        request.n_ops = 1;
-        request.ops = ops;
-        r = call_run(s, &request, &fd, 1, NULL, &c);
-        if (r)
-                return r;
-        r = fail_result(call_result(c, 0));
-        call_put(s, c);
+        r = call_one_fd(s, &op, fd, &c, &result);
+        if (!r)
+                call_put(s, c);
         return r;
 }
 

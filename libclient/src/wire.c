@@ -616,8 +616,8 @@ int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, 
         return 0;
 }
 
-int call_one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, struct call **ret,
-             const Svmd__V1__Result **ret_result) {
+static int one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, const int *fds, unsigned count,
+               struct call **ret, const Svmd__V1__Result **ret_result) {
         Svmd__V1__Request request = SVMD__V1__REQUEST__INIT;
         struct call *c;
         int r;
@@ -625,7 +625,7 @@ int call_one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, struct call
         request.mode = mode;
         request.n_ops = 1;
         request.ops = &op;
-        r = call_run(s, &request, NULL, 0, NULL, &c);
+        r = call_run(s, &request, fds, count, NULL, &c);
         if (r)
                 return r;
         r = fail_result(call_result(c, 0));
@@ -636,6 +636,15 @@ int call_one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, struct call
         *ret = c;
         *ret_result = call_result(c, 0);
         return 0;
+}
+
+int call_one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, struct call **ret,
+             const Svmd__V1__Result **ret_result) {
+        return one(s, op, mode, NULL, 0, ret, ret_result);
+}
+
+int call_one_fd(svmd_session *s, Svmd__V1__Op *op, int fd, struct call **ret, const Svmd__V1__Result **ret_result) {
+        return one(s, op, SVMD__V1__MODE__BEST_EFFORT, &fd, 1, ret, ret_result);
 }
 
 int call_simple(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode) {

@@ -66,7 +66,9 @@ int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, 
 /* The same for one operation: its failure is the failure of the call. */
 int call_one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, struct call **ret,
              const Svmd__V1__Result **ret_result);
-/* The same where success is all there is to know. */
+/* The same in BEST_EFFORT, with a duplicate of a descriptor. */
+int call_one_fd(svmd_session *s, Svmd__V1__Op *op, int fd, struct call **ret, const Svmd__V1__Result **ret_result);
+/* The same as call_one() where success is all there is to know. */
 int call_simple(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode);
 const Svmd__V1__Result *call_result(const struct call *c, size_t i);
 void call_put(svmd_session *s, struct call *c);
