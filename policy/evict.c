@@ -1,7 +1,7 @@
 #include "policy/policy.h"
 
 /*
- * The clock's second chance: a granule that was in use since the hand last came by, within `chance_ns`, is passed over;
+ * The clock's second chance: a granule that was in use since the hand last came by, within `chance-ms`, is passed over;
  * one that has not been is taken. What is pinned stays, and so does what has just been moved here. It goes to the node
  * that advice prefers, else
  *
@@ -11,10 +11,8 @@
  *
  * and of equals to the one with the most room: never to one that is full.
  */
-static const uint64_t chance_ns = 100 * 1000 * 1000;
-
-static bool recent(uint64_t when_ns, uint64_t now_ns) {
-        return when_ns && now_ns - when_ns < chance_ns;
+static bool recent(const struct policy_profile *p, uint64_t when_ns, uint64_t now_ns) {
+        return when_ns && now_ns - when_ns < p->chance_ms * 1000000ull;
 }
 
 static bool takes(const struct policy_machine *m, const struct policy_granule *g, uint32_t node, const uint64_t *room) {
@@ -50,15 +48,15 @@ static bool better(const struct policy_machine *m, uint32_t from, uint32_t a, ui
         return of_a != of_b ? of_a < of_b : room[a] > room[b];
 }
 
-bool policy_give_way(uint64_t touched_ns, uint64_t now_ns) {
-        return !recent(touched_ns, now_ns);
+bool policy_give_way(const struct policy_profile *p, uint64_t touched_ns, uint64_t now_ns) {
+        return !recent(p, touched_ns, now_ns);
 }
 
-bool policy_evict(const struct policy_machine *m, const struct policy_advice *advice, const struct policy_granule *g,
-                  uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
+bool policy_evict(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,
+                  const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
         uint32_t to = POLICY_NOWHERE;
 
-        if (advice->pinned || recent(g->touched_ns, now_ns))
+        if (advice->pinned || recent(p, g->touched_ns, now_ns))
                 return false;
         if (advice->preferred && advice->preferred <= m->count && takes(m, g, advice->preferred - 1, room)) {
                 *ret_to = advice->preferred - 1;

@@ -28,9 +28,41 @@ struct policy_machine {
         uint32_t count;
 };
 
+/* Devices of one hive. */
+static inline bool policy_peers(const struct policy_machine *m, uint32_t a, uint32_t b) {
+        return a < m->count && b < m->count && a != b && m->nodes[a].hive && m->nodes[a].hive == m->nodes[b].hive;
+}
+
+/* The numbers and preferences that decisions go by. Each is a key of profiles/NAME.conf, which says what it does: with
+ * dashes there, and with the unit that ends its name. */
+struct policy_profile {
+        char name[16];
+        /* placement, promotion */
+        bool hive_first;
+        bool touch_moves, peer_moves;
+        /* eviction */
+        uint32_t chance_ms;
+        bool evict_to_peer;
+        /* prefetch */
+        uint32_t leaf_kib, ahead_kib, dense_percent;
+        /* what bounces */
+        uint32_t lapse_us, bounces, nap_us, naps, pin_ms, epoch_ms;
+        /* how often a granule, and a range without being asked to, moves */
+        uint32_t settle_us, window_us, window_moves;
+};
+extern const struct policy_profile policy_profiles[];
+extern const uint32_t policy_profiles_count;
+/* One of those that svmd comes with: balanced, throughput, latency, pinned. NULL: there is none of that name. */
+const struct policy_profile *policy_profile_find(const char *name);
+/* What is used where nothing else is said. */
+const struct policy_profile *policy_profile_default(void);
+
+enum { POLICY_FALLBACKS = 3 };
+
 /* What is asked of a granule; members that were not set hold their zero value. */
 struct policy_advice {
-        uint32_t preferred;   /* node + 1; 0: none */
+        uint32_t preferred;                  /* node + 1; 0: none */
+        uint32_t fallback[POLICY_FALLBACKS]; /* the same: where to if that cannot be, in this order */
         uint32_t granularity; /* bytes that move together; a granule's or less: one by one; 0: policy's choice */
         uint64_t accessed_by; /* bit per node, of the first 64 */
         bool read_mostly;
@@ -51,8 +83,8 @@ enum policy_access { POLICY_READ = 1, POLICY_WRITE = 2, POLICY_PREFETCH = 3 };
 
 /* Which node a page that exists nowhere goes to when `accessor` touches it first. `room[i]` is what the caller may
  * still charge to node i. POLICY_NOWHERE: no node has room for `bytes`. */
-uint32_t policy_place(const struct policy_machine *m, const struct policy_advice *advice, uint32_t accessor,
-                      uint64_t bytes, const uint64_t *room);
+uint32_t policy_place(const struct policy_machine *m, const struct policy_profile *p,
+                      const struct policy_advice *advice, uint32_t accessor, uint64_t bytes, const uint64_t *room);
 
 enum policy_answer {
         POLICY_MIGRATE,   /* move it to the accessor */
@@ -60,17 +92,17 @@ enum policy_answer {
         POLICY_DUPLICATE, /* give the accessor a copy to read */
 };
 /* What a fault of `accessor` on a page that lives elsewhere gets. */
-enum policy_answer policy_promote(const struct policy_machine *m, const struct policy_advice *advice,
-                                  const struct policy_granule *g, uint32_t accessor, enum policy_access access,
-                                  uint64_t now_ns);
+enum policy_answer policy_promote(const struct policy_machine *m, const struct policy_profile *p,
+                                  const struct policy_advice *advice, const struct policy_granule *g, uint32_t accessor,
+                                  enum policy_access access, uint64_t now_ns);
 
 /* Whether the clock's hand passes this granule by (false) or takes it (true), and where it goes: *ret_to. */
-bool policy_evict(const struct policy_machine *m, const struct policy_advice *advice, const struct policy_granule *g,
-                  uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
+bool policy_evict(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,
+                  const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
 
 /* Whether memory that was last seen in use then, and moves as a whole, gives way to granules that want its room: the
  * same second chance. */
-bool policy_give_way(uint64_t touched_ns, uint64_t now_ns);
+bool policy_give_way(const struct policy_profile *p, uint64_t touched_ns, uint64_t now_ns);
 
 /* A fault on what lives elsewhere. */
 struct policy_fault {
@@ -89,5 +121,5 @@ struct policy_stream {
 enum { POLICY_BLOCK = 2 << 20 };
 
 /* Which run of granules to bring along with a fault: it contains f->at. */
-void policy_prefetch(const struct policy_advice *advice, const struct policy_fault *f, struct policy_stream *stream,
-                     uint32_t *ret_first, uint32_t *ret_count);
+void policy_prefetch(const struct policy_profile *p, const struct policy_advice *advice, const struct policy_fault *f,
+                     struct policy_stream *stream, uint32_t *ret_first, uint32_t *ret_count);

@@ -6,11 +6,10 @@
  * What a fault on a page that lives elsewhere gets. The CPU reaches nothing but host memory, so its faults bring the
  * page, or a copy of it when it is read and advice says read-mostly. A device gets a copy of what is read-mostly; it
  * reaches over its link what is pinned, what prefers to live where it is, and what has been moving to and fro: two
- * accessors that take a page from each other lose more by every move than by the slower access. All else comes to it.
+ * accessors that take a page from each other lose more by every move than by the slower access. All else comes to it,
+ * unless the profile leaves memory where it is: all that a link reaches (`touch-moves`), or what is in the device's
+ * hive (`peer-moves`).
  */
-enum { BOUNCES = 4 };
-static const uint64_t settle_ns = 10 * 1000 * 1000;
-
 static bool reaches(const struct policy_machine *m, uint32_t from, uint32_t to) {
         const struct policy_node *n = &m->nodes[from];
 
@@ -19,27 +18,29 @@ static bool reaches(const struct policy_machine *m, uint32_t from, uint32_t to) 
         return from == to || (n->host && m->nodes[to].host) || (n->bandwidth && n->bandwidth[to]);
 }
 
-static bool bounces(const struct policy_granule *g, uint64_t now_ns) {
-        return g->moves >= BOUNCES && now_ns - g->moved_ns < settle_ns;
+static bool bounces(const struct policy_profile *p, const struct policy_granule *g, uint64_t now_ns) {
+        return g->moves >= p->bounces && now_ns - g->moved_ns < p->lapse_us * 1000ull;
 }
 
-static bool stays(const struct policy_advice *advice, const struct policy_granule *g, uint32_t accessor,
-                  uint64_t now_ns) {
+static bool stays(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,
+                  const struct policy_granule *g, uint32_t accessor, uint64_t now_ns) {
         if (advice->pinned)
                 return true;
         if (advice->preferred)
                 return advice->preferred - 1 == g->where;
         if (accessor < 64 && advice->accessed_by & 1ull << accessor)
                 return true;
-        return bounces(g, now_ns);
+        if (policy_peers(m, accessor, g->where) ? !p->peer_moves : !p->touch_moves)
+                return true;
+        return bounces(p, g, now_ns);
 }
 
-enum policy_answer policy_promote(const struct policy_machine *m, const struct policy_advice *advice,
-                                  const struct policy_granule *g, uint32_t accessor, enum policy_access access,
-                                  uint64_t now_ns) {
+enum policy_answer policy_promote(const struct policy_machine *m, const struct policy_profile *p,
+                                  const struct policy_advice *advice, const struct policy_granule *g, uint32_t accessor,
+                                  enum policy_access access, uint64_t now_ns) {
         if (access == POLICY_READ && advice->read_mostly && !advice->pinned)
                 return POLICY_DUPLICATE;
-        if (access != POLICY_PREFETCH && reaches(m, accessor, g->where) && stays(advice, g, accessor, now_ns))
+        if (access != POLICY_PREFETCH && reaches(m, accessor, g->where) && stays(m, p, advice, g, accessor, now_ns))
                 return POLICY_MAP;
         return POLICY_MIGRATE;
 }

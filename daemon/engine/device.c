@@ -24,7 +24,7 @@ enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t acc
 
         serve_advice(e, w, &advice);
         granule_describe(w->range, w->g, &pg);
-        return e->c.decide.promote(&m, &advice, &pg, accessor, access, e->now);
+        return e->c.decide.promote(&m, profile_of(e, w->range), &advice, &pg, accessor, access, e->now);
 }
 
 static bool answer(struct managed *e, struct work *w, struct demand *d, int result) {
@@ -113,7 +113,9 @@ bool device_place(struct managed *e, struct work *w, struct demand *d) {
                 return answer(e, w, d, e->shape[d->node].online ? MANAGED_E_FULL : MANAGED_E_OFFLINE);
         room_all(e, w->range, room);
         serve_advice(e, w, &advice);
-        to = e->shape[d->node].faults ? e->c.decide.place(&m, &advice, d->node, w->range->bytes, room) : d->node;
+        to = e->shape[d->node].faults
+                     ? e->c.decide.place(&m, profile_of(e, w->range), &advice, d->node, w->range->bytes, room)
+                     : d->node;
         if (to != d->node)
                 room_missed(e, d->node, w->range);
         if (to == POLICY_NOWHERE || !room_is_place(e, to, w->range))

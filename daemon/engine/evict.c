@@ -68,7 +68,7 @@ static bool wanted(struct managed *e, struct managed_range *r, uint32_t granule,
         if (idle)
                 pg.touched_ns = 0;
         room_all(e, r, room);
-        return e->c.decide.evict(&m, &advice, &pg, e->now, room, ret_to);
+        return e->c.decide.evict(&m, profile_of(e, r), &advice, &pg, e->now, room, ret_to);
 }
 
 bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to) {
@@ -78,7 +78,7 @@ bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, 
 static bool policy_takes(struct managed *e, const struct owner *o, uint32_t *ret_to) {
         const struct granule *g = granule_of(o->range, o->granule);
 
-        return e->now - granule_ns(g->moved) >= e->c.minimum_ns && wanted(e, o->range, o->granule, false, ret_to);
+        return granule_settled(e, o->range, g) && wanted(e, o->range, o->granule, false, ret_to);
 }
 
 /* Begins to move what lies in the slot. */

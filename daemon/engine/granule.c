@@ -113,6 +113,10 @@ void granule_hide(struct managed_range *r, const struct granule *g, uint32_t nod
         set(r->shown[node]->writable, index_of(r, g), false);
 }
 
+bool granule_settled(const struct managed *e, const struct managed_range *r, const struct granule *g) {
+        return e->now - granule_ns(g->moved) >= profile_of(e, r)->settle_us * 1000ull;
+}
+
 void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret) {
         *ret = (struct policy_granule){
                 .where = g->slot && g->state != RESIDENCY_DUPLICATED ? g->node : g->host,

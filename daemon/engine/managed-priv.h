@@ -459,6 +459,13 @@ int cgroup_get(struct managed *e, uint64_t id, uint16_t *ret);
 void cgroup_put(struct managed *e, uint16_t index);
 void cgroup_set(struct managed *e, struct granule *g, uint16_t index);
 
+/* What decisions about the range go by. */
+static inline const struct policy_profile *profile_of(const struct managed *e, const struct managed_range *r) {
+        return e->c.profile;
+}
+
+/* It has not moved just now. */
+bool granule_settled(const struct managed *e, const struct managed_range *r, const struct granule *g);
 void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret);
 
 /* around.c */

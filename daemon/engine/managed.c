@@ -14,6 +14,8 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
         if (!e)
                 return -ENOMEM;
         e->c = *c;
+        if (!e->c.profile)
+                e->c.profile = policy_profile_default();
         if (!e->c.decide.place)
                 e->c.decide.place = policy_place;
         if (!e->c.decide.promote)

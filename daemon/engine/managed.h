@@ -153,27 +153,27 @@ struct managed_record {
 
 /* Decisions; the defaults are policy.h's functions. */
 struct managed_decisions {
-        uint32_t (*place)(const struct policy_machine *m, const struct policy_advice *advice, uint32_t accessor,
-                          uint64_t bytes, const uint64_t *room);
-        enum policy_answer (*promote)(const struct policy_machine *m, const struct policy_advice *advice,
-                                      const struct policy_granule *g, uint32_t accessor, enum policy_access access,
-                                      uint64_t now_ns);
-        bool (*evict)(const struct policy_machine *m, const struct policy_advice *advice,
-                      const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
-        void (*prefetch)(const struct policy_advice *advice, const struct policy_fault *f, struct policy_stream *stream,
-                         uint32_t *ret_first, uint32_t *ret_count);
+        uint32_t (*place)(const struct policy_machine *m, const struct policy_profile *p,
+                          const struct policy_advice *advice, uint32_t accessor, uint64_t bytes, const uint64_t *room);
+        enum policy_answer (*promote)(const struct policy_machine *m, const struct policy_profile *p,
+                                      const struct policy_advice *advice, const struct policy_granule *g,
+                                      uint32_t accessor, enum policy_access access, uint64_t now_ns);
+        bool (*evict)(const struct policy_machine *m, const struct policy_profile *p,
+                      const struct policy_advice *advice, const struct policy_granule *g, uint64_t now_ns,
+                      const uint64_t *room, uint32_t *ret_to);
+        void (*prefetch)(const struct policy_profile *p, const struct policy_advice *advice,
+                         const struct policy_fault *f, struct policy_stream *stream, uint32_t *ret_first,
+                         uint32_t *ret_count);
 };
 
 struct managed_config {
-        uint32_t workers;       /* at least 2; granules that each node keeps for bringing in */
-        uint32_t session_steps; /* steps of one session that are out at a time */
-        uint32_t largest;       /* bytes of the largest granule */
-        uint64_t warm;          /* bytes of freed slots of a node and size that keep their space */
-        bool continue_protects; /* the kernel has UFFDIO_CONTINUE_MODE_WP */
-        uint64_t minimum_ns;    /* a granule that moved stays this long; touches and lack of room override it */
-        uint64_t window_ns;     /* moves of a range that nobody asked for one by one, in a window: at most */
-        uint32_t window_moves;  /* this many per 16 granules; 0: no cap */
-        struct managed_decisions decide; /* NULL: policy.h's */
+        uint32_t workers;                     /* at least 2; granules that each node keeps for bringing in */
+        uint32_t session_steps;               /* steps of one session that are out at a time */
+        uint32_t largest;                     /* bytes of the largest granule */
+        uint64_t warm;                        /* bytes of freed slots of a node and size that keep their space */
+        bool continue_protects;               /* the kernel has UFFDIO_CONTINUE_MODE_WP */
+        const struct policy_profile *profile; /* NULL: policy's default. It has to stay */
+        struct managed_decisions decide;      /* NULL: policy.h's */
         void *userdata;
         void (*intent)(void *userdata, const struct managed_record *r);
         /* 0, an outcome, or -errno. Token 0 is never answered. */

@@ -56,20 +56,21 @@ bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t
  * without faults there is no other way than to be sent. */
 static bool too_often(struct managed *e, struct work *w, const struct demand *d) {
         struct managed_range *r = w->range;
+        const struct policy_profile *p = profile_of(e, r);
 
         if (d->cause != MANAGED_BY_PREFETCH && d->cause != MANAGED_BY_ADVICE)
                 return false;
         if (d->event == MANAGED_TO_NODE && !e->shape[d->node].faults)
                 return false;
-        if (w->g->moved && e->now - granule_ns(w->g->moved) < e->c.minimum_ns)
+        if (w->g->moved && !granule_settled(e, r, w->g))
                 return true;
-        if (!e->c.window_moves || d->fence)
+        if (!p->window_moves || d->fence)
                 return false;
-        if (e->now - r->window_ns >= e->c.window_ns) {
+        if (e->now - r->window_ns >= p->window_us * 1000ull) {
                 r->window_ns = e->now;
                 r->window_moves = 0;
         }
-        return r->window_moves++ >= (uint64_t)e->c.window_moves * (r->count / 16 + 1);
+        return r->window_moves++ >= (uint64_t)p->window_moves * (r->count / 16 + 1);
 }
 
 static uint32_t fill_host(struct managed *e, struct work *w, const struct demand *d) {
@@ -85,7 +86,7 @@ static uint32_t fill_host(struct managed *e, struct work *w, const struct demand
         for (uint32_t i = 0; i < e->nodes_count; i++) /* what is cold leaves for it, and this comes where CPUs are */
                 if (e->shape[i].far && !e->shape[best].far && advice.preferred != i + 1)
                         room[i] = 0;
-        host = e->c.decide.place(&m, &advice, best, w->range->bytes, room);
+        host = e->c.decide.place(&m, profile_of(e, w->range), &advice, best, w->range->bytes, room);
         return host != POLICY_NOWHERE && e->nodes[host].host && room_is_place(e, host, w->range) ? host : best;
 }
 

@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "main/options.h"
+#include "main/profile.h"
 
 /* A software device shows every address a process can map. */
 #define VA_START 0x10000ull
@@ -462,13 +463,21 @@ static int check_nodes(struct loading *l) {
         return 0;
 }
 
+static int load_profile(struct loading *l) {
+        int r = profile_load(&l->c.profile, l->c.policy, l->err);
+
+        return l->result = r > 0 ? CONFIG_E_BAD : r;
+}
+
 static int load(struct loading *l, int argc, char **argv, FILE *out) {
         struct first_look f = { .out = out };
 
         if (apply_defaults(l) || each_argument(l, argc, argv, look, &f) || load_files(l, f.named))
                 return l->result;
         l->source++;
-        return each_argument(l, argc, argv, apply, NULL) ? l->result : check_nodes(l);
+        if (each_argument(l, argc, argv, apply, NULL) || check_nodes(l))
+                return l->result;
+        return load_profile(l);
 }
 
 int config_load(struct config *c, int argc, char **argv, FILE *out, FILE *err) {
@@ -536,4 +545,6 @@ void config_print_mdoc(FILE *out, bool for_file) {
                 return;
         fputs(".Ss Section [node NAME]\nMakes a software device of that name.\n", out);
         print_list(out, node_options, node_options_count, true);
+        fputs(".Ss Files of profiles\nKeys of a file that\n.Cm policy\nnames, without sections.\n", out);
+        print_list(out, profile_options, profile_options_count, true);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/node.h"
+#include "policy/policy.h"
 
 /*
  * Options of svmd: one table gives the command line, the configuration file, --help and the man page.
@@ -29,6 +30,8 @@ struct config {
         uint64_t max_objects_per_session;      /* 1048576: reservations, memories, spaces, mappings */
         uint64_t kept_max;                     /* 0: of a partition, unless it was made with another */
         uint64_t max_registered;               /* 64 GiB: registered memory of a session */
+        char *policy;                          /* balanced: a profile's name, or a file */
+        struct policy_profile profile;         /* what that says */
         int log_level;                         /* LOG_INFO */
         bool check_only;                       /* --check-config */
         bool check_takeover;                   /* --check-takeover */

@@ -369,6 +369,7 @@ static int ask_kfd(struct program *p) {
 static int start_service(struct program *p) {
         const struct config *c = &p->config;
         struct service_options options = {
+                .policy = &c->profile,
                 .machine = &p->machine,
                 .default_partition_size = c->default_partition_size,
                 .journal_size = c->journal_size,

@@ -75,6 +75,9 @@ const struct option_desc options[] = {
         { "kept-max", "SIZE", OPTION_SIZE, false, AT(kept_max), "0", 0, UINT64_MAX, 1,
           "How much a partition may keep for later sessions while no session uses it, where nothing was said when it was "
           "made. With 0, users keep nothing until an administrator allows it: svmd-ctl partition set." },
+        { "policy", "NAME|FILE", OPTION_TEXT, false, AT(policy), "balanced", 0, 0, 0,
+          "What decides where pages go: balanced, throughput, latency, pinned, or the path of a file, with a slash, that "
+          "says what is to be different from balanced." },
         { "log-level", "error|warning|notice|info|debug", OPTION_LEVEL, false, AT(log_level), "info", 0, 0, 0,
           "Write lines of this importance and above to standard error." },
         { "help", NULL, OPTION_HELP, true, 0, NULL, 0, 0, 0, "Print the options and end." },

@@ -40,6 +40,10 @@ extern const size_t options_count;
 extern const struct option_desc node_options[];
 extern const size_t node_options_count;
 
+/* What a profile of policies is made of. */
+extern const struct option_desc profile_options[];
+extern const size_t profile_options_count;
+
 /* NULL: there is none of that name. */
 const struct option_desc *option_find(const struct option_desc *table, size_t count, const char *name);
 /* The name most like `name`, or NULL if none is. */

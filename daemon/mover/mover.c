@@ -12,10 +12,6 @@
 
 /* Of each node and size of granule: what a busy range has coming and going. */
 static const uint64_t warm_bytes = 64ull << 20;
-static const uint64_t minimum_ns = 10ull * 1000 * 1000;
-/* What nobody asked for by itself moves a range ten times a second, and a bit. */
-static const uint64_t window_ns = 100ull * 1000 * 1000;
-static const uint32_t window_moves = 16;
 
 uint64_t mover_now(struct mover *m) {
         if (!m->now)
@@ -65,9 +61,7 @@ static int engine_new(struct mover *m) {
                 .largest = m->c.largest,
                 .warm = warm_bytes,
                 .continue_protects = mover_features()->continue_protects,
-                .minimum_ns = minimum_ns,
-                .window_ns = window_ns,
-                .window_moves = window_moves,
+                .profile = m->c.profile,
                 .userdata = m,
                 .intent = record_intent,
                 .done = on_done,

@@ -79,7 +79,8 @@ struct mover_config {
         uint64_t stuck_ns;      /* 0: 10 ms */
         uint64_t held_ns;       /* of a revocation's time that one session can use up; 0: 5 s */
         const struct mover_node *nodes;
-        uint32_t nodes_count; /* at most MANAGED_NODES_MAX */
+        uint32_t nodes_count;                 /* at most MANAGED_NODES_MAX */
+        const struct policy_profile *profile; /* NULL: policy's default. Must stay */
 };
 
 /* What this kernel's userfaultfd can do; probed once. */

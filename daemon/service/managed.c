@@ -292,6 +292,7 @@ int managed_start(struct service *svc, char *why, size_t why_size) {
                 .workers_max = 4 * workers(),
                 .session_steps = SESSION_STEPS,
                 .largest = LARGEST,
+                .profile = svc->options.policy,
         };
         int r;
 

@@ -35,6 +35,7 @@ static const char *const told[_TOUCH_N][2] = {
 struct world {
         struct policy_node nodes[MANAGED_NODES_MAX];
         struct policy_machine machine;
+        const struct policy_profile *profile;
         uint64_t room[MANAGED_NODES_MAX];
         struct mover_advice advice;
         struct policy_granule granule;
@@ -47,6 +48,7 @@ static void look(const struct service *svc, const struct managed_reservation *m,
         uint32_t count = svc->managed.nodes_count;
 
         w->machine = (struct policy_machine){ w->nodes, count };
+        w->profile = svc->options.policy;
         w->info = info;
         w->now_ns = clock_ns(CLOCK_MONOTONIC);
         for (uint32_t i = 0; i < count; i++) {
@@ -99,7 +101,7 @@ static uint32_t emptiest_host(const struct world *w) {
 /* The host that a touch of the CPU brings it to. */
 static uint32_t host_for(const struct world *w) {
         uint32_t best = emptiest_host(w);
-        uint32_t to = policy_place(&w->machine, &w->advice.policy, best, w->granule.bytes, w->room);
+        uint32_t to = policy_place(&w->machine, w->profile, &w->advice.policy, best, w->granule.bytes, w->room);
 
         return to != POLICY_NOWHERE && w->nodes[to].host ? to : best;
 }
@@ -112,7 +114,8 @@ static void explain_cpu(struct sentences *s, const struct world *w) {
         switch (w->info->state) {
         case RESIDENCY_EMPTY: sentence(s, "A touch by the CPU would begin it on %s, as zeroes.", name); break;
         case RESIDENCY_OUT:
-                read = policy_promote(&w->machine, &w->advice.policy, &w->granule, host, POLICY_READ, w->now_ns);
+                read = policy_promote(&w->machine, w->profile, &w->advice.policy, &w->granule, host, POLICY_READ,
+                                      w->now_ns);
                 if (read == POLICY_DUPLICATE)
                         sentence(s,
                                  "A read by the CPU would bring it to %s and leave a copy to read; a write brings it.",
@@ -132,7 +135,7 @@ static void explain_cpu(struct sentences *s, const struct world *w) {
 }
 
 static enum touch touch_empty(const struct world *w, uint32_t node) {
-        uint32_t to = policy_place(&w->machine, &w->advice.policy, node, w->granule.bytes, w->room);
+        uint32_t to = policy_place(&w->machine, w->profile, &w->advice.policy, node, w->granule.bytes, w->room);
 
         if (!w->nodes[node].faults || to == node)
                 return TOUCH_BEGINS;
@@ -150,7 +153,7 @@ static enum touch touch(const struct world *w, uint32_t node) {
                 return touch_empty(w, node);
         if (!w->nodes[node].faults)
                 return w->info->pins ? TOUCH_REACHES : TOUCH_FAILS;
-        switch (policy_promote(&w->machine, &w->advice.policy, &w->granule, node, POLICY_READ, w->now_ns)) {
+        switch (policy_promote(&w->machine, w->profile, &w->advice.policy, &w->granule, node, POLICY_READ, w->now_ns)) {
         case POLICY_MIGRATE: return w->info->pins ? TOUCH_REACHES : TOUCH_BRINGS;
         case POLICY_DUPLICATE: return w->info->state == RESIDENCY_OUT ? TOUCH_REACHES : TOUCH_COPIES;
         case POLICY_MAP: return TOUCH_REACHES;

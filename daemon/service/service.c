@@ -41,6 +41,8 @@ int service_new(struct service **ret, const struct service_options *options, con
         if (!svc)
                 return -ENOMEM;
         svc->options = *options;
+        if (!options->policy)
+                svc->options.policy = policy_profile_default();
         svc->hooks = *hooks;
         svc->own_uid = geteuid();
         svc->started_ns = clock_ns(CLOCK_MONOTONIC);

@@ -310,7 +310,7 @@ static void relieve(struct service *svc, uint32_t node) {
         m = idle_longest(svc, node);
         if (!m)
                 return;
-        if (!offline && !policy_give_way(m->used_ns, now_ns())) {
+        if (!offline && !policy_give_way(svc->options.policy, m->used_ns, now_ns())) {
                 service_wake_soon(svc);
                 return;
         }

@@ -55,13 +55,13 @@ static uint32_t window_moves;
 /* Everything has been touched, and is in host memory. */
 static int setup(void **state) {
         struct world *w = &world;
+        static struct policy_profile profile;
         struct managed_config c = {
+                .profile = &profile,
                 .workers = WORKERS,
                 .session_steps = 4,
                 .largest = BYTES,
                 .warm = COUNT * BYTES,
-                .window_ns = 1000,
-                .window_moves = window_moves,
                 .userdata = w,
                 .intent = on_intent,
                 .done = on_done,
@@ -70,6 +70,10 @@ static int setup(void **state) {
         };
 
         memset(w, 0, sizeof(*w));
+        profile = *policy_profile_default();
+        profile.settle_us = 0;
+        profile.window_us = 1;
+        profile.window_moves = window_moves;
         assert_int_equal(managed_new(&w->e, &c), 0);
         managed_node_add(w->e, true, false, (COUNT + WORKERS) * BYTES, 0, bandwidth);
         managed_node_add(w->e, false, true, (COUNT + WORKERS) * BYTES, 0, bandwidth);

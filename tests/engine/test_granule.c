@@ -52,12 +52,13 @@ static struct world world;
 
 static int setup(void **state) {
         struct world *w = &world;
+        static struct policy_profile profile;
         struct managed_config c = {
+                .profile = &profile,
                 .workers = WORKERS,
                 .session_steps = 4,
                 .largest = BYTES,
                 .warm = COUNT * BYTES,
-                .minimum_ns = second / 10,
                 .userdata = w,
                 .intent = on_intent,
                 .done = on_done,
@@ -65,6 +66,9 @@ static int setup(void **state) {
         };
 
         memset(w, 0, sizeof(*w));
+        profile = *policy_profile_default();
+        profile.settle_us = 100000;
+        profile.window_moves = 0;
         assert_int_equal(managed_new(&w->e, &c), 0);
         managed_node_add(w->e, true, false, (COUNT + WORKERS) * BYTES, 0, bandwidth);
         managed_node_add(w->e, false, true, (COUNT + WORKERS) * BYTES, 0, bandwidth);

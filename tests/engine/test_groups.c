@@ -34,8 +34,9 @@ static void on_done(void *userdata, uint64_t token, int result) {
 static void on_joined(void *userdata, void *session, void *range) {
 }
 
-static bool evict_any(const struct policy_machine *m, const struct policy_advice *advice,
-                      const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
+static bool evict_any(const struct policy_machine *m, const struct policy_profile *p,
+                      const struct policy_advice *advice, const struct policy_granule *g, uint64_t now_ns,
+                      const uint64_t *room, uint32_t *ret_to) {
         return true;
 }
 
@@ -44,7 +45,9 @@ static void limit(struct world *w, uint32_t node, uint64_t granules) {
 }
 
 static void start(struct world *w) {
+        static struct policy_profile profile;
         struct managed_config c = {
+                .profile = &profile,
                 .workers = WORKERS,
                 .session_steps = 4,
                 .largest = BYTES,
@@ -57,6 +60,8 @@ static void start(struct world *w) {
         };
 
         memset(w, 0, sizeof(*w));
+        profile = *policy_profile_default();
+        profile.settle_us = profile.window_moves = 0;
         assert_int_equal(managed_new(&w->e, &c), 0);
         assert_int_equal(managed_node_add(w->e, true, false, (20 + WORKERS) * BYTES, 0, bandwidth), HOST);
         assert_int_equal(managed_node_add(w->e, false, true, (20 + WORKERS) * BYTES, 0, bandwidth), NEAR);

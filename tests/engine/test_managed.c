@@ -34,7 +34,8 @@ struct world {
         int answer;
         unsigned joined;
         bool poison;
-        uint64_t minimum_ns;
+        struct policy_profile profile;
+        uint32_t settle_us;
 };
 
 static char name_a[] = "a", name_b[] = "b", name_c[] = "c";
@@ -61,25 +62,27 @@ static void on_joined(void *userdata, void *session, void *range) {
         note(userdata, "joined", session);
 }
 
-static enum policy_answer migrate(const struct policy_machine *m, const struct policy_advice *advice,
-                                  const struct policy_granule *g, uint32_t accessor, enum policy_access access,
-                                  uint64_t now_ns) {
+static enum policy_answer migrate(const struct policy_machine *m, const struct policy_profile *p,
+                                  const struct policy_advice *advice, const struct policy_granule *g, uint32_t accessor,
+                                  enum policy_access access, uint64_t now_ns) {
         return POLICY_MIGRATE;
 }
 
-static enum policy_answer duplicate(const struct policy_machine *m, const struct policy_advice *advice,
-                                    const struct policy_granule *g, uint32_t accessor, enum policy_access access,
-                                    uint64_t now_ns) {
+static enum policy_answer duplicate(const struct policy_machine *m, const struct policy_profile *p,
+                                    const struct policy_advice *advice, const struct policy_granule *g,
+                                    uint32_t accessor, enum policy_access access, uint64_t now_ns) {
         return POLICY_DUPLICATE;
 }
 
-static bool evict_any(const struct policy_machine *m, const struct policy_advice *advice,
-                      const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
+static bool evict_any(const struct policy_machine *m, const struct policy_profile *p,
+                      const struct policy_advice *advice, const struct policy_granule *g, uint64_t now_ns,
+                      const uint64_t *room, uint32_t *ret_to) {
         return true;
 }
 
-static void no_prefetch(const struct policy_advice *advice, const struct policy_fault *f, struct policy_stream *stream,
-                        uint32_t *ret_first, uint32_t *ret_count) {
+static void no_prefetch(const struct policy_profile *p, const struct policy_advice *advice,
+                        const struct policy_fault *f, struct policy_stream *stream, uint32_t *ret_first,
+                        uint32_t *ret_count) {
         *ret_first = f->at;
         *ret_count = 0;
 }
@@ -90,7 +93,7 @@ static void engine_start(struct world *w, uint64_t host_granules, uint64_t near_
                 .session_steps = 1,
                 .largest = BYTES,
                 .warm = 100 * BYTES,
-                .minimum_ns = w->minimum_ns,
+                .profile = &w->profile,
                 .decide = { .promote = migrate, .evict = evict_any, .prefetch = no_prefetch },
                 .userdata = w,
                 .intent = on_intent,
@@ -98,6 +101,9 @@ static void engine_start(struct world *w, uint64_t host_granules, uint64_t near_
                 .joined = on_joined,
         };
 
+        w->profile = *policy_profile_default();
+        w->profile.settle_us = w->settle_us;
+        w->profile.window_moves = 0;
         assert_int_equal(managed_new(&w->e, &c), 0);
         assert_int_equal(managed_node_add(w->e, true, false, (host_granules + WORKERS) * BYTES, 0, NULL), HOST);
         assert_int_equal(managed_node_add(w->e, false, true, (near_granules + WORKERS) * BYTES, 0, NULL), NEAR);
@@ -382,7 +388,7 @@ static void test_no_faults(void **state) {
         struct world *w = *state;
 
         managed_free(w->e);
-        w->minimum_ns = 1000;
+        w->settle_us = 1;
         engine_start(w, 8, 8);
         managed_join(w->e, w->a, w->range, false, 1);
         assert_int_equal(managed_node_add(w->e, false, false, 8 * BYTES, 0, NULL), FAR);
@@ -554,6 +560,7 @@ static void test_duplicate(void **state) {
                 .session_steps = 4,
                 .largest = BYTES,
                 .warm = 9 * BYTES,
+                .profile = &w->profile,
                 .decide = { .promote = duplicate, .prefetch = no_prefetch },
                 .userdata = w,
                 .intent = on_intent,

@@ -15,9 +15,11 @@ static const uint32_t from_far[COUNT] = { 16000, 64000, 900000, 0 };
 static const uint32_t from_alone[COUNT] = { 0, 0, 0, 900000 };
 static struct policy_node nodes[COUNT];
 static const struct policy_machine machine = { nodes, COUNT };
+static const struct policy_profile *profile;
 static const uint64_t ms = 1000 * 1000;
 
 static int setup(void **state) {
+        profile = policy_profile_default();
         nodes[HOST] = (struct policy_node){ .host = true, .online = true, .bandwidth = from_host };
         nodes[NEAR] = (struct policy_node){ .faults = true, .online = true, .bandwidth = from_near };
         nodes[FAR] = (struct policy_node){ .faults = true, .online = true, .bandwidth = from_far };
@@ -29,34 +31,34 @@ static void test_place(void **state) {
         struct policy_advice none = { 0 }, far = { .preferred = FAR + 1 };
         uint64_t room[COUNT] = { 4096, 4096, 4096, 4096 };
 
-        assert_int_equal(policy_place(&machine, &none, NEAR, 4096, room), NEAR);
-        assert_int_equal(policy_place(&machine, &none, HOST, 4096, room), HOST);
-        assert_int_equal(policy_place(&machine, &far, NEAR, 4096, room), FAR);
+        assert_int_equal(policy_place(&machine, profile, &none, NEAR, 4096, room), NEAR);
+        assert_int_equal(policy_place(&machine, profile, &none, HOST, 4096, room), HOST);
+        assert_int_equal(policy_place(&machine, profile, &far, NEAR, 4096, room), FAR);
         room[FAR] = 0;
-        assert_int_equal(policy_place(&machine, &far, NEAR, 4096, room), NEAR);
+        assert_int_equal(policy_place(&machine, profile, &far, NEAR, 4096, room), NEAR);
         room[NEAR] = 4095;
-        assert_int_equal(policy_place(&machine, &none, NEAR, 4096, room), HOST);
+        assert_int_equal(policy_place(&machine, profile, &none, NEAR, 4096, room), HOST);
         room[FAR] = 4096;
-        assert_int_equal(policy_place(&machine, &none, NEAR, 4096, room), FAR);
+        assert_int_equal(policy_place(&machine, profile, &none, NEAR, 4096, room), FAR);
         nodes[FAR].online = false;
-        assert_int_equal(policy_place(&machine, &none, NEAR, 4096, room), HOST);
-        assert_int_equal(policy_place(&machine, &none, NEAR, 8192, room), POLICY_NOWHERE);
+        assert_int_equal(policy_place(&machine, profile, &none, NEAR, 4096, room), HOST);
+        assert_int_equal(policy_place(&machine, profile, &none, NEAR, 8192, room), POLICY_NOWHERE);
 }
 
 static void test_place_without_links(void **state) {
         struct policy_advice none = { 0 };
         uint64_t room[COUNT] = { 4096, 8192, 8192, 0 };
 
-        assert_int_equal(policy_place(&machine, &none, ALONE, 4096, room), HOST);
+        assert_int_equal(policy_place(&machine, profile, &none, ALONE, 4096, room), HOST);
         room[HOST] = 0;
-        assert_int_equal(policy_place(&machine, &none, ALONE, 4096, room), NEAR);
+        assert_int_equal(policy_place(&machine, profile, &none, ALONE, 4096, room), NEAR);
         room[FAR]++;
-        assert_int_equal(policy_place(&machine, &none, ALONE, 4096, room), FAR);
+        assert_int_equal(policy_place(&machine, profile, &none, ALONE, 4096, room), FAR);
 }
 
 static enum policy_answer promote(const struct policy_advice *a, const struct policy_granule *g, uint32_t accessor,
                                   enum policy_access access) {
-        return policy_promote(&machine, a, g, accessor, access, 1000 * ms);
+        return policy_promote(&machine, profile, a, g, accessor, access, 1000 * ms);
 }
 
 static void test_promote(void **state) {
@@ -102,21 +104,21 @@ static void test_evict(void **state) {
         uint64_t room[COUNT] = { 4096, 1 << 20, 8192, 8192 };
         uint32_t to = 77;
 
-        assert_false(policy_evict(&machine, &pinned, &g, 1000 * ms, room, &to));
-        assert_false(policy_evict(&machine, &none, &g, 599 * ms, room, &to));
+        assert_false(policy_evict(&machine, profile, &pinned, &g, 1000 * ms, room, &to));
+        assert_false(policy_evict(&machine, profile, &none, &g, 599 * ms, room, &to));
         assert_int_equal(to, 77);
-        assert_true(policy_evict(&machine, &none, &g, 600 * ms, room, &to));
-        assert_false(policy_give_way(g.touched_ns, 599 * ms));
-        assert_true(policy_give_way(g.touched_ns, 600 * ms));
+        assert_true(policy_evict(&machine, profile, &none, &g, 600 * ms, room, &to));
+        assert_false(policy_give_way(profile, g.touched_ns, 599 * ms));
+        assert_true(policy_give_way(profile, g.touched_ns, 600 * ms));
         assert_int_equal(to, HOST);
-        assert_true(policy_evict(&machine, &far, &g, 1000 * ms, room, &to));
+        assert_true(policy_evict(&machine, profile, &far, &g, 1000 * ms, room, &to));
         assert_int_equal(to, FAR);
         room[HOST] = 0;
         room[ALONE] = 8193;
-        assert_true(policy_evict(&machine, &none, &g, 1000 * ms, room, &to));
+        assert_true(policy_evict(&machine, profile, &none, &g, 1000 * ms, room, &to));
         assert_int_equal(to, ALONE);
         room[FAR] = room[ALONE] = 0;
-        assert_false(policy_evict(&machine, &none, &g, 1000 * ms, room, &to));
+        assert_false(policy_evict(&machine, profile, &none, &g, 1000 * ms, room, &to));
 }
 
 /* Four hosts, of which two have no CPUs, and a device. */
@@ -149,7 +151,7 @@ static void test_evict_of_hosts(void **state) {
                 for (unsigned k = 0; k < 4; k++) {
                         uint32_t to;
 
-                        assert_true(policy_evict(&m, &none, &g, 1000 * ms, room, &to));
+                        assert_true(policy_evict(&m, profile, &none, &g, 1000 * ms, room, &to));
                         assert_int_equal(to, cases[i].to[k]);
                         room[to] = 0;
                 }
@@ -164,7 +166,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_promote_to_host, setup),
                 cmocka_unit_test_setup(test_promote_bounce, setup),
                 cmocka_unit_test_setup(test_evict, setup),
-                cmocka_unit_test(test_evict_of_hosts),
+                cmocka_unit_test_setup(test_evict_of_hosts, setup),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

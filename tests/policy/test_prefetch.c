@@ -26,7 +26,7 @@ static void expect(uint32_t at, uint32_t count, uint32_t first, uint32_t run) {
         struct policy_fault f = { .at = at, .count = count, .bytes = bytes, .resident = bits };
         uint32_t from = 0, n = 0;
 
-        policy_prefetch(&advice, &f, &stream, &from, &n);
+        policy_prefetch(policy_profile_default(), &advice, &f, &stream, &from, &n);
         assert_int_equal(from, first);
         assert_int_equal(n, run);
 }
@@ -146,7 +146,7 @@ static void test_random(void **state) {
                 for (unsigned i = 0; i < 8; i++)
                         bits[i] = ((uint64_t)rand_r(&seed) << 33 ^ (uint64_t)rand_r(&seed) << 13) &
                                   (uint64_t)rand_r(&seed) * 0x100000001ull;
-                policy_prefetch(&advice, &f, &stream, &first, &n);
+                policy_prefetch(policy_profile_default(), &advice, &f, &stream, &first, &n);
                 assert_true(first <= at && at < first + n && first + n <= count && n <= 2 * block);
                 assert_int_equal(stream.next, first + n);
                 assert_true(n >= leaf || first + n == count);

@@ -101,38 +101,41 @@ static void on_joined(void *userdata, void *session, void *range) {
 /* Decisions at random: nothing that the engine keeps may depend on them. */
 static struct world *deciding;
 
-static uint32_t random_place(const struct policy_machine *m, const struct policy_advice *advice, uint32_t accessor,
-                             uint64_t bytes, const uint64_t *room) {
-        return chance(deciding, 2) ? policy_place(m, advice, accessor, bytes, room) : below(deciding, NODES);
+static uint32_t random_place(const struct policy_machine *m, const struct policy_profile *p,
+                             const struct policy_advice *advice, uint32_t accessor, uint64_t bytes,
+                             const uint64_t *room) {
+        return chance(deciding, 2) ? policy_place(m, p, advice, accessor, bytes, room) : below(deciding, NODES);
 }
 
-static enum policy_answer random_promote(const struct policy_machine *m, const struct policy_advice *advice,
-                                         const struct policy_granule *g, uint32_t accessor, enum policy_access access,
-                                         uint64_t now_ns) {
+static enum policy_answer random_promote(const struct policy_machine *m, const struct policy_profile *p,
+                                         const struct policy_advice *advice, const struct policy_granule *g,
+                                         uint32_t accessor, enum policy_access access, uint64_t now_ns) {
         return chance(deciding, 2) ? POLICY_DUPLICATE : (enum policy_answer)below(deciding, 3);
 }
 
-static bool random_evict(const struct policy_machine *m, const struct policy_advice *advice,
-                         const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
+static bool random_evict(const struct policy_machine *m, const struct policy_profile *p,
+                         const struct policy_advice *advice, const struct policy_granule *g, uint64_t now_ns,
+                         const uint64_t *room, uint32_t *ret_to) {
         *ret_to = below(deciding, NODES);
         return chance(deciding, 3);
 }
 
-static void little_prefetch(const struct policy_advice *advice, const struct policy_fault *f,
-                            struct policy_stream *stream, uint32_t *ret_first, uint32_t *ret_count) {
+static void little_prefetch(const struct policy_profile *p, const struct policy_advice *advice,
+                            const struct policy_fault *f, struct policy_stream *stream, uint32_t *ret_first,
+                            uint32_t *ret_count) {
         *ret_first = f->at;
         *ret_count = chance(deciding, 4) ? 3 : 0;
 }
 
 static void make_engine(struct world *w) {
+        static struct policy_profile profile;
         struct managed_config c = {
+                .profile = &profile,
                 .workers = 3,
                 .session_steps = 2,
                 .largest = w->largest,
                 .warm = 2 * 65536,
                 .continue_protects = w->continue_protects,
-                .window_ns = 1000,
-                .window_moves = 8,
                 .decide = { random_place, random_promote, random_evict, little_prefetch },
                 .userdata = w,
                 .intent = on_intent,
@@ -142,6 +145,10 @@ static void make_engine(struct world *w) {
         uint64_t granule = 65536, huge = w->largest == 65536 ? 0 : w->largest, reserve = 3ull * w->largest;
 
         deciding = w;
+        profile = *policy_profile_default();
+        profile.settle_us = 0;
+        profile.window_us = 1;
+        profile.window_moves = 8;
         if (managed_new(&w->engine, &c))
                 world_fail(w, "no engine");
         managed_node_add(w->engine, true, false, 16 * granule + 4 * huge + reserve, 0, bandwidth);
