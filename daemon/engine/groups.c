@@ -191,6 +191,10 @@ void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t no
         managed_run(e);
 }
 
+void managed_group_profile(struct managed_group *g, const struct policy_profile *p) {
+        g->profile = p;
+}
+
 void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak) {
         if (ret_used)
                 *ret_used = g->nodes[node].used;

@@ -114,9 +114,10 @@ struct group_node {
 
 struct managed_group {
         struct list link, ranges;
-        struct list press; /* in the engine's list while a node may have to be looked at */
-        uint64_t pressed;  /* bit per node */
-        uint64_t granules; /* of all ranges */
+        struct list press;                    /* in the engine's list while a node may have to be looked at */
+        uint64_t pressed;                     /* bit per node */
+        uint64_t granules;                    /* of all ranges */
+        const struct policy_profile *profile; /* NULL: the engine's */
         uint64_t pinned;
         struct group_node nodes[MANAGED_NODES_MAX];
 };
@@ -461,7 +462,7 @@ void cgroup_set(struct managed *e, struct granule *g, uint16_t index);
 
 /* What decisions about the range go by. */
 static inline const struct policy_profile *profile_of(const struct managed *e, const struct managed_range *r) {
-        return e->c.profile;
+        return r->group && r->group->profile ? r->group->profile : e->c.profile;
 }
 
 /* It has not moved just now. */
