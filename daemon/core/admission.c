@@ -69,22 +69,16 @@ void admission_call_off(struct admission_line *line, struct admission *a) {
 
 /* ---- room ---- */
 
-static uint64_t room_left(const struct account *a) {
-        uint64_t taken = a->used + a->claimed;
-
-        return taken >= a->used && taken < a->max ? a->max - taken : 0;
-}
-
-/* Of the accounts up to, not including, `end`. */
-static bool has_room(const struct admission_need *n, const struct account *end) {
-        for (const struct account *a = n->account; a != end; a = a->parent)
-                if (n->bytes > room_left(a))
+/* In all accounts but `except`. */
+static bool has_room(const struct admission_need *n, const struct account *except) {
+        for (const struct account *a = n->account; a; a = account_up(n->account, a))
+                if (a != except && n->bytes > account_room_at(n->account, a))
                         return false;
         return true;
 }
 
-static const struct account *node_of(const struct admission_need *n) {
-        const struct account *a = n->account;
+static struct account *node_of(const struct admission_need *n) {
+        struct account *a = n->account;
 
         while (a->parent)
                 a = a->parent;
@@ -100,16 +94,16 @@ static bool all_have_room(const struct admission *a, bool on_nodes) {
 
 const struct account *admission_too_much(const struct admission *a) {
         for (uint32_t i = 0; i < a->count; i++)
-                for (const struct account *at = a->needs[i].account; at; at = at->parent)
-                        if (a->needs[i].bytes > at->max)
+                for (const struct account *leaf = a->needs[i].account, *at = leaf; at; at = account_up(leaf, at))
+                        if (a->needs[i].bytes > account_most_at(leaf, at))
                                 return at;
         return NULL;
 }
 
 const struct account *admission_lacks(const struct admission *a) {
         for (uint32_t i = 0; i < a->count; i++)
-                for (const struct account *at = a->needs[i].account; at; at = at->parent)
-                        if (at->used >= at->max || a->needs[i].bytes > at->max - at->used)
+                for (const struct account *leaf = a->needs[i].account, *at = leaf; at; at = account_up(leaf, at))
+                        if (a->needs[i].bytes > account_room_at(leaf, at))
                                 return at;
         return NULL;
 }
@@ -121,10 +115,14 @@ static void claim(const struct admission *a) {
 
         if (admission_too_much(a))
                 return;
-        for (uint32_t i = 0; i < a->count; i++)
-                for (struct account *at = a->needs[i].account; at && (on_nodes || at->parent); at = at->parent)
-                        at->claimed = a->needs[i].bytes > UINT64_MAX - at->claimed ? UINT64_MAX
-                                                                                   : at->claimed + a->needs[i].bytes;
+        for (uint32_t i = 0; i < a->count; i++) {
+                const struct admission_need *n = &a->needs[i];
+                const struct account *node = node_of(n);
+
+                for (struct account *at = n->account; at; at = account_up(n->account, at))
+                        if (on_nodes || at != node)
+                                at->claimed = n->bytes > UINT64_MAX - at->claimed ? UINT64_MAX : at->claimed + n->bytes;
+        }
 }
 
 static void clear_claims(const struct admission_line *line) {
@@ -132,7 +130,7 @@ static void clear_claims(const struct admission_line *line) {
                 const struct admission *a = container_of(l, struct admission, by_line);
 
                 for (uint32_t i = 0; i < a->count; i++)
-                        for (struct account *at = a->needs[i].account; at; at = at->parent)
+                        for (struct account *leaf = a->needs[i].account, *at = leaf; at; at = account_up(leaf, at))
                                 at->claimed = 0;
         }
 }

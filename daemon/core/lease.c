@@ -57,7 +57,7 @@ static struct admission_need *need_of(const struct lease *l, uint32_t node) {
 
 const struct lease_need *lease_need_of(const struct lease *l, const struct account *a) {
         for (uint32_t i = 0; i < l->admission.count; i++)
-                for (const struct account *at = l->needs[i].account; at; at = at->parent)
+                for (const struct account *leaf = l->needs[i].account, *at = leaf; at; at = account_up(leaf, at))
                         if (at == a)
                                 return &l->nodes[i];
         return NULL;

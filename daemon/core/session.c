@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/cgroup.h"
 #include "core/ledger.h"
 #include "core/node.h"
 #include "core/partition.h"
@@ -133,6 +134,7 @@ void session_free(struct state *s, struct session *session) {
         alloc_free(session->accounts);
         alloc_free((void *)session->who.groups);
         alloc_free(session->client);
+        alloc_free(session->cgroup_path);
         alloc_free(session);
 }
 
@@ -159,8 +161,10 @@ struct account *session_account(struct state *s, struct session *session, uint32
                 session->accounts = alloc_array(s->machine->count, sizeof(*session->accounts));
                 if (!session->accounts)
                         return NULL;
-                for (uint32_t i = 0; i < s->machine->count; i++)
+                for (uint32_t i = 0; i < s->machine->count; i++) {
                         account_init(&session->accounts[i], &session->partition->accounts[i], ACCOUNT_NO_LIMIT);
+                        account_set_also(&session->accounts[i], session->cgroup ? &session->cgroup->accounts[i] : NULL);
+                }
         }
         return &session->accounts[node];
 }

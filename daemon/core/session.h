@@ -12,6 +12,7 @@ struct state;
 struct partition;
 struct domain;
 struct account;
+struct cgroup;
 
 /* Sessions of one process, or of one user: of a process the attached ones are in one domain. */
 struct peer {
@@ -35,6 +36,8 @@ struct session {
         struct list orders; /* the service's: fences whose turn has not come */
         uint32_t orders_out;
         struct account *accounts; /* one a node, made with the first charge */
+        struct cgroup *cgroup;    /* with limits, that its process is in */
+        char *cgroup_path;        /* of the process; NULL: not known */
         struct credentials who;
         struct peer *process, *user;
         uint32_t pid;

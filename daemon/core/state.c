@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/alloc.h"
+#include "core/cgroup.h"
 #include "core/imap.h"
 #include "core/keeping.h"
 #include "core/lease.h"
@@ -19,6 +20,7 @@ int state_init(struct state *s, const struct machine *machine) {
         slab_init(&s->reservations, sizeof(struct reservation));
         list_init(&s->domains);
         list_init(&s->sessions);
+        list_init(&s->cgroups);
         s->nodes = alloc_array(machine->count ? machine->count : 1, sizeof(*s->nodes));
         if (!s->nodes)
                 return -ENOMEM;
@@ -208,6 +210,94 @@ static bool object_ok(const struct state *s, struct object *o, struct totals *t)
         return false;
 }
 
+/* What is charged to a group: of the sessions in it, and in the groups in it. */
+static uint64_t of_cgroup(const struct state *s, const struct cgroup *g, uint32_t node, uint64_t *ret_children) {
+        uint64_t sum = 0;
+
+        *ret_children = 0;
+        list_for_each (l, &s->sessions) {
+                const struct session *session = container_of(l, struct session, by_state);
+
+                if (!session->accounts || session->cgroup != g)
+                        continue;
+                sum += session->accounts[node].used;
+                ++*ret_children;
+        }
+        list_for_each (l, &s->cgroups) {
+                const struct cgroup *inner = container_of(l, struct cgroup, by_state);
+
+                if (inner->outer != g)
+                        continue;
+                sum += inner->accounts[node].used;
+                ++*ret_children;
+        }
+        return sum;
+}
+
+static bool cgroups_ok(const struct state *s) {
+        list_for_each (l, &s->cgroups) {
+                const struct cgroup *g = container_of(l, struct cgroup, by_state);
+
+                for (uint32_t i = 0; i < s->machine->count; i++) {
+                        const struct account *a = &g->accounts[i];
+                        uint64_t children;
+
+                        if (a->used != of_cgroup(s, g, i, &children) || a->children != children || a->charges ||
+                            a->parent != (g->outer ? &g->outer->accounts[i] : NULL))
+                                return false;
+                }
+        }
+        list_for_each (l, &s->sessions) {
+                const struct session *session = container_of(l, struct session, by_state);
+
+                if (session->cgroup != (session->cgroup_path ? cgroup_around(s, session->cgroup_path) : NULL))
+                        return false;
+        }
+        return true;
+}
+
+/* What is promised and held in an account, of those that may lie within it. */
+struct mins {
+        uint64_t promised, held;
+};
+
+static void add_min(struct mins *m, const struct account *a, const struct account *in) {
+        if (a->within != in)
+                return;
+        m->promised += a->min;
+        m->held += a->min > a->used ? a->min - a->used : 0;
+}
+
+static bool mins_ok(const struct mins *m, const struct account *in) {
+        return in->promised == m->promised && in->held == m->held && in->claimed == 0;
+}
+
+static bool partition_mins_ok(const struct state *s, const struct partition *p, uint32_t node) {
+        struct mins m = { 0 };
+
+        list_for_each (l, &p->sessions) {
+                const struct session *session = container_of(l, struct session, by_partition);
+
+                if (session->accounts)
+                        add_min(&m, &session->accounts[node], &p->accounts[node]);
+        }
+        return mins_ok(&m, &p->accounts[node]);
+}
+
+static bool node_mins_ok(const struct state *s, uint32_t node) {
+        const struct account *in = &s->nodes[node].account;
+        struct mins m = { 0 };
+
+        for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text)) {
+                add_min(&m, &p->accounts[node], in);
+                if (!partition_mins_ok(s, p, node))
+                        return false;
+        }
+        list_for_each (l, &s->cgroups)
+                add_min(&m, &container_of(l, struct cgroup, by_state)->accounts[node], in);
+        return mins_ok(&m, in) && m.promised <= in->max;
+}
+
 /* An account is what its children and its own charges add up to. */
 static bool accounts_ok(const struct state *s, const struct partition *p) {
         for (uint32_t i = 0; i < s->machine->count; i++) {
@@ -281,7 +371,8 @@ static bool nodes_ok(const struct state *s) {
                         leases +=
                                 o && o->type == OBJECT_LEASE ? lease_left(container_of(o, struct lease, object), i) : 0;
                 }
-                if (s->nodes[i].account.used != used || s->nodes[i].limited != limited || s->nodes[i].spaces != spaces)
+                if (!node_mins_ok(s, i) || s->nodes[i].account.used != used || s->nodes[i].limited != limited ||
+                    s->nodes[i].spaces != spaces)
                         return false;
                 if (s->nodes[i].pool &&
                     (va_check(&s->nodes[i].pool->slots) < 0 || s->nodes[i].pool->slots.used + leases != used))
@@ -310,5 +401,5 @@ int state_check(struct state *s) {
             t.sessions != list_length(&s->sessions) || t.reservations != s->reservations_count ||
             t.memories != s->memories_count || t.spaces != s->spaces_count || t.mappings != s->mappings_count)
                 return -EUCLEAN;
-        return nodes_ok(s) ? 0 : -EUCLEAN;
+        return nodes_ok(s) && cgroups_ok(s) ? 0 : -EUCLEAN;
 }

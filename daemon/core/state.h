@@ -18,7 +18,7 @@
  *        |      |
  *        +-- partition (slice, accounts, names)
  *               |
- *               +-- session (credentials, accounts)
+ *               +-- session (credentials, accounts, cgroup)
  *                      |-- reservation (VA) -- mappings of the CPU --+
  *                      |-- space (a device's table) -- mappings -----+--> memory (node, charge, extents of a file)
  *                      +-- holding ---------------------------------------^
@@ -51,6 +51,7 @@ struct state {
         struct tree processes, users; /* struct peer: who has sessions */
         struct list domains;
         struct list sessions;
+        struct list cgroups; /* those with limits */
         uint64_t partitions_count, sessions_count, reservations_count, memories_count, spaces_count, mappings_count;
 };
 
