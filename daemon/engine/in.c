@@ -84,6 +84,7 @@ void in_fill(struct managed *e, struct work *w) {
         s = work_step(w, w->g->slot ? MANAGED_COPY_IN : MANAGED_ZERO);
         s->protect = w->keep;
         s->insist = w->insists;
+        s->idle = !is_waited_for(w);
         s->wake = true;
         cgroup_set(e, w->g, w->payer->session->cgroup_index);
         work_emit(e, w, w->payer);

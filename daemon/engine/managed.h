@@ -135,6 +135,7 @@ struct managed_step {
         uint32_t host;            /* whose memory it is that the memfd's new pages take, or MANAGED_NOWHERE */
         bool wake;                /* ends with UFFDIO_WAKE of the granule, whatever came of it */
         bool insist;  /* COPY_IN, ZERO: also where that fills the cgroup; what then happens is the kernel's */
+        bool idle;    /* COPY_IN, ZERO: nobody waits for it; what found no memory is to rest before it is tried again */
         bool protect; /* COPY_IN, ZERO, CONTINUE: MODE_WP */
         bool write;   /* NODE_MAP: the node may write */
 };

@@ -46,7 +46,7 @@ void batch_execute(struct mover *m, struct batch *b) {
 static bool is_answer(const struct managed_step *step, int result) {
         switch ((int)step->type) {
         case MANAGED_COPY_IN:
-        case MANAGED_ZERO: return result == -EEXIST || result == -ENOMEM || result == -ESRCH;
+        case MANAGED_ZERO: return result == -EEXIST || (result == -ENOMEM && !step->idle) || result == -ESRCH;
         case MANAGED_CONTINUE: return result == -EFAULT || result == -ESRCH;
         default: return result == -ESRCH && step->session;
         }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -21,6 +22,8 @@ static atomic_bool armed;
 static atomic_uint calls;
 static atomic_ulong failures;
 static atomic_bool storm; /* every other call to a userfaultfd is EAGAIN */
+static atomic_bool full;  /* the clients' cgroup is */
+static atomic_uint filled_up;
 
 /* One in n, whoever calls. */
 static bool fails(unsigned n) {
@@ -81,6 +84,10 @@ int __wrap_fallocate(int fd, int mode, off_t at, off_t size) {
 int64_t __real_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags);
 int64_t __wrap_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags);
 int64_t __wrap_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags) {
+        if (atomic_load(&full)) {
+                atomic_fetch_add(&filled_up, 1);
+                return -ENOMEM;
+        }
         if (atomic_load(&storm) ? again() : fails(30))
                 return -EAGAIN;
         if (fails(100))
@@ -162,12 +169,43 @@ static void test_tight(void **state) {
         starve(*state, size(65536, 96));
 }
 
+static uint64_t now_ms(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* A drain whose pages nobody can pay for is tried again and again, but not without a rest: 10 ms a page. */
+static void test_drain_rests(void **state) {
+        enum { PAGES = 4, REST_MS = 10 };
+        struct world *w = *state;
+        uint64_t began;
+
+        world_share(w, size(65536, PAGES), 1);
+        client_ask(w, 0, CLIENT_FILL, w->base, PAGES * 65536, 1);
+        assert_int_equal(world_migrate(w, 0, PAGES, NEAR), 0);
+        assert_int_equal(mover_node_drain(w->m, FAR, ++w->token), 0);
+        assert_int_equal(world_answer(w, w->token), 0);
+        atomic_store(&full, true);
+        began = now_ms();
+        assert_int_equal(mover_node_drain(w->m, NEAR, ++w->token), 0);
+        for (unsigned i = 0; i < 20; i++)
+                world_pump(w, 10);
+        atomic_store(&full, false);
+        assert_int_equal(world_answer(w, w->token), 0);
+        assert_in_range(atomic_load(&filled_up), 2, PAGES * ((now_ms() - began) / REST_MS + 1));
+        assert_int_equal(world_node_used(w, NEAR), 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, PAGES * 65536, 1), 0);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_small, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_medium, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_storm, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_tight, setup_tight, teardown),
+                cmocka_unit_test_setup_teardown(test_drain_rests, setup, teardown),
         };
 
         hammer_seed();

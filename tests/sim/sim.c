@@ -191,11 +191,23 @@ static bool busy(const struct world *w) {
         return false;
 }
 
+static void drains_end(struct world *w) {
+        for (uint32_t i = 1; i < NODES; i++)
+                if (w->offline[i]) {
+                        w->offline[i] = false;
+                        managed_node_online(w->engine, i, w->now);
+                }
+}
+
 /* Lets everything come to rest, and looks at every byte. */
 static void rest(struct world *w) {
         uint64_t until = w->now + CALM_PATIENCE;
 
         w->quiesce = true;
+        while (!w->error && busy(w) && w->now < until - CALM_PATIENCE / 2)
+                step(w);
+        if (!w->error && busy(w)) /* a drain of what nobody can pay for goes on for ever */
+                drains_end(w);
         while (!w->error && busy(w) && w->now < until)
                 step(w);
         managed_node_online(w->engine, 0, w->now); /* an input: what found no memory is tried again */
