@@ -100,10 +100,15 @@ void change_begin(struct managed *e, struct work *w, struct demand *d, enum chan
         w->insists = false;
         w->spoiled = w->slot && e->nodes[w->node].lost;
         w->cursor = 0;
+        history_begin(w, d);
+        if (w->g->ops && change != CHANGE_SHOW)
+                history_delayed(e, d, w->slot ? w->node : MANAGED_NOWHERE, MANAGED_WHY_USED);
         change_quiet(e, w);
 }
 
 void change_end(struct managed *e, struct work *w, int failed) {
+        if (!failed)
+                history_end(e, w);
         w->change = CHANGE_NONE;
         w->phase = PHASE_NONE;
         w->failed = failed;

@@ -89,6 +89,7 @@ void demand_done(struct demand *d, int result) {
                 in_room(e, d->resumes);
         }
         granule_answered(e, d->work, d->cause, result);
+        history_answered(e, d, result);
         if (d->fence)
                 fence_done(e, d->fence, result);
         alloc_free(d);

@@ -56,11 +56,15 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d) {
         const uint32_t *bandwidth = e->shape[d->node].bandwidth;
         uint32_t where = w->g->state == RESIDENCY_OUT ? w->g->node : w->g->host;
 
-        if (w->g->pins || !room_is_place(e, d->node, w->range))
+        if (w->g->pins || !room_is_place(e, d->node, w->range)) {
+                history_refused(e, d, d->node, w->g->pins ? MANAGED_WHY_PINNED : MANAGED_WHY_LIMIT);
                 return show(e, w, d);
+        }
         if (!serve_room(e, w, d, d->node, false)) {
-                if (bandwidth && bandwidth[where])
+                if (bandwidth && bandwidth[where]) {
+                        history_refused(e, d, d->node, history_full(e, d->node, w->range));
                         return show(e, w, d);
+                }
                 return serve_no_room(e, w, d, d->node);
         }
         around_bring(e, w, d->node);

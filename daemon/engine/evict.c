@@ -94,6 +94,8 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
                 wish = MANAGED_NOWHERE;
         d.cause = e->nodes[node].draining ? MANAGED_BY_DRAIN : MANAGED_BY_EVICTION;
         d.frees = granule_lost(g);
+        if (d.cause == MANAGED_BY_EVICTION)
+                history_victim(e, node, o->range, &d);
         if (d.frees || (g->state == RESIDENCY_DUPLICATED && !e->nodes[node].host))
                 d.event = MANAGED_UNDUPLICATE;
         else {
@@ -278,7 +280,12 @@ static bool victim_of(const struct managed *e, uint32_t node, const struct owner
 
 static bool evict_from(struct managed *e, uint32_t node, const struct pool *p, struct work *resumes, uint16_t cgroup) {
         struct demand d = {
-                .event = MANAGED_TO_NODE, .cause = MANAGED_BY_EVICTION, .forced = true, .resumes = resumes
+                .event = MANAGED_TO_NODE,
+                .cause = MANAGED_BY_EVICTION,
+                .forced = true,
+                .resumes = resumes,
+                .why = MANAGED_WHY_CGROUP,
+                .whom = resumes->range->tag,
         };
 
         for (uint32_t k = 0; k < p->high; k++) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/list.h"
+#include "engine/history.h"
 #include "engine/managed.h"
 
 struct share;
@@ -90,6 +91,12 @@ struct refusal {
         uint64_t ns;
 };
 
+/* What was decided lately (history.c); rings, of which `next` is counted on. */
+struct history {
+        struct managed_past done[MANAGED_PASTS], not_done[MANAGED_NOT_DONE];
+        uint32_t next_done, next_not_done;
+};
+
 struct cgroup {
         uint64_t id, refs; /* refs: sessions and granules */
 };
@@ -135,6 +142,8 @@ struct managed_range {
         uint32_t slots[MANAGED_NODES_MAX];      /* that its granules have on each node */
         struct copy **copies;                   /* to read; a list for each granule. Made with the first */
         struct refusal refusal;
+        uint64_t tag;
+        struct history history;
         bool ending, leaving; /* leaving: its end is being begun */
         uint64_t cgroup, next_share, end_token;
         uint64_t window_ns, window_moves;
@@ -172,6 +181,8 @@ struct demand {
         bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */
         bool ahead;           /* TO_HOST: fills what is EMPTY */
         uint32_t evicts;      /* node + 1 that this makes room on */
+        uint8_t why;          /* managed_why: of an eviction, or of a refusal where its result says less */
+        uint64_t whom;        /* of an eviction: tag of the range that has to have the room */
         struct work *resumes; /* that waits for room in its cgroup */
         enum { MAP_CONTINUE, MAP_HOLE, MAP_UNPROTECT } map;
         struct step step;
@@ -235,6 +246,7 @@ struct work {
         bool turn;           /* let in from the line for room */
         int failed;          /* why the last change was abandoned */
         enum managed_cause cause;
+        struct managed_past past; /* of the change: what is known of it when it begins */
         struct step step;
 };
 
@@ -426,6 +438,22 @@ bool serve_change(struct managed *e, struct work *w, struct demand *d, enum chan
 bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node, bool place);
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
 bool serve_fill(struct managed *e, struct work *w, struct demand *d);
+
+/* history.c */
+void history_begin(struct work *w, const struct demand *d);
+void history_end(struct managed *e, struct work *w);
+/* The demand is answered so. */
+void history_answered(struct managed *e, const struct demand *d, int result);
+/* Its change was, and it goes on. */
+void history_failed(struct managed *e, const struct demand *d, int result);
+/* It does not come to the node (MANAGED_NOWHERE: which is not said), though the demand goes on. */
+void history_refused(struct managed *e, const struct demand *d, uint32_t to, enum managed_why why);
+/* It waits for that. */
+void history_delayed(struct managed *e, const struct demand *d, uint32_t to, enum managed_why why);
+/* Why a granule of the range has to leave the node, and for whom. */
+void history_victim(const struct managed *e, uint32_t node, const struct managed_range *victim, struct demand *d);
+/* Whether it is the node or the group that has no room. */
+enum managed_why history_full(const struct managed *e, uint32_t node, const struct managed_range *r);
 
 /* Times of granules: 0 is never, else units of 65 us, plus one. */
 static inline uint64_t granule_stamp(uint64_t now_ns) {

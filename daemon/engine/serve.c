@@ -47,6 +47,7 @@ bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t no
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node) {
         if (!is_touch(d))
                 return serve_answer(d, MANAGED_E_FULL);
+        history_delayed(e, d, node, history_full(e, node, w->range));
         work_park(e, w, node);
         return false;
 }
@@ -54,7 +55,7 @@ bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t
 /* A move that nobody waits for is bounded: a granule stays for a while, and what comes along with faults, or for
  * advice, moves a range only so often. To a node
  * without faults there is no other way than to be sent. */
-static bool too_often(struct managed *e, struct work *w, const struct demand *d) {
+static bool too_often(struct managed *e, struct work *w, struct demand *d) {
         struct managed_range *r = w->range;
         const struct policy_profile *p = profile_of(e, r);
 
@@ -62,8 +63,10 @@ static bool too_often(struct managed *e, struct work *w, const struct demand *d)
                 return false;
         if (d->event == MANAGED_TO_NODE && !e->shape[d->node].faults)
                 return false;
+        d->why = MANAGED_WHY_RECENT;
         if (w->g->moved && !granule_settled(e, r, w->g))
                 return true;
+        d->why = 0;
         if (!p->window_moves || d->fence)
                 return false;
         if (e->now - r->window_ns >= p->window_us * 1000ull) {
@@ -229,6 +232,8 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
                 return lost_serve(e, w, d);
         if (failed && !is_insistent(d))
                 return serve_answer(d, failed);
+        if (failed)
+                history_failed(e, d, failed);
         if (d->away)
                 return serve_away(e, w, d);
         if (is_home(w, d))

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/history.h"
 #include "engine/managed.h"
 
 /*
@@ -239,6 +240,9 @@ int mover_each_advice(struct mover *m, struct mover_range *r,
 /* Granules [first, first + count), into `ret`. */
 void mover_look(struct mover *m, const struct mover_range *r, uint32_t first, uint32_t count,
                 struct managed_granule_info *ret);
+/* managed_history(); ranges are called by their ids. */
+unsigned mover_history(struct mover *m, const struct mover_range *r, uint32_t granule, bool not_done,
+                       struct managed_past *ret, unsigned max);
 /* Bytes of its granules on the node now. */
 uint64_t mover_range_used(struct mover *m, const struct mover_range *r, uint32_t node);
 

@@ -97,6 +97,8 @@ static int enter_engine(struct mover *m, struct mover_range *r, const struct mov
 
         mover_lock(m);
         k = managed_range_new(m->engine, &r->range, r, a->group, r->granule, r->count, a->cgroup, a->poison);
+        if (!k)
+                managed_range_tag(r->range, a->id);
         if (!k && a->ahead)
                 managed_range_ahead(r->range);
         if (!k && a->state >= 0) {
@@ -190,6 +192,16 @@ void mover_look(struct mover *m, const struct mover_range *r, uint32_t first, ui
                         managed_granule_info(r->range, first + i, &ret[i]);
                 mover_unlock(m);
         }
+}
+
+unsigned mover_history(struct mover *m, const struct mover_range *r, uint32_t granule, bool not_done,
+                       struct managed_past *ret, unsigned max) {
+        unsigned count;
+
+        mover_lock(m);
+        count = managed_history(r->range, granule, not_done, ret, max);
+        mover_unlock(m);
+        return count;
 }
 
 uint64_t mover_range_used(struct mover *m, const struct mover_range *r, uint32_t node) {
