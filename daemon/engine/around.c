@@ -56,7 +56,7 @@ static void bring(struct managed *e, struct work *w, uint32_t node, bool ahead) 
         struct policy_advice advice = { 0 };
 
         residents(e, r, start, block, node, resident);
-        serve_advice(e, w, &advice);
+        granule_advice(e, r, at, &advice);
         e->c.decide.prefetch(profile_of(e, r), &advice, &f, &r->stream[!host], &first, &run);
         for (uint32_t i = first; i < r->count && i - first < run; i++)
                 if (may_come(e, r, i, node, ahead))

@@ -11,22 +11,6 @@
  * For a node without faults nothing is moved: it is shown what lies there and what is pinned, and what was never
  * touched begins there.
  */
-void serve_advice(struct managed *e, struct work *w, struct policy_advice *ret) {
-        if (e->c.advice)
-                e->c.advice(e->c.userdata, w->range->userdata, granule_index(w), ret);
-        ret->pinned |= w->g->pins != 0;
-}
-
-enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t accessor, enum policy_access access) {
-        struct policy_machine m = { e->shape, e->nodes_count };
-        struct policy_advice advice = { 0 };
-        struct policy_granule pg;
-
-        serve_advice(e, w, &advice);
-        granule_describe(w->range, w->g, &pg);
-        return e->c.decide.promote(&m, profile_of(e, w->range), &advice, &pg, accessor, access, e->now);
-}
-
 static bool answer(struct managed *e, struct work *w, struct demand *d, int result) {
         if (!result) {
                 w->g->ops++;
@@ -52,78 +36,62 @@ static bool show(struct managed *e, struct work *w, struct demand *d) {
 }
 
 /* The granule comes to the node; with no room there it is shown where it is, or if that is impossible waits. */
-static bool migrate(struct managed *e, struct work *w, struct demand *d) {
-        const uint32_t *bandwidth = e->shape[d->node].bandwidth;
-        uint32_t where = w->g->state == RESIDENCY_OUT ? w->g->node : w->g->host;
+static bool migrate(struct managed *e, struct work *w, struct demand *d, const struct view *v) {
+        enum managed_why why = view_stays(v, d->node);
 
-        if (w->g->pins || !room_is_place(e, d->node, w->range)) {
-                history_refused(e, d, d->node, w->g->pins ? MANAGED_WHY_PINNED : MANAGED_WHY_LIMIT);
+        if (why) {
+                history_refused(e, d, d->node, why);
                 return show(e, w, d);
         }
         if (!serve_room(e, w, d, d->node, false)) {
-                if (bandwidth && bandwidth[where]) {
-                        history_refused(e, d, d->node, history_full(e, d->node, w->range));
-                        return show(e, w, d);
-                }
-                return serve_no_room(e, w, d, d->node);
+                if (!view_reaches(v, d->node))
+                        return serve_no_room(e, w, d, d->node);
+                history_refused(e, d, d->node, history_full(e, d->node, w->range));
+                return show(e, w, d);
         }
         around_bring(e, w, d->node);
         change_begin(e, w, d, w->g->state == RESIDENCY_OUT ? CHANGE_MOVE : CHANGE_OUT);
         return false;
 }
 
-static bool duplicate(struct managed *e, struct work *w, struct demand *d) {
-        bool room = room_fits(e, d->node, w->range, ROOM_GRANT) && !line_ahead(e, w->range, d->node) && !w->g->pins;
-
-        if (!room || !granule_may_copy(w) || !serve_room(e, w, d, d->node, false))
+static bool duplicate(struct managed *e, struct work *w, struct demand *d, const struct view *v) {
+        if (!view_may_copy(v, d->node) || !granule_may_copy(w) || !serve_room(e, w, d, d->node, false))
                 return show(e, w, d);
         change_begin(e, w, d, CHANGE_DUPLICATE);
         return false;
 }
 
-/* Pinned, and in host memory already: what a device without faults was told, goes on being true. */
-static bool stays(const struct granule *g) {
-        return g->pins && g->host_slot;
-}
-
 bool device_ask(struct managed *e, struct work *w, struct demand *d) {
-        struct granule *g = w->g;
-        bool here = (g->state == RESIDENCY_OUT && g->node == d->node) || granule_copy(w->range, g, d->node);
+        enum managed_why why = MANAGED_WHY_NONE;
+        struct view v;
 
-        if (g->ops == OPS_MAX)
+        if (w->g->ops == OPS_MAX)
                 return answer(e, w, d, -EBUSY);
-        if (is_shown(w->range, g, d))
+        if (is_shown(w->range, w->g, d))
                 return answer(e, w, d, 0);
-        if (here)
-                return show(e, w, d);
-        if (!e->shape[d->node].faults)
-                return stays(g) ? show(e, w, d) : answer(e, w, d, -EFAULT);
-        switch (serve_promote(e, w, d->node, d->write ? POLICY_WRITE : POLICY_READ)) {
-        case POLICY_MIGRATE: return g->state == RESIDENCY_DUPLICATED ? duplicate(e, w, d) : migrate(e, w, d);
-        case POLICY_DUPLICATE: return g->state == RESIDENCY_OUT || d->write ? show(e, w, d) : duplicate(e, w, d);
-        case POLICY_MAP: return show(e, w, d);
+        view_of(e, w->range, granule_index(w), &v);
+        switch (view_device(&v, d->node, d->write, &why)) {
+        case VERDICT_FAIL: return answer(e, w, d, -EFAULT);
+        case VERDICT_MIGRATE: return migrate(e, w, d, &v);
+        case VERDICT_DUPLICATE: return duplicate(e, w, d, &v);
+        case VERDICT_SHOW: break;
         }
+        d->why = (uint8_t)why;
         return show(e, w, d);
 }
 
 /* A first touch by a device. */
 bool device_place(struct managed *e, struct work *w, struct demand *d) {
-        uint64_t room[MANAGED_NODES_MAX];
-        struct policy_machine m = { e->shape, e->nodes_count };
-        struct policy_advice advice = { 0 };
+        struct view v;
         uint32_t to;
+        int failed;
 
-        if (!e->shape[d->node].faults && !room_is_place(e, d->node, w->range))
-                return answer(e, w, d, e->shape[d->node].online ? MANAGED_E_FULL : MANAGED_E_OFFLINE);
-        room_all(e, w->range, room);
-        serve_advice(e, w, &advice);
-        to = e->shape[d->node].faults
-                     ? e->c.decide.place(&m, profile_of(e, w->range), &advice, d->node, w->range->bytes, room)
-                     : d->node;
+        view_of(e, w->range, granule_index(w), &v);
+        to = view_begins(&v, d->node, &failed);
+        if (failed)
+                return answer(e, w, d, failed);
         if (to != d->node)
                 room_missed(e, d->node, w->range);
-        if (to == POLICY_NOWHERE || !room_is_place(e, to, w->range))
-                to = room_is_place(e, d->node, w->range) ? d->node : room_host(e, w->range);
         if (e->nodes[to].host)
                 return serve_fill(e, w, d);
         if (!serve_room(e, w, d, to, false))

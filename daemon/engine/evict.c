@@ -64,7 +64,7 @@ static bool wanted(struct managed *e, struct managed_range *r, uint32_t granule,
 
         if (e->c.advice)
                 e->c.advice(e->c.userdata, r->userdata, granule, &advice);
-        granule_describe(r, granule_of(r, granule), &pg);
+        granule_describe(r, granule_of(r, granule), granule_copies(r, granule_of(r, granule)), &pg);
         if (idle)
                 pg.touched_ns = 0;
         room_all(e, r, room);

@@ -117,14 +117,14 @@ bool granule_settled(const struct managed *e, const struct managed_range *r, con
         return e->now - granule_ns(g->moved) >= profile_of(e, r)->settle_us * 1000ull;
 }
 
-void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret) {
+void granule_describe(const struct managed_range *r, const struct granule *g, bool copies, struct policy_granule *ret) {
         *ret = (struct policy_granule){
                 .where = g->slot && g->state != RESIDENCY_DUPLICATED ? g->node : g->host,
                 .bytes = r->bytes,
                 .moved_ns = granule_ns(g->moved),
                 .touched_ns = granule_ns(g->touched),
                 .moves = g->outs,
-                .device_copy = granule_copies(r, g) != NULL,
+                .device_copy = copies,
         };
 }
 

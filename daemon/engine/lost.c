@@ -92,12 +92,12 @@ void managed_node_lost(struct managed *e, uint32_t node, uint64_t now_ns) {
         managed_run(e);
 }
 
-bool lost_concerns(const struct managed *e, const struct work *w, const struct demand *d) {
-        enum residency state = (enum residency)w->g->state;
+bool lost_concerns(const struct managed *e, const struct granule *g, const struct demand *d) {
+        enum residency state = (enum residency)g->state;
 
         if (d->frees || (event_is_device(d->event) && e->nodes[d->node].lost))
                 return true;
-        if (!granule_lost(w->g))
+        if (!granule_lost(g))
                 return false;
         switch ((int)state) {
         case RESIDENCY_DUPLICATED: return event_is_device(d->event);

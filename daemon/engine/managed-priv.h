@@ -371,7 +371,7 @@ uint32_t room_freest(const struct managed *e, const struct managed_range *r, enu
 /* lost.c */
 void step_defuse(struct step *s);
 /* What is lost, and all that is wanted of it but what the table says anyway. */
-bool lost_concerns(const struct managed *e, const struct work *w, const struct demand *d);
+bool lost_concerns(const struct managed *e, const struct granule *g, const struct demand *d);
 bool lost_serve(struct managed *e, struct work *w, struct demand *d);
 /* The slot is free: nothing shows it. */
 void lost_free(struct managed *e, struct managed_range *r, struct granule *g);
@@ -495,7 +495,39 @@ static inline const struct policy_profile *profile_of(const struct managed *e, c
 
 /* It has not moved just now. */
 bool granule_settled(const struct managed *e, const struct managed_range *r, const struct granule *g);
-void granule_describe(const struct managed_range *r, const struct granule *g, struct policy_granule *ret);
+void granule_describe(const struct managed_range *r, const struct granule *g, bool copies, struct policy_granule *ret);
+/* Hints, and pins as one of them. */
+void granule_advice(struct managed *e, struct managed_range *r, uint32_t granule, struct policy_advice *ret);
+
+/*
+ * view.c: decisions about a granule as it is, or as it would be, that change nothing. What serves a touch does what
+ * they say, and what predicts one tells it.
+ */
+struct view {
+        struct managed *e;
+        struct managed_range *r;
+        uint32_t index;
+        struct granule g; /* of which `work` is nobody's business */
+        uint64_t copies;  /* bit per node */
+};
+void view_of(struct managed *e, struct managed_range *r, uint32_t granule, struct view *ret);
+/* The host that a touch brings it to. */
+uint32_t view_host(const struct view *v);
+/* A read by the CPU brings it to the host, and leaves a copy where it was. */
+bool view_keeps_copy(const struct view *v, uint32_t host);
+/* Where it begins when the device touches it first; `*failed`: that it cannot, and how it is answered. */
+uint32_t view_begins(const struct view *v, uint32_t node, int *failed);
+/* What a device gets that is not shown it. `*why`: that it has to go to where it is. */
+enum verdict { VERDICT_SHOW, VERDICT_MIGRATE, VERDICT_DUPLICATE, VERDICT_FAIL };
+enum verdict view_device(const struct view *v, uint32_t node, bool write, enum managed_why *why);
+/* VERDICT_MIGRATE: why it cannot come all the same, and is shown where it is. */
+enum managed_why view_stays(const struct view *v, uint32_t node);
+/* The same with no room there: over a link. False: it waits for room. */
+bool view_reaches(const struct view *v, uint32_t node);
+/* VERDICT_DUPLICATE: there is room for a copy. False: it is shown where it is. */
+bool view_may_copy(const struct view *v, uint32_t node);
+/* It is on the node, or a copy of it is. */
+bool view_is_on(const struct view *v, uint32_t node);
 
 /* around.c */
 /* The same of what is EMPTY, for a first touch. */
@@ -529,8 +561,6 @@ void device_next(struct managed *e, struct work *w, int result);
 void out_punched(struct managed *e, struct work *w);
 bool device_ask(struct managed *e, struct work *w, struct demand *d);
 bool device_place(struct managed *e, struct work *w, struct demand *d);
-void serve_advice(struct managed *e, struct work *w, struct policy_advice *ret);
-enum policy_answer serve_promote(struct managed *e, struct work *w, uint32_t accessor, enum policy_access access);
 
 /* map.c */
 void map_begin(struct managed *e, struct work *w, struct demand *d, bool protect);

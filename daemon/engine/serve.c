@@ -76,41 +76,24 @@ static bool too_often(struct managed *e, struct work *w, struct demand *d) {
         return r->window_moves++ >= (uint64_t)p->window_moves * (r->count / 16 + 1);
 }
 
-static uint32_t fill_host(struct managed *e, struct work *w, const struct demand *d) {
-        uint64_t room[MANAGED_NODES_MAX];
-        struct policy_machine m = { e->shape, e->nodes_count };
-        struct policy_advice advice = { 0 };
-        uint32_t best = room_host(e, w->range), host;
-
-        if (d->event == MANAGED_TO_HOST)
-                return d->node;
-        room_all(e, w->range, room);
-        serve_advice(e, w, &advice);
-        for (uint32_t i = 0; i < e->nodes_count; i++) /* what is cold leaves for it, and this comes where CPUs are */
-                if (e->shape[i].far && !e->shape[best].far && advice.preferred != i + 1)
-                        room[i] = 0;
-        host = e->c.decide.place(&m, profile_of(e, w->range), &advice, best, w->range->bytes, room);
-        return host != POLICY_NOWHERE && e->nodes[host].host && room_is_place(e, host, w->range) ? host : best;
-}
-
 /* Whether the slot stays as a copy to read; then what is mapped is protected. */
-static bool keeps_copy(struct managed *e, struct work *w, const struct demand *d) {
-        if (w->g->state != RESIDENCY_OUT || d->event != MANAGED_FAULT_READ || d->share->readonly || node_holds(e, w->g))
-                return false;
-        if (serve_promote(e, w, w->node, POLICY_READ) != POLICY_DUPLICATE)
-                return false;
-        return granule_may_copy(w);
+static bool keeps_copy(struct work *w, const struct demand *d, const struct view *v) {
+        return d->event == MANAGED_FAULT_READ && !d->share->readonly && view_keeps_copy(v, w->node) &&
+               granule_may_copy(w);
 }
 
 bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
-        uint32_t host = fill_host(e, w, d);
+        struct view v;
+        uint32_t host;
 
+        view_of(e, w->range, granule_index(w), &v);
+        host = d->event == MANAGED_TO_HOST ? d->node : view_host(&v);
         if (!is_arriving(e, w, d) && too_often(e, w, d))
                 return serve_answer(d, MANAGED_E_RATE);
         if (!serve_room(e, w, d, host, true))
                 return is_arriving(e, w, d) ? serve_answer(d, 0) : serve_no_room(e, w, d, host);
         work_arrives(e, w, is_arriving(e, w, d));
-        w->keep = keeps_copy(e, w, d);
+        w->keep = keeps_copy(w, d, &v);
         if (event_is_fault(d->event) && w->g->state == RESIDENCY_OUT)
                 around_bring(e, w, host);
         if (event_is_fault(d->event) && w->g->state == RESIDENCY_EMPTY)
@@ -228,7 +211,7 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
         if (w->range->ending)
                 return serve_answer(d, event_is_fault(d->event) ? 0 : MANAGED_E_ENDED);
         w->failed = 0;
-        if (lost_concerns(e, w, d))
+        if (lost_concerns(e, w->g, d))
                 return lost_serve(e, w, d);
         if (failed && !is_insistent(d))
                 return serve_answer(d, failed);
