@@ -37,7 +37,8 @@
         X(FAULTLESS, 13, "no-faults")                                                                                  \
         X(REVOKED, 14, "revoked")                                                                                      \
         X(LOST, 15, "lost")                                                                                            \
-        X(SYSTEM, 16, "system")
+        X(PROFILE, 16, "profile")                                                                                      \
+        X(SYSTEM, 17, "system")
 
 /* Numbers of enum managed_outcome. */
 #define TOUCH_OUTCOMES(X)                                                                                              \

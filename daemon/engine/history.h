@@ -41,8 +41,9 @@ enum managed_why {
         MANAGED_WHY_OFFLINE,   /* the node takes nothing */
         MANAGED_WHY_FAULTLESS, /* the node has no faults, and it neither lies there nor is pinned */
         MANAGED_WHY_REVOKED,
-        MANAGED_WHY_LOST,   /* its content is, or the node that wants it */
-        MANAGED_WHY_SYSTEM, /* a step failed: no memory, or an error of a device's */
+        MANAGED_WHY_LOST,    /* its content is, or the node that wants it */
+        MANAGED_WHY_PROFILE, /* the profile leaves it where it is */
+        MANAGED_WHY_SYSTEM,  /* a step failed: no memory, or an error of a device's */
         _MANAGED_WHY_N,
 };
 

@@ -18,13 +18,19 @@ void granule_advice(struct managed *e, struct managed_range *r, uint32_t granule
         ret->pinned |= granule_of(r, granule)->pins != 0;
 }
 
+static enum policy_answer ask(const struct view *v, const struct policy_advice *advice, const struct policy_granule *g,
+                              uint32_t accessor, enum policy_access access) {
+        struct policy_machine m = { v->e->shape, v->e->nodes_count };
+
+        return v->e->c.decide.promote(&m, profile_of(v->e, v->r), advice, g, accessor, access, v->e->now);
+}
+
 static enum policy_answer promote(const struct view *v, const struct policy_advice *advice, uint32_t accessor,
                                   enum policy_access access) {
-        struct policy_machine m = { v->e->shape, v->e->nodes_count };
-        struct policy_granule pg;
+        struct policy_granule g;
 
-        granule_describe(v->r, &v->g, v->copies, &pg);
-        return v->e->c.decide.promote(&m, profile_of(v->e, v->r), advice, &pg, accessor, access, v->e->now);
+        granule_describe(v->r, &v->g, v->copies, &g);
+        return ask(v, advice, &g, accessor, access);
 }
 
 bool view_is_on(const struct view *v, uint32_t node) {
@@ -82,13 +88,18 @@ static bool is_fixed(const struct view *v) {
         return v->g.pins && v->g.host_slot;
 }
 
-/* Whether it is the hints that keep it where it is. */
+/* What keeps it where it is: it would come but for that. */
 static enum managed_why why_mapped(const struct view *v, uint32_t node, enum policy_access access) {
         struct policy_advice none = { 0 };
+        struct policy_granule g;
 
         if (v->g.pins)
                 return MANAGED_WHY_PINNED;
-        return promote(v, &none, node, access) == POLICY_MAP ? MANAGED_WHY_THRASH : MANAGED_WHY_ADVICE;
+        granule_describe(v->r, &v->g, v->copies, &g);
+        if (ask(v, &none, &g, node, access) != POLICY_MAP)
+                return MANAGED_WHY_ADVICE;
+        g.moves = 0;
+        return ask(v, &none, &g, node, access) == POLICY_MAP ? MANAGED_WHY_PROFILE : MANAGED_WHY_THRASH;
 }
 
 enum verdict view_device(const struct view *v, uint32_t node, bool write, enum managed_why *why) {
