@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -10,37 +11,44 @@
 
 #define SECOND_NS 1000000000ull
 
-struct keeping *keeping_new(struct reservation *r, struct memory *m, uint64_t seconds) {
+struct keeping *keeping_new(const struct kept *of, uint64_t seconds) {
         struct keeping *k = alloc_zero(sizeof(*k));
 
         if (!k)
                 return NULL;
         list_init(&k->by_partition);
         list_init(&k->by_end);
-        k->reservation = r;
-        k->memory = m;
+        k->of = *of;
         k->seconds = seconds;
         return k;
 }
 
 enum keeping_kind keeping_kind(const struct keeping *k) {
-        return k->reservation ? KEEPING_RESERVATION : KEEPING_MEMORY;
+        return k->of.reservation ? KEEPING_RESERVATION : k->of.memory ? KEEPING_MEMORY : KEEPING_LEASE;
 }
 
 struct partition *keeping_partition(const struct keeping *k) {
-        return k->reservation ? k->reservation->partition : k->memory->partition;
+        return k->of.reservation ? k->of.reservation->partition
+               : k->of.memory    ? k->of.memory->partition
+                                 : k->of.lease->partition;
 }
 
 const struct name *keeping_name(const struct keeping *k) {
-        return k->reservation ? k->reservation->shared->name : k->memory->name;
+        return k->of.reservation ? k->of.reservation->shared->name
+               : k->of.memory    ? k->of.memory->name
+                                 : k->of.lease->name;
 }
 
 uint64_t keeping_object(const struct keeping *k) {
-        return k->reservation ? k->reservation->object.id : k->memory->object.id;
+        return k->of.reservation ? k->of.reservation->object.id
+               : k->of.memory    ? k->of.memory->object.id
+                                 : k->of.lease->object.id;
 }
 
 uint64_t keeping_size(const struct keeping *k) {
-        return k->reservation ? k->reservation->va.size : k->memory->size;
+        return k->of.reservation ? k->of.reservation->va.size
+               : k->of.memory    ? k->of.memory->size
+                                 : lease_size(k->of.lease);
 }
 
 /* Whether it comes behind (kind, name). */
@@ -61,7 +69,9 @@ struct keeping *keeping_after(const struct partition *p, enum keeping_kind kind,
 }
 
 static struct keeping **slot_of(const struct keeping *k) {
-        return k->reservation ? &k->reservation->shared->keeping : &k->memory->keeping;
+        return k->of.reservation ? &k->of.reservation->shared->keeping
+               : k->of.memory    ? &k->of.memory->keeping
+                                 : &k->of.lease->keeping;
 }
 
 void keeping_free(struct keeping *k) {
@@ -90,16 +100,20 @@ void keeping_unlink(struct keeping *k) {
 }
 
 bool keeping_idle(const struct keeping *k) {
-        return k->reservation ? reservation_idle(k->reservation) : memory_idle(k->memory);
+        return k->of.reservation ? reservation_idle(k->of.reservation)
+               : k->of.memory    ? memory_idle(k->of.memory)
+                                 : !k->of.lease->session;
 }
 
 uint32_t keeping_users(const struct keeping *k) {
-        const struct reservation *r = k->reservation;
+        const struct reservation *r = k->of.reservation;
         uint32_t users = 0;
 
         if (r)
                 return r->shared->openings_count + (r->owner != NULL);
-        list_for_each (l, &k->memory->holdings)
+        if (k->of.lease)
+                return k->of.lease->session != NULL;
+        list_for_each (l, &k->of.memory->holdings)
                 users++;
         return users;
 }
@@ -114,12 +128,23 @@ uint64_t keeping_ends(const struct keeping *k) {
         return k->since_ns + k->seconds * SECOND_NS;
 }
 
+static const struct tree *names_of(const struct partition *p, enum keeping_kind kind) {
+        switch (kind) {
+        case KEEPING_RESERVATION: return &p->reservation_names;
+        case KEEPING_MEMORY: return &p->memory_names;
+        case KEEPING_LEASE: return &p->lease_names;
+        case KEEPING_NONE: break;
+        }
+        return NULL;
+}
+
 struct keeping *keeping_find(const struct partition *p, enum keeping_kind kind, const char *name) {
-        const struct tree *names = kind == KEEPING_MEMORY ? &p->memory_names : &p->reservation_names;
-        struct name *n = kind == KEEPING_NONE ? NULL : name_find(names, name);
+        const struct tree *names = names_of(p, kind);
+        struct name *n = names ? name_find(names, name) : NULL;
 
         if (!n)
                 return NULL;
-        return kind == KEEPING_MEMORY ? ((struct memory *)n->object)->keeping
-                                      : ((struct reservation *)n->object)->shared->keeping;
+        return kind == KEEPING_MEMORY  ? ((struct memory *)n->object)->keeping
+               : kind == KEEPING_LEASE ? ((struct lease *)n->object)->keeping
+                                       : ((struct reservation *)n->object)->shared->keeping;
 }

@@ -6,8 +6,8 @@
 #include "base/list.h"
 
 /*
- * That a named object lives on when its last user has left, because somebody asked for it: a managed reservation, or
- * memory. It hangs on the object and on the partition, in whose sum of kept bytes the object's size is.
+ * That a named object lives on when its last user has left, because somebody asked for it: a managed reservation,
+ * memory, or a lease. It hangs on the object and on the partition, in whose sum of kept bytes the object's size is.
  *
  *      asked for --> in use --last user leaves--> idle --time is over, or removed--> the object ends
  *                      ^                           |
@@ -16,22 +16,29 @@
 struct partition;
 struct reservation;
 struct memory;
+struct lease;
 struct name;
 
-enum keeping_kind { KEEPING_NONE, KEEPING_RESERVATION, KEEPING_MEMORY }; /* numbers of the wire */
+enum keeping_kind { KEEPING_NONE, KEEPING_RESERVATION, KEEPING_MEMORY, KEEPING_LEASE }; /* numbers of the wire */
+
+/* What is kept: one of the three, the others are NULL. */
+struct kept {
+        struct reservation *reservation;
+        struct memory *memory;
+        struct lease *lease;
+};
 
 struct keeping {
         struct list by_partition; /* in the order of keeping_after() */
         struct list by_end;       /* the service's: idle ones whose time runs */
-        struct reservation *reservation;
-        struct memory *memory; /* one of the two is NULL */
-        uint64_t seconds;      /* that it lasts without users; 0: until it is removed */
-        uint64_t since_ns;     /* CLOCK_BOOTTIME when the last user left; 0: it has users */
-        bool removing;         /* an operation that is not committed yet ends it */
+        struct kept of;
+        uint64_t seconds;  /* that it lasts without users; 0: until it is removed */
+        uint64_t since_ns; /* CLOCK_BOOTTIME when the last user left; 0: it has users */
+        bool removing;     /* an operation that is not committed yet ends it */
 };
 
-/* Of one of the two, which has a name. Not linked. NULL: out of memory. */
-struct keeping *keeping_new(struct reservation *r, struct memory *m, uint64_t seconds);
+/* Of what has a name. Not linked. NULL: out of memory. */
+struct keeping *keeping_new(const struct kept *of, uint64_t seconds);
 /* An unlinked one, or NULL. */
 void keeping_free(struct keeping *k);
 /* Into the partition and on the object, which has none; and out again. Its time is not touched. */

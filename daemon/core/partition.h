@@ -35,7 +35,7 @@ struct partition {
         struct va_extent slice;
         struct va_space va;       /* of reservations, inside the slice */
         struct account *accounts; /* one a node */
-        struct tree reservation_names, memory_names;
+        struct tree reservation_names, memory_names, lease_names;
         struct list sessions;
         uint64_t sessions_count, reservations_count;
         uint64_t memories_count; /* also those that outlive their session */

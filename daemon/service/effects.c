@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "core/keeping.h"
+#include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -55,10 +56,20 @@ struct effect_file effect_of_file(const struct file *f) {
 
 struct effect_keep effect_of_keeping(const struct keeping *k) {
         return (struct effect_keep){
-                .reservation = k->reservation ? k->reservation->object.id : 0,
-                .memory = k->memory ? k->memory->object.id : 0,
+                .reservation = k->of.reservation ? k->of.reservation->object.id : 0,
+                .memory = k->of.memory ? k->of.memory->object.id : 0,
+                .lease = k->of.lease ? k->of.lease->object.id : 0,
                 .seconds = k->seconds,
                 .since_ns = k->since_ns,
+        };
+}
+
+struct effect_lease_name effect_of_lease_name(const struct lease *l) {
+        return (struct effect_lease_name){
+                .lease = l->object.id,
+                .uid = l->name->uid,
+                .gid = l->name->gid,
+                .mode = l->name->mode,
         };
 }
 

@@ -50,6 +50,9 @@ enum effect_type {
         EFFECT_LEASE_END = 41,
         EFFECT_LEASE_GRANT = 42,
         EFFECT_LEASE_USE = 43,
+        EFFECT_LEASE_NAME = 44,
+        EFFECT_LEASE_CLAIM = 45,
+        EFFECT_LEASE_FILL = 46,
 };
 
 struct effect_epoch {
@@ -189,9 +192,10 @@ struct effect_node_state {
 
 /* The object is kept, as this says; or (off) no longer, and ends if nobody uses it. */
 struct effect_keep {
-        uint64_t reservation, memory; /* one of them is 0 */
+        uint64_t reservation, memory; /* one of them and lease is not 0 */
         uint64_t seconds, since_ns;   /* of struct keeping */
         uint32_t off, pad;
+        uint64_t lease; /* of an older svmd it ends before that */
 };
 
 struct effect_own { /* one without an owner, which is kept, has this one */
@@ -235,13 +239,27 @@ struct effect_prefer { /* pages of a private one; node + 1 */
         uint64_t session; /* that spoke last */
 };
 
-struct effect_lease { /* then node, asked and left of each need, u64 each */
+#define LEASE_PARTITION_MAX 64
+/* Then node, asked and left of each need, u64 each; then, where it has no session, the name of its partition, in
+ * LEASE_PARTITION_MAX bytes. */
+struct effect_lease {
         uint64_t id, session, until_ns;
         uint32_t priority, granted, count, pad;
 };
-#define LEASE_EFFECT_MAX (sizeof(struct effect_lease) + SVMD_LEASE_NEEDS_MAX * 24ul)
+#define LEASE_EFFECT_MAX (sizeof(struct effect_lease) + SVMD_LEASE_NEEDS_MAX * 24ul + LEASE_PARTITION_MAX)
 
-struct effect_lease_use { /* memory is made of it; its effect follows */
+struct effect_lease_name { /* then the name, ended by 0 */
+        uint64_t lease;
+        uint32_t uid, gid, mode, pad;
+};
+
+struct effect_lease_claim { /* one without a session has this one */
+        uint64_t lease, session;
+};
+
+/* LEASE_USE: memory is made of it; its effect follows. LEASE_FILL: memory was released into it; its effect came
+ * before. */
+struct effect_lease_use {
         uint64_t lease, node, bytes;
 };
 
@@ -260,6 +278,7 @@ struct effect_lease_use { /* memory is made of it; its effect follows */
 
 struct file;
 struct keeping;
+struct lease;
 struct managed_reservation;
 struct mover_advice;
 struct node;
@@ -272,6 +291,7 @@ struct effect_session effect_of_session(const struct session *s, const struct pa
 struct effect_reserve effect_of_reservation(const struct reservation *r);
 struct effect_file effect_of_file(const struct file *f);
 struct effect_keep effect_of_keeping(const struct keeping *k);
+struct effect_lease_name effect_of_lease_name(const struct lease *l);
 struct effect_node_state effect_of_node(const struct node *n, uint32_t index);
 struct effect_range effect_of_range(const struct managed_reservation *m);
 struct effect_advice effect_of_advice(const struct managed_reservation *m, uint32_t first, uint32_t count,

@@ -396,6 +396,8 @@ int op_kept_remove(struct call *c);
 int op_admit(struct call *c);
 int op_lease_release(struct call *c);
 int op_lease_list(struct call *c);
+int op_lease_claim(struct call *c);
+int op_lease_fill(struct call *c);
 int op_upgrade(struct call *c);
 int op_dmabuf_import(struct call *c);
 int op_mem_dmabuf(struct call *c);

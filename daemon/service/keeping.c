@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/keeping.h"
+#include "core/lease.h"
 #include "core/name.h"
 #include "core/partition.h"
 #include "core/reservation.h"
@@ -26,7 +27,7 @@ uint64_t keeping_now(const struct service *svc) {
 }
 
 static const char *kind_name(const struct keeping *k) {
-        return k->reservation ? "reservation" : "memory";
+        return k->of.reservation ? "reservation" : k->of.memory ? "memory" : "lease";
 }
 
 static void note(struct service *svc, const struct keeping *k, bool off) {
@@ -91,14 +92,15 @@ void keeping_drop(struct keeping *k) {
 }
 
 void keeping_end(struct service *svc, struct keeping *k) {
-        struct reservation *r = k->reservation;
-        struct memory *m = k->memory;
+        struct kept of = k->of;
 
         keeping_drop(k);
-        if (r && reservation_idle(r))
-                reservation_end(svc, r);
-        else if (m)
-                memory_left(svc, m);
+        if (of.reservation && reservation_idle(of.reservation))
+                reservation_end(svc, of.reservation);
+        else if (of.memory)
+                memory_left(svc, of.memory);
+        else if (of.lease && !of.lease->session)
+                lease_end(svc, of.lease);
 }
 
 static void expire(struct service *svc, struct keeping *k) {

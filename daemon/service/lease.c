@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "core/keeping.h"
 #include "core/lease.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -38,7 +39,7 @@ static bool forbids(void *userdata, const struct admission *a) {
                 if (capacity_is_shared(svc, l->nodes[i].node))
                         shared += a->needs[i].bytes;
         }
-        return shared && !capacity_for_lease(svc, l->session->partition, shared);
+        return shared && !capacity_for_lease(svc, l->partition, shared);
 }
 
 void leases_init(struct service *svc) {
@@ -50,9 +51,9 @@ void leases_changed(struct service *svc) {
         svc->leases.changed = true;
 }
 
-static void tell_capacity(struct service *svc, struct session *s, const struct lease *l) {
+static void tell_capacity(struct service *svc, const struct lease *l) {
         for (uint32_t i = 0; i < l->admission.count; i++)
-                capacity_changed(svc, s->partition, l->nodes[i].node);
+                capacity_changed(svc, l->partition, l->nodes[i].node);
 }
 
 /* ---- time ---- */
@@ -84,21 +85,29 @@ static void note(struct service *svc, uint16_t type, const struct lease *l) {
 }
 
 void lease_end(struct service *svc, struct lease *l) {
-        struct session *s = l->session;
-
         if (l->state == LEASE_WAITS && !list_empty(&l->admission.by_line)) {
                 admission_call_off(&svc->leases.line, &l->admission);
                 leases_changed(svc);
         }
         for (uint32_t i = 0; i < l->admission.count; i++)
                 charge_drop(&l->needs[i].charge);
-        tell_capacity(svc, s, l);
+        tell_capacity(svc, l);
+        keeping_drop(l->keeping);
         lease_free(&svc->state, l);
+}
+
+static void leave(struct service *svc, struct lease *l) {
+        if (!l->keeping || l->releasing) {
+                lease_end(svc, l);
+                return;
+        }
+        lease_orphan(l);
+        keeping_left(svc, l->keeping);
 }
 
 void leases_end(struct service *svc, struct session *s) {
         list_for_each_safe (l, &s->leases)
-                lease_end(svc, container_of(l, struct lease, by_session));
+                leave(svc, container_of(l, struct lease, by_session));
 }
 
 static void say_expired(const struct service *svc, const struct lease *l, struct device_result *ret) {
@@ -152,7 +161,7 @@ static void granted(struct service *svc, struct lease *l) {
         list_remove(&l->admission.by_line);
         list_remove(&l->by_end);
         l->state = LEASE_GRANTED;
-        tell_capacity(svc, l->session, l);
+        tell_capacity(svc, l);
 }
 
 static uint64_t given_back(const struct service *svc) {
@@ -258,7 +267,7 @@ struct need_row {
 size_t lease_effect(const struct lease *l, void *bytes) {
         struct effect_lease e = {
                 .id = l->object.id,
-                .session = l->session->object.id,
+                .session = l->session ? l->session->object.id : 0,
                 .until_ns = l->until_ns,
                 .priority = l->admission.priority,
                 .granted = l->state == LEASE_GRANTED,
@@ -269,7 +278,10 @@ size_t lease_effect(const struct lease *l, void *bytes) {
         memcpy(bytes, &e, sizeof(e));
         for (uint32_t i = 0; i < e.count; i++)
                 rows[i] = (struct need_row){ l->nodes[i].node, l->nodes[i].asked, l->needs[i].bytes };
-        return sizeof(e) + e.count * sizeof(*rows);
+        if (l->session)
+                return sizeof(e) + e.count * sizeof(*rows);
+        snprintf((char *)&rows[e.count], LEASE_PARTITION_MAX, "%s", l->partition->name->text);
+        return sizeof(e) + e.count * sizeof(*rows) + LEASE_PARTITION_MAX;
 }
 
 static bool rows_ok(const struct service *svc, const struct effect_lease *e, const struct need_row *rows) {
@@ -287,20 +299,40 @@ static bool rows_ok(const struct service *svc, const struct effect_lease *e, con
         return true;
 }
 
+static struct session *session_of(const struct service *svc, uint64_t id) {
+        struct object *o = ids_find(&svc->state.ids, id);
+        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+
+        return s && s->partition ? s : NULL;
+}
+
+/* The partition that an effect names which is whole up to its rows; NULL: there is none. */
+static struct partition *partition_of(const struct service *svc, const struct effect_lease *e, size_t size,
+                                      const struct session *s) {
+        const char *name = (const char *)(e + 1) + e->count * sizeof(struct need_row);
+
+        if (s)
+                return s->partition;
+        if (e->session || !e->granted || size < sizeof(*e) + e->count * sizeof(struct need_row) + LEASE_PARTITION_MAX ||
+            !memchr(name, 0, LEASE_PARTITION_MAX))
+                return NULL;
+        return partition_find(&svc->state, name);
+}
+
 static int replay_lease(struct service *svc, const struct effect_lease *e, size_t size) {
         const struct need_row *rows = (const void *)(e + 1);
-        struct object *o = ids_find(&svc->state.ids, e->session);
-        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+        struct session *s = session_of(svc, e->session);
         struct lease_need nodes[SVMD_LEASE_NEEDS_MAX];
+        struct partition *p;
         struct lease *l;
 
-        if (!s || !s->partition || e->count == 0 || e->count > SVMD_LEASE_NEEDS_MAX || e->id == 0 ||
-            e->id >= UINT64_MAX >> 1 || ids_find(&svc->state.ids, e->id) ||
-            size < sizeof(*e) + e->count * sizeof(*rows) || !rows_ok(svc, e, rows))
+        if (e->count == 0 || e->count > SVMD_LEASE_NEEDS_MAX || size < sizeof(*e) + e->count * sizeof(*rows) ||
+            e->id == 0 || e->id >= UINT64_MAX >> 1 || ids_find(&svc->state.ids, e->id) || !rows_ok(svc, e, rows) ||
+            !(p = partition_of(svc, e, size, s)))
                 return -EBADMSG;
         for (uint32_t i = 0; i < e->count; i++)
-                nodes[i] = (struct lease_need){ (uint32_t)rows[i].node, rows[i].asked };
-        if (ids_reserve(&svc->state.ids, 1) < 0 || !(l = lease_new(&svc->state, e->id, s, nodes, e->count)))
+                nodes[i] = (struct lease_need){ .node = (uint32_t)rows[i].node, .asked = rows[i].asked };
+        if (ids_reserve(&svc->state.ids, 1) < 0 || !(l = lease_new(&svc->state, e->id, p, s, nodes, e->count)))
                 return -ENOMEM;
         if (svc->state.next_id <= e->id)
                 svc->state.next_id = e->id + 1;
@@ -317,7 +349,7 @@ static int replay_lease(struct service *svc, const struct effect_lease *e, size_
                 l->needs[i].bytes = rows[i].left;
                 charge_force(&l->needs[i].charge, l->needs[i].account, rows[i].left);
         }
-        tell_capacity(svc, s, l);
+        tell_capacity(svc, l);
         return 0;
 }
 
@@ -338,6 +370,41 @@ static int replay_use(struct lease *l, const struct effect_lease_use *e) {
         return 0;
 }
 
+static int replay_fill(struct service *svc, struct lease *l, const struct effect_lease_use *e) {
+        if (l->state != LEASE_GRANTED || !l->session || e->node >= svc->options.machine->count || e->bytes == 0 ||
+            e->bytes > node_desc(svc, (uint32_t)e->node)->capacity)
+                return -EBADMSG;
+        if (!lease_has_node(l, (uint32_t)e->node)) {
+                if (l->admission.count >= SVMD_LEASE_NEEDS_MAX)
+                        return -EBADMSG;
+                if (lease_add_node(l, (uint32_t)e->node) < 0)
+                        return -ENOMEM;
+        }
+        lease_return(l, (uint32_t)e->node, e->bytes);
+        tell_capacity(svc, l);
+        return 0;
+}
+
+static int replay_name(struct lease *l, const struct effect_lease_name *e) {
+        const char *name = (const char *)(e + 1);
+
+        if (l->state != LEASE_GRANTED || l->name || !name_ok(name) || name_find(&l->partition->lease_names, name))
+                return -EBADMSG;
+        return lease_set_name(l, name, e->uid, e->gid, e->mode);
+}
+
+static int replay_claim(struct service *svc, struct lease *l, const struct effect_lease_claim *e) {
+        struct session *s = session_of(svc, e->session);
+
+        if (!s || s->partition != l->partition || l->session || !l->keeping)
+                return -EBADMSG;
+        if (lease_accounts(&svc->state, s) < 0)
+                return -ENOMEM;
+        lease_adopt(l, s);
+        keeping_used(l->keeping);
+        return 0;
+}
+
 int lease_replay(struct service *svc, uint16_t type, const void *bytes, size_t size, char *why, size_t why_size) {
         const struct effect_id *e = bytes; /* each begins with the lease's number */
         struct lease *l = lease_find(svc, e->id);
@@ -351,6 +418,12 @@ int lease_replay(struct service *svc, uint16_t type, const void *bytes, size_t s
                 r = replay_grant(svc, l);
         else if (type == EFFECT_LEASE_USE)
                 r = replay_use(l, bytes);
+        else if (type == EFFECT_LEASE_FILL)
+                r = replay_fill(svc, l, bytes);
+        else if (type == EFFECT_LEASE_NAME)
+                r = replay_name(l, bytes);
+        else if (type == EFFECT_LEASE_CLAIM)
+                r = replay_claim(svc, l, bytes);
         else
                 lease_end(svc, l);
         if (r == -EBADMSG)

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "core/imap.h"
+#include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -82,6 +83,18 @@ int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding
                 return foreign(c, "memory", id);
         *ret = m;
         *ret_holding = h;
+        return 0;
+}
+
+int find_lease(struct call *c, uint64_t id, struct lease **ret) {
+        struct lease *l = lease_find(c->svc, id);
+
+        if (!l || l->session != c->session || l->state == LEASE_EXPIRED || l->releasing)
+                return refuse(c, l && l->session != c->session ? SVMD_STATUS_FOREIGN : SVMD_STATUS_NO_SUCH,
+                              "this session has no lease %" PRIu64, id);
+        if (l->state == LEASE_WAITS)
+                return refuse(c, SVMD_STATUS_BUSY, "lease %" PRIu64 " is not granted yet: wait for its fence", id);
+        *ret = l;
         return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "service/internal.h"
 
 /* From the numbers of a request to objects that the caller may use; each is 0 or OP_REFUSED with code and text. */
+struct lease;
 struct name;
 struct reservation;
 
@@ -15,6 +16,8 @@ int check_access(struct call *c, uint32_t access);
 /* One that the session owns or has open. */
 int find_reservation(struct call *c, uint64_t id, struct reservation **ret);
 int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding **ret_holding);
+/* One of the session that is granted, and goes on. */
+int find_lease(struct call *c, uint64_t id, struct lease **ret);
 int find_space(struct call *c, uint64_t id, struct space **ret);
 int find_node(struct call *c, uint32_t id);
 /* Memory of that size can be on that node, whatever has room now. */

@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/text.h"
 #include "core/keeping.h"
+#include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -13,7 +15,7 @@
 #include "service/lookup.h"
 
 /*
- * Asking that a named object outlives its sessions, and taking that back.
+ * Asking that a named object outlives its sessions, and taking that back. A lease gets its name here.
  *
  * Keep puts a new struct keeping in the place of the old one (either may be none): committing frees the old one,
  * undoing the new one. KeptRemove takes effect at commit, like all that gives something up.
@@ -21,10 +23,8 @@
 
 /* ---- keep ---- */
 
-/* What it is about; one of the two. */
 struct subject {
-        struct reservation *reservation;
-        struct memory *memory;
+        struct kept of;
         const struct name *name;
         struct keeping *keeping;
         uint64_t size;
@@ -45,7 +45,7 @@ static int find_kept_reservation(struct call *c, uint64_t id, struct subject *re
                               "that it shows, exported by name, and map it anew",
                               r->va.start);
         *ret = (struct subject){
-                .reservation = r,
+                .of = { .reservation = r },
                 .name = r->shared ? r->shared->name : NULL,
                 .keeping = r->shared ? r->shared->keeping : NULL,
                 .size = r->va.size,
@@ -74,7 +74,7 @@ static int find_kept_memory(struct call *c, uint64_t id, struct subject *ret) {
                               "to keep it",
                               id);
         *ret = (struct subject){
-                .memory = m,
+                .of = { .memory = m },
                 .name = m->name,
                 .keeping = m->keeping,
                 .size = m->size,
@@ -84,17 +84,62 @@ static int find_kept_memory(struct call *c, uint64_t id, struct subject *ret) {
         return 0;
 }
 
+static int check_lease_name(struct call *c, const struct lease *l) {
+        const Svmd__V1__Keep *op = c->op->keep;
+
+        if (l->name && (op->name[0] == 0 || strcmp(op->name, l->name->text) == 0))
+                return 0;
+        if (l->name)
+                return refuse(c, SVMD_STATUS_TAKEN, "lease %" PRIu64 " is named %s already", op->lease, l->name->text);
+        if (op->off)
+                return refuse(c, SVMD_STATUS_INVALID, "lease %" PRIu64 " is not kept", op->lease);
+        if (!name_ok(op->name))
+                return refuse(c, SVMD_STATUS_NAME,
+                              "a lease is kept by a name, of 1 to 63 letters, digits and . _ : - that begins with a "
+                              "letter or digit");
+        if (op->mode > 0777)
+                return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", op->mode);
+        if (name_find(&l->partition->lease_names, op->name))
+                return refuse(c, SVMD_STATUS_TAKEN, "partition %s has a lease named %s already",
+                              l->partition->name->text, op->name);
+        return 0;
+}
+
+static int find_kept_lease(struct call *c, uint64_t id, struct subject *ret) {
+        struct lease *l;
+        int k = find_lease(c, id, &l);
+
+        if (k == 0)
+                k = check_lease_name(c, l);
+        if (k != 0)
+                return k;
+        *ret = (struct subject){
+                .of = { .lease = l },
+                .name = l->name,
+                .keeping = l->keeping,
+                .size = lease_size(l),
+                .owner = true,
+        };
+        return 0;
+}
+
 static int find_subject(struct call *c, struct subject *ret) {
         const Svmd__V1__Keep *op = c->op->keep;
         const struct session *s = c->session;
         int r;
 
-        if (!op->reservation == !op->memory)
-                return refuse(c, SVMD_STATUS_INVALID, "keep is about one reservation or one memory");
-        r = op->reservation ? find_kept_reservation(c, op->reservation, ret) : find_kept_memory(c, op->memory, ret);
+        if ((op->reservation != 0) + (op->memory != 0) + (op->lease != 0) != 1)
+                return refuse(c, SVMD_STATUS_INVALID, "keep is about one reservation, one memory or one lease");
+        if (!op->lease && (op->name[0] || op->mode))
+                return refuse(
+                        c, SVMD_STATUS_INVALID,
+                        "only a lease is named when it is kept: reservations and memory have their names already");
+        r = op->reservation ? find_kept_reservation(c, op->reservation, ret)
+            : op->memory    ? find_kept_memory(c, op->memory, ret)
+                            : find_kept_lease(c, op->lease, ret);
         if (r != 0)
                 return r;
-        if (ret->memory && ret->memory->partition != s->partition)
+        if (ret->of.memory && ret->of.memory->partition != s->partition)
                 return refuse(c, SVMD_STATUS_DENIED, "%s is memory of another partition", ret->name->text);
         if (ret->keeping && ret->keeping->removing)
                 return refuse(c, SVMD_STATUS_BUSY, "%s is removed by this same request", ret->name->text);
@@ -125,6 +170,27 @@ static int check_room(struct call *c, const struct subject *x) {
         if (p->kept_count >= SVMD_KEPT_MAX)
                 return refuse(c, SVMD_STATUS_QUOTA, "partition %s keeps %d objects, which is the most; remove some",
                               p->name->text, SVMD_KEPT_MAX);
+        return 0;
+}
+
+static void name_undo(struct tx *tx, struct change *c) {
+        lease_drop_name(c->a);
+}
+
+static const struct change_kind name_change = { name_undo, NULL };
+
+static int name_lease(struct call *c, struct lease *l) {
+        const Svmd__V1__Keep *op = c->op->keep;
+        struct effect_lease_name e;
+        char bytes[sizeof(e) + SVMD_NAME_MAX + 1];
+
+        if (lease_set_name(l, op->name, c->session->who.uid, c->session->who.gid, op->mode ? op->mode : 0600) < 0)
+                return -ENOMEM;
+        tx_push(c->tx, &name_change, l, NULL);
+        e = effect_of_lease_name(l);
+        memcpy(bytes, &e, sizeof(e));
+        memcpy(bytes + sizeof(e), op->name, strlen(op->name) + 1);
+        tx_effect(c->tx, EFFECT_LEASE_NAME, bytes, sizeof(e) + strlen(op->name) + 1);
         return 0;
 }
 
@@ -168,8 +234,12 @@ int op_keep(struct call *c) {
         c->result->size = x.size;
         if (op->off && !x.keeping)
                 return 0;
-        if (tx_room(c->tx, 1) < 0 || (!op->off && !(new = keeping_new(x.reservation, x.memory, op->seconds))))
+        if (tx_room(c->tx, 2) < 0 || (!op->off && !(new = keeping_new(&x.of, op->seconds))))
                 return -ENOMEM;
+        if (!x.name && (r = name_lease(c, x.of.lease)) < 0) {
+                keeping_free(new);
+                return r;
+        }
         keep_swap(c, x.keeping, new);
         return 0;
 }
@@ -195,6 +265,17 @@ static void remove_commit(struct tx *tx, struct change *c) {
 
 static const struct change_kind remove_change = { remove_undo, remove_commit };
 
+static const char *const kind_names[] = {
+        [KEEPING_RESERVATION] = "reservation",
+        [KEEPING_MEMORY] = "memory",
+        [KEEPING_LEASE] = "lease",
+};
+
+/* Another operation of this request has ended the object already. */
+static bool is_going(const struct keeping *k) {
+        return (k->of.reservation && k->of.reservation->freeing) || (k->of.lease && k->of.lease->releasing);
+}
+
 int op_kept_remove(struct call *c) {
         const Svmd__V1__KeptRemove *op = c->op->kept_remove;
         struct keeping *k;
@@ -204,14 +285,13 @@ int op_kept_remove(struct call *c) {
 
         if (r != 0)
                 return r;
-        if (op->kind != SVMD__V1__KEPT_KIND__KEPT_RESERVATION && op->kind != SVMD__V1__KEPT_KIND__KEPT_MEMORY)
-                return refuse(c, SVMD_STATUS_INVALID, "what is kept is a reservation (1) or memory (2), not %d",
-                              (int)op->kind);
+        if (op->kind < SVMD__V1__KEPT_KIND__KEPT_RESERVATION || op->kind > SVMD__V1__KEPT_KIND__KEPT_LEASE)
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "what is kept is a reservation (1), memory (2) or a lease (3), not %d", (int)op->kind);
         k = keeping_find(p, (enum keeping_kind)op->kind, op->name);
-        if (!k || k->removing || (k->reservation && k->reservation->freeing))
+        if (!k || k->removing || is_going(k))
                 return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s keeps no %s named %s; see svmd-ctl kept list",
-                              p->name->text, op->kind == SVMD__V1__KEPT_KIND__KEPT_MEMORY ? "memory" : "reservation",
-                              op->name);
+                              p->name->text, kind_names[op->kind], op->name);
         if (!c->session->admin && keeping_name(k)->uid != c->session->who.uid)
                 return refuse(c, SVMD_STATUS_DENIED, "%s belongs to uid %u: that user or an administrator removes it",
                               op->name, keeping_name(k)->uid);
@@ -234,11 +314,13 @@ int op_kept_remove(struct call *c) {
 #define ROWS_BYTES (64u << 10)
 
 static uint64_t bytes_on(struct call *c, const struct keeping *k, uint32_t node) {
-        const struct managed_reservation *m = k->reservation ? managed_of(k->reservation) : NULL;
+        const struct managed_reservation *m = k->of.reservation ? managed_of(k->of.reservation) : NULL;
 
         if (m)
                 return node < c->svc->managed.nodes_count ? mover_range_used(c->svc->mover, m->range, node) : 0;
-        return k->memory->file->node == node ? k->memory->size : 0;
+        if (k->of.lease)
+                return lease_left(k->of.lease, node);
+        return k->of.memory->file->node == node ? k->of.memory->size : 0;
 }
 
 static int fill_nodes(struct call *c, const struct keeping *k, Svmd__V1__Kept *row) {
@@ -274,7 +356,7 @@ static Svmd__V1__Kept *kept_row(struct call *c, const struct keeping *k) {
         row->name = call_string(c, n->text);
         row->kind = (Svmd__V1__KeptKind)keeping_kind(k);
         row->id = keeping_object(k);
-        row->address = k->reservation ? k->reservation->va.start : 0;
+        row->address = k->of.reservation ? k->of.reservation->va.start : 0;
         row->size = keeping_size(k);
         row->uid = n->uid;
         row->gid = n->gid;

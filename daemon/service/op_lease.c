@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "core/keeping.h"
 #include "core/lease.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -93,9 +94,10 @@ int op_admit(struct call *c) {
         if (r != 0)
                 return r;
         for (size_t i = 0; i < op->n_needs; i++)
-                nodes[i] = (struct lease_need){ op->needs[i]->node, op->needs[i]->size };
+                nodes[i] = (struct lease_need){ .node = op->needs[i]->node, .asked = op->needs[i]->size };
         if (ids_reserve(&c->svc->state.ids, 1) < 0 ||
-            !(l = lease_new(&c->svc->state, state_take_id(&c->svc->state), c->session, nodes, (uint32_t)op->n_needs)))
+            !(l = lease_new(&c->svc->state, state_take_id(&c->svc->state), c->session->partition, c->session, nodes,
+                            (uint32_t)op->n_needs)))
                 return -ENOMEM;
         /* Those whose turn has come already go first, whatever becomes of this one. */
         leases_step(c->svc);
@@ -142,6 +144,11 @@ int op_lease_release(struct call *c) {
 
 #define ROWS 64
 
+static void nearer(const struct lease **next, const struct lease *l, uint64_t after) {
+        if (l && l->object.id > after && (!*next || l->object.id < (*next)->object.id))
+                *next = l;
+}
+
 /* In the order of numbers; leases are few, and their sessions can be many. */
 static const struct lease *lease_after(const struct partition *p, uint64_t after) {
         const struct lease *next = NULL;
@@ -149,13 +156,11 @@ static const struct lease *lease_after(const struct partition *p, uint64_t after
         list_for_each (k, &p->sessions) {
                 const struct session *s = container_of(k, struct session, by_partition);
 
-                list_for_each (at, &s->leases) {
-                        const struct lease *l = container_of(at, struct lease, by_session);
-
-                        if (l->object.id > after && (!next || l->object.id < next->object.id))
-                                next = l;
-                }
+                list_for_each (at, &s->leases)
+                        nearer(&next, container_of(at, struct lease, by_session), after);
         }
+        list_for_each (k, &p->kept)
+                nearer(&next, container_of(k, struct keeping, by_partition)->of.lease, after);
         return next;
 }
 
@@ -188,22 +193,35 @@ static int fill_nodes(struct call *c, const struct lease *l, Svmd__V1__Lease *ro
         return 0;
 }
 
+static uint64_t left_ms(const struct service *svc, const struct lease *l) {
+        uint64_t now = keeping_now(svc);
+
+        if (l->keeping)
+                return keeping_left_ms(svc, l->keeping);
+        if (l->until_ns == UINT64_MAX || l->state == LEASE_GRANTED)
+                return UINT64_MAX;
+        return l->until_ns > now ? (l->until_ns - now) / MS_NS : 0;
+}
+
 static Svmd__V1__Lease *lease_row(struct call *c, const struct lease *l) {
         Svmd__V1__Lease *row = call_take(c, sizeof(*row));
-        uint64_t now = keeping_now(c->svc);
 
         if (!row)
                 return NULL;
         svmd__v1__lease__init(row);
         row->lease = l->object.id;
-        row->session = l->session->object.id;
-        row->pid = l->session->pid;
-        row->client = call_string(c, l->session->client);
-        row->partition = call_string(c, l->session->partition->name->text);
+        if (l->session) {
+                row->session = l->session->object.id;
+                row->pid = l->session->pid;
+                row->client = call_string(c, l->session->client);
+        }
+        row->partition = call_string(c, l->partition->name->text);
         row->granted = l->state == LEASE_GRANTED;
         row->priority = l->admission.priority;
-        row->left_ms = l->until_ns == UINT64_MAX ? UINT64_MAX : l->until_ns > now ? (l->until_ns - now) / MS_NS : 0;
+        row->left_ms = left_ms(c->svc, l);
         row->before = before(c->svc, l);
+        row->name = call_string(c, l->name ? l->name->text : "");
+        row->kept = l->keeping != NULL;
         return fill_nodes(c, l, row) == 0 ? row : NULL;
 }
 

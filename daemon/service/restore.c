@@ -11,6 +11,7 @@
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "core/keeping.h"
+#include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -431,24 +432,45 @@ static int do_export(struct restore *x, const struct effect_export *e) {
         return 0;
 }
 
-static int do_keep(struct restore *x, const struct effect_keep *e) {
+/* What can be kept among what the effect names. */
+static bool find_kept(struct restore *x, const struct effect_keep *e, struct kept *ret) {
         struct reservation *r = e->reservation ? OBJECT(x, e->reservation, RESERVATION, reservation) : NULL;
         struct memory *m = e->memory ? OBJECT(x, e->memory, MEMORY, memory) : NULL;
-        struct keeping *k = r && r->shared ? r->shared->keeping : m ? m->keeping : NULL;
+        struct lease *l = e->lease ? OBJECT(x, e->lease, LEASE, lease) : NULL;
 
-        if (!r == !m || (r && (!r->shared || !managed_of(r))) || (m && !m->name) || (e->off && !k))
-                return say(x, "the journal keeps reservation %" PRIu64 ", memory %" PRIu64 ", which cannot be",
-                           e->reservation, e->memory);
-        if (e->off) {
+        *ret = (struct kept){ r, m, l };
+        if ((r != NULL) + (m != NULL) + (l != NULL) != 1)
+                return false;
+        return r ? r->shared && managed_of(r) : m ? m->name != NULL : l->name && l->state == LEASE_GRANTED;
+}
+
+static int do_keep(struct restore *x, const void *bytes, size_t size) {
+        struct effect_keep e = { 0 };
+        struct keeping *k = NULL;
+        struct kept of;
+
+        memcpy(&e, bytes, size < sizeof(e) ? size : sizeof(e));
+        if (find_kept(x, &e, &of))
+                k = of.reservation ? of.reservation->shared->keeping
+                    : of.memory    ? of.memory->keeping
+                                   : of.lease->keeping;
+        else
+                e.off = 1;
+        if (e.off && !k)
+                return say(x,
+                           "the journal keeps reservation %" PRIu64 ", memory %" PRIu64 ", lease %" PRIu64
+                           ", which cannot be",
+                           e.reservation, e.memory, e.lease);
+        if (e.off) {
                 keeping_end(x->svc, k);
                 return 0;
         }
-        if (!k && !(k = keeping_new(r, m, e->seconds)))
+        if (!k && !(k = keeping_new(&of, e.seconds)))
                 return -ENOMEM;
         if (list_empty(&k->by_partition))
                 keeping_link(k);
-        k->seconds = e->seconds;
-        k->since_ns = e->since_ns;
+        k->seconds = e.seconds;
+        k->since_ns = e.since_ns;
         return 0;
 }
 
@@ -617,7 +639,7 @@ static const struct {
         [EFFECT_STEAL] = { sizeof(struct effect_steal), false },
         [EFFECT_NODE_STATE] = { sizeof(struct effect_node_state), false },
         [EFFECT_PLACE] = { sizeof(struct effect_place) + 16, false },
-        [EFFECT_KEEP] = { sizeof(struct effect_keep), false },
+        [EFFECT_KEEP] = { offsetof(struct effect_keep, lease), false },
         [EFFECT_OWN] = { sizeof(struct effect_own), false },
         [EFFECT_REGISTER] = { sizeof(struct effect_register), false },
         [EFFECT_FENCED] = { sizeof(struct effect_fenced), false },
@@ -630,6 +652,9 @@ static const struct {
         [EFFECT_LEASE_END] = { sizeof(struct effect_id), false },
         [EFFECT_LEASE_GRANT] = { sizeof(struct effect_id), false },
         [EFFECT_LEASE_USE] = { sizeof(struct effect_lease_use), false },
+        [EFFECT_LEASE_NAME] = { sizeof(struct effect_lease_name) + 1, true },
+        [EFFECT_LEASE_CLAIM] = { sizeof(struct effect_lease_claim), false },
+        [EFFECT_LEASE_FILL] = { sizeof(struct effect_lease_use), false },
 };
 
 unsigned service_effects(void) {
@@ -694,7 +719,7 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_HOLD: return do_hold(x, bytes);
         case EFFECT_RELEASE: return do_release(x, bytes);
         case EFFECT_EXPORT: return do_export(x, bytes);
-        case EFFECT_KEEP: return do_keep(x, bytes);
+        case EFFECT_KEEP: return do_keep(x, bytes, size);
         case EFFECT_OWN: return do_own(x, bytes);
         case EFFECT_TOKEN: return do_token(x, bytes);
         case EFFECT_SPACE: return do_space(x, bytes);
@@ -711,7 +736,10 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_LEASE:
         case EFFECT_LEASE_END:
         case EFFECT_LEASE_GRANT:
-        case EFFECT_LEASE_USE: return lease_replay(x->svc, type, bytes, size, x->why, x->why_size);
+        case EFFECT_LEASE_USE:
+        case EFFECT_LEASE_NAME:
+        case EFFECT_LEASE_CLAIM:
+        case EFFECT_LEASE_FILL: return lease_replay(x->svc, type, bytes, size, x->why, x->why_size);
         case EFFECT_PIN:
         case EFFECT_REVOKE:
         case EFFECT_ADVICE:
@@ -775,7 +803,8 @@ static int adopt_files(struct restore *x) {
         return 0;
 }
 
-/* Each reservation has an owner, or somebody who has it open, or is kept; and memory is held, shown or kept. */
+/* Each reservation has an owner, or somebody who has it open, or is kept; memory is held, shown or kept; and a lease
+ * has a session, or is kept. */
 static int check_owned(struct restore *x) {
         struct object *o;
         uint64_t at = 0;
@@ -785,6 +814,9 @@ static int check_owned(struct restore *x) {
 
                 if (o->type == OBJECT_MEMORY && memory_unused(container_of(o, struct memory, object)))
                         return say(x, "memory %" PRIu64 " is nobody's", o->id);
+                if (o->type == OBJECT_LEASE && !container_of(o, struct lease, object)->session &&
+                    !container_of(o, struct lease, object)->keeping)
+                        return say(x, "lease %" PRIu64 " is nobody's", o->id);
                 if (o->type != OBJECT_RESERVATION)
                         continue;
                 r = container_of(o, struct reservation, object);

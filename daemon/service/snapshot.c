@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "core/imap.h"
+#include "core/keeping.h"
 #include "core/lease.h"
 #include "core/memory.h"
 #include "core/name.h"
@@ -223,15 +224,39 @@ static int put_created(struct service *svc, const struct session *s) {
         return r;
 }
 
+static int put_lease_name(struct service *svc, const struct lease *l) {
+        struct effect_lease_name e = effect_of_lease_name(l);
+
+        return put_tailed(svc, EFFECT_LEASE_NAME, &e, sizeof(e), l->name->text, strlen(l->name->text) + 1, NULL, 0);
+}
+
 static int put_lease(struct service *svc, const struct lease *l) {
         uint64_t bytes[LEASE_EFFECT_MAX / 8];
+        int r = l->state == LEASE_EXPIRED ? 0 : put(svc, EFFECT_LEASE, bytes, lease_effect(l, bytes));
 
-        return l->state == LEASE_EXPIRED ? 0 : put(svc, EFFECT_LEASE, bytes, lease_effect(l, bytes));
+        if (r == 0 && l->name)
+                r = put_lease_name(svc, l);
+        return r == 0 ? put_keeping(svc, l->keeping) : r;
+}
+
+/* Those that are kept and have no session. */
+static int put_idle_leases(struct service *svc) {
+        int r = 0;
+
+        for (struct partition *p = partition_after(&svc->state, ""); p && r == 0;
+             p = partition_after(&svc->state, p->name->text))
+                list_for_each (l, &p->kept) {
+                        const struct lease *x = container_of(l, struct keeping, by_partition)->of.lease;
+
+                        if (r == 0 && x && !x->session)
+                                r = put_lease(svc, x);
+                }
+        return r;
 }
 
 /* Those that wait in the order of their turns. */
 static int put_leases(struct service *svc) {
-        int r = 0;
+        int r = put_idle_leases(svc);
 
         list_for_each (k, &svc->state.sessions) {
                 list_for_each (l, &container_of(k, struct session, by_state)->leases) {
@@ -369,7 +394,8 @@ static int put_all(struct service *svc) {
 /* Only sessions bring what names a partition into the journal. */
 static void note_named(struct service *svc) {
         for (struct partition *p = partition_after(&svc->state, ""); p; p = partition_after(&svc->state, p->name->text))
-                p->journaled = p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0;
+                p->journaled = p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0 ||
+                               p->kept_count > 0;
 }
 
 /* Where even one effect has no room, the journal is behind until the next snapshot, which comes before anything else is

@@ -64,6 +64,8 @@ static const struct op_row rows[] = {
         ROW(ADMIT, "admit", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_admit),
         ROW(LEASE_RELEASE, "lease_release", OP_ATTACHED | OP_CHANGES | OP_GIVES, op_lease_release),
         ROW(LEASE_LIST, "lease_list", 0, op_lease_list),
+        ROW(LEASE_CLAIM, "lease_claim", OP_ATTACHED | OP_CHANGES, op_lease_claim),
+        ROW(LEASE_FILL, "lease_fill", OP_ATTACHED | OP_CHANGES, op_lease_fill),
         ROW(UPGRADE, "upgrade", OP_ADMIN | OP_ALONE | OP_STORE, op_upgrade),
         ROW(DMABUF_IMPORT, "dmabuf_import", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL, op_dmabuf_import),
         ROW(MEM_DMABUF, "mem_dmabuf", OP_ATTACHED | OP_FD_OUT, op_mem_dmabuf),

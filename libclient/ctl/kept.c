@@ -11,7 +11,7 @@
 /* What is kept for later sessions. */
 
 static const char *kind_text(unsigned kind) {
-        return kind == SVMD_KEPT_MEM ? "memory" : "range";
+        return kind == SVMD_KEPT_MEM ? "memory" : kind == SVMD_KEPT_LEASE ? "lease" : "range";
 }
 
 /* ---- list ---- */
@@ -126,20 +126,20 @@ static int parse_kind(struct ctl *c, const char *text, unsigned *ret) {
                 *ret = SVMD_KEPT_RANGE;
         else if (strcmp(text, "memory") == 0)
                 *ret = SVMD_KEPT_MEM;
+        else if (strcmp(text, "lease") == 0)
+                *ret = SVMD_KEPT_LEASE;
         else
-                return ctl_fail(c, EXIT_USAGE, "--kind '%s': expected range or memory", text);
+                return ctl_fail(c, EXIT_USAGE, "--kind '%s': expected range, memory or lease", text);
         return EXIT_OK;
 }
 
-static int find(struct ctl *c, const struct args *a, const struct svmd_kept_row **ret) {
+/* `kind` 0: of any. */
+static int find(struct ctl *c, const struct args *a, unsigned kind, const struct svmd_kept_row **ret) {
         const struct svmd_kept_row *found = NULL;
         const char *name = a->words[0];
         struct kept_rows kept = { 0 };
-        unsigned kind;
-        int r = parse_kind(c, a->value[OPT_KIND], &kind);
+        int r = ctl_result(c, rows_kept(c, a->value[OPT_PARTITION], &kept));
 
-        if (r == EXIT_OK)
-                r = ctl_result(c, rows_kept(c, a->value[OPT_PARTITION], &kept));
         if (r != EXIT_OK)
                 return r;
         for (size_t i = 0; i < kept.count; i++) {
@@ -153,8 +153,8 @@ static int find(struct ctl *c, const struct args *a, const struct svmd_kept_row 
                                         found->partition, k->partition, name);
                 if (found)
                         return ctl_fail(c, EXIT_USAGE,
-                                        "'%s' is a range and memory; say which one: --kind range or --kind memory",
-                                        name);
+                                        "'%s' is kept as %s and as %s; say which one: --kind range, memory or lease",
+                                        name, kind_text(found->kind), kind_text(k->kind));
                 found = k;
         }
         if (!found)
@@ -184,10 +184,10 @@ static int say_removed(struct ctl *c, const struct svmd_kept_row *k, bool dry) {
         return EXIT_OK;
 }
 
-int kept_remove_run(struct ctl *c, const struct args *a) {
+static int remove_one(struct ctl *c, const struct args *a, unsigned kind) {
         bool dry = a->value[OPT_DRY_RUN];
         const struct svmd_kept_row *k = NULL;
-        int r = find(c, a, &k);
+        int r = find(c, a, kind, &k);
 
         if (r != EXIT_OK)
                 return r;
@@ -198,4 +198,15 @@ int kept_remove_run(struct ctl *c, const struct args *a) {
         if (!dry)
                 r = ctl_result(c, svmd_kept_remove(c->session, c->info.admin ? k->partition : NULL, k->kind, k->name));
         return r == EXIT_OK ? say_removed(c, k, dry) : r;
+}
+
+int kept_remove_run(struct ctl *c, const struct args *a) {
+        unsigned kind;
+        int r = parse_kind(c, a->value[OPT_KIND], &kind);
+
+        return r == EXIT_OK ? remove_one(c, a, kind) : r;
+}
+
+int lease_remove_run(struct ctl *c, const struct args *a) {
+        return remove_one(c, a, SVMD_KEPT_LEASE);
 }

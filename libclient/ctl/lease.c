@@ -22,6 +22,10 @@ static const char *needs_text(struct ctl *c, const struct svmd_lease_row *l, con
         return text;
 }
 
+static const char *state_text(const struct svmd_lease_row *l) {
+        return !l->granted ? "waits" : !l->session ? "kept" : "granted";
+}
+
 static void list_text(struct ctl *c, const struct lease_rows *leases, const struct node_rows *nodes, bool one) {
         static const struct column columns[] = {
                 { "PARTITION", COLUMN_TRUNC },
@@ -29,6 +33,7 @@ static void list_text(struct ctl *c, const struct lease_rows *leases, const stru
                 { "SESSION", COLUMN_RIGHT },
                 { "PID", COLUMN_RIGHT },
                 { "CLIENT", COLUMN_TRUNC },
+                { "NAME", COLUMN_TRUNC },
                 { "STATE", 0 },
                 { "TURN", COLUMN_RIGHT },
                 { "PRIORITY", COLUMN_RIGHT },
@@ -39,16 +44,17 @@ static void list_text(struct ctl *c, const struct lease_rows *leases, const stru
 
         for (size_t i = 0; i < leases->count; i++) {
                 const struct svmd_lease_row *l = &leases->rows[i];
-                bool timed = !l->granted && l->left_ms != UINT64_MAX;
+                bool timed = l->left_ms != UINT64_MAX;
                 struct table_line *line = table_line(t, NULL);
 
                 if (!one)
                         table_cell(line, l->partition);
                 table_cell_count(line, l->lease);
-                table_cell_count(line, l->session);
-                table_cell_count(line, l->pid);
-                table_cell(line, l->client);
-                table_cell(line, l->granted ? "granted" : "waits");
+                table_cell(line, l->session ? ctl_text(c, "%llu", (unsigned long long)l->session) : "-");
+                table_cell(line, l->session ? ctl_text(c, "%u", l->pid) : "-");
+                table_cell(line, l->session ? l->client : "-");
+                table_cell(line, l->name[0] ? l->name : "-");
+                table_cell(line, state_text(l));
                 table_cell(line, l->granted ? "-" : ctl_text(c, "%u", l->before));
                 table_cell_count(line, l->priority);
                 table_cell(line, timed ? ctl_text(c, "in %s", ctl_duration(c, l->left_ms)) : "-");
@@ -65,7 +71,9 @@ static struct json_object *lease_json(struct ctl *c, const struct svmd_lease_row
         json_add_count(o, "session", l->session);
         json_add_count(o, "pid", l->pid);
         json_add_text(o, "client", l->client);
+        json_add_text(o, "name", l->name);
         json_add_flag(o, "granted", l->granted);
+        json_add_flag(o, "kept", l->kept);
         json_add_count(o, "before", l->before);
         json_add_count(o, "priority", l->priority);
         json_add_limit(o, "left_ms", l->left_ms);

@@ -215,6 +215,7 @@ static int add_lease(const struct svmd_lease_row *row, void *userdata) {
 
         copy->client = ctl_copy(l->ctl, row->client);
         copy->partition = ctl_copy(l->ctl, row->partition);
+        copy->name = ctl_copy(l->ctl, row->name);
         for (size_t i = 0; i < row->nodes_count; i++)
                 nodes[i] = (struct svmd_use_row){ .node = row->nodes[i].node,
                                                   .used = row->nodes[i].used,
@@ -227,13 +228,13 @@ static int query_leases(struct collect *l, const char *partition) {
         return svmd_query_leases(l->ctl->session, partition, add_lease, l);
 }
 
-static uint64_t has_sessions(const struct svmd_partition_row *row) {
-        return row->sessions;
+static uint64_t has_leases(const struct svmd_partition_row *row) {
+        return row->sessions + row->kept;
 }
 
 int rows_leases(struct ctl *c, const char *partition, struct lease_rows *ret) {
         struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
-        int r = c->info.admin && !partition ? all_of(&l, has_sessions, query_leases)
+        int r = c->info.admin && !partition ? all_of(&l, has_leases, query_leases)
                                             : query_leases(&l, c->info.admin ? partition : NULL);
 
         if (r == SVMD_OK)

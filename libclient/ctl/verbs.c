@@ -197,7 +197,7 @@ const struct verb verbs[] = {
           1,
           BIT(OPT_PARTITION) | BIT(OPT_KIND) | BIT(OPT_DRY_RUN) | BIT(OPT_YES),
           VERB_OWN,
-          "Keep a range or memory no longer",
+          "Keep a range, memory or a lease no longer",
           "Without sessions it ends at once, and its content is gone; else with its last session. For administrators, and "
           "for the user that the name belongs to. On a terminal it asks first.",
           { "svmd-ctl kept remove weights --partition train", "svmd-ctl kept remove cache --kind memory --yes" },
@@ -209,12 +209,24 @@ const struct verb verbs[] = {
           BIT(OPT_PARTITION),
           VERB_OWN,
           "List room granted on several nodes at once, and who waits for some",
-          "Asked for with svmd_admit. NEEDS is what is left of it, of what was asked for, on each node. TURN counts who "
+          "Asked for with svmd_admit. One that is kept has a NAME, and its partition pays while no session has it. NEEDS is "
+          "what is left of it, of what was asked for, on each node. TURN counts who "
           "stands before it in line, over all partitions. Who may not administer sees those of one partition: the own, "
           "or the one named.",
           { "svmd-ctl lease list --partition train",
             "svmd-ctl lease list --json | jq -r '.[] | select(.granted | not) | .pid'" },
           lease_list_run },
+        { "lease remove",
+          "NAME",
+          1,
+          1,
+          BIT(OPT_PARTITION) | BIT(OPT_DRY_RUN) | BIT(OPT_YES),
+          VERB_OWN,
+          "Keep a lease no longer",
+          "The same as kept remove --kind lease: without a session its room is everybody's at once, else it ends with "
+          "its session.",
+          { "svmd-ctl lease remove asleep --partition serve", "svmd-ctl lease remove asleep --dry-run" },
+          lease_remove_run },
         { "usage",
           "",
           0,

@@ -49,6 +49,7 @@ int session_list_run(struct ctl *c, const struct args *a);
 int session_kill_run(struct ctl *c, const struct args *a);
 int reservation_list_run(struct ctl *c, const struct args *a);
 int lease_list_run(struct ctl *c, const struct args *a);
+int lease_remove_run(struct ctl *c, const struct args *a);
 int kept_list_run(struct ctl *c, const struct args *a);
 int kept_remove_run(struct ctl *c, const struct args *a);
 int usage_run(struct ctl *c, const struct args *a);

@@ -583,13 +583,13 @@ int svmd_keep(svmd_session *s, const void *address, const struct svmd_keep_optio
 /* The same for memory: for the session that created it, and for others of the name's user that imported it to write. */
 int svmd_mem_keep(svmd_session *s, svmd_mem mem, const struct svmd_keep_options *opts);
 
-enum { SVMD_KEPT_RANGE = 1, SVMD_KEPT_MEM = 2 };
+enum { SVMD_KEPT_RANGE = 1, SVMD_KEPT_MEM = 2, SVMD_KEPT_LEASE = 3 };
 
 struct svmd_use_row;
 struct svmd_kept_row {
         unsigned kind; /* SVMD_KEPT_* */
         const char *name, *partition;
-        uint64_t id;      /* of the reservation or memory */
+        uint64_t id;      /* of the reservation, memory or lease */
         uint64_t address; /* of a range */
         uint64_t length;
         uint32_t uid, gid;
@@ -602,8 +602,8 @@ struct svmd_kept_row {
         size_t nodes_count;
 };
 typedef int (*svmd_kept_fn)(const struct svmd_kept_row *row, void *userdata);
-/* What a partition keeps, ranges first, in order of names. On a client's session `partition` must be NULL: its own. A
- * non-zero return of `fn` ends the walk and is the result. */
+/* What a partition keeps, ranges first, leases last, in order of names. On a client's session `partition` must be NULL:
+ * its own. A non-zero return of `fn` ends the walk and is the result. */
 int svmd_query_kept(svmd_session *s, const char *partition, svmd_kept_fn fn, void *userdata);
 /* It is not kept any more: without users it ends at once, else with its last one. For the user that the name belongs
  * to, and for administrators, who name the partition (`partition` NULL: the session's own). SVMD_E_NO_SUCH: nothing of
@@ -620,7 +620,7 @@ int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, cons
  *
  * Turns go by priority; then they are fair between partitions, by bytes; then by who came first. Nobody is overtaken
  * for ever. Room for what needs nothing that others wait for is granted at once. Memory that is created without a lease
- * stands in no line. A lease ends with its session, and is there still when svmd is restarted.
+ * stands in no line. A lease ends with its session unless it is kept, and is there still when svmd is restarted.
  */
 struct svmd_lease_need {
         svmd_node node;  /* no node twice */
@@ -644,17 +644,42 @@ int svmd_lease_release(svmd_session *s, svmd_lease lease);
 int svmd_mem_create_leased(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, unsigned flags,
                            svmd_lease lease);
 
+/*
+ * Room that is held for later: a server sleeps, and wakes with what it had; a job's room is reserved before it is
+ * restored. Memory goes back into a lease instead of to everybody, and a lease that is kept outlives its session under
+ * a name, by which a session of the same user claims it. So nobody gets the bytes in between, also when svmd is
+ * restarted meanwhile. What is kept counts for what the partition may keep (svmd_keep), by what was asked for.
+ */
+struct svmd_lease_keep_options {
+        size_t size;
+        uint64_t seconds; /* that it goes on without a session, at most 2^32-1; 0: until svmd_kept_remove() */
+        unsigned mode;    /* as a file's; who may write may claim it. 0: 0600 */
+        int off;          /* keep it no longer: it ends with its session */
+};
+/* One that is granted. `name`: among those of its partition; NULL once it has one. `opts` may be NULL. Once more sets
+ * the time anew. SVMD_E_LIMIT, SVMD_E_QUOTA: the partition keeps as much as it may; SVMD_E_TAKEN: the name is. */
+int svmd_lease_keep(svmd_session *s, svmd_lease lease, const char *name, const struct svmd_lease_keep_options *opts);
+/* One that is kept and has no session is this session's from now on, and stays kept. SVMD_E_BUSY: another session has
+ * it; SVMD_E_NO_SUCH: there is none of that name in this partition. */
+int svmd_lease_claim(svmd_session *s, svmd_lease *ret, const char *name);
+/* svmd_mem_release() whose bytes go into `*lease`, or where that is 0 into a new one, which it becomes. For the session
+ * that created the memory, which nobody else has. SVMD_E_BUSY: somebody has, or it is mapped or kept; SVMD_E_NO_ROOM:
+ * it has given way to others and lies on a host node, so it has no room on its own. It is there still then. */
+int svmd_mem_release_into_lease(svmd_session *s, svmd_mem mem, svmd_lease *lease);
+
 struct svmd_lease_row {
         svmd_lease lease;
-        uint64_t session;
+        uint64_t session; /* 0: it is kept, and has none */
         uint32_t pid;
         const char *client, *partition;
         int granted;
         unsigned priority;
-        uint64_t left_ms;                 /* that it may still wait; UINT64_MAX: no time is set */
-        uint32_t before;                  /* how many stand before it in line, of all partitions */
+        uint64_t left_ms; /* that it may still wait, or is kept without a session; UINT64_MAX: no time runs */
+        uint32_t before;  /* how many stand before it in line, of all partitions */
         const struct svmd_use_row *nodes; /* `node`, `used`: what is left of it, and `max`: what was asked for */
         size_t nodes_count;
+        const char *name; /* "": none */
+        int kept;
 };
 typedef int (*svmd_lease_fn)(const struct svmd_lease_row *row, void *userdata);
 /* In order of their numbers. On a client's session `partition` must be NULL: its own. A non-zero return of `fn` ends

@@ -113,6 +113,78 @@ int svmd_lease_release(svmd_session *s, svmd_lease lease) {
         return session_leave(s, r);
 }
 
+/* ---- what is held for later ---- */
+
+int svmd_lease_keep(svmd_session *s, svmd_lease lease, const char *name, const struct svmd_lease_keep_options *given) {
+        Svmd__V1__Keep body = SVMD__V1__KEEP__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        struct svmd_lease_keep_options opts;
+        int r = session_check(s);
+
+        if (!r)
+                r = options_take(&opts, sizeof(opts), given, "svmd_lease_keep_options");
+        if (!r && !lease)
+                r = fail(SVMD_E_NO_SUCH, "0 is no lease");
+        if (r)
+                return r;
+        body.lease = lease;
+        body.name = (char *)(name ? name : "");
+        body.mode = opts.mode;
+        body.seconds = opts.seconds;
+        body.off = opts.off != 0;
+        op.op_case = SVMD__V1__OP__OP_KEEP;
+        op.keep = &body;
+        return session_leave(s, call_simple(s, &op, SVMD__V1__MODE__BEST_EFFORT));
+}
+
+/* One operation whose result is a lease. */
+static int ask_lease(svmd_session *s, Svmd__V1__Op *op, svmd_lease *ret) {
+        Svmd__V1__Op *ops[] = { op };
+        Svmd__V1__Request request = SVMD__V1__REQUEST__INIT;
+        struct call *c;
+        int r;
+
+        request.n_ops = 1;
+        request.ops = ops;
+        r = call_run(s, &request, NULL, 0, NULL, &c);
+        if (r)
+                return r;
+        r = fail_result(call_result(c, 0));
+        if (!r)
+                *ret = call_result(c, 0)->id;
+        call_put(s, c);
+        return r;
+}
+
+int svmd_lease_claim(svmd_session *s, svmd_lease *ret, const char *name) {
+        Svmd__V1__LeaseClaim body = SVMD__V1__LEASE_CLAIM__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (!r && !name)
+                r = fail(SVMD_E_NAME, "a lease is claimed by its name");
+        if (r)
+                return r;
+        body.name = (char *)name;
+        op.op_case = SVMD__V1__OP__OP_LEASE_CLAIM;
+        op.lease_claim = &body;
+        return session_leave(s, ask_lease(s, &op, ret));
+}
+
+int svmd_mem_release_into_lease(svmd_session *s, svmd_mem mem, svmd_lease *lease) {
+        Svmd__V1__LeaseFill body = SVMD__V1__LEASE_FILL__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        body.memory = mem;
+        body.lease = *lease;
+        op.op_case = SVMD__V1__OP__OP_LEASE_FILL;
+        op.lease_fill = &body;
+        return session_leave(s, ask_lease(s, &op, lease));
+}
+
 /* ---- list ---- */
 
 static int lease_row(struct walk *w, const void *data) {
@@ -130,6 +202,8 @@ static int lease_row(struct walk *w, const void *data) {
                 .before = l->before,
                 .nodes = nodes,
                 .nodes_count = l->n_nodes,
+                .name = l->name,
+                .kept = l->kept,
         };
         int r;
 

@@ -643,6 +643,7 @@ static const struct svmd_lease_row leases[] = {
           .pid = 4711,
           .client = "a",
           .partition = "train",
+          .name = "",
           .granted = 1,
           .left_ms = UINT64_MAX,
           .nodes = leased,
@@ -652,12 +653,28 @@ static const struct svmd_lease_row leases[] = {
           .pid = 4712,
           .client = "b",
           .partition = "train",
+          .name = "",
           .priority = 5,
           .left_ms = 90000,
           .before = 2,
           .nodes = leased,
           .nodes_count = 1 },
-        { .lease = 32, .session = 9, .pid = 4713, .client = "c", .partition = "train", .left_ms = UINT64_MAX },
+        { .lease = 32,
+          .session = 9,
+          .pid = 4713,
+          .client = "c",
+          .partition = "train",
+          .name = "",
+          .left_ms = UINT64_MAX },
+        { .lease = 33,
+          .client = "",
+          .partition = "train",
+          .name = "asleep",
+          .granted = 1,
+          .kept = 1,
+          .left_ms = 60000,
+          .nodes = leased,
+          .nodes_count = 1 },
 };
 
 static void test_leases(void **state) {
@@ -665,12 +682,13 @@ static void test_leases(void **state) {
 
         expect("lease list", 0, "Nobody has asked for room on several nodes at once\n", "");
         fake.leases = leases;
-        fake.leases_count = 3;
+        fake.leases_count = 4;
         expect("lease list --partition train", 0,
-               "LEASE SESSION  PID CLIENT STATE   TURN PRIORITY ENDS          NEEDS\n"
-               "   30       7 4711 a      granted    -        0 -             gpu0 512 MiB of 1 GiB, host0 1 GiB\n"
-               "   31       8 4712 b      waits      2        5 in 1 min 30 s gpu0 1 GiB\n"
-               "   32       9 4713 c      waits      0        0 -             -\n",
+               "LEASE SESSION  PID CLIENT NAME   STATE   TURN PRIORITY ENDS          NEEDS\n"
+               "   30       7 4711 a      -      granted    -        0 -             gpu0 512 MiB of 1 GiB, host0 1 GiB\n"
+               "   31       8 4712 b      -      waits      2        5 in 1 min 30 s gpu0 1 GiB\n"
+               "   32       9 4713 c      -      waits      0        0 -             -\n"
+               "   33       -    - -      asleep kept       -        0 in 1 min 0 s  gpu0 512 MiB of 1 GiB\n",
                "");
         o = run_json("lease list --json", 0);
         expect_json(o, "0.granted", "true");
@@ -680,6 +698,8 @@ static void test_leases(void **state) {
         expect_json(o, "1.left_ms", "90000");
         expect_json(o, "1.before", "2");
         expect_json(o, "2.left_ms", "null");
+        expect_json(o, "3.name", "asleep");
+        expect_json(o, "3.kept", "true");
         json_object_put(o);
 }
 
@@ -707,8 +727,8 @@ static void test_kept(void **state) {
         expect_json(o, "1.left_ms", "null");
         expect_json(o, "1.users", "2");
         json_object_put(o);
-        expect_part("kept remove weights", 2, "", "'weights' is a range and memory; say which one: --kind range");
-        expect_part("kept remove weights --kind rnage", 2, "", "expected range or memory");
+        expect_part("kept remove weights", 2, "", "'weights' is kept as range and as memory; say which one: --kind");
+        expect_part("kept remove weights --kind rnage", 2, "", "expected range, memory or lease");
         expect_part("kept remove wieghts", 1, "", "nothing is kept as 'wieghts'");
         expect("kept remove weights --kind range --dry-run", 0, "Would remove range weights, 2 GiB\n", "");
         assert_int_equal(fake.changes, 0);

@@ -821,6 +821,27 @@ Svmd__V1__Op *mk_lease_list(const char *partition) {
         return op;
 }
 
+Svmd__V1__Op *mk_lease_keep(uint64_t lease, const char *name, uint64_t seconds) {
+        MAKE(KEEP, keep);
+        m->lease = lease;
+        m->name = (char *)name;
+        m->seconds = seconds;
+        return op;
+}
+
+Svmd__V1__Op *mk_lease_claim(const char *name) {
+        MAKE(LEASE_CLAIM, lease_claim);
+        m->name = (char *)name;
+        return op;
+}
+
+Svmd__V1__Op *mk_lease_fill(uint64_t memory, uint64_t lease) {
+        MAKE(LEASE_FILL, lease_fill);
+        m->memory = memory;
+        m->lease = lease;
+        return op;
+}
+
 Svmd__V1__Op *mk_create_leased(uint32_t node, uint64_t size, uint64_t lease) {
         Svmd__V1__Op *op = mk_create(node, size, 0);
 
@@ -942,9 +963,14 @@ static void put_memory(FILE *f, const struct memory *m) {
 
 static void put_lease(FILE *f, const struct lease *l) {
         fprintf(f, "lease %" PRIu64 " session %" PRIu64 " state %d priority %u until %" PRIx64, l->object.id,
-                l->session->object.id, l->state, l->admission.priority, l->until_ns);
+                l->session ? l->session->object.id : 0, l->state, l->admission.priority, l->until_ns);
         for (uint32_t i = 0; i < l->admission.count; i++)
                 fprintf(f, " node%u:%" PRIx64 "/%" PRIx64, l->nodes[i].node, l->needs[i].bytes, l->nodes[i].asked);
+        for (uint32_t i = 0; i < l->admission.count; i++)
+                if (l->nodes[i].filling)
+                        fprintf(f, " FILLING");
+        put_name(f, l->name);
+        put_keeping(f, l->keeping);
         fprintf(f, "%s\n", l->releasing ? " RELEASING" : "");
 }
 

@@ -146,6 +146,9 @@ Svmd__V1__Op *mk_admit(uint32_t node, uint64_t size, uint64_t wait_ms);
 Svmd__V1__Op *mk_admit_two(uint32_t node, uint64_t size, uint32_t other, uint64_t other_size, uint64_t wait_ms);
 Svmd__V1__Op *mk_lease_release(uint64_t lease);
 Svmd__V1__Op *mk_lease_list(const char *partition);
+Svmd__V1__Op *mk_lease_keep(uint64_t lease, const char *name, uint64_t seconds);
+Svmd__V1__Op *mk_lease_claim(const char *name);
+Svmd__V1__Op *mk_lease_fill(uint64_t memory, uint64_t lease);
 Svmd__V1__Op *mk_create_leased(uint32_t node, uint64_t size, uint64_t lease);
 Svmd__V1__Op *mk_delete(const char *partition, bool end_sessions);
 

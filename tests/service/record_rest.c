@@ -267,6 +267,23 @@ static void admits(struct world *w, struct client *a, struct client *b) {
         must(b, mk_lease_release(waits));
 }
 
+/* Its room goes from one session to the next. */
+static void sleeps(struct world *w) {
+        struct client first, second;
+        uint64_t lease;
+
+        client_open(w, &first, 1000, 1000, false);
+        client_greet(&first, "lab");
+        lease = must(&first, mk_lease_fill(must(&first, mk_create(GPU0, PAGE, 0))->id, 0))->id;
+        must(&first, mk_lease_keep(lease, "asleep", 3600));
+        client_close(&first);
+        client_open(w, &second, 1000, 1000, false);
+        client_greet(&second, "lab");
+        must(&second, mk_lease_release(must(&second, mk_lease_claim("asleep"))->id));
+        client_close(&second);
+        world_settle(w);
+}
+
 void record_rest(struct world *w, struct client *a, struct client *b) {
         opens_and_closes(a, b);
         takes_away(w);
@@ -276,4 +293,5 @@ void record_rest(struct world *w, struct client *a, struct client *b) {
         imports_a_buffer(a);
         has_private_memory(w);
         admits(w, a, b);
+        sleeps(w);
 }

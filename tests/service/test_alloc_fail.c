@@ -265,6 +265,31 @@ static void test_leases(void **state) {
         tear_down();
 }
 
+static void test_held_for_later(void **state) {
+        uint64_t lease;
+        struct client x;
+
+        set_up(0);
+        failures = 0;
+        must(&admin, mk_kept_max("one", 64u << 20));
+        lease = must(&a, mk_admit_two(HOST0, 4 * PAGE, GPU0, 4 * PAGE, 0))->id;
+        each(&a, mk_lease_keep(lease, "l", 60));
+        each(&a, mk_lease_keep(lease, "", 0));
+        must(&a, mk_create(GPU1, PAGE, 0));
+        each(&a, mk_lease_fill(a.reply->results[0]->id, lease));
+        must(&a, mk_create(GPU0, PAGE, 0));
+        each(&a, mk_lease_fill(a.reply->results[0]->id, 0));
+        client_open(&w, &x, a.uid, a.gid, false);
+        client_greet(&x, "one");
+        client_close(&a);
+        each(&x, mk_lease_claim("l"));
+        each(&x, mk_kept_remove("", SVMD__V1__KEPT_KIND__KEPT_LEASE, "l"));
+        printf("%lu refused allocations\n", failures);
+        assert_true(failures > 7);
+        client_close(&x);
+        tear_down();
+}
+
 /* The keeper is full. */
 static void test_keeper_takes_no_more(void **state) {
         Svmd__V1__Op *op;
@@ -500,6 +525,7 @@ int main(void) {
                 cmocka_unit_test(test_ranges),
                 cmocka_unit_test(test_kept),
                 cmocka_unit_test(test_leases),
+                cmocka_unit_test(test_held_for_later),
                 cmocka_unit_test(test_keeper_takes_no_more),
                 cmocka_unit_test(test_advice_fills_the_journal),
         };

@@ -317,7 +317,7 @@ static void test_second_session(void **state) {
         user_close(&a);
         settle();
         assert_int_equal(kept(RANGE, "weights")->since_ns, 0);
-        assert_null(kept(RANGE, "weights")->reservation->owner);
+        assert_null(kept(RANGE, "weights")->of.reservation->owner);
         client_close(&x);
         restart();
         settle();
@@ -491,8 +491,8 @@ static void test_refusals(void **state) {
         uint64_t explicit = must(&a.client, mk_reserve(LARGE, 0, 0, "explicit", 0))->id;
         uint64_t m = must(&a.client, mk_create(HOST0, MIB, 1))->id, big;
 
-        must_not(&a.client, mk_keep(0, 0, 0), SVMD_STATUS_INVALID, "one reservation or one memory");
-        must_not(&a.client, mk_keep(range, m, 0), SVMD_STATUS_INVALID, "one reservation or one memory");
+        must_not(&a.client, mk_keep(0, 0, 0), SVMD_STATUS_INVALID, "one reservation, one memory or one lease");
+        must_not(&a.client, mk_keep(range, m, 0), SVMD_STATUS_INVALID, "one reservation, one memory or one lease");
         must_not(&a.client, mk_keep(plain, 0, 0), SVMD_STATUS_INVALID, "no name");
         must_not(&a.client, mk_keep(explicit, 0, 0), SVMD_STATUS_INVALID, "explicit");
         must_not(&a.client, mk_keep(0, m, 0), SVMD_STATUS_INVALID, "export it by name");

@@ -289,7 +289,7 @@ static void check_thing(const struct partition *p, int k, int n) {
         assert_int_equal(x->seconds, t->seconds);
         assert_int_equal(x->since_ns, t->since);
         if (k == 0)
-                assert_int_equal(x->reservation->owner ? x->reservation->owner->object.id : 0,
+                assert_int_equal(x->of.reservation->owner ? x->of.reservation->owner->object.id : 0,
                                  t->owner < 0 ? 0 : sessions[t->owner].id);
 }
 

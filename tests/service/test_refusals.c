@@ -1171,7 +1171,8 @@ static void keeping(void) {
         no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_kept_remove("", range_kind, "named"));
         no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_kept_remove("", SVMD__V1__KEPT_KIND__KEPT_MEMORY, "managed"));
         no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_kept_remove("", 0, "managed"));
-        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_kept_remove("", 3, "managed"));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_kept_remove("", 4, "managed"));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_kept_remove("", SVMD__V1__KEPT_KIND__KEPT_LEASE, "managed"));
         no(&admin, W_BUSY, SVMD_STATUS_BUSY, mk_delete("one", true));
         must(&a, mk_unkeep(rmn, 0));
 }
@@ -1220,6 +1221,83 @@ static void leases(void) {
         no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_lease_list("one"));
         no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, mk_lease_list(""));
         no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_lease_list("none"));
+}
+
+static Svmd__V1__Op *mk_named(Svmd__V1__Op *op, const char *name, uint32_t mode) {
+        op->keep->name = (char *)name;
+        op->keep->mode = mode;
+        return op;
+}
+
+static void keep_lease(uint64_t lease, uint64_t waits) {
+        Svmd__V1__Op *op = mk_lease_keep(lease, "", 0);
+
+        op->keep->off = true;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_named(mk_keep(rmn, 0, 0), "l", 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_named(mk_lease_keep(lease, "", 0), "l", 01000));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_lease_keep(lease, "l", 1ull << 32));
+        no(&a, W_NAME, SVMD_STATUS_NAME, mk_lease_keep(lease, "", 0));
+        no(&a, W_NAME, SVMD_STATUS_NAME, mk_lease_keep(lease, "/", 0));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_lease_keep(ma, "l", 0));
+        no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_lease_keep(lease, "l", 0));
+        no(&b, W_BUSY, SVMD_STATUS_BUSY, mk_lease_keep(waits, "l", 0));
+        must(&admin, mk_kept_max("one", 3 * page));
+        no(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_lease_keep(lease, "l", 0));
+        must(&admin, mk_kept_max("one", 1ull << 30));
+        must(&a, mk_lease_keep(lease, "l", 0));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_lease_keep(lease, "other", 0));
+}
+
+static void claim(void) {
+        struct client x;
+
+        client_open(&w, &x, a.uid, a.gid, false);
+        client_greet(&x, "one");
+        must(&x, mk_lease_keep(must(&x, mk_admit(HOST0, page, 0))->id, "idle", 0));
+        client_close(&x);
+        no(&a, W_NONE, SVMD_STATUS_NO_SUCH, mk_lease_claim("none"));
+        no(&c, W_OTHER, SVMD_STATUS_NO_SUCH, mk_lease_claim("idle"));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_lease_claim("idle"));
+        no(&a, W_TAKEN, SVMD_STATUS_TAKEN, mk_lease_claim("l"));
+        client_open(&w, &x, a.uid, a.gid, false);
+        client_greet(&x, "one");
+        no(&x, W_BUSY, SVMD_STATUS_BUSY, mk_lease_claim("l"));
+        for (unsigned n = 0; n < SVMD_LEASES_MAX; n++)
+                must(&x, mk_admit(HOST0, page, 0));
+        no(&x, W_QUOTA, SVMD_STATUS_QUOTA, mk_lease_claim("idle"));
+        no(&x, W_QUOTA, SVMD_STATUS_QUOTA, mk_lease_fill(must(&x, mk_create(HOST0, page, 0))->id, 0));
+        client_close(&x);
+        must(&a, mk_kept_remove("", SVMD__V1__KEPT_KIND__KEPT_LEASE, "idle"));
+}
+
+static void fill(uint64_t lease, uint64_t waits) {
+        uint64_t id = must(&a, mk_create(GPU1, page, 0))->id, of_b;
+
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_lease_fill(mb, lease));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_lease_fill(mc, lease));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_lease_fill(stale_memory, lease));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_lease_fill(sp, lease));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_lease_fill(id, ma));
+        no(&a, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_lease_fill(id, waits));
+        of_b = must(&b, mk_create(HOST0, page, 0))->id;
+        no(&b, W_BUSY, SVMD_STATUS_BUSY, mk_lease_fill(of_b, waits));
+        must(&b, mk_release(of_b));
+        must(&admin, mk_kept_max("one", 4 * page));
+        no(&a, W_LIMIT, SVMD_STATUS_LIMIT, mk_lease_fill(id, lease));
+        must(&admin, mk_kept_max("one", 1ull << 30));
+        must(&a, mk_release(id));
+}
+
+static void held_for_later(void) {
+        uint64_t lease = must(&a, mk_admit(GPU1, 4 * page, 0))->id;
+        uint64_t waits = must(&b, mk_admit(GPU1, w.machine.nodes[GPU1].capacity, UINT64_MAX))->id;
+
+        keep_lease(lease, waits);
+        claim();
+        fill(lease, waits);
+        must(&b, mk_lease_release(waits));
+        must(&a, mk_lease_release(lease));
 }
 
 /* ---- what each operation can be wrong in ----------------------------------------------------------------------------
@@ -1298,7 +1376,7 @@ static const struct {
         { SVMD__V1__OP__OP_DMABUF_IMPORT, B(W_FD_KIND) | B(W_ZERO) | B(W_PAGE) | B(W_OUTSIDE) | B(W_NODE) |
                                                   B(W_NODE_KIND) | B(W_ROOM) | B(W_LIMIT) | B(W_QUOTA) | B(W_TAKEN) },
         { SVMD__V1__OP__OP_MEM_DMABUF, ID_WAYS },
-        { SVMD__V1__OP__OP_KEEP, ID_WAYS | B(W_NAME) | B(W_ENUM) | B(W_RIGHT) | B(W_LIMIT) },
+        { SVMD__V1__OP__OP_KEEP, ID_WAYS | B(W_NAME) | B(W_ENUM) | B(W_RIGHT) | B(W_LIMIT) | B(W_TAKEN) | B(W_BUSY) },
         { SVMD__V1__OP__OP_KEPT_LIST, OTHER_WAYS },
         { SVMD__V1__OP__OP_KEPT_REMOVE, OTHER_WAYS | B(W_ENUM) | B(W_STALE) },
         { SVMD__V1__OP__OP_DEVICE_GIVE, B(W_NODE) | B(W_NODE_KIND) }, /* with nodes that take some: test_private.c */
@@ -1308,6 +1386,8 @@ static const struct {
                                           B(W_LIMIT) | B(W_QUOTA) | B(W_TAKEN) },
         { SVMD__V1__OP__OP_LEASE_RELEASE, ID_WAYS },
         { SVMD__V1__OP__OP_LEASE_LIST, OTHER_WAYS },
+        { SVMD__V1__OP__OP_LEASE_CLAIM, B(W_NONE) | B(W_OTHER) | B(W_RIGHT) | B(W_TAKEN) | B(W_BUSY) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_LEASE_FILL, ID_WAYS | B(W_BUSY) | B(W_QUOTA) | B(W_LIMIT) },
 };
 
 /* What the row of an operation makes it be wrong in besides. */
@@ -1497,6 +1577,7 @@ static void test_refusals(void **state) {
         private_memory();
         keeping();
         leases();
+        held_for_later();
         administration();
         quotas();
         tokens();

@@ -1,7 +1,7 @@
 /*
  * Processes that race for room on two nodes, each of them for more than half of it: what they were granted never passes
  * what there is, over and over, while svmd is killed under them; and who dies while he waits, or has what others wait
- * for, stands in nobody's way.
+ * for, stands in nobody's way; and a process that sleeps, dies and comes back has its room again.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -96,6 +96,29 @@ static void admit_and_call_off(struct message *m) {
         svmd_fence_free(f);
 }
 
+/* Its memory becomes a lease, which is kept. */
+static void sleeps(struct message *m) {
+        svmd_node gpu0 = node_named(mine, "gpu0"), gpu1 = node_named(mine, "gpu1");
+        svmd_mem mem[2];
+
+        ok(svmd_mem_create(mine, &mem[0], 12 * MIB, gpu0, 0));
+        ok(svmd_mem_create(mine, &mem[1], 6 * MIB, gpu1, 0));
+        lease = 0;
+        ok(svmd_mem_release_into_lease(mine, mem[0], &lease));
+        ok(svmd_mem_release_into_lease(mine, mem[1], &lease));
+        ok(svmd_lease_keep(mine, lease, "asleep", NULL));
+}
+
+static void wakes(struct message *m) {
+        svmd_node gpu0 = node_named(mine, "gpu0"), gpu1 = node_named(mine, "gpu1");
+        svmd_mem mem[2];
+
+        ok(svmd_lease_claim(mine, &lease, "asleep"));
+        ok(svmd_mem_create_leased(mine, &mem[0], 12 * MIB, gpu0, 0, lease));
+        ok(svmd_mem_create_leased(mine, &mem[1], 6 * MIB, gpu1, 0, lease));
+        ok(svmd_lease_release(mine, lease));
+}
+
 /* ---- in the test ---- */
 
 struct count {
@@ -184,6 +207,31 @@ static void test_who_dies(void) {
         await_settled(watcher, &d, 0, 0);
 }
 
+static void test_sleep_and_wake(void) {
+        struct message some = { .n = { 8 * MIB, 0 } }, none = { 0 };
+        struct actor a, b;
+
+        new_actor(&a, 0);
+        new_actor(&b, 1);
+        actor_call(&a, sleeps, &none);
+        restart_daemon();
+        actor_kill(&a);
+        await_leases(1, 0);
+        actor_call(&b, admit, &some);
+        message_want(SVMD_E_NO_ROOM, &some);
+        restart_daemon();
+        actor_call(&b, admit, &some);
+        message_want(SVMD_E_NO_ROOM, &some);
+        new_actor(&a, 0);
+        actor_call(&a, wakes, &none);
+        await_leases(0, 0);
+        actor_end(&a);
+        await_settled(watcher, &d, 0, 0);
+        actor_call(&b, admit, &some);
+        message_want(0, &some);
+        actor_end(&b);
+}
+
 static void test_time(void) {
         struct message all = { .n = { GPU0, 0 } }, late = { .n = { MIB, 200 } }, off = { 0 };
         struct actor a, b;
@@ -215,13 +263,19 @@ int main(int argc, char **argv) {
         connect_watcher(&watcher, d.admin);
         for (unsigned i = 0; i < 2; i++) {
                 struct svmd_partition_options o = {
-                        .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0666
+                        .size = sizeof(o),
+                        .length = 4ull << 30,
+                        .window = HARNESS_WINDOW,
+                        .mode = 0666,
+                        .has_kept_max = 1,
+                        .kept_max = 32 * MIB,
                 };
 
                 ok(svmd_partition_create(watcher, i ? "two" : "one", &o, 0));
         }
         test_race(times);
         test_who_dies();
+        test_sleep_and_wake();
         test_time();
         svmd_disconnect(watcher);
         daemon_end(&d);
