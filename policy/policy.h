@@ -75,7 +75,6 @@ struct policy_granule {
         uint32_t bytes;
         uint64_t moved_ns;   /* when it last moved */
         uint64_t touched_ns; /* when it was last seen in use */
-        uint32_t moves;      /* in the current window */
         bool device_copy;    /* read copies exist elsewhere */
 };
 
@@ -95,6 +94,32 @@ enum policy_answer {
 enum policy_answer policy_promote(const struct policy_machine *m, const struct policy_profile *p,
                                   const struct policy_advice *advice, const struct policy_granule *g, uint32_t accessor,
                                   enum policy_access access, uint64_t now_ns);
+
+/* Whether an access by `from` can go over a link to the memory of `to`; the CPU reaches host memory alone. */
+bool policy_reaches(const struct policy_machine *m, uint32_t from, uint32_t to);
+
+/* What is known of a granule that moves to and fro. Zeroes: nothing. */
+struct policy_thrash {
+        uint64_t bounced_ns; /* when it last did */
+        uint64_t until_ns;   /* it is pinned until then, to where it is or to host memory */
+        uint8_t bounces;     /* in a row, as far as they reach */
+        uint8_t naps;
+};
+
+static inline bool policy_pinned(const struct policy_thrash *t, uint64_t now_ns) {
+        return t->until_ns > now_ns;
+}
+
+enum policy_cure {
+        POLICY_LET,  /* it moves as anything does */
+        POLICY_STAY, /* the accessor reaches it where it is; it is pinned there */
+        POLICY_HOST, /* it comes to host memory, where both reach it, and is pinned there */
+        POLICY_NAP,  /* the accessor is answered later, at *ret_until_ns, by a move */
+};
+/* What is done about a touch by `accessor` of what lies elsewhere, where it would be moved: asked once a touch. */
+enum policy_cure policy_thrash(const struct policy_machine *m, const struct policy_profile *p, struct policy_thrash *t,
+                               const struct policy_granule *g, uint32_t accessor, uint64_t now_ns,
+                               uint64_t *ret_until_ns);
 
 /* Whether the clock's hand passes this granule by (false) or takes it (true), and where it goes: *ret_to. */
 bool policy_evict(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,

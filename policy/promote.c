@@ -10,18 +10,6 @@
  * unless the profile leaves memory where it is: all that a link reaches (`touch-moves`), or what is in the device's
  * hive (`peer-moves`).
  */
-static bool reaches(const struct policy_machine *m, uint32_t from, uint32_t to) {
-        const struct policy_node *n = &m->nodes[from];
-
-        if (to >= m->count || (n->host && !m->nodes[to].host))
-                return false;
-        return from == to || (n->host && m->nodes[to].host) || (n->bandwidth && n->bandwidth[to]);
-}
-
-static bool bounces(const struct policy_profile *p, const struct policy_granule *g, uint64_t now_ns) {
-        return g->moves >= p->bounces && now_ns - g->moved_ns < p->lapse_us * 1000ull;
-}
-
 static bool stays(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,
                   const struct policy_granule *g, uint32_t accessor, uint64_t now_ns) {
         if (advice->pinned)
@@ -30,9 +18,7 @@ static bool stays(const struct policy_machine *m, const struct policy_profile *p
                 return advice->preferred - 1 == g->where;
         if (accessor < 64 && advice->accessed_by & 1ull << accessor)
                 return true;
-        if (policy_peers(m, accessor, g->where) ? !p->peer_moves : !p->touch_moves)
-                return true;
-        return bounces(p, g, now_ns);
+        return policy_peers(m, accessor, g->where) ? !p->peer_moves : !p->touch_moves;
 }
 
 enum policy_answer policy_promote(const struct policy_machine *m, const struct policy_profile *p,
@@ -40,7 +26,8 @@ enum policy_answer policy_promote(const struct policy_machine *m, const struct p
                                   enum policy_access access, uint64_t now_ns) {
         if (access == POLICY_READ && advice->read_mostly && !advice->pinned)
                 return POLICY_DUPLICATE;
-        if (access != POLICY_PREFETCH && reaches(m, accessor, g->where) && stays(m, p, advice, g, accessor, now_ns))
+        if (access != POLICY_PREFETCH && policy_reaches(m, accessor, g->where) &&
+            stays(m, p, advice, g, accessor, now_ns))
                 return POLICY_MAP;
         return POLICY_MIGRATE;
 }

@@ -20,7 +20,7 @@ static bool may_come(struct managed *e, struct managed_range *r, uint32_t i, uin
         const struct granule *g = granule_of(r, i);
         struct policy_advice advice = { 0 };
 
-        if (g->work || g->pins || granule_lost(g))
+        if (g->work || g->pins || granule_lost(g) || thrash_pinned(r, i))
                 return false;
         if (ahead ? g->state != RESIDENCY_EMPTY : !lies_elsewhere(e, r, g, node))
                 return false;

@@ -171,6 +171,7 @@ void work_step_done(struct managed *e, struct work *w, int result) {
         case CHANGE_CLEAR: in_next(e, w, result); break;
         case CHANGE_PLACE:
         case CHANGE_SHOW: device_next(e, w, result); break;
+        case CHANGE_HIDE:
         case CHANGE_NONE: break;
         }
 }

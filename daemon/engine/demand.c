@@ -27,6 +27,7 @@ struct work *work_get(struct managed *e, struct managed_range *r, uint32_t granu
         w->g = g;
         list_init(&w->todo);
         list_init(&w->parked);
+        list_init(&w->nap);
         list_init(&w->queue);
         list_init(&w->mapping);
         list_push_back(&r->works, &w->by_range);
@@ -43,6 +44,7 @@ void work_put(struct managed *e, struct work *w) {
                 return;
         work_unpark(e, w);
         list_remove(&w->todo);
+        list_remove(&w->nap);
         list_remove(&w->by_range);
         w->g->work = NULL;
         e->changes++;
@@ -165,7 +167,7 @@ int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, con
 }
 
 static void work_serve(struct managed *e, struct work *w) {
-        while (w->change == CHANGE_NONE && !w->parked_on && !list_empty(&w->queue))
+        while (w->change == CHANGE_NONE && !w->parked_on && !w->nap_ns && !list_empty(&w->queue))
                 if (!serve(e, w, container_of(w->queue.next, struct demand, link)))
                         break;
         work_put(e, w);
@@ -174,6 +176,7 @@ static void work_serve(struct managed *e, struct work *w) {
 void managed_run(struct managed *e) {
         unsigned rounds = 0;
 
+        thrash_run(e);
         do {
                 while (!list_empty(&e->todo)) {
                         struct work *w = container_of(e->todo.next, struct work, todo);

@@ -61,6 +61,20 @@ static bool duplicate(struct managed *e, struct work *w, struct demand *d, const
         return false;
 }
 
+/* What would come, unless it bounces. */
+static bool come(struct managed *e, struct work *w, struct demand *d, const struct view *v) {
+        switch (thrash_ask(e, w, d, v, d->node)) {
+        case POLICY_LET: break;
+        case POLICY_STAY: d->why = MANAGED_WHY_THRASH; return show(e, w, d);
+        case POLICY_HOST:
+                if (w->g->state == RESIDENCY_OUT)
+                        return serve_fill(e, w, d);
+                break;
+        case POLICY_NAP: return false;
+        }
+        return migrate(e, w, d, v);
+}
+
 bool device_ask(struct managed *e, struct work *w, struct demand *d) {
         enum managed_why why = MANAGED_WHY_NONE;
         struct view v;
@@ -72,7 +86,7 @@ bool device_ask(struct managed *e, struct work *w, struct demand *d) {
         view_of(e, w->range, granule_index(w), &v);
         switch (view_device(&v, d->node, d->write, &why)) {
         case VERDICT_FAIL: return answer(e, w, d, -EFAULT);
-        case VERDICT_MIGRATE: return migrate(e, w, d, &v);
+        case VERDICT_MIGRATE: return come(e, w, d, &v);
         case VERDICT_DUPLICATE: return duplicate(e, w, d, &v);
         case VERDICT_SHOW: break;
         }

@@ -67,6 +67,8 @@ static bool wanted(struct managed *e, struct managed_range *r, uint32_t granule,
         granule_describe(r, granule_of(r, granule), granule_copies(r, granule_of(r, granule)), &pg);
         if (idle)
                 pg.touched_ns = 0;
+        else if (thrash_pinned(r, granule))
+                pg.touched_ns = e->now;
         room_all(e, r, room);
         return e->c.decide.evict(&m, profile_of(e, r), &advice, &pg, e->now, room, ret_to);
 }

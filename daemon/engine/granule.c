@@ -123,7 +123,6 @@ void granule_describe(const struct managed_range *r, const struct granule *g, bo
                 .bytes = r->bytes,
                 .moved_ns = granule_ns(g->moved),
                 .touched_ns = granule_ns(g->touched),
-                .moves = g->outs,
                 .device_copy = copies,
         };
 }
@@ -176,6 +175,7 @@ void managed_granule_info(const struct managed_range *r, uint32_t granule, struc
                 .lost = granule_lost(g) && (g->state == RESIDENCY_OUT || g->state == RESIDENCY_REVOKED),
                 .cause = (enum managed_cause)g->cause,
         };
+        thrash_tell(r, granule, &ret->thrash);
         for (const struct copy *c = granule_copies(r, g); c; c = c->next)
                 ret->copies |= 1ull << c->node;
         tell_refusal(r, granule, ret);

@@ -128,6 +128,7 @@ static enum managed_deed deed_of(const struct work *w) {
         case CHANGE_RETURN: return MANAGED_RETURNED;
         case CHANGE_LOSE:
         case CHANGE_CLEAR:
+        case CHANGE_HIDE:
         case CHANGE_NONE: break;
         }
         return _MANAGED_DEED_N;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/list.h"
+#include "base/tree.h"
 #include "engine/history.h"
 #include "engine/managed.h"
 
@@ -126,6 +127,7 @@ struct managed_group {
         uint64_t granules;                    /* of all ranges */
         const struct policy_profile *profile; /* NULL: the engine's */
         uint64_t pinned;
+        struct managed_thrash thrash;
         struct group_node nodes[MANAGED_NODES_MAX];
 };
 
@@ -148,6 +150,7 @@ struct managed_range {
         uint64_t cgroup, next_share, end_token;
         uint64_t window_ns, window_moves;
         struct policy_stream stream[2]; /* of the CPU, of devices */
+        struct tree bounces;            /* thrash.c */
         struct list works;
         bool settled;    /* no restart goes on */
         bool punched;    /* a restart has punched what is EMPTY */
@@ -180,6 +183,8 @@ struct demand {
         bool anywhere;        /* TO_HOST: another host will do where it is there already */
         bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */
         bool ahead;           /* TO_HOST: fills what is EMPTY */
+        bool asked;           /* policy has been asked whether it bounces */
+        bool hides;           /* translations are taken away, and nothing else */
         uint32_t evicts;      /* node + 1 that this makes room on */
         uint8_t why;          /* managed_why: of an eviction, or of a refusal where its result says less */
         uint64_t whom;        /* of an eviction: tag of the range that has to have the room */
@@ -202,6 +207,7 @@ enum change {
         CHANGE_RETURN,
         CHANGE_CLEAR,
         CHANGE_SHOW,
+        CHANGE_HIDE,
 };
 
 enum phase {
@@ -223,7 +229,7 @@ enum phase {
 
 /* What goes on about a granule; exists while there is something. */
 struct work {
-        struct list by_range, todo, parked;
+        struct list by_range, todo, parked, nap;
         struct managed_range *range;
         struct granule *g;
         struct list queue;   /* demands */
@@ -235,6 +241,7 @@ struct work {
         struct copy *copy;   /* CHANGE_DUPLICATE: what becomes of it */
         struct share *payer; /* CHANGE_IN */
         uint32_t parked_on;  /* node + 1 */
+        uint64_t nap_ns;     /* nothing is served until then; 0: it is */
         uint8_t tries;       /* ENOMEM */
         bool insists;        /* its cgroup has nothing to give, and pays all the same */
         bool reserve;        /* holds room out of a reserve */
@@ -265,9 +272,10 @@ struct pool {
 struct node {
         bool host;
         uint64_t capacity, reserve, used, pinned;
-        uint64_t evicting;         /* bytes on their way out, to make room */
-        uint64_t arriving;         /* bytes that are charged twice for a moment */
-        uint64_t copies;           /* slots that are copies to read */
+        uint64_t evicting; /* bytes on their way out, to make room */
+        uint64_t arriving; /* bytes that are charged twice for a moment */
+        uint64_t copies;   /* slots that are copies to read */
+        struct managed_thrash thrash;
         struct pool pool[POOLS];   /* of slots, then a host's of places */
         uint32_t hand, hand_class; /* where the clock stands */
         uint64_t barren;           /* engine.changes when the hand last found nothing */
@@ -296,6 +304,8 @@ struct managed {
         uint64_t settling; /* works of a restart that are not done */
         uint64_t waking;   /* wakes of a restart that are out */
         enum { RESTORE_NONE, RESTORE_BEGINNING, RESTORE_SETTLING, RESTORE_WAKING } restore;
+        struct list bounced, pins, naps; /* thrash.c: entries by age, those pinned; works that wait */
+        uint32_t bounces;                /* entries */
         bool flip;
         bool starved; /* an eviction found no memory for itself: the next input looks again */
 };
@@ -561,6 +571,22 @@ void device_next(struct managed *e, struct work *w, int result);
 void out_punched(struct managed *e, struct work *w);
 bool device_ask(struct managed *e, struct work *w, struct demand *d);
 bool device_place(struct managed *e, struct work *w, struct demand *d);
+
+/* thrash.c */
+/* What is done about a touch that would move it: once for each demand, then only whether it stays. NAP: the work
+ * sleeps. */
+enum policy_cure thrash_ask(struct managed *e, struct work *w, struct demand *d, const struct view *v,
+                            uint32_t accessor);
+/* The same on a picture; `*asked`: it has been. */
+enum policy_cure thrash_view(const struct view *v, struct policy_thrash *t, bool *asked, uint32_t accessor,
+                             uint64_t *ret_until_ns);
+/* The CPU would take it from a device. */
+bool thrash_concerns_cpu(const struct view *v);
+bool thrash_pinned(const struct managed_range *r, uint32_t granule);
+void thrash_tell(const struct managed_range *r, uint32_t granule, struct policy_thrash *ret);
+void thrash_wake(struct managed *e, struct work *w);
+void thrash_run(struct managed *e);
+void thrash_forget(struct managed_range *r);
 
 /* map.c */
 void map_begin(struct managed *e, struct work *w, struct demand *d, bool protect);

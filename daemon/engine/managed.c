@@ -32,7 +32,12 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
                 list_init(&e->steps[u]);
                 list_init(&e->ready[u]);
         }
+        if (!e->c.decide.thrash)
+                e->c.decide.thrash = policy_thrash;
         list_init(&e->todo);
+        list_init(&e->bounced);
+        list_init(&e->pins);
+        list_init(&e->naps);
         list_init(&e->cancelled);
         *ret = e;
         return 0;
@@ -68,6 +73,7 @@ static void range_free(struct managed_range *r) {
         }
         list_for_each_safe (it, &r->shares)
                 alloc_free(container_of(it, struct share, by_range));
+        thrash_forget(r);
         for (uint32_t i = 0; r->copies && i < r->count; i++)
                 copies_free(r->copies[i]);
         alloc_free(r->copies);
@@ -187,6 +193,7 @@ void managed_range_end(struct managed *e, struct managed_range *r, uint64_t toke
                 struct work *w = container_of(it, struct work, by_range);
 
                 work_unpark(e, w);
+                thrash_wake(e, w);
                 work_todo(e, w);
         }
         list_for_each_safe (it, &r->shares)

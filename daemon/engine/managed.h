@@ -165,6 +165,9 @@ struct managed_decisions {
         void (*prefetch)(const struct policy_profile *p, const struct policy_advice *advice,
                          const struct policy_fault *f, struct policy_stream *stream, uint32_t *ret_first,
                          uint32_t *ret_count);
+        enum policy_cure (*thrash)(const struct policy_machine *m, const struct policy_profile *p,
+                                   struct policy_thrash *t, const struct policy_granule *g, uint32_t accessor,
+                                   uint64_t now_ns, uint64_t *ret_until_ns);
 };
 
 struct managed_config {
@@ -208,11 +211,18 @@ void managed_node_drain(struct managed *e, uint32_t node, uint64_t token, uint64
 void managed_node_lost(struct managed *e, uint32_t node, uint64_t now_ns);
 void managed_node_online(struct managed *e, uint32_t node, uint64_t now_ns);
 
+/* What was done about granules that bounce. */
+struct managed_thrash {
+        uint64_t bounces; /* touches that wanted what had moved just before */
+        uint64_t pins, naps;
+};
+
 struct managed_node_info {
         bool online;
         uint64_t capacity, used, reserve;
-        uint64_t warm;    /* bytes of free slots that keep their space */
-        uint32_t waiting; /* granules that wait for room */
+        uint64_t warm;                /* bytes of free slots that keep their space */
+        uint32_t waiting;             /* granules that wait for room */
+        struct managed_thrash thrash; /* of granules that lay there */
 };
 void managed_node_info(const struct managed *e, uint32_t node, struct managed_node_info *ret);
 
@@ -231,6 +241,8 @@ void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t no
 void managed_group_profile(struct managed_group *g, const struct policy_profile *p);
 /* Bytes there now, and the most there have been. Either may be NULL. */
 void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak);
+
+void managed_group_thrash(const struct managed_group *g, struct managed_thrash *ret);
 
 /* `bytes` of a granule: 4 KiB to config.largest. `poison`: faults on what is revoked are SIGBUS. `group`: that is
  * charged, or NULL. -ENOMEM, -EINVAL. */
@@ -297,6 +309,9 @@ const struct managed_step *managed_take_behind(struct managed *e, const struct m
 bool managed_ready(const struct managed *e);
 bool managed_urgent(const struct managed *e);
 void managed_complete(struct managed *e, const struct managed_step *step, int result, uint64_t now_ns);
+/* When managed_tick() is due if no other input comes; 0: never. */
+uint64_t managed_due(const struct managed *e);
+void managed_tick(struct managed *e, uint64_t now_ns);
 /* Nothing to take, nothing out, nothing waiting but for room or for a device. */
 bool managed_idle(const struct managed *e);
 
@@ -316,6 +331,7 @@ struct managed_granule_info {
         /* When, and who had asked; 0 when another granule of the range has been refused something since. */
         uint64_t refused_ns;
         enum managed_cause refused_cause;
+        struct policy_thrash thrash; /* zeroes: it does not bounce */
         bool busy;
         bool lost; /* its content is, with `node` */
 };

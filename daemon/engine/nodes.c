@@ -247,5 +247,6 @@ void managed_node_info(const struct managed *e, uint32_t node, struct managed_no
                 .reserve = node_reserve(n),
                 .warm = warm,
                 .waiting = n->waiting,
+                .thrash = n->thrash,
         };
 }

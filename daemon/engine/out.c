@@ -237,6 +237,7 @@ void change_quietened(struct managed *e, struct work *w) {
         case CHANGE_CLEAR: in_start(e, w); break;
         case CHANGE_PLACE:
         case CHANGE_SHOW: device_next(e, w, 0); break;
+        case CHANGE_HIDE: change_end(e, w, 0); break;
         case CHANGE_NONE: break;
         }
 }

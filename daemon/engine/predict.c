@@ -13,6 +13,8 @@ struct walk {
         struct view v;
         struct demand d;
         struct managed_touch *ret;
+        struct policy_thrash thrash;
+        bool asked; /* whether it bounces */
 };
 
 /* Far more than there are states between two that rest. */
@@ -60,12 +62,23 @@ static void need_room(struct walk *w, uint32_t node) {
                 w->ret->why = history_full(w->v.e, node, w->v.r);
 }
 
+static enum policy_cure cure(struct walk *w, uint32_t accessor) {
+        uint64_t until_ns;
+        enum policy_cure c = thrash_view(&w->v, &w->thrash, &w->asked, accessor, &until_ns);
+
+        if (c == POLICY_NAP)
+                w->ret->why = MANAGED_WHY_THRASH;
+        return c;
+}
+
 static bool walk_fill(struct walk *w) {
         struct view *v = &w->v;
         uint32_t host = view_host(v), from = v->g.node;
         bool empty = v->g.state == RESIDENCY_EMPTY;
         bool keeps = w->d.event == MANAGED_FAULT_READ && view_keeps_copy(v, host);
 
+        if (is_cpu(w) && thrash_concerns_cpu(v))
+                (void)cure(w, host);
         need_room(w, host);
         became(w, empty ? MANAGED_BEGINS : keeps ? MANAGED_COPIES : MANAGED_MOVES);
         v->g.touched = granule_stamp(v->e->now);
@@ -135,6 +148,17 @@ static bool walk_migrate(struct walk *w) {
         return walk_out(w);
 }
 
+/* Unless it bounces. */
+static bool walk_come(struct walk *w) {
+        switch (cure(w, w->d.node)) {
+        case POLICY_STAY: return walk_show(w, MANAGED_WHY_THRASH);
+        case POLICY_HOST: return w->v.g.state == RESIDENCY_OUT ? walk_fill(w) : walk_migrate(w);
+        case POLICY_LET:
+        case POLICY_NAP: break;
+        }
+        return walk_migrate(w);
+}
+
 static bool walk_duplicate(struct walk *w) {
         if (!view_may_copy(&w->v, w->d.node))
                 return walk_show(w, w->v.g.pins ? MANAGED_WHY_PINNED : history_full(w->v.e, w->d.node, w->v.r));
@@ -149,7 +173,7 @@ static bool walk_ask(struct walk *w) {
 
         switch (view_device(&w->v, w->d.node, w->d.write, &why)) {
         case VERDICT_SHOW: return walk_show(w, why);
-        case VERDICT_MIGRATE: return walk_migrate(w);
+        case VERDICT_MIGRATE: return walk_come(w);
         case VERDICT_DUPLICATE: return walk_duplicate(w);
         case VERDICT_FAIL: break;
         }
@@ -216,6 +240,7 @@ void managed_predict(struct managed *e, struct managed_range *r, uint32_t granul
                     : write ? MANAGED_DEVICE_WRITE
                             : MANAGED_DEVICE_READ;
         view_of(e, r, granule, &w.v);
+        thrash_tell(r, granule, &w.thrash);
         if (!r->settled)
                 ends(&w, MANAGED_TOUCH_WAITS, MANAGED_WHY_USED, 0);
         else if (r->ending)

@@ -82,12 +82,19 @@ static bool keeps_copy(struct work *w, const struct demand *d, const struct view
                granule_may_copy(w);
 }
 
+/* The CPU touches what a device has, which touches it as well: it comes all the same, but maybe later. */
+static bool sleeps(struct managed *e, struct work *w, struct demand *d, const struct view *v, uint32_t host) {
+        return event_is_fault(d->event) && thrash_concerns_cpu(v) && thrash_ask(e, w, d, v, host) == POLICY_NAP;
+}
+
 bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
         struct view v;
         uint32_t host;
 
         view_of(e, w->range, granule_index(w), &v);
         host = d->event == MANAGED_TO_HOST ? d->node : view_host(&v);
+        if (sleeps(e, w, d, &v, host))
+                return false;
         if (!is_arriving(e, w, d) && too_often(e, w, d))
                 return serve_answer(d, MANAGED_E_RATE);
         if (!serve_room(e, w, d, host, true))
@@ -156,6 +163,12 @@ bool serve_change(struct managed *e, struct work *w, struct demand *d, enum chan
         return false;
 }
 
+static bool serve_hide(struct managed *e, struct work *w, struct demand *d) {
+        if (!granule_shown(w->range, w->g, false))
+                return serve_answer(d, 0);
+        return list_empty(&w->mapping) && serve_change(e, w, d, CHANGE_HIDE);
+}
+
 static bool serve_map_read(struct managed *e, struct work *w, struct demand *d) {
         if (!e->c.continue_protects && !d->share->readonly)
                 return list_empty(&w->mapping) && serve_change(e, w, d, CHANGE_DROP);
@@ -217,6 +230,8 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
                 return serve_answer(d, failed);
         if (failed)
                 history_failed(e, d, failed);
+        if (d->hides)
+                return serve_hide(e, w, d);
         if (d->away)
                 return serve_away(e, w, d);
         if (is_home(w, d))

@@ -96,10 +96,7 @@ static enum managed_why why_mapped(const struct view *v, uint32_t node, enum pol
         if (v->g.pins)
                 return MANAGED_WHY_PINNED;
         granule_describe(v->r, &v->g, v->copies, &g);
-        if (ask(v, &none, &g, node, access) != POLICY_MAP)
-                return MANAGED_WHY_ADVICE;
-        g.moves = 0;
-        return ask(v, &none, &g, node, access) == POLICY_MAP ? MANAGED_WHY_PROFILE : MANAGED_WHY_THRASH;
+        return ask(v, &none, &g, node, access) == POLICY_MAP ? MANAGED_WHY_PROFILE : MANAGED_WHY_ADVICE;
 }
 
 enum verdict view_device(const struct view *v, uint32_t node, bool write, enum managed_why *why) {

@@ -42,7 +42,7 @@ const struct option_desc profile_options[] = {
           "How much is brought ahead of a walk through memory at most, in KiB; 0: nothing." },
         { "lapse-us", "NUMBER", OPTION_COUNT, false, AT(lapse_us), "10000", 0, US_PER_MINUTE, 1,
           "A move that somebody's touch asks for so soon after the last one is a bounce." },
-        { "bounces", "NUMBER", OPTION_COUNT, false, AT(bounces), "4", 1, 255, 1,
+        { "bounces", "NUMBER", OPTION_COUNT, false, AT(bounces), "3", 1, 255, 1,
           "So many bounces in a row are thrashing." },
         { "nap-us", "NUMBER", OPTION_COUNT, false, AT(nap_us), "500", 0, 250000, 1,
           "How long whoever touches later waits for memory that thrashes, where no link reaches it." },

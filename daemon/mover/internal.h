@@ -194,6 +194,7 @@ struct mover {
         pthread_cond_t watch_cond, gone;
         struct later later[LATER_MAX];
         unsigned later_count;
+        uint64_t awaited; /* when a worker wakes up to tell the engine the time; 0: none does */
 };
 
 /* mover.c */
@@ -276,8 +277,11 @@ void joins_free(struct mover *m);
 bool later_put(struct mover *m, const struct managed_step *step, int result);
 /* One that is due. */
 bool later_take(struct mover *m, struct later *ret);
-/* Until the next is due; -1: there is none. */
-int later_ms(struct mover *m);
+/* Until the next is due; -1: there is none. `awaits`: or the engine is to be told the time. */
+int later_ms(struct mover *m, bool awaits);
+/* The engine is to be told the time; and whether a worker that waits will do so then. */
+bool later_is_due(struct mover *m);
+bool later_is_told(const struct mover *m);
 
 /* workers.c */
 int workers_start(struct mover *m);

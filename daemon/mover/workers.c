@@ -37,7 +37,8 @@ unsigned workers_able(const struct mover *m) {
 bool workers_wanted(const struct mover *m) {
         if (!m->idle || m->kicked)
                 return false;
-        if (m->stop || !list_empty(&m->jobs) || !list_empty(&m->ended) || managed_urgent(m->engine))
+        if (m->stop || !list_empty(&m->jobs) || !list_empty(&m->ended) || managed_urgent(m->engine) ||
+            !later_is_told(m))
                 return true;
         return managed_ready(m->engine) && (m->idle > 1 || m->idle == workers_able(m));
 }
@@ -116,8 +117,14 @@ static void run_step(struct mover *m, struct worker *w, const struct managed_ste
 static void wait_for_work(struct mover *m, struct worker *w) {
         struct mover_session *s;
         struct epoll_event e;
+        bool awaits = !later_is_told(m), came;
 
-        if (await_event(m, &e, later_ms(m)) != 1)
+        if (awaits)
+                m->awaited = managed_due(m->engine);
+        came = await_event(m, &e, later_ms(m, awaits)) == 1;
+        if (awaits)
+                m->awaited = 0;
+        if (!came)
                 return;
         if (e.data.u64 == 0) {
                 m->kicked = false;
@@ -159,7 +166,9 @@ static void work(struct mover *m, struct worker *w) {
         struct later later;
         struct join *join;
 
-        if (later_take(m, &later))
+        if (later_is_due(m))
+                managed_tick(m->engine, mover_now(m));
+        else if (later_take(m, &later))
                 complete(m, later.step, later.result);
         else if ((join = join_take(m)))
                 run_join(m, w, join);

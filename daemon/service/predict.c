@@ -77,7 +77,6 @@ static void look(const struct service *svc, const struct managed_reservation *m,
                 .bytes = m->granule,
                 .moved_ns = info->moved_ns,
                 .touched_ns = info->touched_ns,
-                .moves = info->outs,
                 .device_copy = info->copies != 0,
         };
 }

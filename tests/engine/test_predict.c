@@ -29,7 +29,7 @@ struct world {
         unsigned seed;
         bool revoked, offline[NODES], limited;
         int answer;
-        unsigned outcomes[_MANAGED_OUTCOME_N];
+        unsigned outcomes[_MANAGED_OUTCOME_N], naps;
 };
 
 static void on_intent(void *userdata, const struct managed_record *r) {
@@ -192,11 +192,25 @@ static void happen(struct world *w, uint32_t granule) {
 
 /* ---- the truth ---- */
 
+/* What bounces may be answered later. */
+static void await(struct world *w, uint32_t granule) {
+        struct managed_granule_info info;
+
+        for (managed_granule_info(w->range, granule, &info); info.busy && managed_due(w->e);
+             managed_granule_info(w->range, granule, &info)) {
+                w->naps++;
+                w->now = managed_due(w->e) > w->now ? managed_due(w->e) : w->now;
+                managed_tick(w->e, w->now);
+                all(w);
+        }
+}
+
 static void perform(struct world *w, uint32_t granule, uint32_t node, bool write) {
         w->answer = UNTOLD;
         if (node == MANAGED_NOWHERE) {
                 assert_int_equal(managed_fault(w->e, w->session, w->range, granule, write, false, w->now), 0);
                 all(w);
+                await(w, granule);
                 return;
         }
         if (managed_device_begin(w->e, w->range, granule, node, write)) {
@@ -204,6 +218,7 @@ static void perform(struct world *w, uint32_t granule, uint32_t node, bool write
         } else {
                 assert_int_equal(managed_device_access(w->e, w->range, granule, node, write, 1, w->now), 0);
                 all(w);
+                await(w, granule);
         }
         assert_int_not_equal(w->answer, UNTOLD);
 }

@@ -80,22 +80,10 @@ static void test_promote(void **state) {
 /* The CPU reaches no device's memory, whatever advice says. */
 static void test_promote_to_host(void **state) {
         struct policy_advice stays = { .preferred = NEAR + 1 }, mostly = { .read_mostly = true };
-        struct policy_granule g = { .where = NEAR, .bytes = 4096, .moves = 100, .moved_ns = 999 * ms };
+        struct policy_granule g = { .where = NEAR, .bytes = 4096 };
 
         assert_int_equal(promote(&stays, &g, HOST, POLICY_WRITE), POLICY_MIGRATE);
         assert_int_equal(promote(&mostly, &g, HOST, POLICY_READ), POLICY_DUPLICATE);
-}
-
-static void test_promote_bounce(void **state) {
-        struct policy_advice none = { 0 };
-        struct policy_granule g = { .where = NEAR, .bytes = 4096, .moves = 4, .moved_ns = 995 * ms };
-
-        assert_int_equal(promote(&none, &g, FAR, POLICY_WRITE), POLICY_MAP);
-        assert_int_equal(promote(&none, &g, ALONE, POLICY_WRITE), POLICY_MIGRATE);
-        g.moves = 3;
-        assert_int_equal(promote(&none, &g, FAR, POLICY_WRITE), POLICY_MIGRATE);
-        g = (struct policy_granule){ .where = NEAR, .moves = 4, .moved_ns = 990 * ms };
-        assert_int_equal(promote(&none, &g, FAR, POLICY_WRITE), POLICY_MIGRATE);
 }
 
 static void test_evict(void **state) {
@@ -160,13 +148,9 @@ static void test_evict_of_hosts(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup(test_place, setup),
-                cmocka_unit_test_setup(test_place_without_links, setup),
-                cmocka_unit_test_setup(test_promote, setup),
-                cmocka_unit_test_setup(test_promote_to_host, setup),
-                cmocka_unit_test_setup(test_promote_bounce, setup),
-                cmocka_unit_test_setup(test_evict, setup),
-                cmocka_unit_test_setup(test_evict_of_hosts, setup),
+                cmocka_unit_test_setup(test_place, setup),   cmocka_unit_test_setup(test_place_without_links, setup),
+                cmocka_unit_test_setup(test_promote, setup), cmocka_unit_test_setup(test_promote_to_host, setup),
+                cmocka_unit_test_setup(test_evict, setup),   cmocka_unit_test_setup(test_evict_of_hosts, setup),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,20 @@ static void little_prefetch(const struct policy_profile *p, const struct policy_
         *ret_count = chance(deciding, 4) ? 3 : 0;
 }
 
+static enum policy_cure random_thrash(const struct policy_machine *m, const struct policy_profile *p,
+                                      struct policy_thrash *t, const struct policy_granule *g, uint32_t accessor,
+                                      uint64_t now_ns, uint64_t *ret_until_ns) {
+        enum policy_cure cure = chance(deciding, 4) ? policy_pinned(t, now_ns) ? POLICY_STAY : POLICY_LET
+                                                    : (enum policy_cure)below(deciding, 4);
+
+        if ((cure == POLICY_STAY || cure == POLICY_HOST) && !policy_pinned(t, now_ns))
+                t->until_ns = now_ns + below(deciding, 4000);
+        t->bounced_ns = now_ns;
+        *ret_until_ns = now_ns + below(deciding, 1000);
+        deciding->total.cures += cure != POLICY_LET;
+        return cure;
+}
+
 static void make_engine(struct world *w) {
         static struct policy_profile profile;
         struct managed_config c = {
@@ -136,7 +150,7 @@ static void make_engine(struct world *w) {
                 .largest = w->largest,
                 .warm = 2 * 65536,
                 .continue_protects = w->continue_protects,
-                .decide = { random_place, random_promote, random_evict, little_prefetch },
+                .decide = { random_place, random_promote, random_evict, little_prefetch, random_thrash },
                 .userdata = w,
                 .intent = on_intent,
                 .done = on_done,

@@ -137,7 +137,7 @@ struct shortcuts {
 struct totals {
         uint64_t accesses, verified, writes, faults, steps, kills, outs, ins, moves, discards, device, joins, enomem,
                 revokes, evictions, limits, above, losses, lost;
-        uint64_t written_back, merged, duplicated, rehosted;
+        uint64_t written_back, merged, duplicated, rehosted, cures;
 };
 
 struct world {
