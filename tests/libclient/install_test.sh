@@ -8,13 +8,15 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 prefix=$dir/prefix
 
-cmake --install "$build" --component libsvmd --prefix "$prefix" >/dev/null
+for component in libsvmd1 libsvmd-dev; do
+        cmake --install "$build" --component $component --prefix "$prefix" >/dev/null
+done
 pc=$(find "$prefix" -name svmd.pc)
 [ -n "$pc" ] || { echo "no svmd.pc was installed"; exit 1; }
 lib=$(dirname "$(dirname "$pc")")
 export PKG_CONFIG_PATH="$(dirname "$pc")" LD_LIBRARY_PATH="$lib"
 
-for file in libsvmd.so libsvmd.so.0 "libsvmd.so.$version" libsvmd.a cmake/svmd/svmdConfig.cmake; do
+for file in libsvmd.so libsvmd.so.1 "libsvmd.so.1.$version" libsvmd.a cmake/svmd/svmdConfig.cmake; do
         [ -e "$lib/$file" ] || { echo "$file was not installed"; exit 1; }
 done
 [ "$(pkg-config --modversion svmd)" = "$version" ] || { echo "svmd.pc has another version"; exit 1; }

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# check.sh DIR: the packages in DIR are what they should be: all four, without a word of lintian's, and what is in them runs
+# from where it was unpacked.
+set -euo pipefail
+dir=$(cd "$1" && pwd)
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+
+fail() {
+        echo "packages: $*" >&2
+        exit 1
+}
+
+for package in svmd libsvmd1 libsvmd-dev svmd-ctl; do
+        files=("$dir/$package"_*.deb)
+        [ ${#files[@]} -eq 1 ] && [ -e "${files[0]}" ] || fail "$dir has not one package $package"
+        dpkg-deb -x "${files[0]}" "$root"
+done
+lintian --allow-root --fail-on error,warning,info "$dir"/*.deb || fail "lintian has found something"
+
+# It can fail: a package without its copyright is refused.
+mkdir "$root/bad" && dpkg-deb -R "$dir"/libsvmd1_*.deb "$root/bad" && rm "$root/bad/usr/share/doc/libsvmd1/copyright"
+dpkg-deb --root-owner-group -b "$root/bad" "$root/libsvmd1_0_amd64.deb" >/dev/null
+if lintian --allow-root --fail-on error "$root"/libsvmd1_0_amd64.deb >/dev/null 2>&1; then
+        fail "lintian takes a package without a copyright"
+fi
+rm -r "$root/bad"
+
+lib=$(dirname "$(find "$root" -name libsvmd.so.1)")
+export LD_LIBRARY_PATH=$lib
+for program in sbin/svmd bin/svmd-ctl bin/svmd-run libexec/svmd-keeper; do
+        "$root/usr/$program" --help >/dev/null || fail "$program does not run"
+        ! readelf -d "$root/usr/$program" | grep -qE 'RPATH|RUNPATH' || fail "$program looks for libraries where it was built"
+done
+readelf -d "$lib/libsvmd.so.1" | grep -q 'soname: \[libsvmd.so.1\]' || fail "libsvmd1 has another library"
+dpkg-deb -f "$dir"/svmd-ctl_*.deb Depends | grep -q 'libsvmd1 (>=' || fail "svmd-ctl does not ask for its library"
+echo "the packages are good: $(cd "$dir" && echo *.deb)"
