@@ -195,6 +195,10 @@ void managed_group_profile(struct managed_group *g, const struct policy_profile 
         g->profile = p;
 }
 
+uint64_t managed_group_limit_of(const struct managed_group *g, uint32_t node) {
+        return g->nodes[node].limit;
+}
+
 void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak) {
         if (ret_used)
                 *ret_used = g->nodes[node].used;

@@ -239,6 +239,7 @@ void managed_group_free(struct managed *e, struct managed_group *g);
 void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes, uint64_t now_ns);
 /* What decisions about its ranges go by; NULL: what those about all others do. It has to stay. */
 void managed_group_profile(struct managed_group *g, const struct policy_profile *p);
+uint64_t managed_group_limit_of(const struct managed_group *g, uint32_t node);
 /* Bytes there now, and the most there have been. Either may be NULL. */
 void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak);
 

@@ -150,6 +150,8 @@ int mover_advise(struct mover *m, struct mover_range *r, uint32_t first, uint32_
                 for (uint32_t i = 0; i < n; i++)
                         imap_set_with(&r->advice, &pieces[i].spare, pieces[i].first, pieces[i].end,
                                       (uintptr_t)pieces[i].record);
+                if (m->traces_count)
+                        traces_advised(m, r, first, count);
                 mover_unlock(m);
                 pieces_free(pieces, n);
         }

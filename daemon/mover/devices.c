@@ -9,18 +9,30 @@
 #include "mover/pools.h"
 #include "mover/steps.h"
 #include "proto/status.h"
+#include "proto/trace.h"
 
 /*
  * Devices. What a device's translation of a range shows is the engine's business; a device says when it begins and ends
  * to use what is shown, and waits in range_answer() for what is not. Answers are given by whichever thread has just
  * left the lock.
  */
+static void tell_use(struct mover_range *r, uint32_t granule, uint32_t node, bool write, bool missed) {
+        struct trace_event e = { .type = TRACE_USE,
+                                 .node = node,
+                                 .first = granule,
+                                 .flags = (write ? TRACE_WRITE : 0) | (missed ? TRACE_MISSED : 0) };
+
+        traces_tell(r->m, r, &e);
+}
+
 static bool device_begin(void *range, uint32_t granule, uint32_t node, bool write) {
         struct mover_range *r = range;
         bool shown;
 
         mover_lock(r->m);
         shown = managed_device_begin(r->m->engine, r->range, granule, node, write);
+        if (shown && r->m->traces_count)
+                tell_use(r, granule, node, write, false);
         mover_unlock(r->m);
         return shown;
 }
@@ -61,6 +73,8 @@ static void device_fault(void *range, uint32_t granule, uint32_t node, bool writ
         *ask = (struct ask){ .r = r, .granule = granule, .node = node, .token = token };
         list_init(&ask->link);
         mover_lock(m);
+        if (m->traces_count)
+                tell_use(r, granule, node, write, true);
         answer_add(m, &ask->answer, asked);
         k = managed_device_access(m->engine, r->range, granule, node, write, (uintptr_t)&ask->answer, mover_now(r->m));
         if (k)

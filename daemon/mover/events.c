@@ -4,6 +4,7 @@
 #include "mover/clientmem.h"
 #include "mover/internal.h"
 #include "mover/userfault.h"
+#include "proto/trace.h"
 
 /*
  * What a userfaultfd has to say. One thread at a time reads it, so that what happens to a mapping is learnt in order;
@@ -34,15 +35,27 @@ static void wake_later(struct reading *rd, uint64_t start, uint64_t end) {
         rd->wake_end[rd->wakes++] = end;
 }
 
+static void tell_fault(struct reading *rd, struct mover_range *r, uint32_t granule, const struct userfault_event *e) {
+        struct trace_event what = { .type = TRACE_FAULT,
+                                    .node = rd->s->index % TRACE_NODES,
+                                    .first = granule,
+                                    .flags = (e->write ? TRACE_WRITE : 0) | (e->minor ? TRACE_MINOR : 0) };
+
+        traces_tell(rd->m, r, &what);
+}
+
 static void fault(struct reading *rd, const struct userfault_event *e) {
         struct share *share = share_at(rd->s, e->start);
         uint64_t page = e->start & ~(uint64_t)(PAGE - 1);
+        uint32_t granule;
         int k;
 
         if (!share)
                 return;
-        k = managed_fault(rd->m->engine, rd->s->session, share->r->range,
-                          (uint32_t)((e->start - share->r->address) / share->r->granule), e->write, e->minor,
+        granule = (uint32_t)((e->start - share->r->address) / share->r->granule);
+        if (rd->m->traces_count)
+                tell_fault(rd, share->r, granule, e);
+        k = managed_fault(rd->m->engine, rd->s->session, share->r->range, granule, e->write, e->minor,
                           mover_now(rd->m));
         if (k == -ENOMEM) {
                 rd->starved = true;

@@ -9,6 +9,7 @@
 
 struct budget;
 struct clientmem;
+struct trace_event;
 struct range_entry;
 struct range_head;
 struct worker;
@@ -87,8 +88,11 @@ struct mover_range {
         struct imap advice; /* granule -> advice_record */
         struct list advices;
         uint32_t advices_count;
-        unsigned takes;    /* revocations under way */
-        struct list taken; /* in the mover's, while there are any */
+        struct managed_group *group;
+        bool ahead;
+        uint32_t traced[MOVER_TRACES]; /* its number in each recording, plus one; 0: not heard of */
+        unsigned takes;                /* revocations under way */
+        struct list taken;             /* in the mover's, while there are any */
         struct request end;
 };
 
@@ -162,6 +166,10 @@ struct mover {
         struct list ranges, answers, joins;
         struct list taken; /* ranges that are being revoked */
 
+        /* trace.c */
+        struct mover_trace *traces[MOVER_TRACES];
+        unsigned traces_count, trace_threads;
+
         /* news.c */
         struct list news, asks;
         bool told, wake_due;
@@ -215,6 +223,19 @@ void news_drop(struct mover *m);
 void news_free(struct mover *m);
 void moved_note(struct mover *m, struct mover_range *r, uint32_t granule, uint64_t before, uint64_t after);
 void moved_forget(struct mover *m, const struct mover_range *r);
+
+/* traces.c: with the lock, where somebody records */
+enum { MOVER_UNTRACED = UINT32_MAX };
+void traces_tell(struct mover *m, struct mover_range *r, const struct trace_event *e);
+void traces_range_begins(struct mover *m, struct mover_range *r);
+void traces_range_ends(struct mover *m, struct mover_range *r);
+void traces_capacity(struct mover *m, uint32_t node, uint64_t bytes);
+void traces_limit(struct mover *m, const struct managed_group *g, uint32_t node, uint64_t bytes);
+void traces_group_gone(struct mover *m, const struct managed_group *g);
+/* What advice comes to has changed there. */
+void traces_advised(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count);
+/* trace.c. False: a thread did not come back. */
+bool traces_stop(struct mover *m);
 
 /* holdup.c */
 void holdup_begin(struct mover_range *r);

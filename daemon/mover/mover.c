@@ -128,7 +128,7 @@ int mover_new(struct mover **ret, const struct mover_config *c, const struct mov
 void mover_free(struct mover *m) {
         if (!m)
                 return;
-        if (!workers_stop(m)) {
+        if (!traces_stop(m) || !workers_stop(m)) {
                 mover_lock(m);
                 return;
         }
@@ -162,6 +162,8 @@ bool mover_idle(struct mover *m) {
 void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity) {
         mover_lock(m);
         managed_node_capacity(m->engine, node, capacity, mover_now(m));
+        if (m->traces_count)
+                traces_capacity(m, node, capacity);
         mover_unlock(m);
 }
 
@@ -205,6 +207,8 @@ struct managed_group *mover_group_new(struct mover *m) {
 
 void mover_group_free(struct mover *m, struct managed_group *g) {
         mover_lock(m);
+        if (m->traces_count)
+                traces_group_gone(m, g);
         managed_group_free(m->engine, g);
         mover_unlock(m);
 }
@@ -212,6 +216,8 @@ void mover_group_free(struct mover *m, struct managed_group *g) {
 void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes) {
         mover_lock(m);
         managed_group_limit(m->engine, g, node, bytes, mover_now(m));
+        if (m->traces_count)
+                traces_limit(m, g, node, bytes);
         mover_unlock(m);
 }
 

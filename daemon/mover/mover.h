@@ -70,6 +70,7 @@ struct mover_node {
         const uint32_t *distance;      /* to each node, 0: not stated; may be NULL. Must stay */
         const struct backend *backend; /* NULL: no device there */
         struct device *device;
+        const char *name; /* for recordings; may be NULL. Must stay */
 };
 
 struct mover_config {
@@ -245,6 +246,32 @@ unsigned mover_history(struct mover *m, const struct mover_range *r, uint32_t gr
                        struct managed_past *ret, unsigned max);
 /* Bytes of its granules on the node now. */
 uint64_t mover_range_used(struct mover *m, const struct mover_range *r, uint32_t node);
+
+/* ---- recordings ---- */
+
+enum { MOVER_TRACES = 4 };
+struct mover_trace;
+struct mover_trace_args {
+        struct managed_group *group; /* whose ranges; NULL: everyone's */
+        const char *partition;       /* its name, or NULL */
+        bool faults;                 /* and what devices use */
+        int fd;                      /* of a file, written from its beginning on; taken over on success */
+};
+/* What is asked of ranges is written to the file from now on (docs/trace.md), by a thread of its own. -EBUSY: there are
+ * MOVER_TRACES. -ENOMEM, -EAGAIN. */
+int mover_trace_new(struct mover *m, struct mover_trace **ret, const struct mover_trace_args *args);
+/* No more is recorded; what was, is written, with an end record. `gone`: who asked for it is. Once more is harmless. */
+void mover_trace_stop(struct mover_trace *t, bool gone);
+struct mover_trace_info {
+        bool ended;       /* all of it is in the file, which is closed */
+        int error;        /* errno of the write that ended it */
+        uint64_t records; /* in the file, or on their way */
+        uint64_t dropped; /* that came too fast, or could not be written */
+        uint64_t bytes;   /* of the file */
+};
+void mover_trace_info(struct mover_trace *t, struct mover_trace_info *ret);
+/* After mover_trace_stop(), or when it has ended. The mover may have gone before. NULL is allowed. */
+void mover_trace_put(struct mover_trace *t);
 
 /* ---- devices ---- */
 

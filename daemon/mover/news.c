@@ -1,6 +1,7 @@
 #include "base/alloc.h"
 #include "mover/internal.h"
 #include "proto/range.h"
+#include "proto/trace.h"
 
 /*
  * What the loop's thread is told, in order. Threads put news under the lock, in what was allocated with the question;
@@ -103,11 +104,26 @@ static bool has_moved(uint64_t before, uint64_t after, uint32_t *ret_from, uint3
         return false;
 }
 
+static void tell_traces(struct mover *m, const struct moved *moved) {
+        struct trace_event e = { .type = TRACE_MOVED,
+                                 .first = moved->first,
+                                 .count = moved->count,
+                                 .from = moved->from,
+                                 .node = moved->to,
+                                 .flags = moved->cause };
+
+        traces_tell(m, moved->r, &e);
+}
+
 void moved_note(struct mover *m, struct mover_range *r, uint32_t granule, uint64_t before, uint64_t after) {
         struct moved next = { .r = r, .first = granule, .count = 1, .cause = (enum managed_cause)range_cause(after) };
 
-        if (m->watching && has_moved(before, after, &next.from, &next.to))
+        if ((!m->watching && !m->traces_count) || !has_moved(before, after, &next.from, &next.to))
+                return;
+        if (m->watching)
                 moved_push(m, &next);
+        if (m->traces_count)
+                tell_traces(m, &next);
 }
 
 void moved_forget(struct mover *m, const struct mover_range *r) {

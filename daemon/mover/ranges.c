@@ -61,6 +61,8 @@ static int describe(struct mover_range *r, struct mover *m, const struct mover_r
         r->granule = a->granule;
         r->count = (uint32_t)count;
         r->huge = a->huge;
+        r->group = a->group;
+        r->ahead = a->ahead;
         r->state_fd = -1;
         list_init(&r->link);
         list_init(&r->shares);
@@ -110,6 +112,12 @@ static int enter_engine(struct mover *m, struct mover_range *r, const struct mov
         return k;
 }
 
+static void enlist(struct mover *m, struct mover_range *r) {
+        list_push_back(&m->ranges, &r->link);
+        if (m->traces_count)
+                traces_range_begins(m, r);
+}
+
 static int range_open(struct mover *m, struct mover_range *r, const struct mover_range_args *a) {
         int k;
 
@@ -124,7 +132,7 @@ static int range_open(struct mover *m, struct mover_range *r, const struct mover
         if (k)
                 managed_range_end(m->engine, r->range, 0, mover_now(m));
         else
-                list_push_back(&m->ranges, &r->link);
+                enlist(m, r);
         mover_unlock(m);
         return k;
 }
@@ -159,6 +167,8 @@ int mover_range_new(struct mover *m, struct mover_range **ret, const struct move
 
 void mover_range_end(struct mover *m, struct mover_range *r, uint64_t token) {
         mover_lock(m);
+        if (m->traces_count)
+                traces_range_ends(m, r);
         r->end.token = token;
         r->end.answer.done = on_end;
         managed_range_end(m->engine, r->range, (uintptr_t)&r->end.answer, mover_now(m));

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "mover/internal.h"
+#include "proto/trace.h"
 
 /*
  * Requests about granules. The engine takes a request under the lock as a whole, so a long one is given to it in parts,
@@ -15,7 +16,7 @@ void answer_add(struct mover *m, struct answer *a, void (*done)(struct mover *m,
 }
 
 /* The engine counts a pin when it is asked for, and leaves it to the caller what becomes of one that failed. */
-static void tell(struct mover *m, struct news *n) {
+static void tell_answer(struct mover *m, struct news *n) {
         struct request *q = container_of(n, struct request, news);
 
         mover_lock(m);
@@ -37,7 +38,7 @@ void request_done(struct mover *m, struct answer *a, int result) {
                 return;
         if (q->takes)
                 holdup_end(q->r);
-        news_push(m, &q->news, tell);
+        news_push(m, &q->news, tell_answer);
 }
 
 /* It has a part of its own, until all others have been given to the engine. */
@@ -63,6 +64,7 @@ static void request_drop(struct request *q) {
 
 struct ask_for {
         bool pins, takes;
+        enum trace_type trace; /* 0: recordings do not hear of it */
         int (*fn)(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                   uint64_t token);
         uint32_t node;
@@ -101,6 +103,13 @@ static int give(struct mover *m, struct request *q, uint32_t count, const struct
         return k;
 }
 
+static void tell(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a) {
+        struct trace_event e = { .type = a->trace, .first = first, .count = count, .node = a->node, .flags = a->cause };
+
+        if (m->traces_count && a->trace)
+                traces_tell(m, r, &e);
+}
+
 /* An outcome of the engine's, and what goes wrong after the first part, is its answer. */
 static int ask_for(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, const struct ask_for *a,
                    uint64_t token, uint32_t part) {
@@ -118,6 +127,7 @@ static int ask_for(struct mover *m, struct mover_range *r, uint32_t first, uint3
                 q->takes = a->takes;
                 if (q->takes)
                         holdup_begin(r);
+                tell(m, r, first, count, a);
                 k = give(m, q, count, a, part, &given);
                 if (k < 0 && !given)
                         request_drop(q);
@@ -137,7 +147,7 @@ static int migrate(struct mover *m, struct mover_range *r, uint32_t first, uint3
 
 int mover_migrate(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint32_t node,
                   enum managed_cause cause, uint64_t token) {
-        struct ask_for a = { .fn = migrate, .node = node, .cause = cause };
+        struct ask_for a = { .trace = TRACE_MIGRATE, .fn = migrate, .node = node, .cause = cause };
 
         return ask_for(m, r, first, count, &a, token, PART);
 }
@@ -148,7 +158,7 @@ static int discard(struct mover *m, struct mover_range *r, uint32_t first, uint3
 }
 
 int mover_discard(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token) {
-        struct ask_for a = { .fn = discard };
+        struct ask_for a = { .trace = TRACE_DISCARD, .fn = discard };
 
         return ask_for(m, r, first, count, &a, token, PART);
 }
@@ -159,7 +169,7 @@ static int evict(struct mover *m, struct mover_range *r, uint32_t first, uint32_
 }
 
 int mover_evict(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token) {
-        struct ask_for a = { .fn = evict };
+        struct ask_for a = { .trace = TRACE_EVICT, .fn = evict };
 
         return ask_for(m, r, first, count, &a, token, PART);
 }
@@ -170,13 +180,16 @@ static int pin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t 
 }
 
 int mover_pin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, uint64_t token) {
-        struct ask_for a = { .fn = pin, .pins = true };
+        struct ask_for a = { .trace = TRACE_PIN, .fn = pin, .pins = true };
 
         return ask_for(m, r, first, count, &a, token, PART);
 }
 
 void mover_unpin(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count) {
+        struct ask_for a = { .trace = TRACE_UNPIN };
+
         mover_lock(m);
+        tell(m, r, first, count, &a);
         managed_unpin(m->engine, r->range, first, count, mover_now(m));
         mover_unlock(m);
 }

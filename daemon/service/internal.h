@@ -404,6 +404,11 @@ int op_mem_dmabuf(struct call *c);
 int op_device_give(struct call *c);
 int op_observe(struct call *c);
 int op_exclusive(struct call *c);
+int op_trace_start(struct call *c);
+int op_trace_stop(struct call *c);
+int op_trace_query(struct call *c);
+/* The session ends; so does its recording. */
+void trace_leave(struct session *s);
 
 /* Whether this memory's pages are a job's: there are many, or others are on their way back in the same lane. */
 bool memory_is_staged(struct service *svc, const struct session *s, const Svmd__V1__MemCreate *m);

@@ -115,6 +115,7 @@ static int make_nodes(struct service *svc) {
                         .distance = &g->distance[i * count],
                         .backend = b->has_spaces ? b : NULL,
                         .device = svc->state.nodes[i].device,
+                        .name = d->name,
                 };
         }
         g->nodes_count = count;

@@ -101,6 +101,9 @@ uint64_t managed_pool_key(uint32_t node, uint32_t granule);
 /* What the node's pools of slots have taken from the machine. */
 uint64_t managed_pool_bytes(const struct service *svc, uint32_t node);
 
+/* Made with its limits if it is not there. NULL: out of memory. */
+struct managed_share *managed_share_get(struct service *svc, struct partition *p);
+
 int managed_start(struct service *svc, char *why, size_t why_size);
 /* Once more is harmless. */
 void managed_stop(struct service *svc);

@@ -250,7 +250,7 @@ void managed_closed(struct service *svc, struct reservation *r, const struct ses
 
 /* ---- reservations ---- */
 
-static struct managed_share *share_of(struct service *svc, struct partition *p) {
+struct managed_share *managed_share_get(struct service *svc, struct partition *p) {
         struct managed_share *share = p->managed;
 
         if (share)
@@ -286,7 +286,7 @@ bool granule_ok(uint32_t granule, uint64_t address, uint64_t size) {
 int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, unsigned flags,
                   struct managed_reservation **ret) {
         struct managed_client *k = r->outside ? managed_client_of(svc, r->owner) : NULL;
-        struct managed_share *share = share_of(svc, r->partition);
+        struct managed_share *share = managed_share_get(svc, r->partition);
         struct managed_reservation *m = share && !k == !r->outside ? alloc_zero(sizeof(*m)) : NULL;
 
         if (!m)

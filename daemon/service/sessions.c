@@ -101,6 +101,7 @@ void session_release(struct service *svc, struct session *s) {
                 event_monitor(svc, "session-end", s, p->name->text, "%s (uid %u) left", s->client, s->who.uid);
         }
         event_monitors(svc, -(int)s->monitor);
+        trace_leave(s);
         replies_free(s);
         managed_client_free(svc, s);
         private_client_free(svc, s);

@@ -72,6 +72,9 @@ static const struct op_row rows[] = {
         ROW(DEVICE_GIVE, "device_give", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL, op_device_give),
         ROW(OBSERVE, "observe", OP_CHANGES | OP_FINAL, op_observe),
         ROW(EXCLUSIVE, "exclusive", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_exclusive),
+        ROW(TRACE_START, "trace_start", OP_ADMIN | OP_ALONE | OP_FINAL, op_trace_start),
+        ROW(TRACE_STOP, "trace_stop", OP_ADMIN | OP_FINAL, op_trace_stop),
+        ROW(TRACE_QUERY, "trace_query", OP_ADMIN | OP_FINAL, op_trace_query),
 #undef ROW
 };
 
@@ -87,7 +90,7 @@ unsigned op_fds(const Svmd__V1__Op *op) {
         if (op->op_case == SVMD__V1__OP__OP_MEM_IMPORT)
                 return op->mem_import->name[0] == 0;
         if (op->op_case == SVMD__V1__OP__OP_UFFD_GIVE || op->op_case == SVMD__V1__OP__OP_DMABUF_IMPORT ||
-            op->op_case == SVMD__V1__OP__OP_DEVICE_GIVE)
+            op->op_case == SVMD__V1__OP__OP_DEVICE_GIVE || op->op_case == SVMD__V1__OP__OP_TRACE_START)
                 return 1;
         if (op->op_case == SVMD__V1__OP__OP_REGISTER)
                 return op->register_->mode != SVMD__V1__REGISTER_MODE__REGISTER_ADOPTED &&

@@ -30,6 +30,8 @@ enum opt {
         OPT_KIND,
         OPT_KEEPER,
         OPT_BINARY,
+        OPT_SECONDS,
+        OPT_REQUESTS,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

@@ -1,5 +1,6 @@
 #include "verbs.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "args.h"
@@ -314,6 +315,19 @@ const struct verb verbs[] = {
           { "svmd-ctl monitor --partition train --cause fault,eviction",
             "svmd-ctl monitor --json --count 1 --timeout 30" },
           monitor_run },
+        { "trace record",
+          "FILE [PROGRAM [ARGUMENT ...]]",
+          1,
+          UINT_MAX,
+          BIT(OPT_PARTITION) | BIT(OPT_REQUESTS) | BIT(OPT_SECONDS),
+          VERB_ADMIN,
+          "Record what is asked of managed memory",
+          "Faults, what devices use, and requests, into FILE, for svmd-sim(1). With PROGRAM it is started, and recorded "
+          "as long as it runs; write '--' before it. svmd writes the file: what is too fast for it is left out, and "
+          "counted.",
+          { "svmd-ctl trace record day.trace --partition train --seconds 60",
+            "svmd-ctl trace record sort.trace -- svmd-run sort big.txt" },
+          trace_record_run },
         { "upgrade",
           "",
           0,

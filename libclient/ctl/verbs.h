@@ -61,4 +61,5 @@ int discard_run(struct ctl *c, const struct args *a);
 int revoke_run(struct ctl *c, const struct args *a);
 int monitor_run(struct ctl *c, const struct args *a);
 int upgrade_run(struct ctl *c, const struct args *a);
+int trace_record_run(struct ctl *c, const struct args *a);
 int wait_run(struct ctl *c, const struct args *a);

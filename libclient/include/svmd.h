@@ -849,6 +849,25 @@ enum { SVMD_UPGRADE_KEEPER = 1, SVMD_UPGRADE_CHECK = 2 };
  * it happens: afterwards the epoch is another one, and this session, if it is attached to no partition, has ended. */
 int svmd_upgrade(svmd_session *s, const char *binary, unsigned flags);
 
+enum { SVMD_TRACE_REQUESTS = 1 };
+/* What is asked of managed ranges (`partition` NULL: of all) is recorded into the file from now on, for svmd-sim(1):
+ * faults, what devices use and requests; REQUESTS: these alone. `fd` is of an empty regular file, opened to be written;
+ * svmd has its own from then on. One recording a session, with which it ends. */
+int svmd_trace_start(svmd_session *s, const char *partition, unsigned flags, int fd);
+/* Comes back before all that was recorded is in the file: svmd_query_trace() says when it is. */
+int svmd_trace_stop(svmd_session *s);
+struct svmd_trace {
+        size_t size;
+        int ended; /* the file is whole. svmd forgets the recording when it has said so */
+        int error; /* errno of the write that ended it, or 0 */
+        uint64_t records;
+        uint64_t dropped; /* records that came too fast, or could not be written */
+        uint64_t bytes;   /* of the file */
+};
+int svmd_query_trace(svmd_session *s, struct svmd_trace *ret);
+/* svmd has ended while it recorded: cuts what is not whole off the file (open for both) and writes its last record. */
+int svmd_trace_close(int fd);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -361,6 +361,29 @@ int svmd_upgrade(svmd_session *s, const char *binary, unsigned flags) {
         return SVMD_OK;
 }
 
+int svmd_trace_start(svmd_session *s, const char *partition, unsigned flags, int fd) {
+        snprintf(fake.partition, sizeof(fake.partition), "%s", partition ? partition : "");
+        fake.trace_flags = flags;
+        fake.trace_stopped = false;
+        return fake.code;
+}
+
+int svmd_trace_stop(svmd_session *s) {
+        fake.trace_stopped = true;
+        return SVMD_OK;
+}
+
+int svmd_query_trace(svmd_session *s, struct svmd_trace *ret) {
+        *ret = fake.trace;
+        ret->ended |= fake.trace_stopped;
+        return fake.trace_code;
+}
+
+int svmd_trace_close(int fd) {
+        fake.trace_closed++;
+        return SVMD_OK;
+}
+
 int svmd_fence_wait(svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret) {
         if (fake.waits++ < fake.fence_after)
                 return SVMD_E_TIMEOUT;

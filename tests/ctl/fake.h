@@ -74,6 +74,10 @@ struct fake {
         int asked_counters;
         const char *upgraded; /* the version that svmd goes on as; NULL: it cannot */
         char binary[64];
+        struct svmd_trace trace; /* how the recording stands */
+        int trace_code;          /* of asking that */
+        unsigned trace_flags, trace_closed;
+        bool trace_stopped;
         unsigned upgrade_flags, gone; /* gone: queries of the status that find no svmd */
         unsigned waits, fences;       /* fences: that are not freed */
         bool done;                    /* a fence has ended */

@@ -25,7 +25,7 @@ RULES = {
     "daemon/store": (("daemon/base", "daemon/core"), ()),
     "daemon/mover": (
         ("daemon/base", "daemon/core", "daemon/engine", "policy"),
-        ("daemon/backend/backend.h", "daemon/backend/memfile.h", "proto/range.h", "proto/status.h"),
+        ("daemon/backend/backend.h", "daemon/backend/memfile.h", "proto/range.h", "proto/status.h", "proto/trace.h"),
     ),
     "daemon/service": (
         ("daemon/base", "daemon/core", "daemon/engine", "proto"),

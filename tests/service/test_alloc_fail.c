@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -290,6 +291,26 @@ static void test_held_for_later(void **state) {
         tear_down();
 }
 
+static void test_traces(void **state) {
+        Svmd__V1__Op *op;
+        int file = memfd_create("trace", 0);
+
+        set_up(0);
+        failures = 0;
+        must(&a, mk_range(16 * PAGE, PAGE, "managed", 0666));
+        op = op_make(SVMD__V1__OP__OP_TRACE_START);
+        op->trace_start->partition = (char *)"one";
+        until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, &op, 1, file);
+        op = op_make(SVMD__V1__OP__OP_TRACE_QUERY);
+        until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, &op, 1, -1);
+        op = op_make(SVMD__V1__OP__OP_TRACE_STOP);
+        until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, &op, 1, -1);
+        printf("%lu refused allocations\n", failures);
+        assert_true(failures > 2);
+        close(file);
+        tear_down();
+}
+
 /* The keeper is full. */
 static void test_keeper_takes_no_more(void **state) {
         Svmd__V1__Op *op;
@@ -526,6 +547,7 @@ int main(void) {
                 cmocka_unit_test(test_kept),
                 cmocka_unit_test(test_leases),
                 cmocka_unit_test(test_held_for_later),
+                cmocka_unit_test(test_traces),
                 cmocka_unit_test(test_keeper_takes_no_more),
                 cmocka_unit_test(test_advice_fills_the_journal),
         };

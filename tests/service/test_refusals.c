@@ -88,7 +88,7 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_LEASE_LIST + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_TRACE_QUERY + 1 };
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -1388,6 +1388,9 @@ static const struct {
         { SVMD__V1__OP__OP_LEASE_LIST, OTHER_WAYS },
         { SVMD__V1__OP__OP_LEASE_CLAIM, B(W_NONE) | B(W_OTHER) | B(W_RIGHT) | B(W_TAKEN) | B(W_BUSY) | B(W_QUOTA) },
         { SVMD__V1__OP__OP_LEASE_FILL, ID_WAYS | B(W_BUSY) | B(W_QUOTA) | B(W_LIMIT) },
+        { SVMD__V1__OP__OP_TRACE_START, B(W_FD_KIND) | B(W_NONE) | B(W_TAKEN) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_TRACE_STOP, B(W_NONE) },
+        { SVMD__V1__OP__OP_TRACE_QUERY, B(W_NONE) },
 };
 
 /* What the row of an operation makes it be wrong in besides. */
@@ -1545,6 +1548,42 @@ static void private_memory(void) {
         no_fds(&a, W_NODE, SVMD_STATUS_NO_NODE, op, (int[]){ open("/dev/null", O_RDWR) }, 1);
 }
 
+static void trace_into(struct client *x, int fd) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_TRACE_START);
+
+        client_send(x, SVMD__V1__MODE__BEST_EFFORT, &op, 1, &fd, 1);
+        assert_int_equal(x->reply->results[0]->code, 0);
+}
+
+static void no_trace(struct client *x, enum way way, unsigned code, const char *partition, int fd) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_TRACE_START);
+
+        op->trace_start->partition = (char *)partition;
+        no_fds(x, way, code, op, (int[]){ fd }, 1);
+}
+
+static void traces(void) {
+        struct client more[4];
+        int old = memfd_create("old", 0);
+
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op_make(SVMD__V1__OP__OP_TRACE_STOP));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op_make(SVMD__V1__OP__OP_TRACE_QUERY));
+        no_trace(&admin, W_NONE, SVMD_STATUS_NO_SUCH, "none", memfd_create("trace", 0));
+        no_trace(&admin, W_FD_KIND, SVMD_STATUS_FD_KIND, "", eventfd(0, 0));
+        no_trace(&admin, W_FD_KIND, SVMD_STATUS_FD_KIND, "", open("/proc/self/exe", O_RDONLY));
+        assert_int_equal(write(old, "x", 1), 1);
+        no_trace(&admin, W_FD_KIND, SVMD_STATUS_FD_KIND, "one", old);
+        for (unsigned i = 0; i < 4; i++) {
+                client_open(&w, &more[i], 0, 0, true);
+                client_greet(&more[i], NULL);
+                trace_into(&more[i], memfd_create("trace", 0));
+        }
+        no_trace(&more[0], W_TAKEN, SVMD_STATUS_TAKEN, "", memfd_create("trace", 0));
+        no_trace(&admin, W_QUOTA, SVMD_STATUS_QUOTA, "", memfd_create("trace", 0));
+        for (unsigned i = 0; i < 4; i++)
+                client_close(&more[i]);
+}
+
 static void everything_was_tried(void) {
         unsigned operations = 0, known = 0;
 
@@ -1575,6 +1614,7 @@ static void test_refusals(void **state) {
         registered();
         dmabufs();
         private_memory();
+        traces();
         keeping();
         leases();
         held_for_later();
