@@ -1,9 +1,8 @@
 #include "policy/policy.h"
 
 /*
- * The clock's second chance: a granule that was in use since the hand last came by, within `chance-ms`, is passed over;
- * one that has not been is taken. What is pinned stays, and so does what has just been moved here. It goes to the node
- * that advice prefers, else
+ * Which granule goes is told from when it will be used again (reuse.c); here is whether it may go, and where to. What
+ * is pinned stays. It goes to the node that advice prefers, to the first of the fallbacks that has room, else
  *
  *     from a device                 to a host, else to another device
  *     from a host                   to the nearest host without CPUs, else to the nearest one with, else to a device
@@ -11,10 +10,6 @@
  *
  * and of equals to the one with the most room: never to one that is full.
  */
-static bool recent(const struct policy_profile *p, uint64_t when_ns, uint64_t now_ns) {
-        return when_ns && now_ns - when_ns < p->chance_ms * 1000000ull;
-}
-
 static bool takes(const struct policy_machine *m, const struct policy_granule *g, uint32_t node, const uint64_t *room) {
         return node != g->where && m->nodes[node].online && room[node] >= g->bytes;
 }
@@ -49,19 +44,31 @@ static bool better(const struct policy_machine *m, uint32_t from, uint32_t a, ui
 }
 
 bool policy_give_way(const struct policy_profile *p, uint64_t touched_ns, uint64_t now_ns) {
-        return !recent(p, touched_ns, now_ns);
+        return !touched_ns || now_ns - touched_ns >= p->chance_ms * 1000000ull;
+}
+
+/* Fallbacks are for what cannot be on the preferred node: what is on it leaves for the first of them. */
+static bool wished(const struct policy_machine *m, const struct policy_advice *advice, const struct policy_granule *g,
+                   const uint64_t *room, uint32_t *ret_to) {
+        for (unsigned i = 0; i <= POLICY_FALLBACKS; i++) {
+                uint32_t wish = i ? advice->fallback[i - 1] : advice->preferred;
+
+                if (!wish || wish > m->count || !takes(m, g, wish - 1, room))
+                        continue;
+                *ret_to = wish - 1;
+                return true;
+        }
+        return false;
 }
 
 bool policy_evict(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,
                   const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
         uint32_t to = POLICY_NOWHERE;
 
-        if (advice->pinned || recent(p, g->touched_ns, now_ns))
+        if (advice->pinned)
                 return false;
-        if (advice->preferred && advice->preferred <= m->count && takes(m, g, advice->preferred - 1, room)) {
-                *ret_to = advice->preferred - 1;
+        if (wished(m, advice, g, room, ret_to))
                 return true;
-        }
         for (uint32_t i = 0; i < m->count; i++) {
                 if (!takes(m, g, i, room))
                         continue;

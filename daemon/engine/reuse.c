@@ -1,0 +1,75 @@
+#include "engine/managed-priv.h"
+
+/*
+ * What the engine sees of the use of granules, for policy/reuse.h: every use by a device, since each begins and ends;
+ * of the CPU the faults alone. It is kept with the granule, and so outlives its stay on a node.
+ *
+ * Beside it each node remembers which granules were used last, and a short list of those that seemed farthest from
+ * being used again when the hand came by: what a scan has just left behind is in the one, what nobody comes back to in
+ * the other. Entries may be out of date: whoever takes one looks whether the granule can go.
+ */
+static bool is_same(const struct owner *a, const struct owner *b) {
+        return a->range == b->range && a->granule == b->granule;
+}
+
+void reuse_use(struct managed *e, struct managed_range *r, struct granule *g) {
+        struct node *n = &e->nodes[g->slot && g->state != RESIDENCY_DUPLICATED ? g->node : g->host];
+        struct owner o = { .range = r, .granule = (uint32_t)(g - r->granules) };
+
+        policy_used(&g->reuse, &e->uses);
+        if (is_same(&n->recent[n->recent_next], &o))
+                return;
+        n->recent_next = (n->recent_next + 1) % RECENT;
+        n->recent[n->recent_next] = o;
+}
+
+void reuse_miss(struct managed *e, uint32_t node, const struct managed_range *r, const struct granule *g) {
+        struct node *n = &e->nodes[node];
+
+        policy_missed(&n->haste, &g->reuse, e->uses, n->used / r->bytes);
+}
+
+void reuse_bring(struct managed *e, struct granule *g) {
+        policy_brought(&g->reuse, e->uses);
+}
+
+uint64_t reuse_away(const struct managed *e, uint32_t node, const struct owner *o) {
+        return e->c.decide.away(&granule_of(o->range, o->granule)->reuse, &e->nodes[node].haste, e->uses);
+}
+
+void shortlist_drop(struct shortlist *s, uint32_t i) {
+        s->count--;
+        s->granule[i] = s->granule[s->count];
+        s->away[i] = s->away[s->count];
+}
+
+void shortlist_offer(struct shortlist *s, const struct owner *o, uint64_t away) {
+        uint32_t at = 0;
+
+        for (uint32_t i = 0; i < s->count; i++)
+                if (is_same(&s->granule[i], o))
+                        return;
+        if (s->count < SHORTLIST)
+                at = s->count++;
+        else {
+                for (uint32_t i = 1; i < SHORTLIST; i++)
+                        at = s->away[i] < s->away[at] ? i : at;
+                if (s->away[at] >= away)
+                        return;
+        }
+        s->granule[at] = *o;
+        s->away[at] = away;
+}
+
+void reuse_forget(struct managed *e, const struct managed_range *r) {
+        for (uint32_t i = 0; i < e->nodes_count; i++) {
+                struct node *n = &e->nodes[i];
+
+                for (uint32_t k = 0; k < RECENT; k++)
+                        if (n->recent[k].range == r)
+                                n->recent[k].range = NULL;
+                for (uint32_t k = n->shortlist.count; k-- > 0;)
+                        if (n->shortlist.granule[k].range == r)
+                                shortlist_drop(&n->shortlist, k);
+        }
+}
