@@ -42,10 +42,10 @@
 
 /* Numbers of enum managed_outcome. */
 #define TOUCH_OUTCOMES(X)                                                                                              \
-        X(HERE, 0, "here")                                                                                             \
+        X(IS_HERE, 0, "here")                                                                                          \
         X(BEGINS, 1, "begins")                                                                                         \
         X(MOVES, 2, "moves")                                                                                           \
         X(COPIES, 3, "copies")                                                                                         \
         X(MAPS, 4, "maps")                                                                                             \
-        X(WAITS, 5, "waits")                                                                                           \
-        X(FAILS, 6, "fails")
+        X(TOUCH_WAITS, 5, "waits")                                                                                     \
+        X(TOUCH_FAILS, 6, "fails")

@@ -55,6 +55,26 @@ static bool is_overtaken(const struct managed_past *ring, unsigned size, uint32_
         return false;
 }
 
+/* The run has met another: the older one is part of the newer then, and its place is empty. */
+static void unite(struct managed_past *ring, unsigned size, uint32_t next) {
+        for (unsigned i = 2; i <= LOOKS; i++)
+                for (unsigned k = 1; k < i; k++) {
+                        struct managed_past *old = &ring[(next - i) % size], *new = &ring[(next - k) % size];
+                        bool behind = old->first + old->count == new->first,
+                             before = new->first + new->count == old->first;
+
+                        if (!old->count || !new->count || !is_same(old, new) || !(behind || before) ||
+                            is_overtaken(ring, size, next, i - 1, old))
+                                continue;
+                        new->first = behind ? old->first : new->first;
+                        new->count += old->count;
+                        new->times += old->times;
+                        new->began_ns = old->began_ns < new->began_ns ? old->began_ns : new->began_ns;
+                        new->ns = old->ns > new->ns ? old->ns : new->ns;
+                        *old = (struct managed_past){ 0 };
+                }
+}
+
 static void put(struct managed_past *ring, unsigned size, uint32_t *next, struct managed_past *p) {
         for (unsigned i = 1; i <= LOOKS; i++) {
                 struct managed_past *run = &ring[(*next - i) % size];
@@ -63,6 +83,7 @@ static void put(struct managed_past *ring, unsigned size, uint32_t *next, struct
                     joins(run, p)) {
                         run->times++;
                         run->ns = p->ns;
+                        unite(ring, size, *next);
                         return;
                 }
         }

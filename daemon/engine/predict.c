@@ -185,7 +185,7 @@ static bool walk_lost(struct walk *w) {
         if (!is_cpu(w) && !w->v.e->nodes[w->d.node].lost && w->v.g.state == RESIDENCY_DUPLICATED)
                 return walk_drop(w);
         if (is_cpu(w) && !w->v.r->poison)
-                return ends(w, MANAGED_TOUCH_WAITS, MANAGED_WHY_LOST, 0);
+                return ends(w, MANAGED_TOUCH_WAITS, MANAGED_WHY_LOST, MANAGED_E_LOST);
         return ends(w, MANAGED_TOUCH_FAILS, MANAGED_WHY_LOST, MANAGED_E_LOST);
 }
 
@@ -208,7 +208,8 @@ static bool walk_on(struct walk *w) {
         case MANAGED_MAP: return false;
         case MANAGED_MAP_READ: return w->v.e->c.continue_protects ? false : walk_drop(w);
         case MANAGED_BLOCK:
-                return ends(w, w->v.r->poison ? MANAGED_TOUCH_FAILS : MANAGED_TOUCH_WAITS, MANAGED_WHY_REVOKED, 0);
+                return ends(w, w->v.r->poison ? MANAGED_TOUCH_FAILS : MANAGED_TOUCH_WAITS, MANAGED_WHY_REVOKED,
+                            MANAGED_E_REVOKED);
         case MANAGED_REFUSE: return ends(w, MANAGED_TOUCH_FAILS, MANAGED_WHY_REVOKED, MANAGED_E_REVOKED);
         case MANAGED_FILL: return walk_fill(w);
         case MANAGED_DROP: return walk_drop(w);

@@ -20,7 +20,7 @@ enum managed_outcome {
 struct managed_touch {
         enum managed_outcome outcome;
         enum managed_why why; /* it does not come; MANAGED_WHY_ROOM of what comes: when something else has left */
-        int result;           /* what a device is answered */
+        int result;           /* what a device is answered; why the CPU waits, or gets SIGBUS */
         uint32_t to;          /* where it is used, or MANAGED_NOWHERE */
         enum residency state; /* afterwards */
         uint32_t node;        /* that holds it then, or MANAGED_NOWHERE */

@@ -82,32 +82,45 @@ static void device_fault(void *range, uint32_t granule, uint32_t node, bool writ
         mover_unlock(m);
 }
 
-static unsigned status_of(const struct ask *a, char *text, size_t size) {
+unsigned mover_access_status(int result) {
+        switch (result) {
+        case 0: return SVMD_STATUS_OK;
+        case -EFAULT:
+        case MANAGED_E_ENDED: return SVMD_STATUS_NOT_MAPPED;
+        case MANAGED_E_REVOKED: return SVMD_STATUS_ACCESS;
+        case MANAGED_E_LOST: return SVMD_STATUS_GONE;
+        case MANAGED_E_FULL: return SVMD_STATUS_NO_ROOM;
+        case -ENOMEM: return SVMD_STATUS_NO_MEMORY;
+        default: return SVMD_STATUS_SYSTEM;
+        }
+}
+
+static void say(const struct ask *a, char *text, size_t size) {
         unsigned long long at = granule_address(a->r, a->granule);
 
         switch (a->result) {
-        case 0: text[0] = '\0'; return SVMD_STATUS_OK;
+        case 0: text[0] = '\0'; break;
         case -EFAULT:
                 snprintf(text, size,
                          "0x%llx is not on this node, which has no faults: prefetch it there, or pin it, first", at);
-                return SVMD_STATUS_NOT_MAPPED;
+                break;
         case MANAGED_E_REVOKED:
                 snprintf(text, size, "0x%llx has been revoked, and cannot be used until it is given back", at);
-                return SVMD_STATUS_ACCESS;
+                break;
         case MANAGED_E_LOST:
                 if (a->lost == MANAGED_NOWHERE)
                         snprintf(text, size, "0x%llx was wanted by node %u, which has vanished", at, a->node);
                 else
                         snprintf(text, size, "the content at 0x%llx was lost with node %u: discard it to use it again",
                                  at, a->lost);
-                return SVMD_STATUS_GONE;
-        case MANAGED_E_ENDED: snprintf(text, size, "the range at 0x%llx has ended", at); return SVMD_STATUS_NOT_MAPPED;
-        case MANAGED_E_FULL: snprintf(text, size, "no node has room for 0x%llx", at); return SVMD_STATUS_NO_ROOM;
-        case -ENOMEM: snprintf(text, size, "0x%llx: the machine is out of memory", at); return SVMD_STATUS_NO_MEMORY;
+                break;
+        case MANAGED_E_ENDED: snprintf(text, size, "the range at 0x%llx has ended", at); break;
+        case MANAGED_E_FULL: snprintf(text, size, "no node has room for 0x%llx", at); break;
+        case -ENOMEM: snprintf(text, size, "0x%llx: the machine is out of memory", at); break;
         default:
                 snprintf(text, size, "0x%llx could not be brought there: %s", at,
                          a->result < 0 ? strerror(-a->result) : "it was refused");
-                return SVMD_STATUS_SYSTEM;
+                break;
         }
 }
 
@@ -116,9 +129,9 @@ void asks_answer(struct mover *m, struct list *asks) {
                 struct ask *a = container_of(it, struct ask, link);
                 const struct mover_node *n = &m->nodes[a->node].node;
                 char text[160];
-                unsigned code = status_of(a, text, sizeof(text));
 
-                n->backend->range_answer(n->device, a->token, code, text);
+                say(a, text, sizeof(text));
+                n->backend->range_answer(n->device, a->token, mover_access_status(a->result), text);
                 alloc_free(a);
         }
 }

@@ -6,6 +6,7 @@
 
 #include "engine/history.h"
 #include "engine/managed.h"
+#include "engine/predict.h"
 
 /*
  * Managed ranges at work: the engine under its one lock, and the threads that read the sessions' userfaultfds and carry
@@ -244,6 +245,11 @@ void mover_look(struct mover *m, const struct mover_range *r, uint32_t first, ui
 /* managed_history(); ranges are called by their ids. */
 unsigned mover_history(struct mover *m, const struct mover_range *r, uint32_t granule, bool not_done,
                        struct managed_past *ret, unsigned max);
+/* managed_predict(). */
+void mover_predict(struct mover *m, const struct mover_range *r, uint32_t granule, uint32_t node, bool write,
+                   struct managed_touch *ret);
+/* How an operation of a device's ends that is answered so: a status of the wire. */
+unsigned mover_access_status(int result);
 /* Bytes of its granules on the node now. */
 uint64_t mover_range_used(struct mover *m, const struct mover_range *r, uint32_t node);
 

@@ -214,6 +214,13 @@ unsigned mover_history(struct mover *m, const struct mover_range *r, uint32_t gr
         return count;
 }
 
+void mover_predict(struct mover *m, const struct mover_range *r, uint32_t granule, uint32_t node, bool write,
+                   struct managed_touch *ret) {
+        mover_lock(m);
+        managed_predict(m->engine, r->range, granule, node, write, mover_now(m), ret);
+        mover_unlock(m);
+}
+
 uint64_t mover_range_used(struct mover *m, const struct mover_range *r, uint32_t node) {
         uint64_t used;
 

@@ -40,7 +40,7 @@ void name_nodes(const struct service *svc, uint64_t set, char *text, size_t size
         }
 }
 
-static const char *node_name(const struct service *svc, uint32_t node) {
+const char *name_node(const struct service *svc, uint32_t node) {
         return node < svc->options.machine->count ? node_desc(svc, node)->name : "no node";
 }
 
@@ -71,7 +71,7 @@ static void explain_place(struct sentences *s, const struct managed_reservation 
                           const struct managed_granule_info *info) {
         const struct service *svc = s->call->svc;
         char size[32], time[48], ago[64] = "", copies[160];
-        const char *cause = causes[info->cause], *node = node_name(svc, info->node);
+        const char *cause = causes[info->cause], *node = name_node(svc, info->node);
 
         granule_size(m->granule, size, sizeof(size));
         since(info->moved_ns, time, sizeof(time));
@@ -150,7 +150,7 @@ static void explain_advice(struct sentences *s, const struct managed_reservation
 
         mover_advice(svc->mover, m->range, granule, &a);
         if (a.policy.preferred) {
-                snprintf(part, sizeof(part), "preferred location %s", node_name(svc, a.policy.preferred - 1));
+                snprintf(part, sizeof(part), "preferred location %s", name_node(svc, a.policy.preferred - 1));
                 add(text, sizeof(text), part);
         }
         if (a.policy.accessed_by) {
@@ -178,7 +178,7 @@ void explain_granule(struct sentences *s, const struct managed_reservation *m, u
         if (m->revoked)
                 sentence(s, "The reservation is revoked: %s until its owner or an administrator gives it back.",
                          m->flags & SVMD__V1__RANGE_FLAG__RANGE_SIGBUS ? "an access is SIGBUS" : "an access waits");
+        explain_advice(s, m, granule);
         explain_place(s, m, info);
         explain_pins(s, m, granule, info);
-        explain_advice(s, m, granule);
 }

@@ -158,6 +158,7 @@ static int explain_managed(struct sentences *s, const struct managed_reservation
                            Svmd__V1__ExplainResult *result) {
         uint32_t granule = (uint32_t)((address - m->reservation->va.start) / m->granule);
         struct managed_granule_info info;
+        int r;
 
         mover_look(s->call->svc->mover, m->range, granule, 1, &info);
         result->run = call_take(s->call, sizeof(*result->run));
@@ -169,9 +170,8 @@ static int explain_managed(struct sentences *s, const struct managed_reservation
         result->moved_ms = ago_ms(info.moved_ns);
         result->touched_ms = ago_ms(info.touched_ns);
         explain_granule(s, m, granule, &info);
-        if (!info.lost)
-                explain_touches(s, m, granule, &info);
-        return 0;
+        r = explain_past(s, m, granule, result);
+        return r ? r : explain_touches(s, m, granule, result);
 }
 
 int op_explain(struct call *c) {

@@ -1,182 +1,192 @@
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "core/node.h"
+#include "proto/past.h"
 #include "service/explain.h"
 
 /*
- * What a touch by each node would come to now: the decisions that the engine would ask for (policy.h, which comes with
- * the engine's header), asked without doing anything. Nodes for which it is the same share a sentence.
+ * What a touch by each node would come to now, in rows and in sentences. The engine says it, by the decisions that it
+ * would serve the touch with. Nodes for which it is the same share a sentence, and so do reads and writes.
  */
-enum touch {
-        TOUCH_HERE,    /* it uses what it has */
-        TOUCH_BRINGS,  /* it moves there */
-        TOUCH_COPIES,  /* a copy to read does */
-        TOUCH_REACHES, /* it stays, and is used over a link */
-        TOUCH_BEGINS,  /* zero, it begins there */
-        TOUCH_PLACES,  /* zero, it begins elsewhere */
-        TOUCH_FAILS,   /* no faults, and not there */
-        TOUCH_OFFLINE,
-        _TOUCH_N,
+enum { READS = 1, WRITES = 2 };
+#define X(name, number, text) _Static_assert((int)MANAGED_##name == number, text);
+TOUCH_OUTCOMES(X)
+#undef X
+
+struct touch {
+        struct managed_touch is;
+        uint64_t nodes; /* bit per node; 0: the CPU */
+        unsigned kinds;
 };
 
-/* Before and behind their names. */
-static const char *const told[_TOUCH_N][2] = {
-        [TOUCH_HERE] = { "", " would use what it has of it." },
-        [TOUCH_BRINGS] = { "A touch by ", " would bring it there." },
-        [TOUCH_COPIES] = { "A read by ", " would bring a copy there, and leave it where it is." },
-        [TOUCH_REACHES] = { "", " would reach it where it is, over a link." },
-        [TOUCH_BEGINS] = { "A touch by ", " would begin it there, as zeroes." },
-        [TOUCH_PLACES] = { "A touch by ", " would begin it on another node, as zeroes." },
-        [TOUCH_FAILS] = { "", " cannot fault: what uses it there fails until it is migrated there, or pinned." },
-        [TOUCH_OFFLINE] = { "", " is offline, and is given nothing." },
+struct touches {
+        struct touch list[2 * MANAGED_NODES_MAX + 2];
+        size_t count;
 };
 
-struct world {
-        struct policy_node nodes[MANAGED_NODES_MAX];
-        struct policy_machine machine;
-        const struct policy_profile *profile;
-        uint64_t room[MANAGED_NODES_MAX];
-        struct mover_advice advice;
-        struct policy_granule granule;
-        const struct managed_granule_info *info;
-        uint64_t now_ns;
-};
+/* The node's own: where it goes is where the touch is. */
+static bool comes(const struct touch *t) {
+        return t->nodes >> t->is.to & 1;
+}
 
-static void look(const struct service *svc, const struct managed_reservation *m, uint32_t granule,
-                 const struct managed_granule_info *info, struct world *w) {
-        uint32_t count = svc->managed.nodes_count;
+static bool alike(const struct touch *a, const struct touch *b) {
+        bool place = a->is.to == b->is.to || (a->nodes && b->nodes && a->is.to != MANAGED_NOWHERE &&
+                                              b->is.to != MANAGED_NOWHERE && comes(a) && comes(b));
 
-        w->machine = (struct policy_machine){ w->nodes, count };
-        w->profile = svc->options.policy;
-        w->info = info;
-        w->now_ns = clock_ns(CLOCK_MONOTONIC);
-        for (uint32_t i = 0; i < count; i++) {
-                const struct mover_node *n = &svc->managed.nodes[i];
-                struct managed_node_info node;
+        return a->is.outcome == b->is.outcome && a->is.why == b->is.why && place && !a->nodes == !b->nodes;
+}
 
-                mover_node_info(svc->mover, i, &node);
-                w->nodes[i] = (struct policy_node){
-                        .host = n->host,
-                        .faults = n->faults,
-                        .online = node.online,
-                        .capacity = node.capacity,
-                        .used = node.used,
-                        .hive = n->hive,
-                        .far = n->far,
-                        .bandwidth = n->bandwidth,
-                        .distance = n->distance,
-                };
-                w->room[i] = node.online && node.used + node.reserve < node.capacity
-                                     ? node.capacity - node.reserve - node.used
-                                     : 0;
+/* A node's read and write become one where they come to the same, and nodes of one kind of touch that come to the same
+ * are one. */
+static void add(struct touches *all, struct touch *read, struct touch *write) {
+        struct touch two[2] = { *read, *write };
+        size_t count = 2;
+
+        two[0].kinds = READS;
+        two[1].kinds = WRITES;
+        if (alike(read, write)) {
+                two[0].kinds |= WRITES;
+                count = 1;
         }
-        mover_advice(svc->mover, m->range, granule, &w->advice);
-        w->granule = (struct policy_granule){
-                .where = info->node,
-                .bytes = m->granule,
-                .moved_ns = info->moved_ns,
-                .touched_ns = info->touched_ns,
-                .device_copy = info->copies != 0,
-        };
-}
+        for (size_t i = 0; i < count; i++) {
+                struct touch *t = all->list, *end = all->list + all->count;
 
-/* With CPUs before without, where there is room. */
-static bool better_host(const struct world *w, uint32_t a, uint32_t b) {
-        if (w->nodes[a].far != w->nodes[b].far)
-                return w->nodes[b].far ? w->room[a] >= w->granule.bytes : w->room[b] < w->granule.bytes;
-        return w->room[a] > w->room[b];
-}
-
-static uint32_t emptiest_host(const struct world *w) {
-        uint32_t found = MANAGED_NOWHERE;
-
-        for (uint32_t i = 0; i < w->machine.count; i++)
-                if (w->nodes[i].host && w->nodes[i].online && (found == MANAGED_NOWHERE || better_host(w, i, found)))
-                        found = i;
-        return found;
-}
-
-/* The host that a touch of the CPU brings it to. */
-static uint32_t host_for(const struct world *w) {
-        uint32_t best = emptiest_host(w);
-        uint32_t to = policy_place(&w->machine, w->profile, &w->advice.policy, best, w->granule.bytes, w->room);
-
-        return to != POLICY_NOWHERE && w->nodes[to].host ? to : best;
-}
-
-static void explain_cpu(struct sentences *s, const struct world *w) {
-        uint32_t host = host_for(w);
-        const char *name = host == MANAGED_NOWHERE ? "no node" : node_desc(s->call->svc, host)->name;
-        enum policy_answer read;
-
-        switch (w->info->state) {
-        case RESIDENCY_EMPTY: sentence(s, "A touch by the CPU would begin it on %s, as zeroes.", name); break;
-        case RESIDENCY_OUT:
-                read = policy_promote(&w->machine, w->profile, &w->advice.policy, &w->granule, host, POLICY_READ,
-                                      w->now_ns);
-                if (read == POLICY_DUPLICATE)
-                        sentence(s,
-                                 "A read by the CPU would bring it to %s and leave a copy to read; a write brings it.",
-                                 name);
+                while (t < end && (t->kinds != two[i].kinds || !alike(t, &two[i])))
+                        t++;
+                if (t == end)
+                        all->list[all->count++] = two[i];
                 else
-                        sentence(s, "A touch by the CPU would bring it to %s.", name);
+                        t->nodes |= two[i].nodes;
+        }
+}
+
+/* ---- sentences ---- */
+
+static const char *why_there(enum managed_why why) {
+        switch ((int)why) {
+        case MANAGED_WHY_ROOM: return ", as no more has room there";
+        case MANAGED_WHY_LIMIT: return ", as the partition may have no more there";
+        case MANAGED_WHY_PINNED: return ", as it is pinned";
+        case MANAGED_WHY_ADVICE: return ", as the hints say";
+        case MANAGED_WHY_THRASH: return ", as nodes take it from each other";
+        case MANAGED_WHY_PROFILE: return ", as the profile says";
+        case MANAGED_WHY_CAP: return ", as the link is at its cap";
+        case MANAGED_WHY_RECENT: return ", as it moved just now";
+        case MANAGED_WHY_OFFLINE: return ", as the node is offline";
+        default: return "";
+        }
+}
+
+static const char *why_waits(enum managed_why why) {
+        switch ((int)why) {
+        case MANAGED_WHY_REVOKED: return "until it is given back";
+        case MANAGED_WHY_LOST: return "until it is discarded: its content was lost";
+        default: return "until it has arrived where it is going just now";
+        }
+}
+
+static const char *why_fails(enum managed_why why) {
+        switch ((int)why) {
+        case MANAGED_WHY_FAULTLESS: return "a node that cannot fault uses what is migrated to it, or pinned";
+        case MANAGED_WHY_REVOKED: return "it was taken away";
+        case MANAGED_WHY_LOST: return "its content was lost, or the node is";
+        case MANAGED_WHY_LIMIT: return "the partition may have nothing there";
+        case MANAGED_WHY_OFFLINE: return "the node is offline";
+        default: return "the reservation ends";
+        }
+}
+
+static const char *after(enum managed_why why) {
+        return why == MANAGED_WHY_NONE ? "" : ", when something else has left";
+}
+
+static void say(struct sentences *s, const struct touch *t) {
+        static const char *const touch[] = { "", "A read", "A write", "A touch" };
+        const struct service *svc = s->call->svc;
+        const char *kind = touch[t->kinds], *to = name_node(svc, t->is.to);
+        char by[160] = "the CPU", copies[160];
+        bool there = t->nodes && t->is.to != MANAGED_NOWHERE && comes(t);
+
+        if (t->nodes)
+                name_nodes(svc, t->nodes, by, sizeof(by));
+        switch (t->is.outcome) {
+        case MANAGED_IS_HERE: sentence(s, "%s by %s would use what it has of it.", kind, by); break;
+        case MANAGED_BEGINS:
+                sentence(s, "%s by %s would begin it %s%s, as zeroes%s.", kind, by, there ? "there" : "on ",
+                         there ? "" : to, after(t->is.why));
                 break;
-        case RESIDENCY_DUPLICATED: sentence(s, "A write by the CPU would end the copies first."); break;
-        case RESIDENCY_RESIDENT:
-        case RESIDENCY_COPYING:
-        case RESIDENCY_PUNCHING:
-        case RESIDENCY_FILLING:
-        case RESIDENCY_WRITING:
-        case RESIDENCY_CONTINUING:
-        case RESIDENCY_REVOKED: break;
+        case MANAGED_MOVES:
+                sentence(s, "%s by %s would bring it %s%s%s.", kind, by, there ? "there" : "to ", there ? "" : to,
+                         after(t->is.why));
+                break;
+        case MANAGED_COPIES:
+                name_nodes(svc, t->is.copies, copies, sizeof(copies));
+                if (t->nodes)
+                        sentence(s, "%s by %s would bring a copy there, and leave it where it is.", kind, by);
+                else
+                        sentence(s, "%s by %s would bring it to %s, and leave a copy to read on %s%s.", kind, by, to,
+                                 copies, after(t->is.why));
+                break;
+        case MANAGED_MAPS:
+                sentence(s, "%s by %s would reach it on %s, over a link%s.", kind, by, to, why_there(t->is.why));
+                break;
+        case MANAGED_TOUCH_WAITS: sentence(s, "%s by %s would wait %s.", kind, by, why_waits(t->is.why)); break;
+        case MANAGED_TOUCH_FAILS: sentence(s, "%s by %s would fail: %s.", kind, by, why_fails(t->is.why)); break;
+        case _MANAGED_OUTCOME_N: break;
         }
 }
 
-static enum touch touch_empty(const struct world *w, uint32_t node) {
-        uint32_t to = policy_place(&w->machine, w->profile, &w->advice.policy, node, w->granule.bytes, w->room);
+/* ---- rows ---- */
 
-        if (!w->nodes[node].faults || to == node)
-                return TOUCH_BEGINS;
-        return TOUCH_PLACES;
+static int row(struct call *c, Svmd__V1__ExplainResult *result, uint32_t node, bool write,
+               const struct managed_touch *t) {
+        Svmd__V1__Touch *new = call_take(c, sizeof(*new));
+
+        if (!new)
+                return -ENOMEM;
+        svmd__v1__touch__init(new);
+        new->node = node == MANAGED_NOWHERE ? PAST_NODE_CPU : node;
+        new->write = write;
+        new->outcome = t->outcome;
+        new->why = t->why;
+        new->code = mover_access_status(t->result);
+        new->to = t->to;
+        new->state = t->state;
+        new->on = t->node;
+        new->copies = t->copies;
+        result->touches[result->n_touches++] = new;
+        return 0;
 }
 
-static enum touch touch(const struct world *w, uint32_t node) {
-        bool here = w->info->state == RESIDENCY_OUT && w->info->node == node;
+static int predict(struct sentences *s, const struct managed_reservation *m, uint32_t granule, uint32_t node,
+                   struct touches *all, Svmd__V1__ExplainResult *result) {
+        struct touch two[2] = { 0 };
 
-        if (here || w->info->copies >> node & 1)
-                return TOUCH_HERE;
-        if (!w->nodes[node].online)
-                return TOUCH_OFFLINE;
-        if (w->info->state == RESIDENCY_EMPTY)
-                return touch_empty(w, node);
-        if (!w->nodes[node].faults)
-                return w->info->pins ? TOUCH_REACHES : TOUCH_FAILS;
-        switch (policy_promote(&w->machine, w->profile, &w->advice.policy, &w->granule, node, POLICY_READ, w->now_ns)) {
-        case POLICY_MIGRATE: return w->info->pins ? TOUCH_REACHES : TOUCH_BRINGS;
-        case POLICY_DUPLICATE: return w->info->state == RESIDENCY_OUT ? TOUCH_REACHES : TOUCH_COPIES;
-        case POLICY_MAP: return TOUCH_REACHES;
+        for (unsigned write = 0; write < 2; write++) {
+                two[write].nodes = node == MANAGED_NOWHERE ? 0 : 1ull << node;
+                mover_predict(s->call->svc->mover, m->range, granule, node, write, &two[write].is);
+                if (row(s->call, result, node, write, &two[write].is))
+                        return -ENOMEM;
         }
-        return TOUCH_REACHES;
+        add(all, &two[0], &two[1]);
+        return 0;
 }
 
-void explain_touches(struct sentences *s, const struct managed_reservation *m, uint32_t granule,
-                     const struct managed_granule_info *info) {
-        struct world *w = call_take(s->call, sizeof(*w));
-        uint64_t nodes[_TOUCH_N] = { 0 };
-        char names[160];
+int explain_touches(struct sentences *s, const struct managed_reservation *m, uint32_t granule,
+                    Svmd__V1__ExplainResult *result) {
+        const struct service *svc = s->call->svc;
+        uint32_t count = svc->managed.nodes_count;
+        struct touches *all = call_take(s->call, sizeof(*all));
 
-        if (!w || m->revoked || info->state == RESIDENCY_REVOKED)
-                return;
-        look(s->call->svc, m, granule, info, w);
-        explain_cpu(s, w);
-        for (uint32_t i = 0; i < w->machine.count; i++)
-                if (!w->nodes[i].host)
-                        nodes[touch(w, i)] |= 1ull << i;
-        for (unsigned t = 0; t < _TOUCH_N; t++) {
-                if (nodes[t] == 0)
-                        continue;
-                name_nodes(s->call->svc, nodes[t], names, sizeof(names));
-                sentence(s, "%s%s%s", told[t][0], names, told[t][1]);
-        }
+        result->touches = call_take(s->call, 2 * (count + 1) * sizeof(*result->touches));
+        if (!all || !result->touches || predict(s, m, granule, MANAGED_NOWHERE, all, result))
+                return -ENOMEM;
+        for (uint32_t i = 0; i < count; i++)
+                if (!svc->managed.nodes[i].host && predict(s, m, granule, i, all, result))
+                        return -ENOMEM;
+        for (size_t i = 0; i < all->count; i++)
+                say(s, &all->list[i]);
+        return 0;
 }

@@ -18,6 +18,8 @@ struct explain {
 };
 
 static const char *node_name(const struct explain *x, svmd_node node) {
+        if (node == SVMD_NODE_CPU)
+                return "cpu";
         return node == SVMD_NODE_NONE ? NULL : rows_node_name(x->ctl, &x->nodes, node);
 }
 
@@ -61,6 +63,60 @@ static void json_add_ago(struct json_object *o, const char *key, uint64_t ms) {
         json_add(o, key, ms ? json_object_new_uint64(ms) : NULL);
 }
 
+/* "none" is null. */
+static const char *why(const char *text) {
+        return strcmp(text, "none") ? text : NULL;
+}
+
+static struct json_object *past_json(const struct explain *x, const struct svmd_past_row *p) {
+        struct json_object *o = json_object_new_object();
+
+        json_add_count(o, "ms_ago", p->ms);
+        json_add_count(o, "began_ms_ago", p->began_ms);
+        json_add_text(o, "what", p->deed);
+        json_add_text(o, "cause", p->cause);
+        json_add_text(o, "why", why(p->why));
+        json_add_text(o, "by", node_name(x, p->by));
+        json_add_text(o, "from", node_name(x, p->from));
+        json_add_text(o, "to", node_name(x, p->to));
+        json_add(o, "for_reservation", p->reservation ? json_object_new_uint64(p->reservation) : NULL);
+        json_add_address(o, "address", p->address);
+        json_add_count(o, "size", p->length);
+        json_add_count(o, "times", p->times);
+        return o;
+}
+
+static struct json_object *pasts_json(const struct explain *x, const struct svmd_past_row *const *rows, size_t count) {
+        struct json_object *list = json_object_new_array();
+
+        for (size_t i = 0; i < count; i++)
+                json_object_array_add(list, past_json(x, rows[i]));
+        return list;
+}
+
+static struct json_object *touch_json(const struct explain *x, const struct svmd_touch_row *t) {
+        struct json_object *o = json_object_new_object();
+
+        json_add_text(o, "node", node_name(x, t->node));
+        json_add_text(o, "access", t->write ? "write" : "read");
+        json_add_text(o, "outcome", t->outcome);
+        json_add_text(o, "why", why(t->why));
+        json_add(o, "code", json_object_new_int(t->code));
+        json_add_text(o, "to", node_name(x, t->to));
+        json_add_text(o, "state", t->state);
+        json_add_text(o, "on", node_name(x, t->on));
+        json_add(o, "copies", node_set_json(x, t->copies));
+        return o;
+}
+
+static struct json_object *touches_json(const struct explain *x, const struct svmd_explanation *e) {
+        struct json_object *list = json_object_new_array();
+
+        for (size_t i = 0; i < e->touches_count; i++)
+                json_object_array_add(list, touch_json(x, e->touches[i]));
+        return list;
+}
+
 static void explain_json(const struct explain *x, const struct svmd_explanation *e) {
         struct json_object *o = json_object_new_object(), *sentences = json_object_new_array();
 
@@ -74,6 +130,9 @@ static void explain_json(const struct explain *x, const struct svmd_explanation 
         json_add_count(o, "moves", e->moves);
         json_add_ago(o, "moved_ms_ago", e->moved_ms);
         json_add_ago(o, "touched_ms_ago", e->touched_ms);
+        json_add(o, "history", pasts_json(x, e->history, e->history_count));
+        json_add(o, "not_done", pasts_json(x, e->not_done, e->not_done_count));
+        json_add(o, "touches", touches_json(x, e));
         json_print(x->ctl, o);
 }
 

@@ -41,6 +41,7 @@ typedef uint64_t svmd_lease; /* room on several nodes, granted or waited for; 0 
 typedef uint64_t svmd_space; /* a device's address space; SVMD_CPU is this process */
 typedef uint32_t svmd_node;
 #define SVMD_NODE_NONE UINT32_MAX
+#define SVMD_NODE_CPU  (UINT32_MAX - 1) /* who touches: a thread of a process, not a device */
 
 #define SVMD_CPU ((svmd_space)0)
 
@@ -514,6 +515,28 @@ typedef int (*svmd_residency_fn)(const struct svmd_residency_row *row, void *use
 int svmd_query_residency(svmd_session *s, const char *partition, uint64_t address, size_t size, int counters,
                          svmd_residency_fn fn, void *userdata);
 
+/* Something that was decided about a run of granules, or (`not_done`) was refused or put off. The words are in
+ * docs/man/libsvmd.3. svmd remembers the last few of each reservation, until it is restarted. */
+struct svmd_past_row {
+        uint64_t address, length;
+        uint64_t began_ms, ms; /* ago: of the first and the last granule of the run */
+        uint32_t times;
+        const char *cause, *deed, *why; /* "eviction", "moved", "room" */
+        svmd_node by;                   /* whose access it was: a node, SVMD_NODE_CPU, SVMD_NODE_NONE */
+        svmd_node from, to;
+        uint64_t reservation; /* that an eviction made room for; 0: none, or unknown */
+};
+/* What a read or a write by a node would come to, if nothing else happened before. */
+struct svmd_touch_row {
+        svmd_node node; /* SVMD_NODE_CPU: the CPU */
+        int write;
+        const char *outcome, *why; /* "moves", "none" */
+        int code;                  /* how an operation would end: SVMD_OK, SVMD_E_*; the CPU's: SIGBUS, or it waits */
+        svmd_node to;              /* where it would be used */
+        const char *state;         /* afterwards, */
+        svmd_node on;              /* the node that then holds it, */
+        uint64_t copies;           /* and those with a copy to read: bit per node */
+};
 struct svmd_explanation {
         size_t size;
         const struct svmd_reservation_row *reservation; /* NULL: nothing is reserved there */
@@ -522,7 +545,11 @@ struct svmd_explanation {
         const char *const *sentences;                   /* for people, most important first */
         size_t sentences_count;
         uint32_t moves;
-        uint64_t moved_ms, touched_ms; /* ago; 0: never */
+        uint64_t moved_ms, touched_ms;               /* ago; 0: never */
+        const struct svmd_past_row *const *history;  /* the latest first */
+        const struct svmd_past_row *const *not_done; /* the latest first */
+        const struct svmd_touch_row *const *touches; /* the CPU's, then each device's: read, write */
+        size_t history_count, not_done_count, touches_count;
 };
 typedef int (*svmd_explain_fn)(const struct svmd_explanation *e, void *userdata);
 /* The same question for an administrator: `partition` says whose private memory is looked at. */

@@ -1,3 +1,5 @@
+#include <stdlib.h>
+
 #include "error.h"
 #include "query.h"
 #include "row.h"
@@ -35,6 +37,50 @@ int svmd_query_residency(svmd_session *s, const char *partition, uint64_t addres
         return walk_run(s, &w);
 }
 
+/* Rows, and pointers to them, of an explanation; one allocation. */
+struct explained {
+        const struct svmd_past_row **history, **not_done;
+        const struct svmd_touch_row **touches;
+        struct svmd_past_row *pasts;
+        struct svmd_touch_row *rows;
+};
+
+static void *explained_new(const Svmd__V1__ExplainResult *from, struct explained *x) {
+        size_t pasts = from->n_history + from->n_not_done, touches = from->n_touches;
+        char *memory = calloc(1, pasts * (sizeof(*x->pasts) + sizeof(void *)) +
+                                         touches * (sizeof(*x->rows) + sizeof(void *)) + 1);
+
+        x->pasts = (struct svmd_past_row *)memory;
+        x->rows = (struct svmd_touch_row *)(x->pasts + pasts);
+        x->history = (const struct svmd_past_row **)(x->rows + touches);
+        x->not_done = x->history + from->n_history;
+        x->touches = (const struct svmd_touch_row **)(x->not_done + from->n_not_done);
+        return memory;
+}
+
+static void explained_rows(const Svmd__V1__ExplainResult *from, struct explained *x, struct svmd_explanation *e) {
+        struct svmd_past_row *past = x->pasts;
+
+        for (size_t i = 0; i < from->n_history; i++, past++) {
+                row_past(past, from->history[i]);
+                x->history[i] = past;
+        }
+        for (size_t i = 0; i < from->n_not_done; i++, past++) {
+                row_past(past, from->not_done[i]);
+                x->not_done[i] = past;
+        }
+        for (size_t i = 0; i < from->n_touches; i++) {
+                row_touch(&x->rows[i], from->touches[i]);
+                x->touches[i] = &x->rows[i];
+        }
+        e->history = x->history;
+        e->not_done = x->not_done;
+        e->touches = x->touches;
+        e->history_count = from->n_history;
+        e->not_done_count = from->n_not_done;
+        e->touches_count = from->n_touches;
+}
+
 static int explained(const Svmd__V1__ExplainResult *from, svmd_explain_fn fn, void *userdata) {
         struct svmd_reservation_row reservation;
         struct svmd_residency_row granule;
@@ -47,7 +93,13 @@ static int explained(const Svmd__V1__ExplainResult *from, svmd_explain_fn fn, vo
                 .moved_ms = from->moved_ms,
                 .touched_ms = from->touched_ms,
         };
+        struct explained rows;
+        void *memory = explained_new(from, &rows);
+        int r;
 
+        if (!memory)
+                return fail(SVMD_E_NO_MEMORY, "out of memory");
+        explained_rows(from, &rows, &e);
         if (from->reservation) {
                 row_reservation(&reservation, from->reservation);
                 e.reservation = &reservation;
@@ -60,7 +112,9 @@ static int explained(const Svmd__V1__ExplainResult *from, svmd_explain_fn fn, vo
                 row_advice(&advice, from->advice);
                 e.advice = &advice;
         }
-        return fn(&e, userdata);
+        r = fn(&e, userdata);
+        free(memory);
+        return r;
 }
 
 int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_explain_fn fn, void *userdata) {

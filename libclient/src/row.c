@@ -1,5 +1,6 @@
 #include "row.h"
 
+#include "proto/past.h"
 #include "proto/range.h"
 
 unsigned row_kind(const Svmd__V1__Reservation *from) {
@@ -64,6 +65,58 @@ void row_residency(struct svmd_residency_row *ret, const Svmd__V1__Run *from) {
                 .copies = from->copies,
                 .outs = from->outs,
                 .ins = from->ins,
+        };
+}
+
+static const char *deed_name(uint32_t deed) {
+        switch (deed) {
+                PAST_DEEDS(NAME_OF)
+        default: return "unknown";
+        }
+}
+
+static const char *why_name(uint32_t why) {
+        switch (why) {
+                PAST_WHYS(NAME_OF)
+        default: return "unknown";
+        }
+}
+
+static const char *outcome_name(uint32_t outcome) {
+        switch (outcome) {
+                TOUCH_OUTCOMES(NAME_OF)
+        default: return "unknown";
+        }
+}
+
+void row_past(struct svmd_past_row *ret, const Svmd__V1__Past *from) {
+        *ret = (struct svmd_past_row){
+                .address = from->address,
+                .length = from->size,
+                .began_ms = from->began_ms,
+                .ms = from->ms,
+                .times = from->times,
+                .cause = cause_name(from->cause),
+                .deed = deed_name(from->deed),
+                .why = why_name(from->why),
+                .by = from->by,
+                .from = from->from,
+                .to = from->to,
+                .reservation = from->reservation,
+        };
+}
+
+void row_touch(struct svmd_touch_row *ret, const Svmd__V1__Touch *from) {
+        *ret = (struct svmd_touch_row){
+                .node = from->node,
+                .write = from->write,
+                .outcome = outcome_name(from->outcome),
+                .why = why_name(from->why),
+                .code = (int)from->code,
+                .to = from->to,
+                .state = state_name(from->state),
+                .on = from->on,
+                .copies = from->copies,
         };
 }
 

@@ -8,5 +8,7 @@ void row_reservation(struct svmd_reservation_row *ret, const Svmd__V1__Reservati
 void row_residency(struct svmd_residency_row *ret, const Svmd__V1__Run *from);
 /* SVMD_EXPLICIT ... */
 unsigned row_kind(const Svmd__V1__Reservation *from);
+void row_past(struct svmd_past_row *ret, const Svmd__V1__Past *from);
+void row_touch(struct svmd_touch_row *ret, const Svmd__V1__Touch *from);
 /* All but `size`. */
 void row_advice(struct svmd_advice *ret, const Svmd__V1__AdviceResult *from);

@@ -162,6 +162,31 @@ static const struct svmd_advice advice = { .size = sizeof(advice),
                                            .pinned = 1,
                                            .granularity = 65536,
                                            .session = 12 };
+static const struct svmd_past_row past = { .address = AT,
+                                           .length = 4 * MIB,
+                                           .began_ms = 900,
+                                           .ms = 800,
+                                           .times = 2,
+                                           .cause = "eviction",
+                                           .deed = "moved",
+                                           .why = "room",
+                                           .by = SVMD_NODE_NONE,
+                                           .from = 0,
+                                           .to = 1,
+                                           .reservation = 9 };
+static const struct svmd_past_row late = {
+        .cause = "fault", .deed = "delayed", .why = "none", .by = SVMD_NODE_CPU, .from = 1, .to = 0
+};
+static const struct svmd_touch_row touch = { .node = SVMD_NODE_CPU,
+                                             .write = 1,
+                                             .outcome = "moves",
+                                             .why = "none",
+                                             .to = 0,
+                                             .state = "resident",
+                                             .on = 0,
+                                             .copies = 4 };
+static const struct svmd_past_row *const history[] = { &past }, *const not_done[] = { &late };
+static const struct svmd_touch_row *const touches[] = { &touch };
 static const struct svmd_explanation explanation = { .size = sizeof(explanation),
                                                      .reservation = &machine_reservations[0],
                                                      .granule = &granule,
@@ -170,7 +195,13 @@ static const struct svmd_explanation explanation = { .size = sizeof(explanation)
                                                      .sentences_count = 2,
                                                      .moves = 3,
                                                      .moved_ms = 62000,
-                                                     .touched_ms = 250 };
+                                                     .touched_ms = 250,
+                                                     .history = history,
+                                                     .not_done = not_done,
+                                                     .touches = touches,
+                                                     .history_count = 1,
+                                                     .not_done_count = 1,
+                                                     .touches_count = 1 };
 
 static void test_explain(void **state) {
         struct json_object *o;
@@ -204,6 +235,18 @@ static void test_explain(void **state) {
         expect_json(o, "advice.preferred", "gpu0");
         expect_json(o, "advice.accessed_by.1", "gpu1");
         expect_json(o, "moves", "3");
+        expect_json(o, "history.0.what", "moved");
+        expect_json(o, "history.0.why", "room");
+        expect_json(o, "history.0.by", "null");
+        expect_json(o, "history.0.to", "gpu0");
+        expect_json(o, "history.0.for_reservation", "9");
+        expect_json(o, "not_done.0.by", "cpu");
+        expect_json(o, "not_done.0.why", "null");
+        expect_json(o, "touches.0.node", "cpu");
+        expect_json(o, "touches.0.access", "write");
+        expect_json(o, "touches.0.outcome", "moves");
+        expect_json(o, "touches.0.on", "host0");
+        expect_json(o, "touches.0.copies.0", "gpu1");
         expect_json(o, "moved_ms_ago", "62000");
         json_object_put(o);
 }

@@ -159,11 +159,17 @@ static void test_runs(void **state) {
         assert_int_equal(p.first, 9);
         assert_int_equal(p.count, 11);
         assert_int_equal(p.times, 11);
-        assert_int_equal(history(w, 20, false, &p), 0);
+        touch(w, 22);
+        touch(w, 23);
+        touch(w, 21); /* out of order: two runs become one when the gap is closed */
+        touch(w, 20);
+        assert_int_equal(history(w, 23, false, &p), 1);
+        assert_true(p.first == 9 && p.count == 15 && p.times == 15);
+        assert_int_equal(history(w, 24, false, &p), 0);
         assert_int_equal(history(w, 8, false, &p), 0);
         w->now += 2000000000;
-        touch(w, 20);
-        assert_int_equal(history(w, 20, false, &p), 1);
+        touch(w, 24);
+        assert_int_equal(history(w, 24, false, &p), 1);
         assert_int_equal(p.count, 1);
 }
 

@@ -434,9 +434,23 @@ static bool answer_explain(struct fake *f, int conn, const Svmd__V1__Request *q,
         Svmd__V1__Reservation r = SVMD__V1__RESERVATION__INIT;
         Svmd__V1__AdviceResult advice = SVMD__V1__ADVICE_RESULT__INIT;
         Svmd__V1__Run run = SVMD__V1__RUN__INIT;
+        Svmd__V1__Past past = SVMD__V1__PAST__INIT, not = SVMD__V1__PAST__INIT;
+        Svmd__V1__Touch touch = SVMD__V1__TOUCH__INIT, *touches[] = { &touch };
+        Svmd__V1__Past *history[] = { &past, &past, &not };
 
         if (q->ops[0]->op_case != SVMD__V1__OP__OP_EXPLAIN)
                 return false;
+        past.deed = 1;
+        past.cause = 3;
+        past.why = 1;
+        past.from = 2;
+        past.by = UINT32_MAX;
+        past.reservation = 77;
+        not .deed = 8;
+        not .why = 999;
+        touch.node = UINT32_MAX - 1;
+        touch.outcome = 2;
+        touch.state = 1;
         run.state = 4;
         advice.preferred = 2;
         r.name = (char *)"board";
@@ -444,6 +458,12 @@ static bool answer_explain(struct fake *f, int conn, const Svmd__V1__Request *q,
                 e.reservation = &r;
                 e.run = &run;
                 e.advice = &advice;
+                e.history = history;
+                e.n_history = 2;
+                e.not_done = &history[2];
+                e.n_not_done = 1;
+                e.touches = touches;
+                e.n_touches = 1;
         }
         e.sentences = (char **)sentences;
         e.n_sentences = 2;
@@ -462,8 +482,20 @@ static int see_explanation(const struct svmd_explanation *e, void *data) {
         assert_true(e->moves == 3 && e->moved_ms == 4 && e->touched_ms == 5);
         if (!*(int *)data) {
                 assert_true(!e->reservation && !e->granule && !e->advice);
+                assert_true(!e->history_count && !e->not_done_count && !e->touches_count);
                 return 7;
         }
+        assert_true(e->history_count == 2 && e->not_done_count == 1 && e->touches_count == 1);
+        assert_string_equal(e->history[1]->deed, "moved");
+        assert_string_equal(e->history[1]->cause, "eviction");
+        assert_string_equal(e->history[1]->why, "room");
+        assert_true(e->history[1]->from == 2 && e->history[1]->by == SVMD_NODE_NONE);
+        assert_int_equal(e->history[1]->reservation, 77);
+        assert_string_equal(e->not_done[0]->deed, "refused");
+        assert_string_equal(e->not_done[0]->why, "unknown");
+        assert_int_equal(e->touches[0]->node, SVMD_NODE_CPU);
+        assert_string_equal(e->touches[0]->outcome, "moves");
+        assert_string_equal(e->touches[0]->state, "resident");
         assert_string_equal(e->reservation->name, "board");
         assert_string_equal(e->granule->state, "out");
         assert_int_equal(e->advice->preferred, 1);

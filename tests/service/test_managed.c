@@ -16,7 +16,9 @@
 #include "core/node.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "proto/past.h"
 #include "proto/range.h"
+#include "proto/status.h"
 #include "ranges.h"
 
 #define KIB   1024ull
@@ -554,7 +556,23 @@ static void test_explain(void **state) {
         explains(&b.client, at, "It has left host memory 1 time and come back 0 times.");
         explains(&b.client, at, "Nothing is advised");
         explains(&b.client, at, "A touch by the CPU would bring it to host0.");
-        explains(&b.client, at, "gpu0 cannot fault");
+        explains(&b.client, at, "A touch by gpu0 would fail: a node that cannot fault");
+        explains(&b.client, at, " ago a request brought it from host0 to gpu1, with ");
+        explains(&b.client, at, " ago a touch by the CPU began it on host0, as zeroes");
+        r = must(&b.client, mk_explain(at, ""));
+        assert_true(r->explain->n_history >= 2);
+        assert_int_equal(r->explain->history[0]->deed, MANAGED_MOVED);
+        assert_int_equal(r->explain->history[0]->address, at);
+        assert_true(r->explain->history[0]->size > LARGE);
+        assert_int_equal(r->explain->n_touches, 2 * NODES);
+        assert_int_equal(r->explain->touches[0]->node, PAST_NODE_CPU);
+        assert_true(!r->explain->touches[0]->write && r->explain->touches[1]->write);
+        assert_int_equal(r->explain->touches[0]->outcome, MANAGED_MOVES);
+        assert_int_equal(r->explain->touches[0]->to, HOST0);
+        assert_int_equal(r->explain->touches[2]->outcome, MANAGED_TOUCH_FAILS);
+        assert_int_equal(r->explain->touches[2]->code, SVMD_STATUS_NOT_MAPPED);
+        assert_int_equal(r->explain->touches[4]->outcome, MANAGED_IS_HERE);
+        assert_int_equal(r->explain->touches[7]->to, GPU2);
         explains(&b.client, at, "gpu1 would use what it has of it.");
         explains(&b.client, at, "A touch by gpu2 would bring it there.");
         assert_int_equal(order(&a.client, mk_discard(at, LARGE), NULL), 0);
