@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 static uint64_t less(uint64_t a, uint64_t b) {
         return a > b ? a - b : 0;
@@ -46,6 +47,29 @@ int account_set_min(struct account *a, uint64_t min) {
         }
         a->min = min;
         return 0;
+}
+
+struct bounds account_bounds(const struct account *a) {
+        return (struct bounds){ { a->max, a->high, a->low, a->min } };
+}
+
+int account_set_bounds(struct account *a, const struct bounds *b) {
+        uint64_t max = a->max;
+
+        a->max = b->bytes[BOUND_MAX];
+        if (account_set_min(a, b->bytes[BOUND_MIN]) != 0) {
+                a->max = max;
+                return LEDGER_E_LIMIT;
+        }
+        a->high = b->bytes[BOUND_HIGH];
+        a->low = b->bytes[BOUND_LOW];
+        return 0;
+}
+
+bool bounds_are_none(const struct bounds *b) {
+        const struct bounds none = BOUNDS_NONE;
+
+        return memcmp(b, &none, sizeof(none)) == 0;
 }
 
 /* ---- room ---- */

@@ -43,6 +43,15 @@ struct account {
         bool aside;
 };
 
+/* The four of an account, as one. The numbers are the wire's. */
+enum bound { BOUND_MAX, BOUND_HIGH, BOUND_LOW, BOUND_MIN, BOUNDS };
+
+struct bounds {
+        uint64_t bytes[BOUNDS];
+};
+
+#define BOUNDS_NONE ((struct bounds){ { ACCOUNT_NO_LIMIT, ACCOUNT_NO_LIMIT, 0, 0 } })
+
 struct charge {
         struct account *account; /* NULL: nothing is charged */
         uint64_t bytes;
@@ -61,6 +70,11 @@ void account_set_also(struct account *leaf, struct account *also);
 /* Any min of its own is let go. 0, or LEDGER_E_LIMIT: the account that it lies within has not so much left to promise,
  * or its own max is less. */
 int account_set_min(struct account *a, uint64_t min);
+
+struct bounds account_bounds(const struct account *a);
+/* All of them, or LEDGER_E_LIMIT and none: its min as above. */
+int account_set_bounds(struct account *a, const struct bounds *b);
+bool bounds_are_none(const struct bounds *b);
 
 /* All accounts that a charge of `leaf` reaches: leaf, account_up(leaf, leaf), ... NULL. */
 static inline struct account *account_up(const struct account *leaf, const struct account *at) {

@@ -132,7 +132,10 @@ static bool fetch_one(void *userdata, struct memory *m) {
                 return false;
         if (r < 0)
                 return say_failed(f, m, r);
-        return !over || spill_room(f->svc, m->node, over, m->size) == SPILL_NEVER ? say_full(f, m) : false;
+        if (!over || spill_room(f->svc, m->node, memory_payer(f->svc, m->partition, m->creator.session, m->node), over,
+                                m->size) == SPILL_NEVER)
+                return say_full(f, m);
+        return false;
 }
 
 enum spill_answer spill_fetch(struct service *svc, struct space *s, const struct device_op *op,

@@ -58,7 +58,8 @@ struct service {
         uint32_t moves_told; /* to them, in this collection */
         uint32_t own_uid;
         uint32_t store_lane;
-        uint32_t removed; /* partitions that wait for their last session */
+        uint32_t removed;                  /* partitions that wait for their last session */
+        const struct partition *promising; /* a greater min of it is on its way to the store; one at a time */
         bool replaying, starting, closing;
         unsigned keeper_replaced; /* svmd-keeper ended so often while this svmd ran */
         char lost[256];           /* before this svmd; empty: nothing */
@@ -224,6 +225,8 @@ unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t nod
 /* Why the account has no room for what the session asked for on the node. */
 unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size, const struct account *over,
                   char *why, size_t why_size);
+/* Who pays for memory on a node: its creator, or when he has gone the partition. NULL: out of memory. */
+struct account *memory_payer(struct service *svc, struct partition *p, struct session *creator, uint32_t node);
 /* Makes what holds the memory's charge and place on a node, as memory without a number: for memory_swap_places(), then
  * memory_discard(). On a host node it is a file of its own. 0, -errno, MEMORY_E_FULL (`ret_over` as above). */
 int memory_make_place(struct service *svc, const struct memory *m, uint32_t node, struct memory **ret,
@@ -269,12 +272,15 @@ void session_release(struct service *svc, struct session *s);
 /* Partitions with their listener. `p` was made by partition_new(). */
 int partition_bring_up(struct service *svc, struct partition *p);
 void partition_take_down(struct service *svc, struct partition *p);
-int partition_set_limit(struct service *svc, struct partition *p, uint32_t node, uint64_t max);
+/* 0, or LEDGER_E_LIMIT: so much min cannot be promised any more. */
+int partition_set_bounds(struct service *svc, struct partition *p, uint32_t node, const struct bounds *b);
 void partition_default_limits(struct service *svc, struct partition *p);
 /* Partitions that the store has forgotten and that nothing is left in. */
 void partitions_reap(struct service *svc);
 struct store_partition *partition_row(const struct service *svc, const struct partition *p);
 void partition_row_free(struct store_partition *row);
+struct bounds limit_bounds(const struct store_limit *l);
+void limit_from_bounds(struct store_limit *l, const struct bounds *b);
 
 /* ---- events ---- */
 

@@ -162,8 +162,7 @@ static void memory_abandon(struct memory *m) {
         memory_free(m);
 }
 
-/* Who pays for memory on a node: its creator, or when he has gone the partition. NULL: out of memory. */
-static struct account *payer(struct service *svc, struct partition *p, struct session *creator, uint32_t node) {
+struct account *memory_payer(struct service *svc, struct partition *p, struct session *creator, uint32_t node) {
         return creator ? session_account(&svc->state, creator, node) : &p->accounts[node];
 }
 
@@ -174,7 +173,7 @@ void memory_set_away(struct service *svc, struct memory *m, bool away) {
 
 int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct session *s, uint32_t node,
                    uint64_t size, unsigned flags, struct file *f, const uint64_t (*extents)[2], uint32_t count) {
-        struct account *account = payer(svc, p, s, f->node);
+        struct account *account = memory_payer(svc, p, s, f->node);
         struct memory *m = account && ids_reserve(&svc->state.ids, 1) == 0 ? memory_new(id, p, node, size) : NULL;
 
         if (!m)
@@ -201,7 +200,7 @@ int memory_restore(struct service *svc, uint64_t id, struct partition *p, struct
 /* In a replay: nothing of the old place is given back to the machine. */
 int memory_restore_place(struct service *svc, struct memory *m, struct file *f, const uint64_t (*extents)[2],
                          uint32_t count) {
-        struct account *account = payer(svc, m->partition, m->creator.session, f->node);
+        struct account *account = memory_payer(svc, m->partition, m->creator.session, f->node);
         struct memory *other = account ? memory_new(0, m->partition, f->node, m->size) : NULL;
 
         if (!other)
@@ -482,7 +481,7 @@ static int memory_place(struct service *svc, struct session *s, struct memory *m
 
 int memory_make_place(struct service *svc, const struct memory *m, uint32_t node, struct memory **ret,
                       struct account **ret_over) {
-        struct account *account = payer(svc, m->partition, m->creator.session, node);
+        struct account *account = memory_payer(svc, m->partition, m->creator.session, node);
         struct memory *other = account ? memory_new(0, m->partition, node, m->size) : NULL;
         int r;
 

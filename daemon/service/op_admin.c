@@ -14,6 +14,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/bounds.h"
 #include "service/lookup.h"
 #include "service/store_job.h"
 
@@ -47,6 +48,8 @@ static void apply_row(struct service *svc, const struct store_partition *row, in
         if (!p || !p->writing)
                 return;
         p->writing = false;
+        if (svc->promising == p)
+                svc->promising = NULL;
         if (result < 0)
                 return;
         p->name->uid = row->uid;
@@ -54,12 +57,13 @@ static void apply_row(struct service *svc, const struct store_partition *row, in
         p->name->mode = row->mode;
         p->kept_max = row->kept_max;
         for (uint32_t n = 0; n < svc->options.machine->count; n++) {
-                uint64_t max = ACCOUNT_NO_LIMIT;
+                struct bounds b = BOUNDS_NONE;
 
                 for (uint32_t i = 0; i < row->limits_count; i++)
                         if (strcmp(row->limits[i].node, node_desc(svc, n)->name) == 0)
-                                max = row->limits[i].max;
-                partition_set_limit(svc, p, n, max);
+                                b = limit_bounds(&row->limits[i]);
+                /* It fitted when it was asked for, and one promise is made at a time. */
+                (void)partition_set_bounds(svc, p, n, &b);
         }
 }
 
@@ -137,10 +141,25 @@ static int refuse_partition(struct call *c, int r, const struct partition_args *
 }
 
 static void set_as_asked(struct service *svc, struct partition *p, const Svmd__V1__PartitionCreate *m) {
-        for (size_t i = 0; i < m->n_limits; i++)
-                partition_set_limit(svc, p, m->limits[i]->node, m->limits[i]->max);
+        for (size_t i = 0; i < m->n_limits; i++) {
+                struct bounds b = account_bounds(&p->accounts[m->limits[i]->node]);
+
+                limits_change(m->limits, m->n_limits, m->limits[i]->node, &b);
+                (void)partition_set_bounds(svc, p, m->limits[i]->node, &b);
+        }
         if (m->set_kept)
                 p->kept_max = m->kept_max;
+}
+
+/* What it asks for, over what it has: 0, or refused; OP_LATER while another min is on its way to the store. */
+static int check_bounds(struct call *c, const struct partition *p, Svmd__V1__NodeLimit **limits, size_t count,
+                        bool *ret_promises) {
+        int r = limits_fit(c, p->accounts, limits, count, ret_promises);
+
+        if (r != 0 || !*ret_promises || !c->svc->promising || c->request->mode == SVMD__V1__MODE__DRY_RUN)
+                return r;
+        c->request->again = true;
+        return OP_LATER;
 }
 
 /* While the store writes it, the partition has its name and slice, and nobody can attach to it. */
@@ -154,8 +173,17 @@ int make_partition(struct call *c, const struct partition_args *args, bool defau
         p->kept_max = c->svc->options.kept_max;
         if (defaults)
                 partition_default_limits(c->svc, p);
-        if (c->op->op_case == SVMD__V1__OP__OP_PARTITION_CREATE)
-                set_as_asked(c->svc, p, c->op->partition_create);
+        if (c->op->op_case == SVMD__V1__OP__OP_PARTITION_CREATE) {
+                const Svmd__V1__PartitionCreate *m = c->op->partition_create;
+                bool promises;
+
+                r = check_bounds(c, p, m->limits, m->n_limits, &promises);
+                if (r != 0) {
+                        partition_free(&c->svc->state, p);
+                        return r;
+                }
+                set_as_asked(c->svc, p, m);
+        }
         if (c->request->mode == SVMD__V1__MODE__DRY_RUN) {
                 c->result->address = p->slice.start;
                 c->result->size = p->slice.size;
@@ -203,20 +231,6 @@ void request_settle(struct service *svc, struct request *r) {
                       p->slice.start);
 }
 
-static int check_limits(struct call *c, Svmd__V1__NodeLimit **limits, size_t count) {
-        for (size_t i = 0; i < count; i++) {
-                int r = find_node(c, limits[i]->node);
-
-                if (r != 0)
-                        return r;
-                if (node_backend(c->svc, limits[i]->node)->private_ops)
-                        return refuse(c, SVMD_STATUS_NODE_KIND,
-                                      "%s can have no limit: what its driver moves there is seen, not charged",
-                                      node_desc(c->svc, limits[i]->node)->name);
-        }
-        return 0;
-}
-
 int op_partition_create(struct call *c) {
         const Svmd__V1__PartitionCreate *m = c->op->partition_create;
         struct partition_args args = {
@@ -250,7 +264,7 @@ int op_partition_create(struct call *c) {
                 return refuse(c, SVMD_STATUS_INVALID, "the window is PRIMARY or LOW, not %u", args.window);
         if (args.mode > 0777)
                 return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", args.mode);
-        r = check_limits(c, m->limits, m->n_limits);
+        r = limits_check(c, m->limits, m->n_limits);
         return r ? r : make_partition(c, &args, false);
 }
 
@@ -265,7 +279,28 @@ static int find_partition(struct call *c, const char *name, struct partition **r
         return 0;
 }
 
-static void apply_to_row(struct call *c, struct store_partition *row) {
+static void limit_to_row(struct call *c, const struct partition *p, uint32_t n, struct store_partition *row) {
+        const Svmd__V1__PartitionSet *m = c->op->partition_set;
+        const char *node = node_desc(c->svc, n)->name;
+        struct bounds b = account_bounds(&p->accounts[n]);
+        uint32_t k = 0;
+
+        limits_change(m->limits, m->n_limits, n, &b);
+        while (k < row->limits_count && strcmp(row->limits[k].node, node) != 0)
+                k++;
+        if (bounds_are_none(&b)) {
+                if (k < row->limits_count)
+                        row->limits[k] = row->limits[--row->limits_count];
+                return;
+        }
+        if (k == row->limits_count) {
+                text_copy(row->limits[k].node, node);
+                row->limits_count++;
+        }
+        limit_from_bounds(&row->limits[k], &b);
+}
+
+static void apply_to_row(struct call *c, const struct partition *p, struct store_partition *row) {
         const Svmd__V1__PartitionSet *m = c->op->partition_set;
 
         if (m->set_owner) {
@@ -276,23 +311,8 @@ static void apply_to_row(struct call *c, struct store_partition *row) {
                 row->mode = m->mode;
         if (m->set_kept)
                 row->kept_max = m->kept_max;
-        for (size_t i = 0; i < m->n_limits; i++) {
-                const char *node = node_desc(c->svc, m->limits[i]->node)->name;
-                uint32_t k = 0;
-
-                while (k < row->limits_count && strcmp(row->limits[k].node, node) != 0)
-                        k++;
-                if (m->limits[i]->max == ACCOUNT_NO_LIMIT) {
-                        if (k < row->limits_count)
-                                row->limits[k] = row->limits[--row->limits_count];
-                        continue;
-                }
-                if (k == row->limits_count) {
-                        text_copy(row->limits[k].node, node);
-                        row->limits_count++;
-                }
-                row->limits[k].max = m->limits[i]->max;
-        }
+        for (size_t i = 0; i < m->n_limits; i++)
+                limit_to_row(c, p, m->limits[i]->node, row);
 }
 
 static int set_finish(struct call *c, const struct partition *p) {
@@ -309,6 +329,7 @@ int op_partition_set(struct call *c) {
         const Svmd__V1__PartitionSet *m = c->op->partition_set;
         struct store_partition *row;
         struct partition *p = NULL;
+        bool promises;
         int r = find_partition(c, m->name, &p);
 
         if (r != 0)
@@ -317,7 +338,9 @@ int op_partition_set(struct call *c) {
                 return set_finish(c, p);
         if (m->set_mode && m->mode > 0777)
                 return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", m->mode);
-        r = check_limits(c, m->limits, m->n_limits);
+        r = limits_check(c, m->limits, m->n_limits);
+        if (r == 0)
+                r = check_bounds(c, p, m->limits, m->n_limits, &promises);
         if (r != 0 || c->request->mode == SVMD__V1__MODE__DRY_RUN)
                 return r;
         /* A row is written whole, so changes wait for one another. */
@@ -328,9 +351,11 @@ int op_partition_set(struct call *c) {
         row = partition_row(c->svc, p);
         if (!row)
                 return -ENOMEM;
-        apply_to_row(c, row);
+        apply_to_row(c, p, row);
         r = store_write(c, row, NULL);
         p->writing = r == OP_LATER;
+        if (p->writing && promises)
+                c->svc->promising = p;
         return r;
 }
 

@@ -121,7 +121,8 @@ static bool stage_go(struct service *svc, struct spill_wait *w) {
                         return false;
                 if (stage_make(svc, st, &over))
                         stage_place(svc, st);
-                else if (over && spill_room(svc, st->node, over, st->size) == SPILL_WAIT)
+                else if (over && spill_room(svc, st->node, session_account(&svc->state, r->session, st->node), over,
+                                            st->size) == SPILL_WAIT)
                         return false;
         }
         list_remove(&w->link);

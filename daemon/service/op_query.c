@@ -169,6 +169,12 @@ static void add_managed(struct service *svc, const struct partition *p, uint32_t
                 row->peak = row->used;
 }
 
+static bool is_unlimited(const struct account *a) {
+        const struct bounds b = account_bounds(a);
+
+        return bounds_are_none(&b);
+}
+
 /* A row a node that is used, was used, or is limited; of a session, or with all that is managed of a partition. */
 static int fill_use(struct call *c, const struct account *accounts, const struct partition *p, Svmd__V1__NodeUse ***ret,
                     size_t *ret_count) {
@@ -187,8 +193,11 @@ static int fill_use(struct call *c, const struct account *accounts, const struct
                 row.used = a->used;
                 row.peak = a->peak;
                 row.max = a->max;
+                row.high = a->high;
+                row.low = a->low;
+                row.min = a->min;
                 add_managed(c->svc, p, i, &row);
-                if (row.used == 0 && row.peak == 0 && row.max == ACCOUNT_NO_LIMIT)
+                if (row.used == 0 && row.peak == 0 && is_unlimited(a))
                         continue;
                 rows[n] = call_take(c, sizeof(**rows));
                 if (!rows[n])

@@ -14,17 +14,23 @@
 
 /* Partitions beside their requests: limits, the row that the store keeps, and their coming and going. */
 
-int partition_set_limit(struct service *svc, struct partition *p, uint32_t node, uint64_t max) {
+int partition_set_bounds(struct service *svc, struct partition *p, uint32_t node, const struct bounds *b) {
         struct account *a = &p->accounts[node];
+        bool limited = a->max != ACCOUNT_NO_LIMIT;
 
-        if (a->max == ACCOUNT_NO_LIMIT && max != ACCOUNT_NO_LIMIT)
-                svc->state.nodes[node].limited++;
-        if (a->max != ACCOUNT_NO_LIMIT && max == ACCOUNT_NO_LIMIT)
-                svc->state.nodes[node].limited--;
-        a->max = max;
+        if (account_set_bounds(a, b) != 0)
+                return LEDGER_E_LIMIT;
+        svc->state.nodes[node].limited += (a->max != ACCOUNT_NO_LIMIT) - (uint64_t)limited;
         leases_changed(svc);
         capacity_changed(svc, p, node);
         return 0;
+}
+
+static void set_max(struct service *svc, struct partition *p, uint32_t node, uint64_t max) {
+        struct bounds b = BOUNDS_NONE;
+
+        b.bytes[BOUND_MAX] = max;
+        (void)partition_set_bounds(svc, p, node, &b);
 }
 
 void partition_default_limits(struct service *svc, struct partition *p) {
@@ -37,9 +43,20 @@ void partition_default_limits(struct service *svc, struct partition *p) {
 
                         for (uint32_t n = 0; n < m->count; n++)
                                 if (pass == 0 ? all : strcmp(d->node, m->nodes[n].name) == 0)
-                                        partition_set_limit(svc, p, n, d->max);
+                                        set_max(svc, p, n, d->max);
                 }
         }
+}
+
+struct bounds limit_bounds(const struct store_limit *l) {
+        return (struct bounds){ { l->max, l->high, l->low, l->min } };
+}
+
+void limit_from_bounds(struct store_limit *l, const struct bounds *b) {
+        l->max = b->bytes[BOUND_MAX];
+        l->high = b->bytes[BOUND_HIGH];
+        l->low = b->bytes[BOUND_LOW];
+        l->min = b->bytes[BOUND_MIN];
 }
 
 struct store_partition *partition_row(const struct service *svc, const struct partition *p) {
@@ -63,10 +80,12 @@ struct store_partition *partition_row(const struct service *svc, const struct pa
         row->mode = p->name->mode;
         row->kept_max = p->kept_max;
         for (uint32_t i = 0; i < m->count; i++) {
-                if (p->accounts[i].max == ACCOUNT_NO_LIMIT)
+                const struct bounds b = account_bounds(&p->accounts[i]);
+
+                if (bounds_are_none(&b))
                         continue;
                 text_copy(row->limits[row->limits_count].node, m->nodes[i].name);
-                row->limits[row->limits_count++].max = p->accounts[i].max;
+                limit_from_bounds(&row->limits[row->limits_count++], &b);
         }
         return row;
 }

@@ -122,6 +122,20 @@ struct load {
         size_t why_size;
 };
 
+/* A node may have become smaller: what cannot be promised any more is not. */
+static void load_limit(struct service *svc, struct partition *p, uint32_t node, const struct store_limit *l) {
+        struct bounds b = limit_bounds(l);
+
+        if (partition_set_bounds(svc, p, node, &b) == 0)
+                return;
+        log_warning(
+                "partition %s: its min on node %s does not fit in there any more, and has no effect; lower the mins "
+                "of that node's partitions (svmd-ctl partition set)",
+                p->name->text, l->node);
+        b.bytes[BOUND_MIN] = 0;
+        (void)partition_set_bounds(svc, p, node, &b);
+}
+
 static int load_partition(void *userdata, const struct store_partition *row) {
         struct load *load = userdata;
         struct service *svc = load->svc;
@@ -149,7 +163,7 @@ static int load_partition(void *userdata, const struct store_partition *row) {
                 const struct node_desc *d = machine_find(svc->options.machine, row->limits[i].node);
 
                 if (d)
-                        partition_set_limit(svc, p, (uint32_t)(d - svc->options.machine->nodes), row->limits[i].max);
+                        load_limit(svc, p, (uint32_t)(d - svc->options.machine->nodes), &row->limits[i]);
                 else
                         log_warning(
                                 "partition %s has a limit on node %s, which this machine does not have; the limit has no effect",

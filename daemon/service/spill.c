@@ -120,9 +120,13 @@ static void put_in_order(struct list *head) {
 }
 
 /* Whether what it has now is charged there. */
-static bool is_charged(const struct service *svc, const struct memory *m, uint32_t node, const struct account *over) {
-        return m->file->node == node &&
-               (over == &svc->state.nodes[node].account || over == &m->partition->accounts[node]);
+static bool is_charged(const struct memory *m, const struct account *over) {
+        const struct account *leaf = m->charge.account;
+
+        for (const struct account *a = leaf; a; a = account_up(leaf, a))
+                if (a == over)
+                        return true;
+        return false;
 }
 
 static bool is_wanted(const struct service *svc, const struct memory *m) {
@@ -150,30 +154,60 @@ static const struct memory *left_by(const struct move *v) {
         return v->in ? NULL : v->memory;
 }
 
-static void add_moves(const struct service *svc, const struct list *head, uint32_t node, const struct account *over,
-                      struct around *a) {
+static void add_moves(const struct list *head, uint32_t node, const struct account *over, struct around *a) {
         list_for_each (l, head) {
                 const struct move *v = container_of(l, struct move, link);
                 const struct memory *left = left_by(v);
 
-                if (left && is_charged(svc, left, node, over))
+                if (left && is_charged(left, over))
                         a->leaving += left->size;
                 else if (v->memory && v->in)
                         a->later |= v->memory->node == node;
         }
 }
 
-static struct around look_around(struct service *svc, uint32_t node, const struct account *over) {
-        struct list *head = &svc->state.nodes[node].memories;
+static struct around all_moves(const struct service *svc, uint32_t node, const struct account *over) {
         struct around a = { 0 };
 
-        add_moves(svc, &svc->spill.moves, node, over, &a);
-        add_moves(svc, &svc->spill.settled, node, over, &a);
+        add_moves(&svc->spill.moves, node, over, &a);
+        add_moves(&svc->spill.settled, node, over, &a);
+        return a;
+}
+
+/* ---- whose gives way ---- */
+
+/* First that of who is above his high, then that of who is above his low, then that of who is above his min. */
+enum { ABOVE_HIGH, ABOVE_LOW, ABOVE_MIN, _ABOVE_N };
+
+/* Whether its partition has that much without it. Who asks for room has no protection from himself, and none against
+ * limits other than the node's. */
+static bool leaves_enough(const struct service *svc, const struct memory *m, const struct account *payer,
+                          const struct account *over, unsigned above) {
+        const struct account *own = &m->partition->accounts[m->node];
+        uint64_t floor = above == ABOVE_HIGH                         ? own->high
+                         : above == ABOVE_LOW && own->low > own->min ? own->low
+                                                                     : own->min;
+        uint64_t leaving;
+
+        if (floor == 0)
+                return true;
+        if (over->parent || over->aside || payer == own || payer->parent == own)
+                return above != ABOVE_HIGH || own->used > own->high;
+        leaving = all_moves(svc, m->node, own).leaving;
+        return own->used > leaving && own->used - leaving >= floor && own->used - leaving - floor >= m->size;
+}
+
+static struct around look_around(struct service *svc, uint32_t node, const struct account *payer,
+                                 const struct account *over) {
+        struct list *head = &svc->state.nodes[node].memories;
+        struct around a = all_moves(svc, node, over);
+
         put_in_order(head);
         list_for_each (l, head) {
                 const struct memory *m = container_of(l, struct memory, by_node);
 
-                if (!is_charged(svc, m, node, over) || m->wanted == svc->spill.visit)
+                if (!is_charged(m, over) || m->wanted == svc->spill.visit ||
+                    !leaves_enough(svc, m, payer, over, ABOVE_MIN))
                         continue;
                 if (is_used(m) || is_wanted(svc, m))
                         a.later = true;
@@ -190,7 +224,8 @@ static bool has_failed(const struct service *svc, uint32_t node) {
 }
 
 /* Bytes of what has begun to leave. */
-static uint64_t give_up_idle(struct service *svc, uint32_t node, const struct account *over, uint64_t bytes) {
+static uint64_t give_up_above(struct service *svc, uint32_t node, const struct account *payer,
+                              const struct account *over, unsigned above, uint64_t bytes) {
         uint64_t sum = 0;
 
         list_for_each_safe (l, &svc->state.nodes[node].memories) {
@@ -199,7 +234,8 @@ static uint64_t give_up_idle(struct service *svc, uint32_t node, const struct ac
 
                 if (sum >= bytes)
                         break;
-                if (!is_charged(svc, m, node, over) || is_used(m) || is_wanted(svc, m))
+                if (!is_charged(m, over) || is_used(m) || is_wanted(svc, m) ||
+                    !leaves_enough(svc, m, payer, over, above))
                         continue;
                 if (move_out(svc, m) == 0)
                         sum += size;
@@ -207,9 +243,19 @@ static uint64_t give_up_idle(struct service *svc, uint32_t node, const struct ac
         return sum;
 }
 
-enum spill_answer spill_room(struct service *svc, uint32_t node, const struct account *over, uint64_t bytes) {
-        uint64_t room = over->max > over->used ? over->max - over->used : 0;
-        struct around a = look_around(svc, node, over);
+static uint64_t give_up_idle(struct service *svc, uint32_t node, const struct account *payer,
+                             const struct account *over, uint64_t bytes) {
+        uint64_t sum = 0;
+
+        for (unsigned above = 0; above < _ABOVE_N && sum < bytes; above++)
+                sum += give_up_above(svc, node, payer, over, above, bytes - sum);
+        return sum;
+}
+
+enum spill_answer spill_room(struct service *svc, uint32_t node, const struct account *payer,
+                             const struct account *over, uint64_t bytes) {
+        uint64_t room = account_room_at(payer, over);
+        struct around a = look_around(svc, node, payer, over);
         uint64_t need = bytes > room ? bytes - room : 0;
 
         if (over == &svc->state.nodes[node].account)
@@ -217,7 +263,7 @@ enum spill_answer spill_room(struct service *svc, uint32_t node, const struct ac
         if (need <= a.leaving)
                 return SPILL_WAIT;
         if (!has_failed(svc, node) && a.idle + a.leaving >= need)
-                a.leaving += give_up_idle(svc, node, over, need - a.leaving);
+                a.leaving += give_up_idle(svc, node, payer, over, need - a.leaving);
         if (a.leaving)
                 return SPILL_WAIT;
         return a.later ? SPILL_LATER : SPILL_NEVER;
@@ -272,11 +318,7 @@ static void visit_all(struct service *svc) {
 /* ---- nodes that have to be emptied, and managed granules that want room ---- */
 
 static bool is_leaving(const struct service *svc, uint32_t node) {
-        struct around a = { 0 };
-
-        add_moves(svc, &svc->spill.moves, node, &svc->state.nodes[node].account, &a);
-        add_moves(svc, &svc->spill.settled, node, &svc->state.nodes[node].account, &a);
-        return a.leaving > 0;
+        return all_moves(svc, node, &svc->state.nodes[node].account).leaving > 0;
 }
 
 /* The least recently used that nobody uses. */

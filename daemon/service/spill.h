@@ -63,14 +63,15 @@ void spill_wait(struct service *svc, struct spill_wait *w);
 
 /* From within go(): who waits before him waits for room of this node, so there is none for him. */
 bool spill_is_taken(const struct service *svc, uint32_t node);
-/* From within go(): `over` has no room for so many bytes on the node. */
+/* From within go(): `over`, one of those above `payer`, has no room for so many bytes on the node. */
 enum spill_answer {
         SPILL_THERE,
         SPILL_WAIT,  /* room is being made */
         SPILL_LATER, /* what is in use now could give way when it is not */
         SPILL_NEVER, /* nothing else can give way */
 };
-enum spill_answer spill_room(struct service *svc, uint32_t node, const struct account *over, uint64_t bytes);
+enum spill_answer spill_room(struct service *svc, uint32_t node, const struct account *payer,
+                             const struct account *over, uint64_t bytes);
 
 /* Memory that the operation will use and that is away. */
 bool spill_is_away(const struct service *svc, struct space *s, const struct device_op *op);

@@ -23,6 +23,18 @@ const char *const schema_steps[] = {
         "  PRIMARY KEY (partition, node)"
         ") STRICT, WITHOUT ROWID;",
         "ALTER TABLE partition ADD COLUMN kept_max INTEGER NOT NULL DEFAULT 0;",
+        "ALTER TABLE partition_limit ADD COLUMN min INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE partition_limit ADD COLUMN low INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE partition_limit ADD COLUMN high INTEGER NOT NULL DEFAULT -1;"
+        "CREATE TABLE cgroup_limit ("
+        "  path TEXT NOT NULL,"
+        "  node TEXT NOT NULL,"
+        "  min INTEGER NOT NULL,"
+        "  low INTEGER NOT NULL,"
+        "  high INTEGER NOT NULL,"
+        "  max INTEGER NOT NULL,"
+        "  PRIMARY KEY (path, node)"
+        ") STRICT, WITHOUT ROWID;",
 };
 const unsigned schema_version = sizeof(schema_steps) / sizeof(schema_steps[0]);
 

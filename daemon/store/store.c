@@ -252,6 +252,9 @@ static int add_limit(struct reading *a, sqlite3_stmt *q) {
         if (copy_text(q, 0, l->node, sizeof(l->node)) < 0)
                 return -EUCLEAN;
         l->max = (uint64_t)sqlite3_column_int64(q, 1);
+        l->min = (uint64_t)sqlite3_column_int64(q, 2);
+        l->low = (uint64_t)sqlite3_column_int64(q, 3);
+        l->high = (uint64_t)sqlite3_column_int64(q, 4);
         a->p.limits_count++;
         return 0;
 }
@@ -317,8 +320,10 @@ int store_each(struct store *s, store_fn fn, void *userdata, char *why, size_t w
                 s->db, "SELECT name, domain, window, base, size, uid, gid, mode, kept_max FROM partition ORDER BY name",
                 -1, &partitions, NULL);
         if (r == SQLITE_OK)
-                r = sqlite3_prepare_v2(s->db, "SELECT node, max FROM partition_limit WHERE partition = ? ORDER BY node",
-                                       -1, &limits, NULL);
+                r = sqlite3_prepare_v2(
+                        s->db,
+                        "SELECT node, max, min, low, high FROM partition_limit WHERE partition = ? ORDER BY node", -1,
+                        &limits, NULL);
         if (r == SQLITE_OK)
                 r = walk(partitions, limits, &a, fn, userdata, &error, &stop);
         if (r != SQLITE_OK)
@@ -377,18 +382,27 @@ static int run_for(struct store *s, const char *sql, const char *name) {
         return r;
 }
 
+static void bind_limit(sqlite3_stmt *q, int at, const struct store_limit *l) {
+        sqlite3_bind_int64(q, at, (int64_t)l->max);
+        sqlite3_bind_int64(q, at + 1, (int64_t)l->min);
+        sqlite3_bind_int64(q, at + 2, (int64_t)l->low);
+        sqlite3_bind_int64(q, at + 3, (int64_t)l->high);
+}
+
 static int put_limits(struct store *s, const struct store_partition *p) {
         sqlite3_stmt *q = NULL;
         int r = run_for(s, "DELETE FROM partition_limit WHERE partition = ?", p->name);
 
         if (r == SQLITE_OK)
-                r = sqlite3_prepare_v2(s->db, "INSERT INTO partition_limit (partition, node, max) VALUES (?, ?, ?)", -1,
-                                       &q, NULL);
+                r = sqlite3_prepare_v2(
+                        s->db,
+                        "INSERT INTO partition_limit (partition, node, max, min, low, high) VALUES (?, ?, ?, ?, ?, ?)",
+                        -1, &q, NULL);
         for (uint32_t i = 0; i < p->limits_count && r == SQLITE_OK; i++) {
                 sqlite3_reset(q);
                 sqlite3_bind_text(q, 1, p->name, -1, SQLITE_STATIC);
                 sqlite3_bind_text(q, 2, p->limits[i].node, -1, SQLITE_STATIC);
-                sqlite3_bind_int64(q, 3, (int64_t)p->limits[i].max);
+                bind_limit(q, 3, &p->limits[i]);
                 r = step_once(q);
         }
         sqlite3_finalize(q);

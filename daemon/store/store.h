@@ -13,7 +13,7 @@ struct store;
 
 struct store_limit {
         char node[32];
-        uint64_t max;
+        uint64_t min, low, high, max; /* UINT64_MAX: none; of min and low 0 */
 };
 
 struct store_partition {

@@ -15,7 +15,11 @@ const struct opt_text opt_texts[_OPT_MAX] = {
         [OPT_DOMAIN] = { "domain", "DOMAIN", "partitions of one domain may share memory (default: default)" },
         [OPT_OWNER] = { "owner", "USER[:GROUP]", "whose it is (default on create: you); names or numbers" },
         [OPT_MODE] = { "mode", "MODE", "octal; read bits say who may attach by name (default: 0600)" },
-        [OPT_LIMIT] = { "limit", "NODE=SIZE", "bytes it may hold on a node; 'none' lifts a limit", true },
+        [OPT_LIMIT] = { "limit", "NODE=SIZE", "the same as --max", true },
+        [OPT_MAX] = { "max", "NODE=SIZE", "bytes it may hold on a node, never more; 'none' lifts a limit", true },
+        [OPT_HIGH] = { "high", "NODE=SIZE", "above so many bytes on a node it is asked to give back", true },
+        [OPT_LOW] = { "low", "NODE=SIZE", "up to so many bytes on a node others' memory is taken before its", true },
+        [OPT_MIN] = { "min", "NODE=SIZE", "bytes of a node that nobody else can take", true },
         [OPT_PARTITION] = { "partition", "NAME", "only this partition" },
         [OPT_END_SESSIONS] = { "end-sessions", NULL, "also when sessions use it: end them" },
         [OPT_DRY_RUN] = { "dry-run", NULL, "say what would be, change nothing" },
@@ -74,15 +78,15 @@ static int unknown_option(struct ctl *c, const struct verb *verb, const char *wo
 }
 
 static void keep_option(struct ctl *c, struct args *a, unsigned opt, const char *argument) {
-        const char **grown;
+        struct args_limit *grown;
 
         a->value[opt] = argument ? argument : opt_texts[opt].name;
-        if (opt != OPT_LIMIT)
+        if (opt < OPT_LIMIT || opt > OPT_MIN)
                 return;
         grown = ctl_alloc(c, (a->limits_count + 1) * sizeof(*grown));
         if (a->limits_count)
                 memcpy(grown, a->limits, a->limits_count * sizeof(*grown));
-        grown[a->limits_count++] = argument;
+        grown[a->limits_count++] = (struct args_limit){ opt, argument };
         a->limits = grown;
 }
 
@@ -113,7 +117,14 @@ int args_parse(struct ctl *c, struct args *a, const struct verb *verb, int argc,
         return optind;
 }
 
-static int limit_parse(struct ctl *c, const struct node_rows *nodes, const char *text, struct svmd_limit *ret) {
+static int limit_parse(struct ctl *c, const struct node_rows *nodes, const struct args_limit *l,
+                       struct svmd_limit *ret) {
+        static const unsigned bounds[] = { [OPT_LIMIT] = SVMD_BOUND_MAX,
+                                           [OPT_MAX] = SVMD_BOUND_MAX,
+                                           [OPT_HIGH] = SVMD_BOUND_HIGH,
+                                           [OPT_LOW] = SVMD_BOUND_LOW,
+                                           [OPT_MIN] = SVMD_BOUND_MIN };
+        const char *text = l->text;
         const char *equals = strchr(text, '=');
         const struct svmd_node_row *node;
         char *name = ctl_copy(c, text);
@@ -121,6 +132,7 @@ static int limit_parse(struct ctl *c, const struct node_rows *nodes, const char 
 
         if (!equals || equals == text)
                 return ctl_fail(c, EXIT_USAGE, "limit '%s': expected NODE=SIZE, as in gpu0=2G", text);
+        ret->bound = bounds[l->opt];
         name[equals - text] = '\0';
         if (strcmp(equals + 1, "none") == 0) {
                 ret->max = UINT64_MAX;
@@ -143,7 +155,7 @@ int args_limits(struct ctl *c, const struct args *a, const struct svmd_limit **r
         if (a->limits_count)
                 r = ctl_result(c, rows_nodes(c, &nodes));
         for (unsigned i = 0; i < a->limits_count && r == EXIT_OK; i++)
-                r = limit_parse(c, &nodes, a->limits[i], &limits[i]);
+                r = limit_parse(c, &nodes, &a->limits[i], &limits[i]);
         if (r != EXIT_OK)
                 return r;
         *ret = limits;

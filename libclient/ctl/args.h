@@ -15,6 +15,10 @@ enum opt {
         OPT_OWNER,
         OPT_MODE,
         OPT_LIMIT,
+        OPT_MAX,
+        OPT_HIGH,
+        OPT_LOW,
+        OPT_MIN,
         OPT_PARTITION,
         OPT_END_SESSIONS,
         OPT_DRY_RUN,
@@ -42,7 +46,7 @@ enum opt {
         _OPT_MAX,
 };
 
-#define BIT(opt) (1u << (opt))
+#define BIT(opt) (1ull << (opt))
 
 struct opt_text {
         const char *name;
@@ -57,14 +61,19 @@ struct args {
         const char **words; /* operands */
         unsigned words_count;
         const char *value[_OPT_MAX]; /* NULL: not given; options without argument: their name */
-        const char **limits;         /* --limit, in order */
+        struct args_limit *limits;   /* --limit, --max, --high, --low and --min, in order */
         unsigned limits_count;
+};
+
+struct args_limit {
+        enum opt opt;
+        const char *text;
 };
 
 /* Takes options off `argv` up to the first word (`verb` NULL), or everything (the options of `verb`). Returns how many
  * arguments were used, or -1 when one was wrong (what is wrong was written). */
 int args_parse(struct ctl *c, struct args *a, const struct verb *verb, int argc, char **argv);
-/* --limit NODE=SIZE. Returns an exit status; what is wrong was written. */
+/* --limit NODE=SIZE and its like. Returns an exit status; what is wrong was written. */
 struct svmd_limit;
 int args_limits(struct ctl *c, const struct args *a, const struct svmd_limit **ret, size_t *ret_count);
 /* --size, --timeout, --count: an exit status; `*ret` is left alone when the option was not given. */

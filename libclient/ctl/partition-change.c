@@ -87,8 +87,9 @@ int partition_set_run(struct ctl *c, const struct args *a) {
         unsigned set = 0;
         int r;
 
-        if (!a->value[OPT_LIMIT] && !a->value[OPT_KEPT_MAX] && !a->value[OPT_OWNER] && !a->value[OPT_MODE])
-                return ctl_fail(c, EXIT_USAGE, "what to set? Give --limit, --kept-max, --owner or --mode");
+        if (!a->limits_count && !a->value[OPT_KEPT_MAX] && !a->value[OPT_OWNER] && !a->value[OPT_MODE])
+                return ctl_fail(c, EXIT_USAGE,
+                                "what to set? Give --min, --low, --high, --max, --kept-max, --owner or --mode");
         r = partition_find(c, a->words[0], &p);
         if (r == EXIT_OK)
                 r = options_parse(c, a, &opts);

@@ -27,6 +27,9 @@ static struct json_object *nodes_json(struct ctl *c, const struct svmd_partition
                 json_add_count(o, "used", p->nodes[i].used);
                 json_add_count(o, "peak", p->nodes[i].peak);
                 json_add_limit(o, "max", p->nodes[i].max);
+                json_add_limit(o, "high", p->nodes[i].high);
+                json_add_count(o, "low", p->nodes[i].low);
+                json_add_count(o, "min", p->nodes[i].min);
                 json_object_array_add(list, o);
         }
         return list;
@@ -153,15 +156,28 @@ static void partition_show_fields(struct ctl *c, const struct partition_view *v)
         fields_print(f);
 }
 
+static bool is_protected(const struct svmd_use_row *u) {
+        return u->min || u->low || u->high != UINT64_MAX;
+}
+
 static void partition_show_nodes(struct ctl *c, const struct partition_view *v) {
         static const struct column columns[] = {
-                { "NODE", 0 }, { "USED", COLUMN_RIGHT }, { "PEAK", COLUMN_RIGHT }, { "LIMIT", COLUMN_RIGHT }
+                { "NODE", 0 },
+                { "USED", COLUMN_RIGHT },
+                { "PEAK", COLUMN_RIGHT },
+                { "LIMIT", COLUMN_RIGHT },
+                { "HIGH", COLUMN_RIGHT },
+                { "LOW", COLUMN_RIGHT },
+                { "MIN", COLUMN_RIGHT },
         };
+        bool more = false;
         struct table *t;
 
         if (v->partition->nodes_count == 0)
                 return;
-        t = table_new(c, columns, 4);
+        for (size_t i = 0; i < v->partition->nodes_count; i++)
+                more |= is_protected(&v->partition->nodes[i]);
+        t = table_new(c, columns, more ? 7 : 4);
         for (size_t i = 0; i < v->partition->nodes_count; i++) {
                 const struct svmd_use_row *u = &v->partition->nodes[i];
                 struct table_line *l = table_line(t, NULL);
@@ -170,6 +186,11 @@ static void partition_show_nodes(struct ctl *c, const struct partition_view *v) 
                 table_cell(l, ctl_size(c, u->used));
                 table_cell(l, ctl_size(c, u->peak));
                 table_cell(l, ctl_limit(c, u->max));
+                if (!more)
+                        continue;
+                table_cell(l, ctl_limit(c, u->high));
+                table_cell(l, ctl_size(c, u->low));
+                table_cell(l, ctl_size(c, u->min));
         }
         fputc('\n', c->out);
         table_print(t, NULL);

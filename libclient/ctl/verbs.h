@@ -17,7 +17,7 @@ struct verb {
         const char *name; /* "partition create" */
         const char *operands;
         unsigned least, most; /* how many operands */
-        uint32_t options;     /* BIT(OPT_*) */
+        uint64_t options;     /* BIT(OPT_*) */
         unsigned flags;
         const char *summary; /* "List ..." */
         const char *more;    /* sentences that go on from there; may be NULL */

@@ -761,6 +761,7 @@ struct svmd_use_row {
         uint32_t pid, uid;
         svmd_node node;
         uint64_t used, peak, max; /* max UINT64_MAX: no limit */
+        uint64_t high, low, min;  /* of a partition or session: SVMD_BOUND_*; high UINT64_MAX: none */
 };
 typedef int (*svmd_use_fn)(const struct svmd_use_row *row, void *userdata);
 /* Limits and use of the session's own partition, a row a node. */
@@ -783,9 +784,14 @@ int svmd_query_findings(svmd_session *s, svmd_finding_fn fn, void *userdata);
 
 /* ---- administration (a session on admin.sock) ------------------------------------------------------------ */
 
+/* What a partition, a session or a control group may have on a node. Up to `min` nobody else can take it; up to `low`
+ * others' memory is taken first; above `high` memory is asked back; `max` is never passed. */
+enum { SVMD_BOUND_MAX = 0, SVMD_BOUND_HIGH = 1, SVMD_BOUND_LOW = 2, SVMD_BOUND_MIN = 3 };
+
 struct svmd_limit {
         svmd_node node;
-        uint64_t max;
+        uint64_t max;   /* bytes; UINT64_MAX: no limit, no protection */
+        unsigned bound; /* SVMD_BOUND_*: which one `max` is */
 };
 
 struct svmd_partition_options {

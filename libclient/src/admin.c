@@ -26,6 +26,7 @@ static int limits_take(struct limits *l, const struct svmd_partition_options *op
                 svmd__v1__node_limit__init(&l->body[i]);
                 l->body[i].node = opts->limits[i].node;
                 l->body[i].max = opts->limits[i].max;
+                l->body[i].bound = (Svmd__V1__Bound)opts->limits[i].bound;
                 l->pointers[i] = &l->body[i];
         }
         return 0;
@@ -168,6 +169,9 @@ static int partition_with_nodes(struct walk *w, const Svmd__V1__Partition *p, st
                         .used = p->nodes[i]->used,
                         .peak = p->nodes[i]->peak,
                         .max = p->nodes[i]->max,
+                        .high = p->nodes[i]->high,
+                        .low = p->nodes[i]->low,
+                        .min = p->nodes[i]->min,
                 };
         }
         return w->fn.partition(&row, w->userdata);

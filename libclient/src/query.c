@@ -169,6 +169,9 @@ static int use_row(struct walk *w, const void *data) {
                         .used = u->nodes[i]->used,
                         .peak = u->nodes[i]->peak,
                         .max = u->nodes[i]->max,
+                        .high = u->nodes[i]->high,
+                        .low = u->nodes[i]->low,
+                        .min = u->nodes[i]->min,
                 };
 
                 r = w->fn.use(&row, w->userdata);

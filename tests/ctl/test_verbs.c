@@ -60,7 +60,13 @@ static const struct svmd_link_row links[] = {
         { .from = 2, .to = 1, .type = "xgmi", .weight = 15, .max_bandwidth = 50000, .peer = 1 },
 };
 static const struct svmd_use_row use[] = {
-        { .partition = "train", .client = "", .node = 1, .used = GIB, .peak = 2 * GIB, .max = 2 * GIB },
+        { .partition = "train",
+          .client = "",
+          .node = 1,
+          .used = GIB,
+          .peak = 2 * GIB,
+          .max = 2 * GIB,
+          .high = UINT64_MAX },
         { .partition = "train",
           .client = "loader",
           .session = 12,

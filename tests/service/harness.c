@@ -744,6 +744,13 @@ Svmd__V1__Op *mk_limit(const char *partition, uint32_t node, uint64_t max) {
         return op;
 }
 
+Svmd__V1__Op *mk_bound(const char *partition, uint32_t node, unsigned bound, uint64_t bytes) {
+        Svmd__V1__Op *op = mk_limit(partition, node, bytes);
+
+        op->partition_set->limits[0]->bound = (Svmd__V1__Bound)bound;
+        return op;
+}
+
 Svmd__V1__Op *mk_kept_max(const char *partition, uint64_t max) {
         MAKE(PARTITION_SET, partition_set);
         m->name = (char *)partition;

@@ -135,6 +135,7 @@ Svmd__V1__Op *mk_destroy(uint64_t space);
 Svmd__V1__Op *mk_submit(uint64_t space, uint32_t op, uint64_t dst, uint64_t src, uint64_t size, uint64_t value,
                         bool notify);
 Svmd__V1__Op *mk_partition(const char *name, uint64_t size, const char *domain, uint32_t uid, uint32_t mode);
+Svmd__V1__Op *mk_bound(const char *partition, uint32_t node, unsigned bound, uint64_t bytes);
 Svmd__V1__Op *mk_limit(const char *partition, uint32_t node, uint64_t max);
 Svmd__V1__Op *mk_kept_max(const char *partition, uint64_t max);
 Svmd__V1__Op *mk_keep(uint64_t reservation, uint64_t memory, uint64_t seconds);

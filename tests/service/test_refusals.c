@@ -971,6 +971,8 @@ static void administration(void) {
 
         no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_limit("nowhere", 0, 5));
         no(&admin, W_NODE, SVMD_STATUS_NO_NODE, mk_limit("one", 99, 5));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_bound("one", 0, BOUNDS, 5));
+        no(&admin, W_ROOM, SVMD_STATUS_LIMIT, mk_bound("one", GPU0, BOUND_MIN, UINT64_MAX - 1));
         op = mk_limit("one", 0, 5);
         op->partition_set->set_mode = true;
         op->partition_set->mode = 07777;

@@ -103,6 +103,9 @@ static void random_partition(struct model *m, int i) {
         for (uint32_t l = 0; l < p->limits_count; l++) {
                 snprintf(m->limits[i][l].node, sizeof(m->limits[i][l].node), "gpu%02u", l);
                 m->limits[i][l].max = next_random(3) ? next_random(UINT64_MAX) : UINT64_MAX;
+                m->limits[i][l].high = next_random(3) ? next_random(UINT64_MAX) : UINT64_MAX;
+                m->limits[i][l].low = next_random(3) ? next_random(UINT64_MAX) : 0;
+                m->limits[i][l].min = next_random(3) ? next_random(UINT64_MAX) : 0;
         }
 }
 
@@ -123,7 +126,8 @@ static int compare_next(void *userdata, const struct store_partition *p) {
         assert_int_equal(p->limits_count, e->limits_count);
         for (uint32_t i = 0; i < p->limits_count; i++) {
                 assert_string_equal(p->limits[i].node, e->limits[i].node);
-                assert_true(p->limits[i].max == e->limits[i].max);
+                assert_true(p->limits[i].max == e->limits[i].max && p->limits[i].high == e->limits[i].high);
+                assert_true(p->limits[i].low == e->limits[i].low && p->limits[i].min == e->limits[i].min);
         }
         return 0;
 }
@@ -240,7 +244,7 @@ static void test_settings(void **state) {
         assert_int_equal(fread(header, 1, sizeof(header), f), sizeof(header));
         fclose(f);
         assert_int_equal(header[18], 2); /* write-ahead log */
-        assert_memory_equal(header + 60, "\0\0\0\2", 4);
+        assert_memory_equal(header + 60, "\0\0\0\3", 4);
         assert_memory_equal(header + 68, "svmd", 4);
 }
 
@@ -297,8 +301,8 @@ static void test_newer_is_refused(void **state) {
         put_simple(s, "p", 1);
         store_close(s);
         exec_sql("PRAGMA user_version = 7; CREATE TABLE news (x)");
-        assert_refused_untouched(-EPROTO, "newer svmd (schema 7, this one knows 2)");
-        exec_sql("DROP TABLE news; PRAGMA user_version = 2");
+        assert_refused_untouched(-EPROTO, "newer svmd (schema 7, this one knows 3)");
+        exec_sql("DROP TABLE news; PRAGMA user_version = 3");
         store_close(open_store());
 }
 
@@ -408,22 +412,26 @@ static int old_partition(void *userdata, const struct store_partition *p) {
         assert_string_equal(p->name, "old");
         assert_true(p->base == 1ull << 45 && p->mode == 0640);
         assert_int_equal(p->kept_max, 0);
+        assert_int_equal(p->limits_count, 1);
+        assert_true(p->limits[0].max == 4096 && p->limits[0].high == UINT64_MAX);
+        assert_true(p->limits[0].low == 0 && p->limits[0].min == 0);
         ++*count;
         return 0;
 }
 
-/* A file of each earlier version is read, and nothing is kept by what was made before that was known. */
+/* A file of each earlier version is read, and nothing is kept by what was made before that was known, or protected. */
 static void test_older_files(void **state) {
         struct store *s;
         unsigned count = 0;
         sqlite3 *db;
 
-        assert_int_equal(schema_version, 2);
+        assert_int_equal(schema_version, 3);
         assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
         assert_int_equal(schema_upgrade(db, schema_steps, 0, 1), SQLITE_OK);
         assert_int_equal(sqlite3_exec(db,
                                       "INSERT INTO partition (name, domain, window, base, size, uid, gid, mode)"
-                                      " VALUES ('old', 'default', 0, 35184372088832, 4294967296, 7, 7, 416)",
+                                      " VALUES ('old', 'default', 0, 35184372088832, 4294967296, 7, 7, 416);"
+                                      "INSERT INTO partition_limit (partition, node, max) VALUES ('old', 'gpu0', 4096)",
                                       NULL, NULL, NULL),
                          SQLITE_OK);
         sqlite3_close(db);

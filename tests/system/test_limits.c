@@ -80,7 +80,7 @@ static void race(struct message *m) {
 }
 
 static void make_partition(const char *name, const char *domain, uint64_t *base) {
-        struct svmd_limit limits[] = { { host, LIMIT }, { gpu, LIMIT } };
+        struct svmd_limit limits[] = { { .node = host, .max = LIMIT }, { .node = gpu, .max = LIMIT } };
         struct svmd_partition_options o = { .size = sizeof(o),
                                             .length = 4ull << 30,
                                             .window = HARNESS_WINDOW,
@@ -183,7 +183,7 @@ static void racing(svmd_node node) {
 
 /* The limits outlive svmd, its keeper, and the change of one of them. */
 static void durable(void) {
-        struct svmd_limit limit = { gpu, 2 * PAGE };
+        struct svmd_limit limit = { .node = gpu, .max = 2 * PAGE };
         struct svmd_partition_options o = { .size = sizeof(o), .limits = &limit, .limits_count = 1 };
         struct actor a;
         struct use u;
@@ -202,7 +202,7 @@ static void durable(void) {
         create_expect(&a, host, LIMIT, 0);
         create_expect(&a, host, PAGE, SVMD_E_LIMIT);
         /* A limit below what is used takes nothing away, and gives nothing more. */
-        limit = (struct svmd_limit){ host, PAGE };
+        limit = (struct svmd_limit){ .node = host, .max = PAGE };
         ok(svmd_partition_set(watcher, "limited", &o, 0));
         must(use_of("limited").used[host] == LIMIT);
         actor_call(&a, release_all, &(struct message){ 0 });
