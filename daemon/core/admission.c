@@ -125,6 +125,14 @@ static void claim(const struct admission *a) {
         }
 }
 
+static bool is_claimed(const struct admission *a) {
+        for (uint32_t i = 0; i < a->count; i++)
+                for (const struct account *leaf = a->needs[i].account, *at = leaf; at; at = account_up(leaf, at))
+                        if (at->claimed > 0)
+                                return true;
+        return false;
+}
+
 static void clear_claims(const struct admission_line *line) {
         list_for_each (l, &line->waiting) {
                 const struct admission *a = container_of(l, struct admission, by_line);
@@ -175,6 +183,7 @@ void admission_step(struct admission_line *line, struct list *granted) {
         list_for_each_safe (l, &line->waiting) {
                 struct admission *a = container_of(l, struct admission, by_line);
 
+                a->front = !is_claimed(a);
                 if (all_have_room(a, true) && !(line->forbids && line->forbids(line->userdata, a)))
                         grant(line, a, granted);
                 else

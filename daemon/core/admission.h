@@ -40,6 +40,7 @@ struct admission {
         uint32_t count, priority;     /* priority: more goes first */
         uint32_t overtaken;
         uint64_t number, start; /* the line's */
+        bool front;             /* since the last step: nobody before it waits for any account that it needs */
 };
 
 struct admission_line {

@@ -31,6 +31,7 @@ struct lease {
         struct list by_session, by_end; /* by_end: the service's, while it waits and its time is bounded */
         enum lease_state state;
         bool releasing;          /* an operation that is not committed yet ends it */
+        bool making;             /* the service's: room is being made for it */
         uint64_t until_ns;       /* CLOCK_BOOTTIME; UINT64_MAX: it waits for ever */
         struct name *name;       /* by which others may claim it, or NULL */
         struct keeping *keeping; /* NULL: it ends with its session */

@@ -45,6 +45,7 @@ static bool forbids(void *userdata, const struct admission *a) {
 void leases_init(struct service *svc) {
         admission_line_init(&svc->leases.line, forbids, svc);
         list_init(&svc->leases.ends);
+        leases_room_init(svc);
 }
 
 void leases_changed(struct service *svc) {
@@ -161,6 +162,7 @@ static void granted(struct service *svc, struct lease *l) {
         list_remove(&l->admission.by_line);
         list_remove(&l->by_end);
         l->state = LEASE_GRANTED;
+        l->making = false;
         tell_capacity(svc, l);
 }
 

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "core/admission.h"
+#include "service/spill.h"
 
 /*
  * Leases: bytes on several nodes at once (core/lease.h), in one line for the whole machine. A lease has the number of a
@@ -24,9 +25,12 @@ struct session;
 /* In struct service. */
 struct leases {
         struct admission_line line;
-        struct list ends; /* lease.by_end, the first to end first */
-        bool changed;     /* somebody's turn may have come, for another reason than what was given back */
-        uint64_t refunds; /* of all nodes, and of managed ranges, when that was looked at last */
+        struct list ends;       /* lease.by_end, the first to end first */
+        struct spill_wait room; /* of those that memory gives way for; in the queue while it does */
+        uint64_t looked_ns;     /* when it was last looked whether any does */
+        uint64_t failed_ns;     /* when nothing did that could have, or 0 */
+        bool changed;           /* somebody's turn may have come, for another reason than what was given back */
+        uint64_t refunds;       /* of all nodes, and of managed ranges, when that was looked at last */
 };
 
 void leases_init(struct service *svc);
@@ -44,6 +48,13 @@ void leases_end(struct service *svc, struct session *s);
 bool lease_begin(struct service *svc, struct lease *l);
 /* A limit, a node's state or the like has changed. */
 void leases_changed(struct service *svc);
+
+/* Those that memory can give way for, whose turn it is, stand in the queue for that (lease_room.c). */
+void leases_ask_room(struct service *svc);
+/* There is memory that may give way. */
+void leases_offered(struct service *svc);
+/* Once: for the above. */
+void leases_room_init(struct service *svc);
 
 /* Memory that is being made out of it: takes the bytes out of the lease. 0, or a status with a sentence in `why`. */
 unsigned lease_draw(struct service *svc, struct session *s, uint64_t id, uint32_t node, uint64_t bytes, char *why,

@@ -43,7 +43,8 @@ int spill_init(struct service *svc) {
         list_init(&svc->spill.waits);
         list_init(&svc->spill.moves);
         list_init(&svc->spill.settled);
-        svc->spill.pass = 1;
+        svc->spill.visit = 1; /* memory that nobody has wanted yet has 0 */
+        svc->spill.pass = 2;
         svc->spill.nodes = alloc_array(svc->options.machine->count + 1, sizeof(*svc->spill.nodes));
         return svc->spill.nodes ? 0 : -ENOMEM;
 }
@@ -72,6 +73,7 @@ void spill_offer(struct service *svc, struct memory *m) {
                 return;
         m->used_ns = now_ns();
         insert_by_use(&svc->state.nodes[m->node].memories, m);
+        leases_offered(svc);
 }
 
 void spill_failed(struct service *svc, struct memory *m) {
@@ -252,14 +254,33 @@ static uint64_t give_up_idle(struct service *svc, uint32_t node, const struct ac
         return sum;
 }
 
+void spill_take(struct service *svc, uint32_t node) {
+        svc->spill.nodes[node].taken = svc->spill.visit;
+}
+
+static uint64_t lacking(const struct account *payer, const struct account *over, uint64_t bytes) {
+        uint64_t room = account_room_at(payer, over);
+
+        return bytes > room ? bytes - room : 0;
+}
+
+enum spill_answer spill_could(struct service *svc, uint32_t node, const struct account *payer,
+                              const struct account *over, uint64_t bytes) {
+        struct around a = look_around(svc, node, payer, over);
+        uint64_t need = lacking(payer, over, bytes);
+
+        if (need <= a.leaving || (!has_failed(svc, node) && a.idle + a.leaving >= need))
+                return SPILL_WAIT;
+        return a.later || a.leaving || a.idle + a.leaving >= need ? SPILL_LATER : SPILL_NEVER;
+}
+
 enum spill_answer spill_room(struct service *svc, uint32_t node, const struct account *payer,
                              const struct account *over, uint64_t bytes) {
-        uint64_t room = account_room_at(payer, over);
         struct around a = look_around(svc, node, payer, over);
-        uint64_t need = bytes > room ? bytes - room : 0;
+        uint64_t need = lacking(payer, over, bytes);
 
         if (over == &svc->state.nodes[node].account)
-                svc->spill.nodes[node].taken = svc->spill.visit;
+                spill_take(svc, node);
         if (need <= a.leaving)
                 return SPILL_WAIT;
         if (!has_failed(svc, node) && a.idle + a.leaving >= need)
@@ -277,9 +298,12 @@ bool spill_could_help(const struct service *svc, uint32_t node) {
 }
 
 bool spill_has_waiters(const struct service *svc, uint32_t node) {
-        list_for_each (l, &svc->spill.waits)
-                if (container_of(l, struct spill_wait, link)->node == node)
+        list_for_each (l, &svc->spill.waits) {
+                const struct spill_wait *w = container_of(l, struct spill_wait, link);
+
+                if (w->wants ? w->wants(svc, node) : w->node == node)
                         return true;
+        }
         return false;
 }
 
@@ -377,6 +401,7 @@ static void relieve_all(struct service *svc) {
 void spill_collect(struct service *svc) {
         if (svc->closing || svc->starting)
                 return;
+        leases_ask_room(svc);
         if (!list_empty(&svc->spill.waits))
                 visit_all(svc);
         relieve_all(svc);

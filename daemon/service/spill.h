@@ -38,6 +38,8 @@ struct spill_state {
 struct spill_wait {
         struct list link;
         uint32_t node;
+        /* NULL: it waits for room of `node` */
+        bool (*wants)(const struct service *svc, uint32_t node);
         /* Tries again. False: it waits on. True: it has unlinked itself and gone on, and may be freed. */
         bool (*go)(struct service *svc, struct spill_wait *w);
 };
@@ -63,6 +65,8 @@ void spill_wait(struct service *svc, struct spill_wait *w);
 
 /* From within go(): who waits before him waits for room of this node, so there is none for him. */
 bool spill_is_taken(const struct service *svc, uint32_t node);
+/* From within go(): nobody behind gets room of this node in this pass. */
+void spill_take(struct service *svc, uint32_t node);
 /* From within go(): `over`, one of those above `payer`, has no room for so many bytes on the node. */
 enum spill_answer {
         SPILL_THERE,
@@ -72,6 +76,9 @@ enum spill_answer {
 };
 enum spill_answer spill_room(struct service *svc, uint32_t node, const struct account *payer,
                              const struct account *over, uint64_t bytes);
+/* What would become of that: SPILL_WAIT only where enough would give way. From anywhere. */
+enum spill_answer spill_could(struct service *svc, uint32_t node, const struct account *payer,
+                              const struct account *over, uint64_t bytes);
 
 /* Memory that the operation will use and that is away. */
 bool spill_is_away(const struct service *svc, struct space *s, const struct device_op *op);

@@ -646,8 +646,10 @@ int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, cons
  * have one lease each and wait for another can wait for each other.
  *
  * Turns go by priority; then they are fair between partitions, by bytes; then by who came first. Nobody is overtaken
- * for ever. Room for what needs nothing that others wait for is granted at once. Memory that is created without a lease
- * stands in no line. A lease ends with its session unless it is kept, and is there still when svmd is restarted.
+ * for ever. Room for what needs nothing that others wait for is granted at once. Device memory that nobody uses gives
+ * way for who waits at the front of the line, where all that he needs can be had by that. Memory that is created
+ * without a lease stands in no line. A lease ends with its session unless it is kept, and is there still when svmd is
+ * restarted.
  */
 struct svmd_lease_need {
         svmd_node node;  /* no node twice */

@@ -224,8 +224,9 @@ static void test_limits_of_keeping(void **state) {
 
 /* A server sleeps: its memory goes into a lease, and comes back out of it; nobody comes in between. */
 static void test_sleep_and_wake(void **state) {
-        uint64_t first = must(&who[0], mk_create(GPU0, 10 * MIB, 0))->id, lease, waits;
+        uint64_t first = must(&who[0], mk_create(GPU0, 10 * MIB, SVMD__V1__MEM_FLAG__MEM_PINNED))->id, lease, waits;
         uint64_t second = must(&who[0], mk_create(GPU1, 6 * MIB, 0))->id;
+        Svmd__V1__Op *create;
 
         waits = must(&who[1], mk_admit(GPU0, 8 * MIB, UINT64_MAX))->id;
         lease = must(&who[0], mk_lease_fill(first, 0))->id;
@@ -239,7 +240,9 @@ static void test_sleep_and_wake(void **state) {
         restart_twice();
         must(&who[0], mk_lease_keep(lease, "asleep", 0));
         restart_twice();
-        first = must(&who[0], mk_create_leased(GPU0, 10 * MIB, lease))->id;
+        create = mk_create_leased(GPU0, 10 * MIB, lease);
+        create->mem_create->flags = SVMD__V1__MEM_FLAG__MEM_PINNED;
+        first = must(&who[0], create)->id;
         must(&who[0], mk_create_leased(GPU1, 6 * MIB, lease));
         must_not(&who[1], mk_create_leased(GPU0, MIB, waits), SVMD_STATUS_BUSY, "not granted yet");
         must(&who[0], mk_release(first));
