@@ -214,6 +214,8 @@ static void link_nodes(struct machine *m, uint32_t a, uint32_t b) {
 }
 
 const char *const *world_private;
+void (*world_shape)(struct machine *m);
+const struct policy_profile *world_policy;
 
 static void add_private(struct machine *m) {
         char name[16];
@@ -260,6 +262,8 @@ void world_open_sized(struct world *w, uint64_t journal, const uint64_t *capacit
         add_node(&w->machine, "gpu2", NODE_SOFT, capacity[GPU2], true);
         link_nodes(&w->machine, GPU0, GPU1);
         w->machine.nodes[GPU2].va_end = 1ull << 46;
+        if (world_shape)
+                world_shape(&w->machine);
         add_private(&w->machine);
         w->options = (struct service_options){
                 .machine = &w->machine,
@@ -274,6 +278,7 @@ void world_open_sized(struct world *w, uint64_t journal, const uint64_t *capacit
                 .proc_root = "/proc",
                 .dev_root = "/dev",
                 .dmabuf_fs = TMPFS_MAGIC, /* this machine may have no dma-bufs: memfds are taken for them */
+                .policy = world_policy,
         };
         w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         assert_true(w->wake >= 0);

@@ -38,6 +38,10 @@ enum { HOST0, GPU0, GPU1, GPU2, NODES };
 
 /* Devices for private memory that the next world has behind those, ended by NULL: dev0 ... NULL: none. */
 extern const char *const *world_private;
+/* Other nodes, behind those, and links, which the next world has. NULL: none. */
+extern void (*world_shape)(struct machine *m);
+/* What the next world's decisions go by; NULL: policy's default. */
+extern const struct policy_profile *world_policy;
 
 /* What one connection has got. */
 struct client {
