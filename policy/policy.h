@@ -67,6 +67,9 @@ struct policy_advice {
         uint64_t accessed_by; /* bit per node, of the first 64 */
         bool read_mostly;
         bool pinned;
+        bool coarse;     /* writes need not be seen by others before a kernel ends */
+        uint8_t atomics; /* enum policy_atomics: whose atomic operations have to work together */
+        uint32_t group;  /* granules of one number move together; 0: none */
 };
 
 /* What happened to a granule. */
