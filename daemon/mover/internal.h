@@ -4,7 +4,6 @@
 
 #include "base/list.h"
 #include "base/tree.h"
-#include "core/imap.h"
 #include "mover/mover.h"
 
 struct budget;
@@ -65,12 +64,6 @@ struct node {
         struct pool *pool[SIZES];
 };
 
-struct advice_record {
-        struct list link;
-        struct mover_advice advice;
-        bool used;
-};
-
 struct mover_range {
         struct list link, shares;
         struct mover *m;
@@ -85,9 +78,7 @@ struct mover_range {
         struct range_head *head;
         struct range_entry *entries;
         struct device_range *device[MANAGED_NODES_MAX];
-        struct imap advice; /* granule -> advice_record */
-        struct list advices;
-        uint32_t advices_count;
+        const struct hints *hints;
         struct managed_group *group;
         bool ahead;
         uint32_t traced[MOVER_TRACES]; /* its number in each recording, plus one; 0: not heard of */
@@ -258,7 +249,6 @@ int record_restore(struct mover *m, struct mover_range *r);
 
 /* advice.c */
 void advice_get(void *userdata, void *range, uint32_t granule, struct policy_advice *ret);
-void advice_free(struct mover_range *r);
 
 /* devices.c */
 void asks_answer(struct mover *m, struct list *asks);

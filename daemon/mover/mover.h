@@ -33,6 +33,7 @@ struct device;
 struct device_space;
 struct memfile;
 struct mover;
+struct hints;
 struct mover_range;
 struct mover_session;
 
@@ -145,6 +146,7 @@ struct mover_range_args {
         bool poison;
         bool ahead;                  /* empty granules come along with a first touch */
         struct managed_group *group; /* may be NULL */
+        const struct hints *hints;   /* what is advised about it; stays until it has ended. May be NULL */
         uint64_t cgroup;             /* of its owner; 0: none */
         int memory, state;           /* files of an earlier svmd, taken over on success; -1: new ones */
 };
@@ -216,26 +218,18 @@ int mover_unrevoke(struct mover *m, struct mover_range *r, uint64_t token);
 
 /* ---- advice ---- */
 
-enum {
-        MOVER_PREFERRED = 1,
-        MOVER_ACCESSED_BY = 2,
-        MOVER_READ_MOSTLY = 4,
-        MOVER_PINNED = 8,
-        MOVER_GRANULARITY = 16,
-};
+/* While the mover is held the engine asks for no advice: a range's hints may change. Not for long. */
+void mover_hold(struct mover *m);
+/* Hints about these granules have changed; `r` may be NULL: it is not there yet. */
+void mover_release(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count);
+
 struct mover_advice {
         struct policy_advice policy;
-        uint32_t granularity; /* bytes; 0: policy's choice */
+        uint32_t granularity; /* of that */
         uint64_t session;     /* that spoke last */
 };
-/* Sets the members that `what` names. -ENOMEM: nothing changed. */
-int mover_advise(struct mover *m, struct mover_range *r, uint32_t first, uint32_t count, unsigned what,
-                 const struct mover_advice *advice);
+/* What counts at the granule. */
 void mover_advice(struct mover *m, struct mover_range *r, uint32_t granule, struct mover_advice *ret);
-/* Runs of the same advice, for a snapshot. A non-zero return ends the walk. */
-int mover_each_advice(struct mover *m, struct mover_range *r,
-                      int (*fn)(void *userdata, uint32_t first, uint32_t count, const struct mover_advice *a),
-                      void *userdata);
 
 /* ---- looking ---- */
 

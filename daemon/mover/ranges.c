@@ -23,7 +23,6 @@ static void on_end(struct mover *m, struct answer *a, int result) {
 
 static void range_close(struct mover_range *r) {
         devices_free(r);
-        advice_free(r);
         memfile_free(r->memory);
         files_state_unmap(r->head, r->count);
         close(r->state_fd);
@@ -63,12 +62,11 @@ static int describe(struct mover_range *r, struct mover *m, const struct mover_r
         r->huge = a->huge;
         r->group = a->group;
         r->ahead = a->ahead;
+        r->hints = a->hints;
         r->state_fd = -1;
         list_init(&r->link);
         list_init(&r->shares);
         list_init(&r->taken);
-        list_init(&r->advices);
-        imap_init(&r->advice);
         return 0;
 }
 

@@ -84,19 +84,3 @@ struct effect_range effect_of_range(const struct managed_reservation *m) {
                                       .granule = m->granule,
                                       .flags = m->flags };
 }
-
-struct effect_advice effect_of_advice(const struct managed_reservation *m, uint32_t first, uint32_t count,
-                                      unsigned what, const struct mover_advice *a) {
-        return (struct effect_advice){
-                .reservation = m->reservation->object.id,
-                .session = a->session,
-                .first = first,
-                .count = count,
-                .what = what,
-                .preferred = a->policy.preferred,
-                .accessed_by = a->policy.accessed_by,
-                .granularity = a->granularity,
-                .read_mostly = a->policy.read_mostly,
-                .pinned = a->policy.pinned,
-        };
-}

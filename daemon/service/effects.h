@@ -170,14 +170,19 @@ struct effect_revoke { /* also where the content is replaced and `revoked` stays
         uint32_t revoked, pad;
 };
 
-struct effect_advice { /* `what` says which members are set: MOVER_* */
+struct effect_advice { /* `what` says which members are set: bits of enum policy_attribute */
         uint64_t reservation;
-        uint64_t session; /* that spoke last */
+        uint64_t session; /* that says it */
         uint32_t first, count;
         uint32_t what, preferred;
         uint64_t accessed_by;
         uint32_t granularity;
-        uint8_t read_mostly, pinned, pad[2];
+        uint8_t read_mostly, pinned, coarse, atomics;
+        uint64_t said_ns; /* from here on not in effects of an svmd before hints: 0 */
+        uint32_t against, group, fallback[3];
+        uint32_t pid, uid;
+        uint32_t rank;   /* enum policy_rank + 1 */
+        char client[16]; /* of the session */
 };
 
 /* The reservation is that session's own now, and nobody else has it open. */
@@ -264,8 +269,8 @@ struct effect_lease_use {
 };
 
 /*
- * A snapshot must fit where the log did. An effect of PIN or ADVICE makes one run of granules into three at most, so in
- * the log it is as long as two.
+ * A snapshot must fit where the log did. An effect of PIN makes one run of granules into three at most, so in the log
+ * it is as long as two.
  */
 #define EFFECT_SPLITS(type)                                                                                            \
         struct {                                                                                                       \
@@ -280,7 +285,6 @@ struct file;
 struct keeping;
 struct lease;
 struct managed_reservation;
-struct mover_advice;
 struct node;
 struct partition;
 struct reservation;
@@ -294,5 +298,3 @@ struct effect_keep effect_of_keeping(const struct keeping *k);
 struct effect_lease_name effect_of_lease_name(const struct lease *l);
 struct effect_node_state effect_of_node(const struct node *n, uint32_t index);
 struct effect_range effect_of_range(const struct managed_reservation *m);
-struct effect_advice effect_of_advice(const struct managed_reservation *m, uint32_t first, uint32_t count,
-                                      unsigned what, const struct mover_advice *a);

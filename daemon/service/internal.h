@@ -385,6 +385,7 @@ int op_revoke(struct call *c);
 int op_steal(struct call *c);
 int op_advise(struct call *c);
 int op_advice_query(struct call *c);
+int op_advice_show(struct call *c);
 int op_residency(struct call *c);
 int op_explain(struct call *c);
 int op_node_set(struct call *c);

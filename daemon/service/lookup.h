@@ -31,6 +31,8 @@ int find_target(struct call *c, uint64_t space, uint64_t address, uint64_t size,
 /* Rows and effects that more than one file makes. */
 Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation *r);
 Svmd__V1__Mapping *mapping_row(struct call *c, const struct mapping *e);
+/* -ENOMEM */
+int advice_fill(struct call *c, const struct policy_advice *a, Svmd__V1__AdviceResult *row);
 Svmd__V1__AdviceResult *advice_row(struct call *c, const struct managed_reservation *m, uint32_t granule);
 void run_fill(const struct managed_reservation *m, uint32_t granule, const struct managed_granule_info *info,
               Svmd__V1__Run *row);

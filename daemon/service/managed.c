@@ -22,7 +22,6 @@
 #include "service/order.h"
 #include "service/range.h"
 #include "service/registered.h"
-#include "service/said.h"
 
 /*
  * The mover among the service's parts: it is made when nodes are up, tells of what has happened in managed_collect(),
@@ -315,7 +314,6 @@ void managed_stop(struct service *svc) {
         svc->mover = NULL;
         list_for_each_safe (l, &svc->managed.ending)
                 managed_ended(svc, container_of(l, struct managed_reservation, link));
-        said_forget(svc);
         free_pools(svc);
         alloc_free(svc->managed.nodes);
         alloc_free(svc->managed.bandwidth);

@@ -22,6 +22,7 @@
  * under way: it is in `ending` then, and no lookup finds it.
  */
 struct call;
+struct hints;
 struct partition;
 struct reservation;
 struct request;
@@ -32,6 +33,7 @@ struct space;
 struct managed_reservation {
         struct reservation *reservation;
         struct mover_range *range; /* NULL once it has ended; never in an operation */
+        struct hints *hints;       /* what is advised */
         uint32_t granule, count;   /* granule: bytes */
         unsigned flags;            /* of the wire: RangeFlag */
         bool revoked;
@@ -93,7 +95,6 @@ struct managed_state {
         struct list joins, joined; /* struct join: asked for; and answered */
         struct list waits;         /* struct capacity_wait */
         struct list answered;      /* orders: see orders_collect() */
-        struct list said;          /* advice that no range was told yet: see said.h */
 };
 
 /* By which the keeper holds a pool. */

@@ -1,28 +1,42 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/clock.h"
 #include "core/name.h"
 #include "core/node.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/advice.h"
 #include "service/effects.h"
 #include "service/internal.h"
 #include "service/lookup.h"
 #include "service/order.h"
 
 /*
- * What programs say about the use of a range, for all nodes at once. Words about the same granule replace one another,
- * thing by thing, and nothing moves because of them: policy hears them when it next decides.
+ * What programs say about the use of a range, for all nodes at once: hints, which lie side by side with those of other
+ * sessions (advice.h). Nothing moves because of them: policy hears what counts when it next decides.
  */
-#define WHAT_ALL (MOVER_PREFERRED | MOVER_ACCESSED_BY | MOVER_READ_MOSTLY | MOVER_PINNED | MOVER_GRANULARITY)
-
-static int check_preferred(struct call *c, uint32_t preferred) {
+static int check_location(struct call *c, uint32_t location) {
         uint32_t nodes = c->svc->managed.nodes_count;
 
-        if (preferred <= nodes)
+        if (location <= nodes)
                 return 0;
         return refuse(c, SVMD_STATUS_NO_NODE, "there is no node %u that managed pages can prefer; nodes are 0 to %u",
-                      preferred - 1, nodes - 1);
+                      location - 1, nodes - 1);
+}
+
+static int check_fallback(struct call *c, const Svmd__V1__Advise *op) {
+        int r = 0;
+
+        if (op->n_fallback > POLICY_FALLBACKS)
+                return refuse(c, SVMD_STATUS_INVALID, "%zu fallbacks are given; there can be %u", op->n_fallback,
+                              POLICY_FALLBACKS);
+        for (size_t i = 0; i < op->n_fallback && r == 0; i++) {
+                if (op->fallback[i] == 0)
+                        return refuse(c, SVMD_STATUS_INVALID, "a fallback is a node + 1; 0 is none");
+                r = check_location(c, op->fallback[i]);
+        }
+        return r;
 }
 
 static int check_accessed_by(struct call *c, uint64_t accessed_by) {
@@ -43,57 +57,95 @@ static int check_granularity(struct call *c, uint32_t bytes) {
                       bytes);
 }
 
+static int check_atomics(struct call *c, unsigned atomics) {
+        if (atomics <= SVMD__V1__ATOMICS__ATOMICS_CPU)
+                return 0;
+        return refuse(c, SVMD_STATUS_INVALID, "atomics are 0 (any), 1 (device), 2 (global) or 3 (CPU), not %u",
+                      atomics);
+}
+
 static int check_advice(struct call *c, const Svmd__V1__Advise *op) {
         int r = 0;
 
-        if (op->what == 0 || op->what & ~(uint32_t)WHAT_ALL)
-                return refuse(c, SVMD_STATUS_INVALID, "0x%x does not name what is advised: bits of AdviceWhat, 1 to 31",
-                              op->what);
-        if (op->what & MOVER_PREFERRED)
-                r = check_preferred(c, op->preferred);
-        if (r == 0 && op->what & MOVER_ACCESSED_BY)
+        if (op->what == 0 || op->what > ADVICE_ALL || op->against & ~op->what)
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "0x%x, and against 0x%x, do not name what is advised: bits of AdviceWhat, 1 to %u",
+                              op->what, op->against, ADVICE_ALL);
+        if (op->what & ADVICE(PREFERRED))
+                r = check_location(c, op->preferred);
+        if (r == 0 && op->what & ADVICE(ACCESSED_BY))
                 r = check_accessed_by(c, op->accessed_by);
-        if (r == 0 && op->what & MOVER_GRANULARITY)
+        if (r == 0 && op->what & ADVICE(GRANULARITY))
                 r = check_granularity(c, op->granularity);
+        if (r == 0 && op->what & ADVICE(FALLBACK))
+                r = check_fallback(c, op);
+        if (r == 0 && op->what & ADVICE(ATOMICS))
+                r = check_atomics(c, op->atomics);
         return r;
 }
 
-static void advice_of(const Svmd__V1__Advise *op, const struct session *s, struct mover_advice *ret) {
-        *ret = (struct mover_advice){
-                .policy = { .preferred = op->preferred,
+static void words_of(const Svmd__V1__Advise *op, uint32_t first, uint32_t count, struct hint_words *ret) {
+        *ret = (struct hint_words){
+                .first = first,
+                .count = count,
+                .what = op->what,
+                .against = op->against,
+                .said_ns = clock_ns(CLOCK_REALTIME),
+                .advice = { .preferred = op->preferred,
                             .accessed_by = op->accessed_by,
                             .read_mostly = op->read_mostly,
-                            .pinned = op->pinned },
-                .granularity = op->granularity,
-                .session = s->object.id,
+                            .pinned = op->pinned,
+                            .granularity = op->granularity,
+                            .atomics = (uint8_t)op->atomics,
+                            .coarse = op->coarse,
+                            .group = op->group },
         };
+        for (size_t i = 0; i < op->n_fallback && i < POLICY_FALLBACKS; i++)
+                ret->advice.fallback[i] = op->fallback[i];
 }
 
 static int advise_shared(struct call *c) {
         const Svmd__V1__Advise *op = c->op->advise;
         struct managed_reservation *m;
         uint32_t first, count;
-        struct mover_advice a;
-        EFFECT_SPLITS(struct effect_advice) e = { 0 };
-        int r = order_at(c, "", op->address, op->size, RIGHT_READ, &m, &first, &count);
+        struct hint_words w;
+        struct effect_advice e;
+        int r = order_at(c, op->partition, op->address, op->size, RIGHT_READ, &m, &first, &count);
 
         if (r == 0)
                 r = check_advice(c, op);
         if (r != 0)
                 return r;
-        advice_of(op, c->session, &a);
-        r = mover_advise(c->svc->mover, m->range, first, count, op->what, &a);
-        if (r < 0)
-                return r;
-        e.effect = effect_of_advice(m, first, count, op->what, &a);
-        tx_effect(c->tx, EFFECT_ADVICE, &e, sizeof(e));
-        return 0;
+        words_of(op, first, count, &w);
+        r = advice_say(c->svc, m, c->session, &w, &e);
+        if (r == 0)
+                tx_effect(c->tx, EFFECT_ADVICE, &e, sizeof(e));
+        return r;
 }
 
 int op_advise(struct call *c) {
         int r = private_advise(c);
 
         return r == PRIVATE_OTHER ? advise_shared(c) : r;
+}
+
+/* ---- what counts at one granule ---- */
+
+int advice_fill(struct call *c, const struct policy_advice *a, Svmd__V1__AdviceResult *row) {
+        row->preferred = a->preferred;
+        row->accessed_by = a->accessed_by;
+        row->read_mostly = a->read_mostly;
+        row->pinned = a->pinned;
+        row->granularity = a->granularity;
+        row->atomics = a->atomics;
+        row->coarse = a->coarse;
+        row->group = a->group;
+        row->fallback = call_take(c, POLICY_FALLBACKS * sizeof(row->fallback[0]));
+        if (!row->fallback)
+                return -ENOMEM;
+        for (unsigned i = 0; i < POLICY_FALLBACKS && a->fallback[i]; i++)
+                row->fallback[row->n_fallback++] = a->fallback[i];
+        return 0;
 }
 
 Svmd__V1__AdviceResult *advice_row(struct call *c, const struct managed_reservation *m, uint32_t granule) {
@@ -104,13 +156,8 @@ Svmd__V1__AdviceResult *advice_row(struct call *c, const struct managed_reservat
                 return NULL;
         svmd__v1__advice_result__init(row);
         mover_advice(c->svc->mover, m->range, granule, &a);
-        row->preferred = a.policy.preferred;
-        row->accessed_by = a.policy.accessed_by;
-        row->read_mostly = a.policy.read_mostly;
-        row->pinned = a.policy.pinned;
-        row->granularity = a.granularity;
         row->session = a.session;
-        return row;
+        return advice_fill(c, &a.policy, row) == 0 ? row : NULL;
 }
 
 static int query_shared(struct call *c) {

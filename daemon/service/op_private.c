@@ -13,6 +13,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "service/adopted.h"
+#include "service/advice.h"
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/internal.h"
@@ -346,11 +347,11 @@ int private_advise(struct call *c) {
         EFFECT_SPLITS(struct effect_prefer) e = { 0 };
         struct private_range *p;
         uint64_t size = op->size;
-        int r = private_find(c, "", op->address, &size, &p);
+        int r = private_find(c, op->partition, op->address, &size, &p);
 
         if (r != 0)
                 return r;
-        if (op->what != MOVER_PREFERRED)
+        if (op->what != ADVICE(PREFERRED))
                 return refuse(c, SVMD_STATUS_INVALID,
                               "of private memory only PREFERRED can be advised: its driver has no copies to read, no "
                               "access from afar and no granules that svmd could set");

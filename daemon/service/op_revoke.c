@@ -7,6 +7,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/advice.h"
 #include "service/effects.h"
 #include "service/internal.h"
 #include "service/order.h"
@@ -127,8 +128,10 @@ void managed_steal(struct service *svc, struct managed_reservation *m, struct se
         list_for_each_safe (l, &m->members) {
                 struct managed_member *member = container_of(l, struct managed_member, by_reservation);
 
-                if (member->client->session != thief)
-                        managed_member_end(svc, member);
+                if (member->client->session == thief)
+                        continue;
+                advice_gone(svc, m, member->client->session->object.id);
+                managed_member_end(svc, member);
         }
         list_for_each_safe (l, &r->shared->openings) {
                 struct opening *o = container_of(l, struct opening, by_reservation);
@@ -141,6 +144,7 @@ void managed_steal(struct service *svc, struct managed_reservation *m, struct se
         reservation_adopt(r, thief);
         r->shared->name->uid = thief->who.uid;
         r->shared->name->gid = thief->who.gid;
+        advice_owned(svc, m, thief);
 }
 
 /* The mover has all of it, and nobody can use it. */

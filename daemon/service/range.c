@@ -13,6 +13,8 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "engine/hints.h"
+#include "service/advice.h"
 #include "service/capacity.h"
 #include "service/internal.h"
 #include "service/join.h"
@@ -244,8 +246,15 @@ void managed_leave_process(struct service *svc, struct managed_member *member) {
 }
 
 void managed_closed(struct service *svc, struct reservation *r, const struct session *s) {
-        if (managed_of(r))
-                managed_member_end(svc, managed_member_find(managed_of(r), s));
+        struct managed_reservation *m = managed_of(r);
+
+        if (!m)
+                return;
+        managed_member_end(svc, managed_member_find(m, s));
+        if (r->owner == s)
+                advice_left(svc, m, s);
+        else
+                advice_gone(svc, m, s->object.id);
 }
 
 /* ---- reservations ---- */
@@ -289,8 +298,12 @@ int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, 
         struct managed_share *share = managed_share_get(svc, r->partition);
         struct managed_reservation *m = share && !k == !r->outside ? alloc_zero(sizeof(*m)) : NULL;
 
-        if (!m)
+        if (m)
+                m->hints = hints_new();
+        if (!m || !m->hints) {
+                alloc_free(m);
                 return -ENOMEM;
+        }
         m->reservation = r;
         m->granule = granule;
         m->count = (uint32_t)(r->va.size / granule);
@@ -321,6 +334,7 @@ int managed_bring_up(struct service *svc, struct managed_reservation *m, int mem
                 .poison = m->flags & SVMD__V1__RANGE_FLAG__RANGE_SIGBUS,
                 .ahead = m->flags & SVMD__V1__RANGE_FLAG__RANGE_AHEAD,
                 .group = share->group,
+                .hints = m->hints,
                 .cgroup = owner ? owner->cgroup : 0,
                 .memory = memory,
                 .state = state,
@@ -378,5 +392,6 @@ void managed_ended(struct service *svc, struct managed_reservation *m) {
         list_remove(&m->link);
         list_remove(&m->adopted);
         reservation_release(m->reservation);
+        hints_free(m->hints);
         alloc_free(m);
 }

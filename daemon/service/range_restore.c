@@ -21,7 +21,7 @@
 /*
  *      replay             reservations, members, who has joined: objects
  *      ranges_restore     files -> ranges; userfaultfds -> sessions, which rejoin; spaces see ranges
- *      said_before        advice, pins
+ *      said_before        pins
  *      ranges_go_on       every granule settles, everyone is woken; what is revoked is taken again
  *
  * A page that is nowhere any more must not read as zeroes: its range ends, and so do the sessions that had it.

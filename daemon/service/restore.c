@@ -20,6 +20,7 @@
 #include "core/session.h"
 #include "core/space.h"
 #include "service/adopted.h"
+#include "service/advice.h"
 #include "service/dmabuf.h"
 #include "service/effects.h"
 #include "service/lookup.h"
@@ -635,7 +636,7 @@ static const struct {
         [EFFECT_JOIN] = { sizeof(struct effect_join), false },
         [EFFECT_PIN] = { sizeof(struct effect_pin), false },
         [EFFECT_REVOKE] = { sizeof(struct effect_revoke), false },
-        [EFFECT_ADVICE] = { sizeof(struct effect_advice), false },
+        [EFFECT_ADVICE] = { offsetof(struct effect_advice, said_ns), false },
         [EFFECT_STEAL] = { sizeof(struct effect_steal), false },
         [EFFECT_NODE_STATE] = { sizeof(struct effect_node_state), false },
         [EFFECT_PLACE] = { sizeof(struct effect_place) + 16, false },
@@ -742,9 +743,9 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_LEASE_FILL: return lease_replay(x->svc, type, bytes, size, x->why, x->why_size);
         case EFFECT_PIN:
         case EFFECT_REVOKE:
-        case EFFECT_ADVICE:
         case EFFECT_STEAL:
         case EFFECT_NODE_STATE: return said_replay(x->svc, type, bytes, x->why, x->why_size);
+        case EFFECT_ADVICE: return advice_replay(x->svc, bytes, size, x->why, x->why_size);
         case EFFECT_DEVICE: return do_device(x, bytes);
         case EFFECT_PRIVATE:
         case EFFECT_PREFER: return private_replay(x->svc, type, bytes, x->why, x->why_size);

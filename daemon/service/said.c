@@ -9,23 +9,19 @@
 #include "core/node.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/advice.h"
 #include "service/effects.h"
 #include "service/internal.h"
 #include "service/loss.h"
 #include "service/managed.h"
 
 /*
- * In a replay there are no ranges yet, so advice waits for them in a list. Pins are counted in the members, revoked
+ * In a replay there are no ranges yet. Pins are counted in the members, advice is in the reservation's hints, revoked
  * ranges and nodes have their flags; the mover is told of them when it has the ranges:
  *
- *      before it serves anything    advice, pins (what is pinned must not move), nodes that are offline
+ *      before it serves anything    pins (what is pinned must not move), nodes that are offline
  *      then                         it takes what is revoked, and gives back what is not
  */
-struct waiting {
-        struct list link;
-        struct effect_advice advice;
-};
-
 struct replay {
         struct service *svc;
         char *why;
@@ -111,21 +107,6 @@ static int replay_steal(struct replay *x, const struct effect_steal *e) {
         return 0;
 }
 
-static int replay_advice(struct replay *x, const struct effect_advice *e) {
-        struct managed_reservation *m = range_of(x->svc, e->reservation);
-        struct waiting *w;
-
-        if (!m || !lies_in(m, e->first, e->count) || e->what == 0 || e->what >= 2 * MOVER_GRANULARITY ||
-            e->preferred > MANAGED_NODES_MAX)
-                return bad(x, "advice is given that svmd does not take, about reservation %" PRIu64, e->reservation);
-        w = alloc_zero(sizeof(*w));
-        if (!w)
-                return -ENOMEM;
-        w->advice = *e;
-        list_push_back(&x->svc->managed.said, &w->link);
-        return 0;
-}
-
 static int replay_node(struct replay *x, const struct effect_node_state *e) {
         if (e->node >= x->svc->options.machine->count)
                 return bad(x, "node %u is offline, and is not there", e->node);
@@ -143,7 +124,6 @@ int said_replay(struct service *svc, uint16_t type, const void *bytes, char *why
         case EFFECT_PIN: return replay_pin(&x, bytes);
         case EFFECT_REVOKE: return replay_revoke(&x, bytes);
         case EFFECT_STEAL: return replay_steal(&x, bytes);
-        case EFFECT_ADVICE: return replay_advice(&x, bytes);
         case EFFECT_NODE_STATE: return replay_node(&x, bytes);
         default: return -EINVAL;
         }
@@ -185,27 +165,14 @@ static int put_pins(struct service *svc, const struct managed_member *member) {
         return r;
 }
 
-struct put_advice {
-        struct service *svc;
-        const struct managed_reservation *m;
-};
-
-static int put_advice(void *userdata, uint32_t first, uint32_t count, const struct mover_advice *a) {
-        struct put_advice *p = userdata;
-        struct effect_advice e = effect_of_advice(p->m, first, count, 2 * MOVER_GRANULARITY - 1, a);
-
-        return journal_snapshot_put(p->svc->journal, EFFECT_ADVICE, &e, sizeof(e));
-}
-
 static int put_range(struct service *svc, struct managed_reservation *m) {
-        struct put_advice p = { svc, m };
         struct effect_revoke e = { .reservation = m->reservation->object.id,
                                    .generation = m->reservation->generation,
                                    .revoked = m->revoked };
         int r = m->revoked ? journal_snapshot_put(svc->journal, EFFECT_REVOKE, &e, sizeof(e)) : 0;
 
         if (r == 0)
-                r = mover_each_advice(svc->mover, m->range, put_advice, &p);
+                r = advice_put(svc, m);
         list_for_each (l, &m->members) {
                 if (r == 0)
                         r = put_pins(svc, container_of(l, struct managed_member, by_reservation));
@@ -231,20 +198,6 @@ int said_put(struct service *svc) {
 
 /* ---- telling the mover again ---- */
 
-static int tell_advice(struct service *svc, const struct effect_advice *e) {
-        struct managed_reservation *m = range_of(svc, e->reservation);
-        struct mover_advice a = {
-                .policy = { .preferred = e->preferred,
-                            .accessed_by = e->accessed_by,
-                            .read_mostly = e->read_mostly,
-                            .pinned = e->pinned },
-                .granularity = e->granularity,
-                .session = e->session,
-        };
-
-        return m ? mover_advise(svc->mover, m->range, e->first, e->count, e->what, &a) : 0;
-}
-
 /* A run is pinned as often as it is counted. */
 static int tell_pins(struct service *svc, const struct managed_member *member) {
         const struct managed_reservation *m = member->managed;
@@ -264,17 +217,12 @@ int said_before(struct service *svc) {
         for (uint32_t i = 0; r == 0 && i < svc->managed.nodes_count; i++)
                 if (svc->state.nodes[i].offline)
                         r = mover_node_drain(svc->mover, i, 0);
-        list_for_each (l, &svc->managed.said) {
-                if (r == 0)
-                        r = tell_advice(svc, &container_of(l, struct waiting, link)->advice);
-        }
         list_for_each (l, &svc->managed.ranges) {
                 list_for_each (k, &container_of(l, struct managed_reservation, link)->members) {
                         if (r == 0)
                                 r = tell_pins(svc, container_of(k, struct managed_member, by_reservation));
                 }
         }
-        said_forget(svc);
         return r;
 }
 
@@ -304,11 +252,4 @@ int said_after(struct service *svc) {
                         r = mover_unrevoke(svc->mover, m->range, 0);
         }
         return r;
-}
-
-void said_forget(struct service *svc) {
-        list_for_each_safe (l, &svc->managed.said) {
-                list_remove(l);
-                alloc_free(container_of(l, struct waiting, link));
-        }
 }

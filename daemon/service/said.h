@@ -9,7 +9,7 @@
  */
 struct service;
 
-/* An effect of PIN, REVOKE, ADVICE, STEAL or NODE_STATE: 0, -ENOMEM, or -EBADMSG with a sentence. */
+/* An effect of PIN, REVOKE, STEAL or NODE_STATE: 0, -ENOMEM, or -EBADMSG with a sentence. */
 int said_replay(struct service *svc, uint16_t type, const void *bytes, char *why, size_t why_size);
 /* All of it, for a snapshot: behind ranges and openings. JOURNAL_E_FULL, -ENOMEM. */
 int said_put(struct service *svc);
@@ -17,5 +17,3 @@ int said_put(struct service *svc);
  * -ENOMEM. */
 int said_before(struct service *svc);
 int said_after(struct service *svc);
-/* What was not told. */
-void said_forget(struct service *svc);

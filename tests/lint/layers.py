@@ -36,6 +36,7 @@ RULES = {
             "daemon/backend/memfile.h",
             "daemon/backend/private.h",
             "daemon/mover/mover.h",
+            "policy/compile.h",
             "daemon/store/store.h",
             "daemon/store/journal.h",
         ),

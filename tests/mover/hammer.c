@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "policy/arbitrate.h"
+
 enum { WRITING = 3, THREADS = 2, OUT_AT_ONCE = 4 };
 
 static uint64_t rng;
@@ -172,11 +174,11 @@ void hammer_seed(void) {
 void hammer(struct world *w, struct range_size s, uint64_t moves) {
         struct hammer h = { .w = w, .failures = arm_failures != NULL };
         uint64_t bytes = (uint64_t)s.granule * s.count, written = 0;
-        struct mover_advice advice = { .policy.read_mostly = true };
+        struct policy_advice advice = { .read_mostly = true };
         struct deadline d = world_deadline();
 
         world_share(w, s, WRITING);
-        assert_int_equal(mover_advise(w->m, w->r, 0, s.count / 4, MOVER_READ_MOSTLY, &advice), 0);
+        world_advise(w, 0, s.count / 4, 1u << POLICY_READ_MOSTLY, &advice);
         world_session(w, 3);
         for (unsigned i = 0; i < WRITING; i++)
                 client_ask(w, i, CLIENT_WRITERS, w->base, bytes, THREADS | (uint64_t)i * THREADS << 8);

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "policy/arbitrate.h"
 #include "proto/range.h"
 #include "world.h"
 
@@ -245,61 +246,27 @@ static void test_told(void **state) {
         munmap((void *)(uintptr_t)head, 4096);
 }
 
-static int add_up(void *userdata, uint32_t first, uint32_t count, const struct mover_advice *a) {
-        uint64_t *sum = userdata;
-
-        sum[0]++;
-        sum[1] += count;
-        return 0;
-}
-
 static void test_advice(void **state) {
         struct world *w = *state;
-        struct mover_advice a = { .policy.preferred = 1 + NEAR, .session = 5 }, got;
-        uint64_t sum[2] = { 0 };
+        struct policy_advice a = { .preferred = 1 + NEAR, .granularity = 65536 };
+        struct mover_advice got;
 
         world_range(w, size(4096, 100));
-        assert_int_equal(mover_advise(w->m, w->r, 90, 11, MOVER_PREFERRED, &a), -EINVAL);
-        assert_int_equal(mover_advise(w->m, w->r, 10, 30, MOVER_PREFERRED, &a), 0);
-        a = (struct mover_advice){ .policy.read_mostly = true, .granularity = 65536, .session = 6 };
-        assert_int_equal(mover_advise(w->m, w->r, 0, 20, MOVER_READ_MOSTLY | MOVER_GRANULARITY, &a), 0);
-        mover_advice(w->m, w->r, 5, &got);
-        assert_true(got.policy.read_mostly && !got.policy.preferred && got.granularity == 65536 && got.session == 6);
+        world_advise(w, 10, 30, 1u << POLICY_PREFERRED | 1u << POLICY_GRANULARITY, &a);
         mover_advice(w->m, w->r, 15, &got);
-        assert_true(got.policy.read_mostly && got.policy.preferred == 1 + NEAR && got.session == 6);
-        mover_advice(w->m, w->r, 25, &got);
-        assert_true(!got.policy.read_mostly && got.policy.preferred == 1 + NEAR && got.session == 5);
+        assert_true(got.policy.preferred == 1 + NEAR && got.granularity == 65536 && got.session == 5);
         mover_advice(w->m, w->r, 45, &got);
-        assert_true(!got.policy.read_mostly && !got.policy.preferred && !got.session);
-        mover_each_advice(w->m, w->r, add_up, sum);
-        assert_int_equal(sum[0], 3);
-        assert_int_equal(sum[1], 40);
-        /* Taken back, nothing is left of it. */
-        a = (struct mover_advice){ 0 };
-        for (uint64_t i = 0; i < 100; i++) {
-                a.session = i;
-                a.policy.preferred = i % 3;
-                assert_int_equal(mover_advise(w->m, w->r, 0, 100, MOVER_PREFERRED, &a), 0);
-        }
-        a.policy.preferred = 0;
-        assert_int_equal(
-                mover_advise(w->m, w->r, 0, 100,
-                             MOVER_PREFERRED | MOVER_READ_MOSTLY | MOVER_GRANULARITY | MOVER_PINNED | MOVER_ACCESSED_BY,
-                             &a),
-                0);
-        sum[0] = 0;
-        mover_each_advice(w->m, w->r, add_up, sum);
-        assert_int_equal(sum[0], 0);
+        assert_true(!got.policy.preferred && !got.granularity && !got.session);
 }
 
 /* Policy hears of it: what is wished elsewhere is put there by an eviction. */
 static void test_advice_is_heard(void **state) {
         struct world *w = *state;
-        struct mover_advice a = { .policy.preferred = 1 + FAR, .session = 5 };
+        struct policy_advice a = { .preferred = 1 + FAR };
 
         world_share(w, size(65536, 16), 1);
         client_ask(w, 0, CLIENT_FILL, w->base, 16 * 65536, 1);
-        assert_int_equal(mover_advise(w->m, w->r, 0, 16, MOVER_PREFERRED, &a), 0);
+        world_advise(w, 0, 16, 1u << POLICY_PREFERRED, &a);
         usleep(300000); /* what is in use is not asked where it wants to be */
         assert_int_equal(mover_evict(w->m, w->r, 0, 16, ++w->token), 0);
         assert_int_equal(world_answer(w, w->token), 0);

@@ -17,6 +17,7 @@
 
 #include "backend/memfile.h"
 #include "base/clock.h"
+#include "engine/hints.h"
 #include "results.h"
 
 static const uint32_t bandwidth[NODES] = { 1000, 1000, 1000 };
@@ -170,6 +171,8 @@ void world_begin(struct world *w, uint64_t capacity) {
         munmap(p, WORLD_ROOM + LARGEST);
         w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         assert_true(w->wake >= 0);
+        w->hints = hints_new();
+        assert_non_null(w->hints);
         w->capacity = capacity;
         w->kept.memory = w->kept.state = -1;
         for (unsigned i = 0; i < CLIENTS; i++)
@@ -178,6 +181,17 @@ void world_begin(struct world *w, uint64_t capacity) {
 }
 
 /* Sessions first: a client that is killed while its threads are blocked must not keep anybody. */
+void world_advise(struct world *w, uint32_t first, uint32_t count, uint32_t what, const struct policy_advice *a) {
+        struct hint_who who = { .session = 5, .rank = POLICY_OWNER, .client = "world" };
+        struct hint_words words = { .first = first, .count = count, .what = what, .advice = *a };
+        struct hints_change *c;
+
+        assert_int_equal(hints_prepare(w->hints, &c, &who, &words), 0);
+        mover_hold(w->m);
+        hints_commit(w->hints, c);
+        mover_release(w->m, w->r, first, count);
+}
+
 void world_end(struct world *w) {
         for (unsigned i = 0; i < CLIENTS; i++)
                 client_kill(&w->client[i]);
@@ -185,6 +199,7 @@ void world_end(struct world *w) {
                 if (w->space[i])
                         world_hide(w, i);
         mover_free(w->m);
+        hints_free(w->hints);
         devices_free(w);
         for (unsigned i = 0; i < NODES * 3; i++)
                 memfile_free(w->pool[i / 3][i % 3]);
@@ -202,6 +217,7 @@ static void range_make(struct world *w, int memory, int state) {
                 .huge = w->range_size.huge,
                 .poison = w->range_size.poison,
                 .group = w->group,
+                .hints = w->hints,
                 .memory = memory,
                 .state = state,
         };

@@ -50,6 +50,7 @@ struct world {
         uint64_t moved[64];          /* granules, by cause */
         int pool_error;              /* what a pool is refused with */
         struct managed_group *group; /* of ranges that are made */
+        struct hints *hints;         /* of all ranges */
         unsigned workers;            /* 0: 4 */
         uint64_t stuck_ns, held_ns;  /* 0: the default */
         bool devices;                /* NEAR and FAR are devices: NEAR has faults, FAR has none */
@@ -77,6 +78,9 @@ int world_join(struct world *w, unsigned i, bool readonly);
 /* Range of that size, which the first `clients` have joined. */
 void world_share(struct world *w, struct range_size s, unsigned clients);
 void world_map(struct world *w, unsigned i, bool readonly);
+/* Session 5 advises granules of w->r; `what`: bits of enum policy_attribute. */
+struct policy_advice;
+void world_advise(struct world *w, uint32_t first, uint32_t count, uint32_t what, const struct policy_advice *a);
 
 /* Waits for the answer of a token; its result. */
 int world_answer(struct world *w, uint64_t token);

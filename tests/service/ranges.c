@@ -12,6 +12,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "engine/hints.h"
 #include "mover/mover.h"
 
 #if defined(__SANITIZE_THREAD__)
@@ -188,23 +189,56 @@ static void put_members(FILE *f, const struct managed_reservation *m) {
         }
 }
 
-static int put_advice(void *userdata, uint32_t first, uint32_t count, const struct mover_advice *a) {
-        fprintf(userdata,
-                "    advice %u+%u preferred %u by %" PRIx64 " read %d pinned %d granularity %u of %" PRIu64 "\n", first,
-                count, a->policy.preferred, a->policy.accessed_by, a->policy.read_mostly, a->policy.pinned,
-                a->granularity, a->session);
+struct advice_run {
+        FILE *f;
+        uint32_t first, end;
+        struct policy_advice advice;
+};
+
+static void put_run(const struct advice_run *x) {
+        const struct policy_advice *a = &x->advice;
+
+        for (enum policy_attribute k = 0; k < _POLICY_ATTRIBUTE_N; k++) {
+                if (policy_is_zero(a, k))
+                        continue;
+                fprintf(x->f,
+                        "    advice %u+%u preferred %u by %" PRIx64
+                        " read %d pinned %d granularity %u fallback %u,%u,%u atomics %u coarse %d group %u\n",
+                        x->first, x->end - x->first, a->preferred, a->accessed_by, a->read_mostly, a->pinned,
+                        a->granularity, a->fallback[0], a->fallback[1], a->fallback[2], a->atomics, a->coarse,
+                        a->group);
+                return;
+        }
+}
+
+/* Neighbours that are alike are one, whoever said it. */
+static int put_advice(void *userdata, uint32_t first, uint32_t count, const struct policy_advice *a) {
+        struct advice_run *x = userdata;
+        bool same = x->end == first;
+
+        for (enum policy_attribute k = 0; k < _POLICY_ATTRIBUTE_N; k++)
+                same = same && policy_same(a, &x->advice, k);
+        if (!same) {
+                put_run(x);
+                x->first = first;
+                x->advice = *a;
+        }
+        x->end = first + count;
         return 0;
 }
 
 void put_managed(FILE *f, struct world *w, const struct reservation *r) {
         const struct managed_reservation *m = managed_of(r);
+        struct advice_run run = { .f = f };
 
         if (!m)
                 return;
         fprintf(f, "    managed %u x %u flags %u%s%s\n", m->count, m->granule, m->flags, m->revoked ? " revoked" : "",
                 m->changing ? " CHANGING" : "");
         put_members(f, m);
-        mover_each_advice(w->svc->mover, m->range, put_advice, f);
+        assert_int_equal(hints_check(m->hints), 0);
+        hints_each_run(m->hints, put_advice, &run);
+        put_run(&run);
 }
 
 static uint64_t kept_rows(const struct world *w, unsigned kind) {

@@ -490,7 +490,7 @@ static void test_advice(void **state) {
                 advised(at, GPU1 + 1, 0, false, 0, first);
                 advised(at + 4 * LARGE, GPU1 + 1, 0, true, 2 * MIB, second);
                 advised(at + 6 * LARGE, GPU1 + 1, 1u << GPU0 | 1u << GPU1, true, 2 * MIB, first);
-                advised(at + 7 * LARGE, 0, 0, true, 2 * MIB, second);
+                advised(at + 7 * LARGE, GPU1 + 1, 0, true, 2 * MIB, second); /* b took nothing of a's back */
                 advised(at + 8 * LARGE, GPU1 + 1, 0, false, 0, first);
                 lies(&a.client, at, SIZE, RESIDENCY_EMPTY, UINT32_MAX);
                 if (i < 2)
@@ -869,6 +869,9 @@ static void test_allocations(void **state) {
         failures += starve(&a.client, op, NULL);
         op = op_make(SVMD__V1__OP__OP_ADVICE_QUERY);
         op->advice_query->address = at;
+        failures += starve(&a.client, op, NULL);
+        op = op_make(SVMD__V1__OP__OP_ADVICE_SHOW);
+        op->advice_show->address = at;
         failures += starve(&a.client, op, NULL);
         failures += starve(&a.client, mk_residency(at, 0, true), NULL);
         failures += starve(&a.client, mk_explain(at, ""), NULL);

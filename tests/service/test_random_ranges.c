@@ -344,6 +344,7 @@ static void do_pin(int u) {
 }
 
 static void do_advise(int u) {
+        static uint32_t fallback[3];
         struct range *r = pick(u);
         Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_ADVISE);
         uint32_t first, count;
@@ -353,12 +354,20 @@ static void do_advise(int u) {
         pick_granules(r, &first, &count);
         op->advise->address = at(r, first);
         op->advise->size = (uint64_t)count * r->granule;
-        op->advise->what = 1 + (uint32_t)any(31);
+        op->advise->what = 1 + (uint32_t)any(511);
+        op->advise->against = any(3) ? 0 : op->advise->what & (uint32_t)any(512);
         op->advise->preferred = (uint32_t)any(NODES + 1);
         op->advise->accessed_by = any(1u << NODES);
         op->advise->read_mostly = any(2);
         op->advise->pinned = any(8) == 0;
         op->advise->granularity = any(2) ? 65536 : 0;
+        op->advise->fallback = fallback;
+        op->advise->n_fallback = any(4);
+        for (unsigned i = 0; i < 3; i++)
+                fallback[i] = 1 + (uint32_t)any(NODES);
+        op->advise->atomics = (Svmd__V1__Atomics)any(4);
+        op->advise->coarse = any(2);
+        op->advise->group = (uint32_t)any(3);
         if (r->open[u])
                 must(u, op);
         else

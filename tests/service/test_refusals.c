@@ -645,6 +645,7 @@ static Svmd__V1__Op *mk_at(unsigned op_case, uint64_t address) {
         case SVMD__V1__OP__OP_REVOKE: op->revoke->address = address; break;
         case SVMD__V1__OP__OP_STEAL: op->steal->address = address; break;
         case SVMD__V1__OP__OP_ADVICE_QUERY: op->advice_query->address = address; break;
+        case SVMD__V1__OP__OP_ADVICE_SHOW: op->advice_show->address = address; break;
         case SVMD__V1__OP__OP_RESIDENCY: op->residency->address = address; break;
         case SVMD__V1__OP__OP_EXPLAIN: op->explain->address = address; break;
         }
@@ -676,12 +677,29 @@ static void granules(void) {
 }
 
 static void advice(void) {
+        static uint32_t fallback[4] = { 1, 0, NODES + 1, 1 };
         Svmd__V1__Op *op = mk_advise(rm_at, large);
 
         op->advise->what = 0;
         no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
-        op->advise->what = 32;
+        op->advise->what = 512;
         no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_PINNED;
+        op->advise->against = SVMD__V1__ADVICE_WHAT__ADVICE_READ_MOSTLY;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->advise->against = 0;
+        op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_ATOMICS;
+        op->advise->atomics = 4;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_FALLBACK;
+        op->advise->fallback = fallback;
+        op->advise->n_fallback = 4;
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->advise->n_fallback = 2; /* no node */
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
+        op->advise->fallback = &fallback[2];
+        op->advise->n_fallback = 1;
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, op);
         op->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_GRANULARITY;
         op->advise->granularity = 5000;
         no(&a, W_ENUM, SVMD_STATUS_INVALID, op);
@@ -694,11 +712,11 @@ static void advice(void) {
 }
 
 static void whole_ranges(void) {
-        static const unsigned ops[] = { SVMD__V1__OP__OP_REVOKE, SVMD__V1__OP__OP_STEAL,
-                                        SVMD__V1__OP__OP_ADVICE_QUERY };
+        static const unsigned ops[] = { SVMD__V1__OP__OP_REVOKE, SVMD__V1__OP__OP_STEAL, SVMD__V1__OP__OP_ADVICE_QUERY,
+                                        SVMD__V1__OP__OP_ADVICE_SHOW };
         Svmd__V1__Op *op;
 
-        for (unsigned i = 0; i < 3; i++) {
+        for (unsigned i = 0; i < 4; i++) {
                 ops_reset();
                 no(&a, W_OUTSIDE, SVMD_STATUS_RANGE, mk_at(ops[i], slice_start + slice_size - page));
                 no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_at(ops[i], rm_at));
@@ -718,16 +736,25 @@ static void whole_ranges(void) {
         no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, op);
         op->residency->size = UINT64_MAX;
         no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, op);
+        op = mk_at(SVMD__V1__OP__OP_ADVICE_SHOW, rm_at);
+        op->advice_show->size = 17 * large;
+        no(&a, W_OVERFLOW, SVMD_STATUS_RANGE, op);
 }
 
 /* Whose partition it is about. */
 static void partitions_of_others(void) {
-        Svmd__V1__Op *ops[] = { mk_move(rmc_at, large), mk_discard(rmc_at, large), mk_revoke(rmc_at),
-                                mk_at(SVMD__V1__OP__OP_RESIDENCY, rmc_at), mk_at(SVMD__V1__OP__OP_EXPLAIN, rmc_at) };
-        char **names[] = { &ops[0]->migrate->partition, &ops[1]->discard->partition, &ops[2]->revoke->partition,
-                           &ops[3]->residency->partition, &ops[4]->explain->partition };
+        Svmd__V1__Op *ops[] = { mk_move(rmc_at, large),
+                                mk_discard(rmc_at, large),
+                                mk_revoke(rmc_at),
+                                mk_at(SVMD__V1__OP__OP_RESIDENCY, rmc_at),
+                                mk_at(SVMD__V1__OP__OP_EXPLAIN, rmc_at),
+                                mk_advise(rmc_at, large),
+                                mk_at(SVMD__V1__OP__OP_ADVICE_SHOW, rmc_at) };
+        char **names[] = { &ops[0]->migrate->partition,    &ops[1]->discard->partition, &ops[2]->revoke->partition,
+                           &ops[3]->residency->partition,  &ops[4]->explain->partition, &ops[5]->advise->partition,
+                           &ops[6]->advice_show->partition };
 
-        for (unsigned i = 0; i < 5; i++) {
+        for (unsigned i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
                 *names[i] = (char *)"";
                 no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, ops[i]);
                 *names[i] = (char *)"two";
@@ -1366,8 +1393,9 @@ static const struct {
         { SVMD__V1__OP__OP_PIN, GRANULE_WAYS | B(W_STALE) | B(W_BUSY) },
         { SVMD__V1__OP__OP_REVOKE, PLACE_WAYS | OTHER_WAYS | B(W_TAKEN) },
         { SVMD__V1__OP__OP_STEAL, PLACE_WAYS | B(W_RIGHT) | B(W_TAKEN) | B(W_BUSY) },
-        { SVMD__V1__OP__OP_ADVISE, GRANULE_WAYS | B(W_ENUM) | B(W_NODE) },
+        { SVMD__V1__OP__OP_ADVISE, GRANULE_WAYS | OTHER_WAYS | B(W_ENUM) | B(W_NODE) },
         { SVMD__V1__OP__OP_ADVICE_QUERY, PLACE_WAYS },
+        { SVMD__V1__OP__OP_ADVICE_SHOW, PLACE_WAYS | OTHER_WAYS | B(W_OVERFLOW) },
         { SVMD__V1__OP__OP_RESIDENCY, B(W_OUTSIDE) | B(W_OTHER) | B(W_KIND) | B(W_OVERFLOW) | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXPLAIN, OTHER_WAYS },
         { SVMD__V1__OP__OP_NODE_SET, B(W_NODE) | B(W_BUSY) | B(W_ENUM) },

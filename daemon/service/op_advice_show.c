@@ -1,0 +1,281 @@
+#include <errno.h>
+#include <inttypes.h>
+
+#include "core/node.h"
+#include "core/reservation.h"
+#include "core/session.h"
+#include "policy/compile.h"
+#include "service/advice.h"
+#include "service/internal.h"
+#include "service/lookup.h"
+
+/*
+ * What counts in a range, run by run: an attribute that is not the same in all of it is mixed. Beside that each hint
+ * that is heard there, with what became of its wishes, and what each node makes of what counts everywhere.
+ *
+ * A result looks at a bounded number of runs and hints; the next one goes on behind them.
+ */
+#define LOOKED_AT 16384 /* runs a result */
+
+struct show {
+        struct call *call;
+        const struct managed_reservation *m;
+        Svmd__V1__AdviceShowResult *result;
+        struct policy_advice advice;
+        uint32_t looked;
+        bool any;
+};
+
+/* ---- hints ---- */
+
+static Svmd__V1__AdviceHint *hint_row(struct show *s, const struct hint *hint) {
+        const struct hint_party *party = hint_party(hint);
+        Svmd__V1__AdviceHint *row = call_take(s->call, sizeof(*row));
+
+        if (!row)
+                return NULL;
+        svmd__v1__advice_hint__init(row);
+        row->session = party->session;
+        row->pid = party->pid;
+        row->uid = party->uid;
+        row->client = call_string(s->call, party->client);
+        row->rank = (Svmd__V1__AdviceRank)party->policy.rank;
+        row->said_ns = hint->said_ns;
+        row->address = s->m->reservation->va.start + (uint64_t)hint->first * s->m->granule;
+        row->size = (uint64_t)hint->count * s->m->granule;
+        row->what = hint->what;
+        row->against = hint->against;
+        row->advice = call_take(s->call, sizeof(*row->advice));
+        if (!row->advice)
+                return NULL;
+        svmd__v1__advice_result__init(row->advice);
+        row->advice->session = party->session;
+        return advice_fill(s->call, &hint->policy.advice, row->advice) == 0 ? row : NULL;
+}
+
+static void add_fate(Svmd__V1__AdviceHint *row, enum policy_fate fate, uint32_t bit) {
+        switch (fate) {
+        case POLICY_SILENT: break;
+        case POLICY_WON: row->wins |= bit; break;
+        case POLICY_AGREES: row->agrees |= bit; break;
+        case POLICY_OUTRANKED: row->outranked |= bit; break;
+        case POLICY_OVERTAKEN: row->overtaken |= bit; break;
+        case POLICY_MOOT: row->moot |= bit; break;
+        }
+}
+
+/* The hints' rows are numbered, from 1 on, in the hints. Where more speak of one granule than there can be rows, those
+ * that count come first. */
+static int add_voice(struct show *s, const struct policy_voice *voices, const struct policy_ruling *ruling,
+                     uint32_t i) {
+        uint32_t *number = hint_number(&voices[i]);
+        Svmd__V1__AdviceHint *row;
+
+        if (!voices[i].says || (*number == 0 && s->result->n_hints == SVMD_ROWS_MAX))
+                return 0;
+        if (*number == 0) {
+                row = hint_row(s, hint_of(&voices[i]));
+                if (!row)
+                        return -ENOMEM;
+                s->result->hints[s->result->n_hints++] = row;
+                *number = (uint32_t)s->result->n_hints;
+        }
+        row = s->result->hints[*number - 1];
+        for (enum policy_attribute a = 0; a < _POLICY_ATTRIBUTE_N; a++)
+                add_fate(row, policy_fate(voices, ruling, i, a), 1u << a);
+        return 0;
+}
+
+static int unnumber(void *userdata, const struct policy_voice *voice) {
+        *hint_number(voice) = 0;
+        return 0;
+}
+
+/* ---- runs ---- */
+
+static void add_advice(struct show *s, const struct policy_advice *a) {
+        static const struct policy_advice none;
+
+        for (enum policy_attribute k = 0; k < _POLICY_ATTRIBUTE_N; k++) {
+                if (!s->any)
+                        policy_copy(&s->advice, a, k);
+                else if (!policy_same(&s->advice, a, k))
+                        s->result->mixed |= 1u << k;
+                if (s->result->mixed >> k & 1)
+                        policy_copy(&s->advice, &none, k);
+        }
+        s->any = true;
+}
+
+/* Room for the rows of all that may be new. */
+static bool has_room(const struct show *s, uint32_t voices) {
+        return s->looked < LOOKED_AT && s->result->n_hints + voices <= SVMD_ROWS_MAX;
+}
+
+static int walk(struct show *s, uint32_t first, uint32_t end, uint32_t *ret_at) {
+        uint32_t at = first, count, next;
+        int r = 0;
+
+        for (; at < end && r == 0; at = next, s->looked++) {
+                const struct policy_voice *voices = hints_at(s->m->hints, at, end, &count, &next);
+                struct policy_ruling ruling;
+
+                if (at > first && !has_room(s, count))
+                        break;
+                policy_arbitrate(voices, count, &ruling);
+                add_advice(s, &ruling.advice);
+                for (enum policy_attribute a = 0; a < _POLICY_ATTRIBUTE_N && r == 0; a++)
+                        if (ruling.winner[a] != POLICY_NOBODY)
+                                r = add_voice(s, voices, &ruling, ruling.winner[a]);
+                for (uint32_t i = 0; i < count && r == 0; i++)
+                        r = add_voice(s, voices, &ruling, i);
+        }
+        hints_each_voice(s->m->hints, first, at, unnumber, NULL);
+        *ret_at = at;
+        return r;
+}
+
+/* ---- what nodes make of it ---- */
+
+static enum policy_location location_from(const struct service *svc, uint32_t node, uint32_t at) {
+        const struct mover_node *nodes = svc->managed.nodes;
+
+        if (at == 0)
+                return POLICY_AT_HOST; /* where pages are if nobody says otherwise */
+        if (at - 1 == node)
+                return POLICY_AT_HERE;
+        if (nodes[at - 1].host)
+                return POLICY_AT_HOST;
+        return nodes[node].bandwidth[at - 1] ? POLICY_AT_PEER : POLICY_AT_FAR;
+}
+
+/* False: the node has nothing to make of it. */
+static bool wish_of(const struct show *s, uint32_t node, enum policy_attribute a, struct policy_wish *ret) {
+        const struct service *svc = s->call->svc;
+        const struct policy_advice *x = &s->advice;
+
+        *ret = (struct policy_wish){ 0 };
+        if (policy_is_zero(x, a))
+                return false;
+        switch (a) {
+        case POLICY_PREFERRED:
+                *ret = (struct policy_wish){ POLICY_WISH_PREFERRED, location_from(svc, node, x->preferred), 0 };
+                return true;
+        case POLICY_FALLBACK:
+                *ret = (struct policy_wish){ POLICY_WISH_PREFERRED, location_from(svc, node, x->fallback[0]), 0 };
+                return true;
+        case POLICY_ACCESSED_BY:
+                *ret = (struct policy_wish){ POLICY_WISH_ACCESSED_BY, location_from(svc, node, x->preferred), 1 };
+                return x->accessed_by >> node & 1;
+        case POLICY_READ_MOSTLY:
+                *ret = (struct policy_wish){ .word = POLICY_WISH_READ_MOSTLY, .value = 1 };
+                return true;
+        case POLICY_PINNED: *ret = (struct policy_wish){ .word = POLICY_WISH_PINNED, .value = 1 }; return true;
+        case POLICY_GRANULARITY:
+                *ret = (struct policy_wish){ .word = POLICY_WISH_GRANULARITY, .value = x->granularity };
+                return true;
+        case POLICY_ATOMICS:
+                *ret = (struct policy_wish){ .word = POLICY_WISH_ATOMICS, .value = x->atomics };
+                return true;
+        case POLICY_COARSE: *ret = (struct policy_wish){ .word = POLICY_WISH_COARSE, .value = 1 }; return true;
+        case POLICY_GROUP: *ret = (struct policy_wish){ .word = POLICY_WISH_GROUP, .value = x->group }; return true;
+        case _POLICY_ATTRIBUTE_N: break;
+        }
+        return false;
+}
+
+static int add_verdict(struct show *s, uint32_t node, enum policy_attribute a) {
+        const struct mover_node *n = &s->call->svc->managed.nodes[node];
+        struct policy_target target = { .dialect = POLICY_ENGINE,
+                                        .host = n->host,
+                                        .faults = n->faults,
+                                        .huge_pages = s->m->granule >= 2u << 20,
+                                        .granule = s->m->granule };
+        Svmd__V1__AdviceVerdict *row;
+        struct policy_verdict v;
+        struct policy_wish wish;
+
+        if (!wish_of(s, node, a, &wish))
+                return 0;
+        policy_compile(&target, &wish, &v);
+        row = call_take(s->call, sizeof(*row));
+        if (!row)
+                return -ENOMEM;
+        svmd__v1__advice_verdict__init(row);
+        row->node = node;
+        row->what = 1u << a;
+        row->became = (Svmd__V1__AdviceBecame)v.became;
+        row->why = call_string(s->call, policy_why_text(v.why));
+        s->result->verdicts[s->result->n_verdicts++] = row;
+        return 0;
+}
+
+static int add_verdicts(struct show *s) {
+        uint32_t nodes = s->call->svc->managed.nodes_count;
+        int r = 0;
+
+        s->result->verdicts = call_take(s->call, (size_t)nodes * _POLICY_ATTRIBUTE_N * sizeof(*s->result->verdicts));
+        if (!s->result->verdicts)
+                return -ENOMEM;
+        for (uint32_t node = 0; node < nodes; node++)
+                for (enum policy_attribute a = 0; a < _POLICY_ATTRIBUTE_N && r == 0; a++)
+                        r = add_verdict(s, node, a);
+        return r;
+}
+
+/* ---- the operation ---- */
+
+/* The granules that [address, address + size) touches. */
+static int find(struct call *c, const Svmd__V1__AdviceShow *op, struct managed_reservation **ret, uint32_t *ret_first,
+                uint32_t *ret_end) {
+        struct managed_reservation *m;
+        struct partition *p;
+        uint64_t offset, left;
+        int r = call_partition(c, op->partition, &p);
+
+        if (r == 0)
+                r = managed_around(c, p, op->address, op->partition[0] ? 0 : RIGHT_READ, &m, ret_first);
+        if (r != 0)
+                return r;
+        offset = op->address - m->reservation->va.start;
+        left = m->reservation->va.size - offset;
+        if (op->size > left)
+                return refuse(c, SVMD_STATUS_RANGE,
+                              "0x%" PRIx64 " bytes at 0x%" PRIx64 " pass the end of the reservation, 0x%" PRIx64,
+                              op->size, op->address, op->address + left);
+        *ret_end = (uint32_t)((offset + (op->size ? op->size : left) + m->granule - 1) / m->granule);
+        *ret = m;
+        return 0;
+}
+
+int op_advice_show(struct call *c) {
+        struct show s = { .call = c, .result = call_take(c, sizeof(*s.result)) };
+        struct managed_reservation *m;
+        uint32_t first, end, at;
+        int r = find(c, c->op->advice_show, &m, &first, &end);
+
+        if (r != 0)
+                return r;
+        if (!s.result)
+                return -ENOMEM;
+        svmd__v1__advice_show_result__init(s.result);
+        s.m = m;
+        s.result->hints = call_take(c, SVMD_ROWS_MAX * sizeof(*s.result->hints));
+        s.result->advice = call_take(c, sizeof(*s.result->advice));
+        if (!s.result->hints || !s.result->advice)
+                return -ENOMEM;
+        svmd__v1__advice_result__init(s.result->advice);
+        r = walk(&s, first, end, &at);
+        if (r == 0)
+                r = advice_fill(c, &s.advice, s.result->advice);
+        if (r == 0)
+                r = add_verdicts(&s);
+        if (r != 0)
+                return r;
+        s.result->address = m->reservation->va.start + (uint64_t)first * m->granule;
+        s.result->size = (uint64_t)(at - first) * m->granule;
+        c->result->more = at < end;
+        c->result->detail_case = SVMD__V1__RESULT__DETAIL_ADVICE_SHOW;
+        c->result->advice_show = s.result;
+        return 0;
+}
