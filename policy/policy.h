@@ -124,6 +124,15 @@ enum policy_cure policy_thrash(const struct policy_machine *m, const struct poli
                                const struct policy_granule *g, uint32_t accessor, uint64_t now_ns,
                                uint64_t *ret_until_ns);
 
+/* What is left of an allowance, of bytes a second that may be as many as INT64_MAX; all zeroes: all of it. */
+struct policy_bucket {
+        int64_t bytes; /* negative: a debt */
+        uint64_t at_ns;
+};
+/* When the next move may go: `now_ns` or later. Rate 0: no cap. */
+uint64_t policy_bucket_due(const struct policy_bucket *b, uint64_t rate, uint64_t now_ns);
+void policy_bucket_take(struct policy_bucket *b, uint64_t rate, uint64_t bytes, uint64_t now_ns);
+
 /* Whether this granule may leave for room, and where to: *ret_to. Which one does is reuse.h's. */
 bool policy_evict(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,
                   const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to);

@@ -43,8 +43,9 @@ void work_put(struct managed *e, struct work *w) {
         if (w->change != CHANGE_NONE || w->settling || !list_empty(&w->queue) || !list_empty(&w->mapping))
                 return;
         work_unpark(e, w);
+        cap_wake(e, w);
+        thrash_wake(e, w);
         list_remove(&w->todo);
-        list_remove(&w->nap);
         list_remove(&w->by_range);
         w->g->work = NULL;
         e->changes++;
@@ -150,6 +151,8 @@ int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, con
         work_todo(e, w);
         if (demand_is_urgent(d))
                 step_hurry(e, &w->step);
+        if (!cap_can_wait(d))
+                cap_wake(e, w);
         if (event_is_fault(d->event) && merged(w, d))
                 return 0;
         new = alloc_zero(sizeof(*new));
@@ -167,7 +170,7 @@ int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, con
 }
 
 static void work_serve(struct managed *e, struct work *w) {
-        while (w->change == CHANGE_NONE && !w->parked_on && !w->nap_ns && !list_empty(&w->queue))
+        while (w->change == CHANGE_NONE && !w->parked_on && !w->nap_ns && !w->capped && !list_empty(&w->queue))
                 if (!serve(e, w, container_of(w->queue.next, struct demand, link)))
                         break;
         work_put(e, w);
@@ -177,6 +180,7 @@ void managed_run(struct managed *e) {
         unsigned rounds = 0;
 
         thrash_run(e);
+        cap_run(e);
         do {
                 while (!list_empty(&e->todo)) {
                         struct work *w = container_of(e->todo.next, struct work, todo);

@@ -51,6 +51,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d, const s
                 return show(e, w, d);
         }
         reuse_miss(e, d->node, w->range, w->g);
+        cap_count(e, w, d->node);
         around_bring(e, w, d->node);
         change_begin(e, w, d, w->g->state == RESIDENCY_OUT ? CHANGE_MOVE : CHANGE_OUT);
         return false;
@@ -60,6 +61,7 @@ static bool duplicate(struct managed *e, struct work *w, struct demand *d, const
         if (!view_may_copy(v, d->node) || !granule_may_copy(w) || !serve_room(e, w, d, d->node, false))
                 return show(e, w, d);
         reuse_miss(e, d->node, w->range, w->g);
+        cap_count(e, w, d->node);
         change_begin(e, w, d, CHANGE_DUPLICATE);
         return false;
 }
@@ -74,6 +76,11 @@ static bool come(struct managed *e, struct work *w, struct demand *d, const stru
                         return serve_fill(e, w, d);
                 break;
         case POLICY_NAP: return false;
+        }
+        if (cap_maps(v, d->node)) {
+                cap_mapped(v, d->node);
+                d->why = MANAGED_WHY_CAP;
+                return show(e, w, d);
         }
         return migrate(e, w, d, v);
 }

@@ -21,7 +21,7 @@ static bool evictable(const struct managed *e, uint32_t node, const struct owner
         if (!o->range || !o->range->settled || o->range->ending)
                 return false;
         g = &o->range->granules[o->granule];
-        if (g->pins || (g->work && (round != ROUND_WAITING || !g->work->parked_on)))
+        if (g->pins || (g->work && (round != ROUND_WAITING || !(g->work->parked_on || g->work->capped))))
                 return false;
         switch ((enum residency)g->state) {
         case RESIDENCY_RESIDENT: return e->nodes[node].host;

@@ -161,6 +161,7 @@ int managed_group_new(struct managed *e, struct managed_group **ret) {
                 return -ENOMEM;
         list_init(&g->ranges);
         list_init(&g->press);
+        flow_init(&g->flow);
         for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++) {
                 g->nodes[i].limit = UINT64_MAX;
                 line_init(&g->nodes[i].line);

@@ -110,6 +110,14 @@ struct line {
         uint32_t waiting;
 };
 
+/* cap.c */
+struct flow {
+        struct managed_flow pub;
+        struct policy_bucket bucket;
+        struct list line, by_engine; /* works that wait; in the engine's list while some do */
+        uint64_t next_ns;            /* when the line is looked at */
+};
+
 struct group_node {
         uint64_t limit, used, peak;
         uint64_t floor;    /* used when the limit was lowered under it, or less since; 0: none */
@@ -129,6 +137,7 @@ struct managed_group {
         const struct policy_profile *profile; /* NULL: the engine's */
         uint64_t pinned;
         struct managed_thrash thrash;
+        struct flow flow;
         struct group_node nodes[MANAGED_NODES_MAX];
 };
 
@@ -185,6 +194,7 @@ struct demand {
         bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */
         bool ahead;           /* TO_HOST: fills what is EMPTY */
         bool asked;           /* policy has been asked whether it bounces */
+        bool put_off;         /* a cap has kept it waiting */
         bool hides;           /* translations are taken away, and nothing else */
         uint32_t evicts;      /* node + 1 that this makes room on */
         uint8_t why;          /* managed_why: of an eviction, or of a refusal where its result says less */
@@ -243,6 +253,7 @@ struct work {
         struct share *payer; /* CHANGE_IN */
         uint32_t parked_on;  /* node + 1 */
         uint64_t nap_ns;     /* nothing is served until then; 0: it is */
+        struct flow *capped; /* nothing is served until that lets it go, or somebody waits for it */
         uint8_t tries;       /* ENOMEM */
         bool insists;        /* its cgroup has nothing to give, and pays all the same */
         bool reserve;        /* holds room out of a reserve */
@@ -308,6 +319,8 @@ struct managed {
         unsigned turns;
         struct policy_node shape[MANAGED_NODES_MAX];
         struct node nodes[MANAGED_NODES_MAX];
+        struct flow *links[MANAGED_NODES_MAX][MANAGED_NODES_MAX]; /* with caps; the lesser node first */
+        struct list flows;                                        /* that works wait for */
         uint32_t nodes_count, hosts;
         struct cgroup *cgroups; /* by a granule's index; the first one is none */
         uint32_t cgroups_size, cgroup_last;
@@ -613,6 +626,22 @@ void thrash_tell(const struct managed_range *r, uint32_t granule, struct policy_
 void thrash_wake(struct managed *e, struct work *w);
 void thrash_run(struct managed *e);
 void thrash_forget(struct managed_range *r);
+
+/* cap.c */
+/* A move to the node has to wait for a cap: *ret_result is what serve() returns. */
+bool cap_holds(struct managed *e, struct work *w, struct demand *d, uint32_t to, bool *ret_result);
+/* What would come to the device is mapped while there is no allowance; and it has been. */
+bool cap_maps(const struct view *v, uint32_t node);
+void cap_mapped(const struct view *v, uint32_t node);
+/* Else it does not, and what its granule waits for goes with it. */
+bool cap_can_wait(const struct demand *d);
+void cap_wake(struct managed *e, struct work *w);
+void cap_run(struct managed *e);
+/* When; 0: never. */
+uint64_t cap_due(const struct managed *e);
+void flow_init(struct flow *f);
+/* It goes. */
+void cap_count(struct managed *e, struct work *w, uint32_t to);
 
 /* map.c */
 void map_begin(struct managed *e, struct work *w, struct demand *d, bool protect);

@@ -40,6 +40,7 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
         list_init(&e->bounced);
         list_init(&e->pins);
         list_init(&e->naps);
+        list_init(&e->flows);
         list_init(&e->cancelled);
         *ret = e;
         return 0;
@@ -96,6 +97,9 @@ void managed_free(struct managed *e) {
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 for (unsigned c = 0; c < POOLS; c++)
                         alloc_free(e->nodes[i].pool[c].owners);
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                for (uint32_t k = i; k < e->nodes_count; k++)
+                        alloc_free(e->links[i][k]);
         alloc_free(e->cgroups);
         alloc_free(e);
 }
@@ -197,6 +201,7 @@ void managed_range_end(struct managed *e, struct managed_range *r, uint64_t toke
 
                 work_unpark(e, w);
                 thrash_wake(e, w);
+                cap_wake(e, w);
                 work_todo(e, w);
         }
         list_for_each_safe (it, &r->shares)

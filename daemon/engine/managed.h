@@ -219,6 +219,17 @@ struct managed_thrash {
         uint64_t pins, naps;
 };
 
+/* What moves over a link, or of a group. */
+struct managed_flow {
+        uint64_t rate;    /* bytes a second; 0: no cap */
+        uint64_t bytes;   /* that have moved */
+        uint64_t put_off; /* moves that waited for the cap, were refused for it, or became a mapping */
+};
+/* Both ways together. What somebody waits for goes all the same, and is counted. Of a link that never had a cap nothing
+ * is known. -ENOMEM. */
+int managed_link_cap(struct managed *e, uint32_t a, uint32_t b, uint64_t rate);
+void managed_link_flow(struct managed *e, uint32_t a, uint32_t b, struct managed_flow *ret);
+
 struct managed_node_info {
         bool online;
         uint64_t capacity, used, reserve;
@@ -245,6 +256,8 @@ uint64_t managed_group_limit_of(const struct managed_group *g, uint32_t node);
 /* Bytes there now, and the most there have been. Either may be NULL. */
 void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak);
 
+void managed_group_cap(struct managed *e, struct managed_group *g, uint64_t rate);
+void managed_group_flow(const struct managed_group *g, struct managed_flow *ret);
 void managed_group_thrash(const struct managed_group *g, struct managed_thrash *ret);
 
 /* `bytes` of a granule: 4 KiB to config.largest. `poison`: faults on what is revoked are SIGBUS. `group`: that is

@@ -90,6 +90,7 @@ static bool sleeps(struct managed *e, struct work *w, struct demand *d, const st
 bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
         struct view v;
         uint32_t host;
+        bool held;
 
         view_of(e, w->range, granule_index(w), &v);
         host = d->event == MANAGED_TO_HOST ? d->node : view_host(&v);
@@ -97,8 +98,11 @@ bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
                 return false;
         if (!is_arriving(e, w, d) && too_often(e, w, d))
                 return serve_answer(d, MANAGED_E_RATE);
+        if (cap_holds(e, w, d, host, &held))
+                return held;
         if (!serve_room(e, w, d, host, true))
                 return is_arriving(e, w, d) ? serve_answer(d, 0) : serve_no_room(e, w, d, host);
+        cap_count(e, w, host);
         work_arrives(e, w, is_arriving(e, w, d));
         w->keep = keeps_copy(w, d, &v);
         if (event_is_fault(d->event) && w->g->state == RESIDENCY_OUT)
@@ -124,6 +128,7 @@ static uint32_t any_device(const struct managed *e, const struct managed_range *
 /* Away from the memfd: where it was asked to, or for a revocation where there is most room. */
 static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
         uint32_t to = d->node;
+        bool held;
 
         if (w->g->pins)
                 return serve_answer(d, MANAGED_E_PINNED);
@@ -139,13 +144,18 @@ static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
                 return serve_answer(d, MANAGED_E_OFFLINE);
         if (too_often(e, w, d))
                 return serve_answer(d, MANAGED_E_RATE);
+        if (cap_holds(e, w, d, to, &held))
+                return held;
         if (!serve_room(e, w, d, to, false))
                 return serve_no_room(e, w, d, to);
+        cap_count(e, w, to);
         change_begin(e, w, d, CHANGE_OUT);
         return false;
 }
 
 static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
+        bool held;
+
         if (!w->g->slot || (w->g->node == d->node && w->g->slot))
                 return serve_answer(d, 0);
         if (w->g->pins)
@@ -154,8 +164,11 @@ static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
                 return serve_answer(d, MANAGED_E_OFFLINE);
         if (too_often(e, w, d))
                 return serve_answer(d, MANAGED_E_RATE);
+        if (cap_holds(e, w, d, d->node, &held))
+                return held;
         if (!serve_room(e, w, d, d->node, false))
                 return serve_no_room(e, w, d, d->node);
+        cap_count(e, w, d->node);
         change_begin(e, w, d, CHANGE_MOVE);
         return false;
 }

@@ -197,11 +197,15 @@ void thrash_run(struct managed *e) {
                 unpin(e, container_of(e->pins.next, struct bounce, pin));
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b) {
+        return a && (!b || a < b) ? a : b;
+}
+
 uint64_t managed_due(const struct managed *e) {
         uint64_t nap = list_empty(&e->naps) ? 0 : container_of(e->naps.next, struct work, nap)->nap_ns;
         uint64_t pin = list_empty(&e->pins) ? 0 : container_of(e->pins.next, struct bounce, pin)->t.until_ns;
 
-        return nap && (!pin || nap < pin) ? nap : pin;
+        return earlier(earlier(nap, pin), cap_due(e));
 }
 
 void managed_tick(struct managed *e, uint64_t now_ns) {

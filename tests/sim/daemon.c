@@ -141,6 +141,21 @@ static enum policy_cure random_thrash(const struct policy_machine *m, const stru
         return cure;
 }
 
+/* Allowances that are used up after a few granules, and as good as never fill again. */
+void daemon_caps(struct world *w, bool on) {
+        uint64_t rate = on ? 40ull * w->largest : 0;
+        struct managed_flow flow;
+
+        for (unsigned i = 1; i < NODES; i++) {
+                managed_link_flow(w->engine, 0, i, &flow);
+                w->total.put_off += on ? 0 : flow.put_off;
+                if ((i > 1 || !on) && managed_link_cap(w->engine, 0, i, rate))
+                        world_fail(w, "no cap");
+        }
+        for (unsigned i = 0; i < GROUPS; i++)
+                managed_group_cap(w->engine, w->group[i].group, i ? 0 : rate);
+}
+
 static void make_engine(struct world *w) {
         static struct policy_profile profile;
         struct managed_config c = {
@@ -178,6 +193,7 @@ static void make_engine(struct world *w) {
                 for (unsigned n = 0; n < NODES; n++)
                         managed_group_limit(w->engine, g->group, n, g->limit[n], w->now);
         }
+        daemon_caps(w, true);
 }
 
 /* Limits at random, into which what the ranges have fits on any of the places, on devices alone, and without one. */

@@ -206,6 +206,7 @@ static void rest(struct world *w) {
         uint64_t until = w->now + CALM_PATIENCE;
 
         w->quiesce = true;
+        daemon_caps(w, false);
         while (!w->error && busy(w) && w->now < until - CALM_PATIENCE / 2)
                 step(w);
         if (!w->error && busy(w)) /* a drain of what nobody can pay for goes on for ever */
@@ -221,6 +222,7 @@ static void rest(struct world *w) {
                 check_content(w);
         if (!w->error)
                 check_rest(w);
+        daemon_caps(w, true);
         w->quiesce = false;
 }
 
@@ -252,10 +254,11 @@ static void report(const struct world *w) {
         printf("  out %" PRIu64 " in %" PRIu64 " written back %" PRIu64 " merged %" PRIu64 " moved %" PRIu64
                " duplicated %" PRIu64 " discards %" PRIu64 " revokes %" PRIu64 " device %" PRIu64 " joins %" PRIu64
                " enomem %" PRIu64 " deaths %" PRIu64 " evictions %" PRIu64 " limits %" PRIu64 " above %" PRIu64
-               " vanished %" PRIu64 " lost %" PRIu64 " to another host %" PRIu64 " cures %" PRIu64 "\n",
+               " vanished %" PRIu64 " lost %" PRIu64 " to another host %" PRIu64 " cures %" PRIu64 " put off %" PRIu64
+               "\n",
                t->outs, t->ins, t->written_back, t->merged, t->moves, t->duplicated, t->discards, t->revokes, t->device,
                t->joins, t->enomem, t->kills, t->evictions, t->limits, t->above, t->losses, t->lost, t->rehosted,
-               t->cures);
+               t->cures, t->put_off);
 }
 
 /* A world of one seed. */
