@@ -119,6 +119,60 @@ static int set_limit(struct loading *l, const char *text) {
         return 0;
 }
 
+/* NAME=VALUE, for a link NODE:NODE=VALUE: in `s`, with the value at *ret_value. */
+static int split_setting(struct loading *l, const struct option_desc *o, const char *text, struct setting *s,
+                         const char **ret_value) {
+        bool link = s->kind == SETTING_LINK_RATE;
+        const char *eq = strchr(text, '='), *colon = link && eq ? memchr(text, ':', (size_t)(eq - text)) : NULL;
+        const char *end = link ? colon : eq;
+
+        if (!eq || !end || end == text || end - text > (link ? NODE_NAME_MAX : SETTING_NAME_MAX) ||
+            (link && (eq - colon < 2 || eq - colon - 1 > NODE_NAME_MAX)))
+                return bad(l, "%s%sexpected %s, found \"%s\"", l->option ? "" : o->name, l->option ? "" : ": ",
+                           o->value, text);
+        memcpy(s->name, text, (size_t)(end - text));
+        if (link)
+                memcpy(s->other, colon + 1, (size_t)(eq - colon) - 1);
+        *ret_value = eq + 1;
+        return 0;
+}
+
+static int set_profile(struct loading *l, const struct option_desc *o, struct policy_profile *to, const char *text) {
+        char why[1024];
+        int r = profile_load(to, text, why, sizeof(why));
+
+        if (r > 0)
+                return bad(l, "%s%s%s", l->option ? "" : o->name, l->option ? "" : ": ", why);
+        return r < 0 ? no_memory(l) : 0;
+}
+
+static int set_setting(struct loading *l, const struct option_desc *o, const char *text) {
+        static const struct option_desc size = { .kind = OPTION_SIZE, .max = 1ull << 60, .multiple = 1 };
+        struct setting s = { .kind = (enum setting_kind)o->min }, *grown;
+        size_t n = l->c.settings_count;
+        const char *value = NULL;
+        char why[256];
+        int r = 0;
+
+        if (split_setting(l, o, text, &s, &value))
+                return l->result;
+        if (s.kind == SETTING_PARTITION_POLICY) {
+                s.profile = alloc_zero(sizeof(*s.profile));
+                r = s.profile ? set_profile(l, o, s.profile, value) : -ENOMEM;
+        } else if (option_read(&size, &s.rate, value, why, sizeof(why))) {
+                return bad(l, "%s%s%s", l->option ? "" : o->name, l->option ? "" : ": ", why);
+        }
+        grown = r ? NULL : alloc_grow(l->c.settings, n * sizeof(s), (n + 1) * sizeof(s));
+        if (!grown) {
+                alloc_free(s.profile);
+                return r > 0 ? r : no_memory(l);
+        }
+        grown[n] = s;
+        l->c.settings = grown;
+        l->c.settings_count++;
+        return 0;
+}
+
 static bool valid_name(const char *name) {
         if (!isalnum((unsigned char)name[0]) || strlen(name) > NODE_NAME_MAX)
                 return false;
@@ -212,6 +266,8 @@ static int set_option(struct loading *l, const struct option_desc *o, const char
         switch (o->kind) {
         case OPTION_NODE: return set_node(l, text);
         case OPTION_LIMIT: return set_limit(l, text);
+        case OPTION_PROFILE: return set_profile(l, o, &l->c.profile, text);
+        case OPTION_SETTING: return set_setting(l, o, text);
         default: return set_value(l, o, &l->c, text);
         }
 }
@@ -463,21 +519,13 @@ static int check_nodes(struct loading *l) {
         return 0;
 }
 
-static int load_profile(struct loading *l) {
-        int r = profile_load(&l->c.profile, l->c.policy, l->err);
-
-        return l->result = r > 0 ? CONFIG_E_BAD : r;
-}
-
 static int load(struct loading *l, int argc, char **argv, FILE *out) {
         struct first_look f = { .out = out };
 
         if (apply_defaults(l) || each_argument(l, argc, argv, look, &f) || load_files(l, f.named))
                 return l->result;
         l->source++;
-        if (each_argument(l, argc, argv, apply, NULL) || check_nodes(l))
-                return l->result;
-        return load_profile(l);
+        return each_argument(l, argc, argv, apply, NULL) ? l->result : check_nodes(l);
 }
 
 int config_load(struct config *c, int argc, char **argv, FILE *out, FILE *err) {
@@ -503,6 +551,9 @@ void config_fini(struct config *c) {
                         alloc_free(*(char **)((char *)c + options[i].offset));
         machine_fini(&c->soft);
         alloc_free(c->default_limits);
+        for (uint32_t i = 0; i < c->settings_count; i++)
+                alloc_free(c->settings[i].profile);
+        alloc_free(c->settings);
         *c = (struct config){ 0 };
 }
 

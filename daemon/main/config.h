@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "core/node.h"
+#include "core/setting.h"
 #include "policy/policy.h"
 
 /*
@@ -30,8 +31,7 @@ struct config {
         uint64_t max_objects_per_session;      /* 1048576: reservations, memories, spaces, mappings */
         uint64_t kept_max;                     /* 0: of a partition, unless it was made with another */
         uint64_t max_registered;               /* 64 GiB: registered memory of a session */
-        char *policy;                          /* balanced: a profile's name, or a file */
-        struct policy_profile profile;         /* what that says */
+        struct policy_profile profile;         /* what decides where pages go */
         int log_level;                         /* LOG_INFO */
         bool check_only;                       /* --check-config */
         bool check_takeover;                   /* --check-takeover */
@@ -41,6 +41,8 @@ struct config {
                 uint64_t max;
         } * default_limits; /* of default partitions: --default-limit NODE=SIZE */
         uint32_t default_limits_count;
+        struct setting *settings; /* link-rate, partition-rate, partition-policy */
+        uint32_t settings_count;
 };
 
 enum {

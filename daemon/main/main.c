@@ -370,6 +370,8 @@ static int start_service(struct program *p) {
         const struct config *c = &p->config;
         struct service_options options = {
                 .policy = &c->profile,
+                .settings = c->settings,
+                .settings_count = c->settings_count,
                 .machine = &p->machine,
                 .default_partition_size = c->default_partition_size,
                 .journal_size = c->journal_size,

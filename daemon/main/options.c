@@ -75,9 +75,19 @@ const struct option_desc options[] = {
         { "kept-max", "SIZE", OPTION_SIZE, false, AT(kept_max), "0", 0, UINT64_MAX, 1,
           "How much a partition may keep for later sessions while no session uses it, where nothing was said when it was "
           "made. With 0, users keep nothing until an administrator allows it: svmd-ctl partition set." },
-        { "policy", "NAME|FILE", OPTION_TEXT, false, AT(policy), "balanced", 0, 0, 0,
+        { "policy", "NAME|FILE", OPTION_PROFILE, false, AT(profile), "balanced", 0, 0, 0,
           "What decides where pages go: balanced, throughput, latency, pinned, or the path of a file, with a slash, that "
           "says what is to be different from balanced." },
+        { "partition-policy", "PARTITION=NAME|FILE", OPTION_SETTING, false, 0, NULL, SETTING_PARTITION_POLICY, 0, 0,
+          "The same for the pages of one partition. PARTITION may be *, which is every one that is not named. May be "
+          "repeated." },
+        { "link-rate", "NODE:NODE=SIZE", OPTION_SETTING, false, 0, NULL, SETTING_LINK_RATE, 0, 0,
+          "How many bytes a second may move between these two nodes, both ways together, when nobody waits for them: "
+          "prefetches, orders, and what would come to a device that can reach it where it is. A fault is served at once, "
+          "and counts. Either may be *. 0 means no cap. May be repeated." },
+        { "partition-rate", "PARTITION=SIZE", OPTION_SETTING, false, 0, NULL, SETTING_PARTITION_RATE, 0, 0,
+          "The same for the pages of one partition, over all links. PARTITION may be *, which is every one that is not "
+          "named. May be repeated." },
         { "log-level", "error|warning|notice|info|debug", OPTION_LEVEL, false, AT(log_level), "info", 0, 0, 0,
           "Write lines of this importance and above to standard error." },
         { "help", NULL, OPTION_HELP, true, 0, NULL, 0, 0, 0, "Print the options and end." },

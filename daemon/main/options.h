@@ -8,16 +8,19 @@
  * The table of options: their names, values, bounds, defaults and what they mean stand here and nowhere else.
  */
 enum option_kind {
-        OPTION_TEXT,   /* char * */
-        OPTION_SWITCH, /* bool: on or off */
-        OPTION_SIZE,   /* uint64_t: a number with K, M, G or T */
-        OPTION_COUNT,  /* uint32_t */
-        OPTION_NUMBER, /* uint64_t */
-        OPTION_LEVEL,  /* int: a level of syslog */
-        OPTION_DEVICE, /* char[max + 1]: a path */
-        OPTION_NODE,   /* NAME:KEY=VALUE,...; may be repeated */
-        OPTION_LIMIT,  /* NODE=SIZE; may be repeated */
-        OPTION_FLAG,   /* bool: no value */
+        OPTION_TEXT,    /* char * */
+        OPTION_SWITCH,  /* bool: on or off */
+        OPTION_SIZE,    /* uint64_t: a number with K, M, G or T */
+        OPTION_COUNT,   /* uint32_t */
+        OPTION_NUMBER,  /* uint64_t */
+        OPTION_LEVEL,   /* int: a level of syslog */
+        OPTION_DEVICE,  /* char[max + 1]: a path */
+        OPTION_NODE,    /* NAME:KEY=VALUE,...; may be repeated */
+        OPTION_LIMIT,   /* NODE=SIZE; may be repeated */
+        OPTION_PROFILE, /* of policies: its name, or a file */
+        OPTION_SETTING, /* what setting.h has: NAME=VALUE, of a link NODE:NODE=VALUE; `min` is its kind. May be repeated
+                         */
+        OPTION_FLAG,    /* bool: no value */
         OPTION_HELP,
         OPTION_VERSION,
 };

@@ -64,19 +64,21 @@ const size_t profile_options_count = sizeof(profile_options) / sizeof(profile_op
 struct profile_file {
         struct policy_profile p;
         const char *path;
-        FILE *stream, *err;
+        FILE *stream;
+        char *why;
+        size_t why_size;
         int line;
         bool bad;
 };
 
 static int __attribute__((format(printf, 2, 3))) bad(struct profile_file *f, const char *format, ...) {
+        int n = snprintf(f->why, f->why_size, "%s:%d: ", f->path, f->line);
         va_list ap;
 
-        fprintf(f->err, "%s:%d: ", f->path, f->line);
         va_start(ap, format);
-        vfprintf(f->err, format, ap);
+        if (n < (int)f->why_size)
+                vsnprintf(f->why + n, f->why_size - (size_t)n, format, ap);
         va_end(ap);
-        fputc('\n', f->err);
         f->bad = true;
         return 0;
 }
@@ -119,8 +121,8 @@ static char *next_line(char *to, int size, void *userdata) {
         return to;
 }
 
-static int cannot_read(const char *path, FILE *err) {
-        fprintf(err, "%s: %s: let svmd read it, or name another profile with policy\n", path, strerror(errno));
+static int cannot_read(const char *path, char *why, size_t why_size) {
+        snprintf(why, why_size, "%s: %s: let svmd read it, or name another profile", path, strerror(errno));
         return 1;
 }
 
@@ -141,14 +143,14 @@ static FILE *open_regular(const char *path) {
         return stream;
 }
 
-static int read_file(struct policy_profile *ret, const char *path, FILE *err) {
-        struct profile_file f = { .p = *policy_profile_default(), .path = path, .err = err };
+static int read_file(struct policy_profile *ret, const char *path, char *why, size_t why_size) {
+        struct profile_file f = { .p = *policy_profile_default(), .path = path, .why = why, .why_size = why_size };
         const char *base = strrchr(path, '/') + 1;
         int r;
 
         f.stream = open_regular(path);
         if (!f.stream)
-                return cannot_read(path, err);
+                return cannot_read(path, why, why_size);
         snprintf(f.p.name, sizeof(f.p.name), "%.*s", (int)strcspn(base, "."), base);
         r = ini_parse_stream(next_line, &f, take_pair, &f);
         if (r > 0 && !f.bad) {
@@ -157,7 +159,7 @@ static int read_file(struct policy_profile *ret, const char *path, FILE *err) {
         }
         if (r >= 0 && !f.bad && ferror(f.stream)) {
                 errno = EIO;
-                f.bad = cannot_read(path, err);
+                f.bad = cannot_read(path, why, why_size);
         }
         fclose(f.stream);
         if (r < 0)
@@ -167,18 +169,20 @@ static int read_file(struct policy_profile *ret, const char *path, FILE *err) {
         return f.bad;
 }
 
-int profile_load(struct policy_profile *ret, const char *name, FILE *err) {
+int profile_load(struct policy_profile *ret, const char *name, char *why, size_t why_size) {
         const struct policy_profile *p = policy_profile_find(name);
+        size_t n;
 
         if (strchr(name, '/'))
-                return read_file(ret, name, err);
-        if (!p) {
-                fprintf(err, "policy: expected ");
-                for (uint32_t i = 0; i < policy_profiles_count; i++)
-                        fprintf(err, "%s, ", policy_profiles[i].name);
-                fprintf(err, "or the path of a file, with a slash, found \"%s\"\n", name);
-                return 1;
+                return read_file(ret, name, why, why_size);
+        if (p) {
+                *ret = *p;
+                return 0;
         }
-        *ret = *p;
-        return 0;
+        n = (size_t)snprintf(why, why_size, "expected ");
+        for (uint32_t i = 0; i < policy_profiles_count && n < why_size; i++)
+                n += (size_t)snprintf(why + n, why_size - n, "%s, ", policy_profiles[i].name);
+        if (n < why_size)
+                snprintf(why + n, why_size - n, "or the path of a file, with a slash, found \"%s\"", name);
+        return 1;
 }

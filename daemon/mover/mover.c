@@ -213,6 +213,36 @@ void mover_group_free(struct mover *m, struct managed_group *g) {
         mover_unlock(m);
 }
 
+void mover_group_policy(struct mover *m, struct managed_group *g, const struct policy_profile *p, uint64_t rate) {
+        mover_lock(m);
+        managed_group_profile(g, p);
+        managed_group_cap(m->engine, g, rate);
+        mover_unlock(m);
+}
+
+void mover_group_flow(struct mover *m, struct managed_group *g, struct managed_flow *ret,
+                      struct managed_thrash *ret_thrash) {
+        mover_lock(m);
+        managed_group_flow(g, ret);
+        managed_group_thrash(g, ret_thrash);
+        mover_unlock(m);
+}
+
+int mover_link_cap(struct mover *m, uint32_t a, uint32_t b, uint64_t rate) {
+        int k;
+
+        mover_lock(m);
+        k = managed_link_cap(m->engine, a, b, rate);
+        mover_unlock(m);
+        return k;
+}
+
+void mover_link_flow(struct mover *m, uint32_t a, uint32_t b, struct managed_flow *ret) {
+        mover_lock(m);
+        managed_link_flow(m->engine, a, b, ret);
+        mover_unlock(m);
+}
+
 void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes) {
         mover_lock(m);
         managed_group_limit(m->engine, g, node, bytes, mover_now(m));

@@ -130,6 +130,13 @@ struct managed_group;
 struct managed_group *mover_group_new(struct mover *m);
 /* Its ranges have ended. */
 void mover_group_free(struct mover *m, struct managed_group *g);
+/* Its profile; and bytes a second that move, 0: no cap. */
+void mover_group_policy(struct mover *m, struct managed_group *g, const struct policy_profile *p, uint64_t rate);
+void mover_group_flow(struct mover *m, struct managed_group *g, struct managed_flow *ret,
+                      struct managed_thrash *ret_thrash);
+/* As managed_link_cap(). -ENOMEM. */
+int mover_link_cap(struct mover *m, uint32_t a, uint32_t b, uint64_t rate);
+void mover_link_flow(struct mover *m, uint32_t a, uint32_t b, struct managed_flow *ret);
 /* Bytes of managed granules that the group may have on the node; UINT64_MAX: no limit. What is above goes elsewhere. */
 void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes);
 /* Bytes there now, and the most there have been. Either may be NULL. */

@@ -18,6 +18,7 @@
 #include "service/capacity.h"
 #include "service/internal.h"
 #include "service/join.h"
+#include "service/rates.h"
 
 /*
  *      managed_begin -> managed_bring_up -> managed_keep -> in use -> members end -> managed_end
@@ -261,6 +262,8 @@ void managed_closed(struct service *svc, struct reservation *r, const struct ses
 
 struct managed_share *managed_share_get(struct service *svc, struct partition *p) {
         struct managed_share *share = p->managed;
+        const struct policy_profile *profile;
+        uint64_t rate;
 
         if (share)
                 return share;
@@ -272,6 +275,9 @@ struct managed_share *managed_share_get(struct service *svc, struct partition *p
                 return NULL;
         }
         p->managed = share;
+        profile = rates_profile(svc, partition_name(p), &rate);
+        if (svc->mover)
+                mover_group_policy(svc->mover, share->group, profile, rate);
         capacity_limits(svc, p);
         return share;
 }

@@ -19,6 +19,7 @@ struct drm;
 struct kfd;
 struct machine;
 struct store;
+struct setting;
 struct policy_profile;
 
 struct service_hooks {
@@ -62,6 +63,8 @@ struct service_default_limit {
 
 struct service_options {
         const struct policy_profile *policy; /* what decisions about pages go by; NULL: policy's default. Must stay */
+        const struct setting *settings;      /* of links and partitions. Must stay */
+        uint32_t settings_count;
         const struct machine *machine;
         uint64_t default_partition_size, journal_size;
         uint64_t max_objects_per_session;

@@ -155,6 +155,32 @@ static void test_file(void **state) {
         config_fini(&c);
 }
 
+static void test_settings(void **state) {
+        struct config c;
+
+        write_text(file, "[svmd]\npolicy = latency\nlink-rate = host0:gpu0=1G\nlink-rate = *:*=10M\n"
+                         "partition-rate = lab=5M\npartition-policy = lab=pinned\n");
+        assert_loads(&c, "--link-rate", "gpu0:gpu1=0", "--policy", "throughput");
+        assert_string_equal(c.profile.name, "throughput");
+        assert_int_equal(c.settings_count, 5);
+        assert_int_equal(c.settings[0].kind, SETTING_LINK_RATE);
+        assert_string_equal(c.settings[0].name, "host0");
+        assert_string_equal(c.settings[0].other, "gpu0");
+        assert_true(c.settings[0].rate == 1ull << 30);
+        assert_string_equal(c.settings[1].other, "*");
+        assert_int_equal(c.settings[2].kind, SETTING_PARTITION_RATE);
+        assert_string_equal(c.settings[2].name, "lab");
+        assert_int_equal(c.settings[2].rate, 5 << 20);
+        assert_int_equal(c.settings[3].kind, SETTING_PARTITION_POLICY);
+        assert_string_equal(c.settings[3].profile->name, "pinned");
+        assert_int_equal(c.settings[4].rate, 0);
+        config_fini(&c);
+        write_text(file, "");
+        assert_loads(&c);
+        assert_string_equal(c.profile.name, "balanced");
+        config_fini(&c);
+}
+
 static void test_precedence(void **state) {
         struct config c;
 
@@ -222,6 +248,16 @@ static const struct {
         { "[svmd]\ndefault-limit = 5G\n", 2, "default-limit: expected NODE=SIZE" },
         { "[svmd]\ndefault-limit = gpu0=5Z\n", 2, "default-limit: expected a number" },
         { "[svmd]\ndefault-limit = x1234567890123456789012345678901=5G\n", 2, "expected NODE=SIZE" },
+        { "[svmd]\npolicy = fast\n", 2, "policy: expected balanced, " },
+        { "[svmd]\npolicy = /nowhere/mine.conf\n", 2, "policy: /nowhere/mine.conf: No such file" },
+        { "[svmd]\npartition-policy = balanced\n", 2, "partition-policy: expected PARTITION=NAME|FILE" },
+        { "[svmd]\npartition-policy = lab=fast\n", 2, "partition-policy: expected balanced, " },
+        { "[svmd]\npartition-rate = =1G\n", 2, "partition-rate: expected PARTITION=SIZE" },
+        { "[svmd]\npartition-rate = lab=fast\n", 2, "partition-rate: expected a number" },
+        { "[svmd]\nlink-rate = gpu0=1G\n", 2, "link-rate: expected NODE:NODE=SIZE" },
+        { "[svmd]\nlink-rate = gpu0:=1G\n", 2, "link-rate: expected NODE:NODE=SIZE" },
+        { "[svmd]\nlink-rate = :gpu0=1G\n", 2, "link-rate: expected NODE:NODE=SIZE" },
+        { "[svmd]\nlink-rate = gpu0:gpu1=1X\n", 2, "link-rate: expected a number" },
         { "[svmd]\njust words\n", 2, "expected [SECTION], KEY = VALUE, or a comment" },
         { "[svmd]\n  indented words\n", 2, "expected [SECTION], KEY = VALUE, or a comment" },
 };
@@ -341,7 +377,8 @@ static void test_no_memory(void **state) {
         unsigned long at = 1;
         int r;
 
-        write_text(file, "[svmd]\nstate-dir=/x\ndefault-limit=gpu0=1G\n[node gpu0]\nsize=1G\n");
+        write_text(file,
+                   "[svmd]\nstate-dir=/x\ndefault-limit=gpu0=1G\npartition-policy=a=pinned\n[node gpu0]\nsize=1G\n");
         for (;; at++) {
                 alloc_fail_at(at);
                 r = LOAD(&c, "--soft-node", "gpu1:size=1G", "--default-limit", "*=1G");
@@ -380,6 +417,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 IN_DIR(test_defaults),
                 IN_DIR(test_file),
+                IN_DIR(test_settings),
                 IN_DIR(test_precedence),
                 IN_DIR(test_mistakes_in_file),
                 IN_DIR(test_mistakes_on_the_line),

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <stdint.h>
+
+#include "core/node.h"
+
+struct policy_profile;
+
+/* What the configuration says of links and partitions; what comes later goes over what came before. */
+enum setting_kind {
+        SETTING_LINK_RATE,        /* of the link between two nodes, "*": every one */
+        SETTING_PARTITION_RATE,   /* "*": every partition without one of its own */
+        SETTING_PARTITION_POLICY, /* likewise */
+};
+
+enum { SETTING_NAME_MAX = 63 };
+
+struct setting {
+        enum setting_kind kind;
+        char name[SETTING_NAME_MAX + 1], other[NODE_NAME_MAX + 1]; /* of a link: its nodes */
+        uint64_t rate;                                             /* bytes a second; 0: no cap */
+        struct policy_profile *profile;
+};
