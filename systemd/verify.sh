@@ -1,18 +1,34 @@
 #!/usr/bin/env bash
-# systemd-analyze accepts the units without a word. Arguments: build directory, directory of the units.
+# systemd accepts the units without a word, and finds them exposed to 2.0 at most. Arguments: build directory, directory of
+# the units that were made.
 set -euo pipefail
-build=$1 units=$2
+build=$1 units=$2 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-for unit in svmd.service svmd-keeper.service; do
+services=(svmd.service svmd-keeper.service) sockets=(svmd.socket svmd-admin.socket)
+for unit in "${services[@]}"; do
         sed -E "s#^ExecStart=[^ ]*/#ExecStart=$build/#; /^Documentation=/d" "$units/$unit" >"$dir/$unit"
 done
-out=$(SYSTEMD_UNIT_PATH="$dir:" systemd-analyze verify "$dir/svmd.service" "$dir/svmd-keeper.service" 2>&1 |
-        grep -E 'svmd' || true)
+for unit in "${sockets[@]}"; do
+        sed '/^Documentation=/d' "$here/$unit" >"$dir/$unit"
+done
+verify() {
+        (cd "$dir" && SYSTEMD_UNIT_PATH="$dir:" systemd-analyze verify "${services[@]/#/$dir/}" "${sockets[@]/#/$dir/}" 2>&1) |
+                grep -E 'svmd' || true
+}
+out=$(verify)
 [ -z "$out" ] || { echo "$out" >&2; exit 1; }
-# The check must be able to fail.
-sed -i 's/^Type=notify/Type=nonsense/' "$dir/svmd.service"
-SYSTEMD_UNIT_PATH="$dir:" systemd-analyze verify "$dir/svmd.service" 2>&1 | grep -q 'svmd.service' ||
-        { echo "systemd-analyze does not notice a wrong unit" >&2; exit 1; }
-systemd-sysusers --dry-run --inline "$(grep -v '^#' "$(dirname "$0")/svmd.sysusers")" >/dev/null
+for unit in "${services[@]}"; do
+        systemd-analyze security --offline=yes --threshold=20 --no-pager "$dir/$unit" >"$dir/security" 2>&1 ||
+                { cat "$dir/security" >&2; exit 1; }
+done
+# The checks must be able to fail.
+sed -i 's/^Type=notify/Type=nonsense/; s/^ProtectSystem=.*//; s/^SystemCallFilter=.*//; s/^CapabilityBounding.*//' "$dir/svmd.service"
+verify | grep -q 'svmd.service' || { echo "systemd-analyze does not notice a wrong unit" >&2; exit 1; }
+if systemd-analyze security --offline=yes --threshold=20 --no-pager "$dir/svmd.service" >/dev/null 2>&1; then
+        echo "systemd-analyze does not notice an exposed unit" >&2
+        exit 1
+fi
+sed '/^#/d' "$here/svmd.sysusers" >"$dir/sysusers.conf"
+systemd-sysusers --dry-run "$dir/sysusers.conf" >/dev/null
 echo "the units are good"

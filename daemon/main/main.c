@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "backend/backend.h"
@@ -15,10 +14,10 @@
 #include "backend/kfd.h"
 #include "backend/recording.h"
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/log.h"
 #include "main/config.h"
 #include "main/holder.h"
+#include "main/manager.h"
 #include "main/record.h"
 #include "main/takeover.h"
 #include "service/service.h"
@@ -40,6 +39,8 @@ struct program {
         struct record_counts before;
         int record_outcome;
         struct store *store;
+        struct transport_given given[MANAGER_SOCKETS];
+        size_t given_count;
         struct transport *transport;
         struct service *service;
         struct kfd *kfd;
@@ -229,7 +230,8 @@ static void open_record(struct program *p) {
                 log_warning("how much clients have cannot be noted in %s: %s", p->config.runtime_dir, strerror(-r));
 }
 
-/* The journal of the svmd before was in the keeper. An svmd without one counts epochs from the start. */
+/* The journal of the svmd before was in the keeper. An svmd without one counts epochs from the start. That a socket is
+ * there says nothing where a service manager made it. */
 static void say_lost(struct program *p) {
         char text[256];
 
@@ -240,7 +242,7 @@ static void say_lost(struct program *p) {
                 snprintf(text, sizeof(text), "%llu session%s with %llu MiB of memory",
                          (unsigned long long)p->before.sessions, p->before.sessions == 1 ? "" : "s",
                          (unsigned long long)(p->before.bytes >> 20));
-        else if (p->record_outcome == RECORD_E_UNKNOWN)
+        else if (p->record_outcome == RECORD_E_UNKNOWN && p->given_count == 0)
                 snprintf(text, sizeof(text), "nobody knows how many sessions");
         else
                 return;
@@ -251,8 +253,13 @@ static void say_lost(struct program *p) {
 /* ---- upgrade ---- */
 
 static void say_ready(const struct program *p) {
-        sd_notifyf(0, "READY=1\nSTATUS=%u nodes, %llu sessions", p->machine.count,
-                   (unsigned long long)service_sessions(p->service));
+        manager_ready(p->machine.count, service_sessions(p->service));
+}
+
+static void on_beat(void *userdata) {
+        const struct program *p = userdata;
+
+        manager_alive(p->machine.count, service_sessions(p->service));
 }
 
 static const char *next_program(const struct program *p, const char *binary) {
@@ -306,8 +313,7 @@ static int on_upgrade(void *userdata, const char *binary, bool keeper, char *why
 static void become_next(struct program *p) {
         char *first = p->argv[0];
 
-        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=becoming %s",
-                   (unsigned long long)(clock_ns(CLOCK_MONOTONIC) / 1000), p->next);
+        manager_becoming(p->next);
         log_info("becoming %s", p->next);
         kfd_stop(p->kfd);
         p->argv[0] = p->next;
@@ -347,7 +353,7 @@ static gid_t admin_gid(const struct config *c) {
 static void say_rights(const struct config *c) {
         if (geteuid() == 0)
                 return;
-        log_warning(
+        log_info(
                 "running as uid %u, not as root: read-only rights of clients of this same user cannot be enforced, and limits on "
                 "descriptors stay as they are; svmd-ctl doctor has the list",
                 geteuid());
@@ -409,6 +415,10 @@ static int start_service(struct program *p) {
 static int bring_up(struct program *p) {
         struct transport_options options = {
                 .runtime_dir = p->config.runtime_dir,
+                .given = p->given,
+                .given_count = p->given_count,
+                .beat_ms = manager_beat_ms(),
+                .beat = on_beat,
                 .admin_gid = admin_gid(&p->config),
                 .userdata = p,
                 .keep = on_keep,
@@ -509,6 +519,7 @@ int main(int argc, char **argv) {
                 return 0;
         }
         signal(SIGPIPE, SIG_IGN);
+        p.given_count = manager_sockets(p.given);
         raise_nofile();
         say_rights(&p.config);
         p.why[0] = 0;
@@ -521,7 +532,7 @@ int main(int argc, char **argv) {
         }
         say_up(&p);
         keep = serve(&p) == TRANSPORT_E_KEEP;
-        sd_notify(0, "STOPPING=1");
+        manager_stopping();
         log_info(keep ? "stopping; svmd-keeper holds sessions and memory for the next svmd"
                       : "ending, and all sessions with it");
         tear_down(&p, keep);

@@ -14,6 +14,7 @@ struct listener {
         struct transport *transport;
         struct partition *partition; /* NULL: svmd.sock or admin.sock */
         bool admin;
+        bool given; /* its file is not ours */
         uint64_t key;
         char path[108];
 };
@@ -22,7 +23,7 @@ struct transport {
         struct transport_options options;
         struct ev_loop *loop;
         ev_async wake;
-        ev_timer soon, later;
+        ev_timer soon, later, beat;
         ev_prepare flush;
         ev_signal term, interrupt;
         ev_io watch;

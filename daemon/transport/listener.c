@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "transport/internal.h"
 
-/* Listening sockets: kept over a restart, so that whoever connects while no svmd runs waits instead of being refused.
+/*
+ * Listening sockets: kept over a restart, so that whoever connects while no svmd runs waits instead of being refused.
+ * One that systemd opened counts before one that was kept, which may be of an earlier file of that name.
  */
 
 #define ACCEPTS_A_TURN 64
@@ -91,6 +93,33 @@ static int open_listener(const char *path, mode_t mode) {
         return fd;
 }
 
+static int given_listener(struct transport *t, const char *path) {
+        for (size_t i = 0; i < t->options.given_count; i++)
+                if (strcmp(t->options.given[i].path, path) == 0)
+                        return t->options.given[i].fd;
+        return -1;
+}
+
+/* A socket to listen at, which is in the keeper too. */
+static int find_listener(struct transport *t, struct listener *l, const char *path, mode_t mode) {
+        int kept = kept_listener(t, path, l->key), fd = given_listener(t, path);
+
+        l->given = fd >= 0;
+        if (fd < 0 && kept >= 0)
+                return kept;
+        if (kept >= 0) {
+                close(kept);
+                t->options.unkeep(t->options.userdata, l->key);
+        }
+        if (fd < 0)
+                fd = open_listener(path, mode);
+        if (fd >= 0 && t->options.keep(t->options.userdata, l->key, fd) < 0) {
+                close(fd);
+                return -EMFILE;
+        }
+        return fd;
+}
+
 int listener_new(struct transport *t, const char *path, mode_t mode, bool admin, struct partition *p,
                  struct listener **ret) {
         struct listener *l = alloc_zero(sizeof(*l));
@@ -99,14 +128,7 @@ int listener_new(struct transport *t, const char *path, mode_t mode, bool admin,
         if (!l)
                 return -ENOMEM;
         l->key = key_of(path);
-        fd = kept_listener(t, path, l->key);
-        if (fd < 0) {
-                fd = open_listener(path, mode);
-                if (fd >= 0 && t->options.keep(t->options.userdata, l->key, fd) < 0) {
-                        close(fd);
-                        fd = -EMFILE;
-                }
-        }
+        fd = find_listener(t, l, path, mode);
         if (fd < 0) {
                 alloc_free(l);
                 return fd;
@@ -129,7 +151,8 @@ void listener_free(struct listener *l, bool keep_file) {
         ev_io_stop(t->loop, &l->io);
         close(l->io.fd);
         if (!keep_file) {
-                unlink(l->path);
+                if (!l->given)
+                        unlink(l->path);
                 t->options.unkeep(t->options.userdata, l->key);
         }
         list_remove(&l->link);

@@ -184,6 +184,12 @@ static void on_soon(struct ev_loop *loop, ev_timer *timer, int events) {
         service_collect(t->svc);
 }
 
+static void on_beat(struct ev_loop *loop, ev_timer *timer, int events) {
+        struct transport *t = container_of(timer, struct transport, beat);
+
+        t->options.beat(t->options.userdata);
+}
+
 static void on_later(struct ev_loop *loop, ev_timer *timer, int events) {
         struct transport *t = container_of(timer, struct transport, later);
 
@@ -241,6 +247,7 @@ int transport_new(struct transport **ret, const struct transport_options *option
         ev_async_init(&t->wake, on_async);
         ev_timer_init(&t->soon, on_soon, SOON_S, 0);
         ev_timer_init(&t->later, on_later, SOON_S, 0);
+        ev_timer_init(&t->beat, on_beat, (double)options->beat_ms / 1000, (double)options->beat_ms / 1000);
         ev_prepare_init(&t->flush, on_prepare);
         ev_async_start(t->loop, &t->wake);
         *ret = t;
@@ -317,6 +324,8 @@ int transport_start(struct transport *t, struct service *svc, char *why, size_t 
         list_for_each (l, &t->listeners)
                 ev_io_start(t->loop, &container_of(l, struct listener, link)->io);
         ev_prepare_start(t->loop, &t->flush);
+        if (t->options.beat_ms)
+                ev_timer_start(t->loop, &t->beat);
         ev_signal_init(&t->term, on_signal, SIGTERM);
         ev_signal_init(&t->interrupt, on_signal, SIGINT);
         ev_signal_start(t->loop, &t->term);

@@ -16,8 +16,19 @@ struct transport;
  *
  * What keeps descriptors over a restart is the caller's.
  */
+struct transport_given {
+        char path[108];
+        int fd; /* listens there already */
+};
+
 struct transport_options {
         const char *runtime_dir;
+        /* Sockets that somebody else (systemd) opened, and whose files are his. The transport closes them. */
+        const struct transport_given *given;
+        size_t given_count;
+        /* Called so often while the loop turns; 0: never. */
+        uint64_t beat_ms;
+        void (*beat)(void *userdata);
         gid_t admin_gid; /* may administer, beside root and svmd's own user; (gid_t)-1: nobody else */
         void *userdata;
         int (*keep)(void *userdata, uint64_t key, int fd);

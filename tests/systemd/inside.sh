@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# In the container of nspawn.sh, with systemd: the packages are installed, used, killed, upgraded and removed.
+set -uo pipefail
+patience=30
+cd /packages
+
+fail() {
+        echo "FAILED: $*"
+        systemctl status --no-pager -l svmd.service svmd-keeper.service svmd.socket 2>&1 | tail -40
+        journalctl --no-pager -u svmd -u svmd-keeper 2>&1 | tail -40
+        exit 1
+}
+
+# wait_until SENTENCE COMMAND...: it has come true before patience ends
+wait_until() {
+        local what=$1 i
+        shift
+        for ((i = 0; i < patience * 20; i++)); do
+                "$@" >/dev/null 2>&1 && { echo "ok: $what"; return; }
+                sleep 0.05
+        done
+        fail "$what: $*"
+}
+
+check() {
+        local what=$1
+        shift
+        "$@" >/dev/null 2>&1 || fail "$what: $*"
+        echo "ok: $what"
+}
+
+main_pid() {
+        systemctl show -p MainPID --value "$1"
+}
+
+is_new() {
+        [ "$(main_pid svmd)" != 0 ] && [ "$(main_pid svmd)" != "$1" ] && systemctl is-active -q svmd
+}
+
+status_of() {
+        sed -nE "s/^$2:[[:space:]]*//p" "/proc/$(main_pid "$1")/status"
+}
+
+check "packages are installed" dpkg -i ./libsvmd1_*.deb ./svmd_*.deb ./svmd-ctl_*.deb
+wait_until "svmd runs" systemctl is-active svmd.service
+check "and its keeper" systemctl is-active svmd-keeper.service
+check "it answers" svmd-ctl node list
+check "and administrators" svmd-ctl partition list
+
+# ---- the sandbox is in force ----
+[ "$(stat -c %U "/proc/$(main_pid svmd)")" = svmd ] || fail "svmd runs as another user"
+[ "$(status_of svmd CapEff)" = 0000000000080020 ] || fail "svmd has the capabilities $(status_of svmd CapEff)"
+[ "$(status_of svmd CapBnd)" = 0000000000080020 ] || fail "svmd could get the capabilities $(status_of svmd CapBnd)"
+[ "$(status_of svmd-keeper CapBnd)" = 0000000000000000 ] || fail "the keeper could get the capabilities $(status_of svmd-keeper CapBnd)"
+for unit in svmd svmd-keeper; do
+        [ "$(status_of $unit NoNewPrivs)" = 1 ] || fail "$unit may get new privileges"
+        [ "$(status_of $unit Seccomp)" = 2 ] || fail "$unit has no filter of system calls"
+        [ "$(readlink "/proc/$(main_pid $unit)/ns/net")" != "$(readlink /proc/1/ns/net)" ] || fail "$unit sees the network"
+        grep -q ' /usr .*\bro\b' "/proc/$(main_pid $unit)/mountinfo" ||
+                grep -qE ' / / ro' "/proc/$(main_pid $unit)/mountinfo" || fail "$unit could write to /usr"
+done
+echo "ok: the sandbox is in force"
+for unit in svmd svmd-keeper; do
+        check "$unit is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager $unit.service
+done
+
+# ---- a client of another user, whose heap is svmd's, while svmd is killed, stopped and upgraded ----
+seq 1 200000 | tac >/tmp/lines
+sort /tmp/lines | cksum >/tmp/right
+chmod 644 /tmp/lines
+cat >/tmp/work.sh <<'WORK'
+while [ ! -e /tmp/enough ]; do
+        sort --parallel=1 -S 16M /tmp/lines | cksum >/tmp/work.sum || { echo bad >/tmp/work.bad; exit 1; }
+        cmp -s /tmp/work.sum /tmp/right || { echo different >/tmp/work.bad; exit 1; }
+        echo >>/tmp/work.rounds
+done
+WORK
+sed -i 's#sort --parallel#svmd-run sort --parallel#' /tmp/work.sh
+touch /tmp/work.sum /tmp/work.rounds && chown nobody /tmp/work.sum /tmp/work.rounds
+setpriv --reuid=65534 --regid=65534 --clear-groups bash /tmp/work.sh &
+worker=$!
+rounds() {
+        [ ! -e /tmp/work.bad ] || fail "a client's answer was wrong: $(cat /tmp/work.bad)"
+        kill -0 $worker 2>/dev/null || fail "a client has ended"
+        [ "$(wc -l </tmp/work.rounds)" -gt "$1" ]
+}
+goes_on() {
+        local before
+        before=$(wc -l </tmp/work.rounds)
+        wait_until "$1" rounds $((before + 1))
+}
+goes_on "a client of another user sorts in svmd's memory"
+
+sees_heap() {
+        svmd-ctl session list --json | grep -q sort && svmd-ctl usage --json | grep -q used
+}
+wait_until "whose session svmd shows" sees_heap
+
+before=$(main_pid svmd)
+kill -KILL "$before"
+wait_until "svmd was killed, and is there again" is_new "$before"
+goes_on "its client goes on"
+
+before=$(main_pid svmd)
+check "svmd is restarted" systemctl restart svmd.service
+wait_until "and is there again" is_new "$before"
+goes_on "its client goes on"
+
+mkdir -p /etc/systemd/system/svmd.service.d
+printf '[Service]\nWatchdogSec=2s\n' >/etc/systemd/system/svmd.service.d/watchdog.conf
+systemctl daemon-reload
+systemctl restart svmd.service
+before=$(main_pid svmd)
+kill -STOP "$before"
+wait_until "svmd hung, and the watchdog replaced it" is_new "$before"
+journalctl --no-pager -u svmd | grep -qi watchdog || fail "the watchdog said nothing"
+goes_on "its client goes on"
+
+before=$(main_pid svmd)
+keeper=$(main_pid svmd-keeper)
+check "packages are upgraded" dpkg -i later/libsvmd1_*.deb later/svmd_*.deb later/svmd-ctl_*.deb
+wait_until "another svmd runs" is_new "$before"
+[ "$(main_pid svmd-keeper)" = "$keeper" ] || fail "the upgrade has ended the keeper"
+goes_on "its client goes on"
+touch /tmp/enough
+wait $worker || fail "the client failed: $(cat /tmp/work.bad)"
+
+# ---- started by who connects ----
+systemctl stop svmd.service
+systemctl is-active -q svmd.service && fail "svmd does not stop"
+check "svmd is started by its socket" svmd-ctl node list
+wait_until "and runs" systemctl is-active svmd.service
+
+# ---- who may what ----
+setpriv --reuid=65534 --regid=65534 --clear-groups svmd-ctl partition list >/dev/null 2>&1 && fail "anybody may administer"
+check "a member of svmd-admin may administer" setpriv --reuid=65534 --regid=65534 --groups="$(getent group svmd-admin | cut -d: -f3)" \
+        svmd-ctl partition list
+
+dpkg -r svmd-ctl svmd libsvmd1 >/dev/null 2>&1 || fail "the packages are not removed"
+wait_until "nothing of svmd runs any more" bash -c '! pgrep -x "svmd|svmd-keeper"'
+dpkg -P svmd >/dev/null 2>&1
+[ ! -e /var/lib/svmd ] || fail "purging leaves /var/lib/svmd"
+echo "everything held"

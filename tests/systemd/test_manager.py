@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""svmd under a service manager that this test plays: sockets that were opened for it, and what it tells.
+
+    test_manager.py BUILD
+"""
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PATIENCE = 30
+BUILD = ""
+
+
+class Manager:
+    """A folder, a notify socket, and svmd with what it is given."""
+
+    def __init__(self, watchdog_us=None):
+        self.folder = tempfile.mkdtemp(prefix="svmd-manager-")
+        os.mkdir(self.file("run"), 0o755)
+        with open(self.file("svmd.conf"), "w", encoding="ascii"):
+            pass
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(self.file("notify"))
+        self.notify.settimeout(PATIENCE)
+        self.watchdog_us, self.process, self.given = watchdog_us, None, []
+
+    def file(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def listen(self, name, kind=socket.SOCK_SEQPACKET):
+        s = socket.socket(socket.AF_UNIX, kind)
+        s.bind(self.file("run", name))
+        s.listen()
+        self.given.append(s)
+
+    def start(self):
+        environment = dict(os.environ, NOTIFY_SOCKET=self.file("notify"))
+        if self.watchdog_us:
+            environment["WATCHDOG_USEC"] = str(self.watchdog_us)
+        # Descriptors from 3 on, and LISTEN_PID of the process itself, as systemd does it.
+        moves = " ".join(f"{3 + i}<&{s.fileno()}" for i, s in enumerate(self.given))
+        command = ["bash", "-c", f'export LISTEN_PID=$$ LISTEN_FDS={len(self.given)}; exec "$@" {moves}', "-",
+                   os.path.join(BUILD, "svmd"), "--config", self.file("svmd.conf"), "--runtime-dir", self.file("run"),
+                   "--state-dir", self.file("state"), "--host-capacity", "64M"]
+        with open(self.file("log"), "ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                                            pass_fds=[s.fileno() for s in self.given])
+        return self
+
+    def hear(self, what):
+        """The next message that says `what`."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            text = self.notify.recv(4096).decode()
+            if what in text.splitlines() or any(line.startswith(what) for line in text.splitlines()):
+                return text
+        raise AssertionError(f"svmd does not say {what}:\n{self.log()}")
+
+    def log(self):
+        with open(self.file("log"), encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def ask(self, *words):
+        return subprocess.run([os.path.join(BUILD, "svmd-ctl"), "--socket", self.file("run", "svmd.sock"), *words],
+                              capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        return self.process.wait(PATIENCE)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.stop(signal.SIGINT)
+        for s in self.given:
+            s.close()
+        self.notify.close()
+        subprocess.run(["pkill", "-f", f"svmd-keeper .*{self.folder}"], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Notify(unittest.TestCase):
+    def test_ready_and_stopping(self):
+        m = Manager().start()
+        self.addCleanup(m.end)
+        text = m.hear("READY=1")
+        self.assertIn("STATUS=", text)
+        self.assertEqual(m.stop(), 0)
+        m.hear("STOPPING=1")
+
+    def test_watchdog(self):
+        """Told in time as long as the loop turns, and no more when it does not."""
+        m = Manager(watchdog_us=400_000).start()
+        self.addCleanup(m.end)
+        m.hear("READY=1")
+        for _ in range(3):
+            m.hear("WATCHDOG=1")
+        m.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.05)
+        m.notify.setblocking(False)
+        try:
+            while m.notify.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+        m.notify.settimeout(1)
+        with self.assertRaises(TimeoutError):
+            m.notify.recv(4096)
+        m.notify.settimeout(PATIENCE)
+        m.process.send_signal(signal.SIGCONT)
+        m.hear("WATCHDOG=1")
+
+
+class Sockets(unittest.TestCase):
+    def test_given(self):
+        """svmd listens at what it was given, whose files stay when it ends; who connected before it came is served."""
+        m = Manager()
+        m.listen("svmd.sock")
+        m.listen("admin.sock")
+        before = os.stat(m.file("run", "svmd.sock")).st_ino
+        early = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        early.connect(m.file("run", "svmd.sock"))
+        early.send(bytes([0x08, 0x01, 0x1A, 0x02, 0x0A, 0x00]))
+        m.start()
+        self.addCleanup(m.end)
+        m.hear("READY=1")
+        early.settimeout(PATIENCE)
+        self.assertTrue(early.recv(4096))
+        early.close()
+        self.assertEqual(m.ask("node", "list").returncode, 0)
+        self.assertEqual(os.stat(m.file("run", "svmd.sock")).st_ino, before)
+        m.stop(signal.SIGINT)
+        for name in ("svmd.sock", "admin.sock"):
+            self.assertTrue(stat.S_ISSOCK(os.stat(m.file("run", name)).st_mode), name)
+
+    def test_given_again(self):
+        """After a stop that keeps everything, a new socket of the manager counts, and not the one that was kept."""
+        m = Manager()
+        m.listen("svmd.sock")
+        m.start()
+        self.addCleanup(m.end)
+        m.hear("READY=1")
+        m.stop(signal.SIGTERM)
+        m.given.pop().close()
+        os.unlink(m.file("run", "svmd.sock"))
+        m.listen("svmd.sock")
+        m.start()
+        m.hear("READY=1")
+        self.assertEqual(m.ask("node", "list").returncode, 0)
+
+    def test_wrong(self):
+        """What is no socket of ours is closed with a warning, and svmd opens its own."""
+        m = Manager()
+        m.listen("other", socket.SOCK_STREAM)
+        m.start()
+        self.addCleanup(m.end)
+        m.hear("READY=1")
+        self.assertIn("is no socket that svmd can use", m.log())
+        self.assertEqual(m.ask("node", "list").returncode, 0)
+
+
+if __name__ == "__main__":
+    BUILD = os.path.abspath(sys.argv.pop(1))
+    unittest.main(verbosity=2)
