@@ -1,5 +1,6 @@
 #include "bench.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -66,6 +67,31 @@ uint64_t anonymous_bytes(pid_t pid) {
         fclose(f);
         must(kib > 0, "/proc/%d/status says nothing of RssAnon", (int)pid);
         return kib * 1024;
+}
+
+uint64_t cpu_ns(pid_t pid) {
+        uint64_t sum = 0;
+        char path[320];
+        struct dirent *e;
+        DIR *d;
+
+        snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+        d = opendir(path);
+        must(d != NULL, "%s cannot be read", path);
+        while ((e = readdir(d))) {
+                uint64_t ns = 0;
+                FILE *f;
+
+                snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", (int)pid, e->d_name);
+                f = e->d_name[0] == '.' ? NULL : fopen(path, "re");
+                if (!f)
+                        continue;
+                must(fscanf(f, "%" SCNu64, &ns) == 1, "%s says nothing", path);
+                fclose(f);
+                sum += ns;
+        }
+        closedir(d);
+        return sum;
 }
 
 void row_add(struct row *r, double value, double limit) {

@@ -26,3 +26,5 @@ uint64_t random_below(uint64_t bound);
 void pin_to(unsigned nth);
 /* Bytes of anonymous memory that a process has in RAM. */
 uint64_t anonymous_bytes(pid_t pid);
+/* CPU time that all threads of a process have had. */
+uint64_t cpu_ns(pid_t pid);

@@ -65,6 +65,22 @@ void vector_nodes(struct vector *v) {
         svmd__v1__nodes__init(&v->body[add(v, SVMD__V1__OP__OP_NODES)].nodes);
 }
 
+void vector_admit(struct vector *v, Svmd__V1__LeaseNeed **need) {
+        size_t i = add(v, SVMD__V1__OP__OP_ADMIT);
+
+        svmd__v1__admit__init(&v->body[i].admit);
+        v->body[i].admit.n_needs = 1;
+        v->body[i].admit.needs = need;
+        v->body[i].admit.wait_ms = UINT64_MAX;
+}
+
+void vector_lease_release(struct vector *v, uint64_t lease) {
+        size_t i = add(v, SVMD__V1__OP__OP_LEASE_RELEASE);
+
+        svmd__v1__lease_release__init(&v->body[i].lease_release);
+        v->body[i].lease_release.lease = lease;
+}
+
 /* ---- calls ---- */
 
 static void send_request(struct client *c, Svmd__V1__Op **ops, size_t count) {
@@ -100,16 +116,27 @@ static const Svmd__V1__Packet *receive(struct client *c) {
         return p;
 }
 
+const Svmd__V1__Packet *client_receive(struct client *c) {
+        const Svmd__V1__Packet *p = receive(c);
+
+        for (size_t i = 0; p->packet_case == SVMD__V1__PACKET__PACKET_REPLY && i < p->reply->n_results; i++)
+                must(p->reply->results[i]->code == 0, "svmd refused: %s", p->reply->results[i]->text);
+        return p;
+}
+
 static const Svmd__V1__Reply *call(struct client *c, Svmd__V1__Op **ops, size_t count) {
         const Svmd__V1__Packet *p;
 
         send_request(c, ops, count);
         do
-                p = receive(c);
+                p = client_receive(c);
         while (p->packet_case != SVMD__V1__PACKET__PACKET_REPLY);
-        for (size_t i = 0; i < p->reply->n_results; i++)
-                must(p->reply->results[i]->code == 0, "svmd refused: %s", p->reply->results[i]->text);
         return p->reply;
+}
+
+void client_send(struct client *c, struct vector *v) {
+        send_request(c, v->ops, v->count);
+        v->count = 0;
 }
 
 const Svmd__V1__Reply *client_call(struct client *c, struct vector *v) {

@@ -32,6 +32,8 @@ struct vector {
                 Svmd__V1__Map map;
                 Svmd__V1__Status status;
                 Svmd__V1__Nodes nodes;
+                Svmd__V1__Admit admit;
+                Svmd__V1__LeaseRelease lease_release;
         } body[SVMD_OPS_MAX];
 };
 
@@ -42,9 +44,15 @@ void vector_space_create(struct vector *v, uint32_t node);
 void vector_map(struct vector *v, const Svmd__V1__Map *map);
 void vector_status(struct vector *v);
 void vector_nodes(struct vector *v);
+/* Of one node; `need` must live until the vector is sent. Waits for ever. */
+void vector_admit(struct vector *v, Svmd__V1__LeaseNeed **need);
+void vector_lease_release(struct vector *v, uint64_t lease);
 
 /* Sends the vector, empties it, and waits. The reply is valid until the next call. */
 const Svmd__V1__Reply *client_call(struct client *c, struct vector *v);
+/* The two halves of it, for who has several clients. What comes is a reply or an event; nothing is refused. */
+void client_send(struct client *c, struct vector *v);
+const Svmd__V1__Packet *client_receive(struct client *c);
 /* The id that the first node of that kind has, and what is used of all nodes. */
 uint32_t client_find_node(struct client *c, Svmd__V1__NodeKind kind);
 uint64_t client_used_bytes(struct client *c);

@@ -53,11 +53,12 @@ ROWS = {
     "svmd_run_overhead": ("run", None, "<=1.15"),
     "svmd_run_plain": ("run", None, None),
     "hostile_mm": ("hostile", "<=3", "<=1.5"),
+    "admission": ("admission", "<=1.5", "<=1.3"),
 }
 # A program: the daemons that it is given.
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
-            "hostile": ["svmd"], "run": ["svmd"]}
+            "hostile": ["svmd"], "run": ["svmd"], "admission": ["svmd"]}
 
 HUGE_PAGES = 64  # that bench_moves uses, and some
 
