@@ -45,7 +45,7 @@ const char *name_node(const struct service *svc, uint32_t node) {
 }
 
 /* "4 KiB", "2 MiB". */
-static void granule_size(uint32_t bytes, char *text, size_t size) {
+void granule_size(uint32_t bytes, char *text, size_t size) {
         if (bytes >= 1u << 20)
                 snprintf(text, size, "%u MiB", bytes >> 20);
         else
@@ -137,48 +137,8 @@ static void explain_pins(struct sentences *s, const struct managed_reservation *
         }
 }
 
-static void add(char *text, size_t size, const char *what) {
-        size_t at = strlen(text);
-
-        snprintf(text + at, size - at, "%s%s", at ? ", " : "", what);
-}
-
-static void explain_advice(struct sentences *s, const struct managed_reservation *m, uint32_t granule) {
-        const struct service *svc = s->call->svc;
-        char text[280] = "", part[200], nodes[160];
-        struct mover_advice a;
-
-        mover_advice(svc->mover, m->range, granule, &a);
-        if (a.policy.preferred) {
-                snprintf(part, sizeof(part), "preferred location %s", name_node(svc, a.policy.preferred - 1));
-                add(text, sizeof(text), part);
-        }
-        if (a.policy.accessed_by) {
-                name_nodes(svc, a.policy.accessed_by, nodes, sizeof(nodes));
-                snprintf(part, sizeof(part), "accessed by %s", nodes);
-                add(text, sizeof(text), part);
-        }
-        if (a.policy.read_mostly)
-                add(text, sizeof(text), "read mostly");
-        if (a.policy.pinned)
-                add(text, sizeof(text), "pinned (policy leaves it where it is)");
-        if (a.granularity) {
-                granule_size(a.granularity, nodes, sizeof(nodes));
-                snprintf(part, sizeof(part), "moves %s at a time", nodes);
-                add(text, sizeof(text), part);
-        }
-        if (text[0])
-                sentence(s, "Advice: %s; session %" PRIu64 " spoke last.", text, a.session);
-        else
-                sentence(s, "Nothing is advised about it: policy decides by itself.");
-}
-
 void explain_granule(struct sentences *s, const struct managed_reservation *m, uint32_t granule,
                      const struct managed_granule_info *info) {
-        if (m->revoked)
-                sentence(s, "The reservation is revoked: %s until its owner or an administrator gives it back.",
-                         m->flags & SVMD__V1__RANGE_FLAG__RANGE_SIGBUS ? "an access is SIGBUS" : "an access waits");
-        explain_advice(s, m, granule);
         explain_place(s, m, info);
         explain_pins(s, m, granule, info);
 }

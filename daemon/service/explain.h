@@ -15,7 +15,10 @@ struct sentences {
 /* Beyond SENTENCES_MAX, and out of memory, it is left out. */
 void sentence(struct sentences *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Of a granule: what is advised, where it is and why. */
+/* What is advised about a granule, by whom, and what comes of it. -ENOMEM. */
+int explain_hints(struct sentences *s, const struct managed_reservation *m, uint32_t granule,
+                  Svmd__V1__ExplainResult *result);
+/* Of a granule: where it is and why. */
 void explain_granule(struct sentences *s, const struct managed_reservation *m, uint32_t granule,
                      const struct managed_granule_info *info);
 /* What was decided about it lately, and what was refused or put off. -ENOMEM. */
@@ -29,4 +32,6 @@ int private_explain(struct sentences *s, const struct private_range *p, uint64_t
                     Svmd__V1__ExplainResult *result);
 /* Nodes of the set (a bit each): "gpu0, gpu1 and gpu2". */
 void name_nodes(const struct service *svc, uint64_t set, char *text, size_t size);
+/* "4 KiB", "2 MiB". */
+void granule_size(uint32_t bytes, char *text, size_t size);
 const char *name_node(const struct service *svc, uint32_t node);

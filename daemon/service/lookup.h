@@ -33,6 +33,10 @@ Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation 
 Svmd__V1__Mapping *mapping_row(struct call *c, const struct mapping *e);
 /* -ENOMEM */
 int advice_fill(struct call *c, const struct policy_advice *a, Svmd__V1__AdviceResult *row);
+/* Of one hint, without what became of it; NULL: out of memory. And what became of one of its words, a bit. */
+struct hint;
+Svmd__V1__AdviceHint *hint_row(struct call *c, const struct managed_reservation *m, const struct hint *hint);
+void hint_row_fate(Svmd__V1__AdviceHint *row, unsigned policy_fate, uint32_t bit);
 Svmd__V1__AdviceResult *advice_row(struct call *c, const struct managed_reservation *m, uint32_t granule);
 void run_fill(const struct managed_reservation *m, uint32_t granule, const struct managed_granule_info *info,
               Svmd__V1__Run *row);

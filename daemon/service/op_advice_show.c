@@ -28,9 +28,9 @@ struct show {
 
 /* ---- hints ---- */
 
-static Svmd__V1__AdviceHint *hint_row(struct show *s, const struct hint *hint) {
+Svmd__V1__AdviceHint *hint_row(struct call *c, const struct managed_reservation *m, const struct hint *hint) {
         const struct hint_party *party = hint_party(hint);
-        Svmd__V1__AdviceHint *row = call_take(s->call, sizeof(*row));
+        Svmd__V1__AdviceHint *row = call_take(c, sizeof(*row));
 
         if (!row)
                 return NULL;
@@ -38,23 +38,23 @@ static Svmd__V1__AdviceHint *hint_row(struct show *s, const struct hint *hint) {
         row->session = party->session;
         row->pid = party->pid;
         row->uid = party->uid;
-        row->client = call_string(s->call, party->client);
+        row->client = call_string(c, party->client);
         row->rank = (Svmd__V1__AdviceRank)party->policy.rank;
         row->said_ns = hint->said_ns;
-        row->address = s->m->reservation->va.start + (uint64_t)hint->first * s->m->granule;
-        row->size = (uint64_t)hint->count * s->m->granule;
+        row->address = m->reservation->va.start + (uint64_t)hint->first * m->granule;
+        row->size = (uint64_t)hint->count * m->granule;
         row->what = hint->what;
         row->against = hint->against;
-        row->advice = call_take(s->call, sizeof(*row->advice));
+        row->advice = call_take(c, sizeof(*row->advice));
         if (!row->advice)
                 return NULL;
         svmd__v1__advice_result__init(row->advice);
         row->advice->session = party->session;
-        return advice_fill(s->call, &hint->policy.advice, row->advice) == 0 ? row : NULL;
+        return advice_fill(c, &hint->policy.advice, row->advice) == 0 ? row : NULL;
 }
 
-static void add_fate(Svmd__V1__AdviceHint *row, enum policy_fate fate, uint32_t bit) {
-        switch (fate) {
+void hint_row_fate(Svmd__V1__AdviceHint *row, unsigned fate, uint32_t bit) {
+        switch ((enum policy_fate)fate) {
         case POLICY_SILENT: break;
         case POLICY_WON: row->wins |= bit; break;
         case POLICY_AGREES: row->agrees |= bit; break;
@@ -74,7 +74,7 @@ static int add_voice(struct show *s, const struct policy_voice *voices, const st
         if (!voices[i].says || (*number == 0 && s->result->n_hints == SVMD_ROWS_MAX))
                 return 0;
         if (*number == 0) {
-                row = hint_row(s, hint_of(&voices[i]));
+                row = hint_row(s->call, s->m, hint_of(&voices[i]));
                 if (!row)
                         return -ENOMEM;
                 s->result->hints[s->result->n_hints++] = row;
@@ -82,7 +82,7 @@ static int add_voice(struct show *s, const struct policy_voice *voices, const st
         }
         row = s->result->hints[*number - 1];
         for (enum policy_attribute a = 0; a < _POLICY_ATTRIBUTE_N; a++)
-                add_fate(row, policy_fate(voices, ruling, i, a), 1u << a);
+                hint_row_fate(row, policy_fate(voices, ruling, i, a), 1u << a);
         return 0;
 }
 

@@ -23,7 +23,7 @@
 #define MAPPINGS_MAX 16 /* that are told of */
 
 void sentence(struct sentences *s, const char *format, ...) {
-        char text[400];
+        char text[640];
         va_list ap;
 
         if (s->count == SENTENCES_MAX)
@@ -169,6 +169,12 @@ static int explain_managed(struct sentences *s, const struct managed_reservation
         result->moves = info.outs + info.ins;
         result->moved_ms = ago_ms(info.moved_ns);
         result->touched_ms = ago_ms(info.touched_ns);
+        if (m->revoked)
+                sentence(s, "The reservation is revoked: %s until its owner or an administrator gives it back.",
+                         m->flags & SVMD__V1__RANGE_FLAG__RANGE_SIGBUS ? "an access is SIGBUS" : "an access waits");
+        r = explain_hints(s, m, granule, result);
+        if (r != 0)
+                return r;
         explain_granule(s, m, granule, &info);
         r = explain_past(s, m, granule, result);
         return r ? r : explain_touches(s, m, granule, result);
