@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "args.h"
+#include "complete.h"
 #include "ctl.h"
 #include "help.h"
 #include "reach.h"
@@ -454,10 +455,13 @@ static int run_verb(struct ctl *c, const struct verb *v, struct args *a, int arg
 }
 
 static int dispatch(struct ctl *c, struct args *a, int argc, char **argv) {
-        int at = args_parse(c, a, NULL, argc, argv);
         const char *const *words;
         unsigned count, taken;
+        int at;
 
+        if (argc > 1 && strcmp(argv[1], "complete") == 0)
+                return complete_run(c, (unsigned)argc - 2, argv + 2);
+        at = args_parse(c, a, NULL, argc, argv);
         if (at < 0)
                 return EXIT_USAGE;
         words = a->words;
