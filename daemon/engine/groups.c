@@ -200,6 +200,10 @@ uint64_t managed_group_limit_of(const struct managed_group *g, uint32_t node) {
         return g->nodes[node].limit;
 }
 
+uint64_t managed_group_pinned(const struct managed_group *g) {
+        return g->pinned;
+}
+
 void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak) {
         if (ret_used)
                 *ret_used = g->nodes[node].used;

@@ -234,6 +234,7 @@ struct managed_node_info {
         bool online;
         uint64_t capacity, used, reserve;
         uint64_t warm;                /* bytes of free slots that keep their space */
+        uint64_t pinned;              /* on all host nodes, where this is the first one of them */
         uint32_t waiting;             /* granules that wait for room */
         struct managed_thrash thrash; /* of granules that lay there */
 };
@@ -259,6 +260,9 @@ void managed_group_used(const struct managed_group *g, uint32_t node, uint64_t *
 void managed_group_cap(struct managed *e, struct managed_group *g, uint64_t rate);
 void managed_group_flow(const struct managed_group *g, struct managed_flow *ret);
 void managed_group_thrash(const struct managed_group *g, struct managed_thrash *ret);
+
+/* Bytes that are pinned, on all host nodes. */
+uint64_t managed_group_pinned(const struct managed_group *g);
 
 /* `bytes` of a granule: 4 KiB to config.largest. `poison`: faults on what is revoked are SIGBUS. `group`: that is
  * charged, or NULL. -ENOMEM, -EINVAL. */

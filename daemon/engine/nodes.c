@@ -246,6 +246,7 @@ void managed_node_info(const struct managed *e, uint32_t node, struct managed_no
                 .used = n->used,
                 .reserve = node_reserve(n),
                 .warm = warm,
+                .pinned = n->pinned,
                 .waiting = n->waiting,
                 .thrash = n->thrash,
         };

@@ -251,6 +251,15 @@ void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, 
         mover_unlock(m);
 }
 
+uint64_t mover_group_pinned(struct mover *m, struct managed_group *g) {
+        uint64_t pinned;
+
+        mover_lock(m);
+        pinned = managed_group_pinned(g);
+        mover_unlock(m);
+        return pinned;
+}
+
 void mover_group_used(struct mover *m, struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak) {
         mover_lock(m);
         managed_group_used(g, node, ret_used, ret_peak);

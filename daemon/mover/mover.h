@@ -141,6 +141,8 @@ void mover_link_flow(struct mover *m, uint32_t a, uint32_t b, struct managed_flo
 void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes);
 /* Bytes there now, and the most there have been. Either may be NULL. */
 void mover_group_used(struct mover *m, struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak);
+/* Bytes that are pinned, on all host nodes. */
+uint64_t mover_group_pinned(struct mover *m, struct managed_group *g);
 
 /* ---- ranges ---- */
 

@@ -119,11 +119,36 @@ unsigned capacity_for_memory(struct service *svc, struct partition *p, uint32_t 
         return admit(svc, p, 0, why, why_size);
 }
 
-bool capacity_for_lease(struct service *svc, struct partition *p, uint64_t bytes) {
+static uint64_t less(uint64_t a, uint64_t b) {
+        return a > b ? a - b : 0;
+}
+
+/* What is pinned lies on host nodes and stays there, whoever comes. */
+static bool leaves_pinned(struct service *svc, const struct partition *p, uint64_t on_hosts) {
+        const struct managed_share *share = p->managed;
+        uint64_t all = 0, own = share ? mover_group_pinned(svc->mover, share->group) : 0, room = 0, limit = 0;
+
+        for (uint32_t i = 0; i < svc->managed.nodes_count; i++) {
+                const struct account *a = &p->accounts[i];
+                struct managed_node_info info;
+
+                if (node_desc(svc, i)->kind != NODE_HOST)
+                        continue;
+                mover_node_info(svc->mover, i, &info);
+                all += info.pinned;
+                add(&room, less(node_desc(svc, i)->capacity, svc->state.nodes[i].account.used));
+                add(&limit, a->max == ACCOUNT_NO_LIMIT ? UINT64_MAX : less(a->max, a->used));
+        }
+        return less(room, on_hosts) >= all && less(limit, on_hosts) >= own;
+}
+
+bool capacity_for_lease(struct service *svc, struct partition *p, uint64_t bytes, uint64_t on_hosts) {
         const struct managed_share *share = p->managed;
         struct sums nodes = sum_nodes(svc), limits = sum_limits(svc, p);
         uint64_t own = share ? share->bytes : 0;
 
+        if (on_hosts && !leaves_pinned(svc, p, on_hosts))
+                return false;
         return bytes <= nodes.could && nodes.could - bytes >= svc->managed.bytes && bytes <= limits.could &&
                limits.could - bytes >= own;
 }

@@ -29,8 +29,9 @@ unsigned capacity_for_range(struct service *svc, struct partition *p, uint64_t s
 /* Whether explicit memory that has just been charged on the node leaves what was admitted: likewise. */
 unsigned capacity_for_memory(struct service *svc, struct partition *p, uint32_t node, char *why, size_t why_size);
 
-/* Whether explicit memory of so many bytes on nodes with managed granules would leave what was admitted. */
-bool capacity_for_lease(struct service *svc, struct partition *p, uint64_t bytes);
+/* Whether explicit memory of so many bytes on nodes with managed granules, `on_hosts` of them on host nodes, would
+ * leave what was admitted, and what is pinned. */
+bool capacity_for_lease(struct service *svc, struct partition *p, uint64_t bytes, uint64_t on_hosts);
 
 /* No managed granules lie where explicit memory of the partition has been charged. */
 bool capacity_is_free(struct service *svc, const struct partition *p, uint32_t node);

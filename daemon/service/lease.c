@@ -27,19 +27,23 @@ struct lease *lease_find(const struct service *svc, uint64_t id) {
         return o && o->type == OBJECT_LEASE ? container_of(o, struct lease, object) : NULL;
 }
 
-/* Nodes that take nothing new; and what managed ranges were promised stays free. */
+/* Nodes that take nothing new; and what managed ranges were promised, or have pinned, stays free. Other granules leave
+ * as soon as it is charged, as they do for memory. */
 static bool forbids(void *userdata, const struct admission *a) {
         struct service *svc = userdata;
         const struct lease *l = container_of(a, struct lease, admission);
-        uint64_t shared = 0;
+        uint64_t shared = 0, on_hosts = 0;
 
         for (uint32_t i = 0; i < a->count; i++) {
                 if (svc->state.nodes[l->nodes[i].node].offline)
                         return true;
-                if (capacity_is_shared(svc, l->nodes[i].node))
-                        shared += a->needs[i].bytes;
+                if (!capacity_is_shared(svc, l->nodes[i].node))
+                        continue;
+                shared += a->needs[i].bytes;
+                if (node_desc(svc, l->nodes[i].node)->kind == NODE_HOST)
+                        on_hosts += a->needs[i].bytes;
         }
-        return shared && !capacity_for_lease(svc, l->partition, shared);
+        return shared && !capacity_for_lease(svc, l->partition, shared, on_hosts);
 }
 
 void leases_init(struct service *svc) {

@@ -176,6 +176,7 @@ static void pin_over(struct service *svc, struct order *o, struct managed_reserv
         managed_pins_drop(member, o->first, o->next - o->first);
         if (pinned > 0)
                 mover_unpin(svc->mover, m->range, o->first, pinned);
+        leases_changed(svc);
 }
 
 static const struct order_kind pin_kind = {
@@ -223,6 +224,7 @@ static int unpin(struct call *c, struct managed_reservation *m, uint32_t first, 
                 return refuse(c, SVMD_STATUS_NO_SUCH, "this session has not pinned all of it");
         managed_pins_drop(member, first, count);
         mover_unpin(c->svc->mover, m->range, first, count);
+        leases_changed(c->svc);
         e.effect = pin_effect(m, c->session, first, count, -1);
         tx_effect(c->tx, EFFECT_PIN, &e, sizeof(e));
         return 0;

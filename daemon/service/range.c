@@ -206,6 +206,7 @@ static void unpin(struct service *svc, struct managed_member *member) {
         struct managed_reservation *m = member->managed;
         uint32_t first = 0, end;
 
+        leases_changed(svc);
         while (member->pins && first < m->count) {
                 for (end = first; end < m->count && member->pins[end] > 0; end++)
                         member->pins[end]--;

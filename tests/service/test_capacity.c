@@ -157,6 +157,26 @@ static void test_pinned_granules_stay(void **state) {
         assert_int_equal(process_check(&a.process, at, size, 11), 0);
 }
 
+/* Granules leave for a lease as soon as it is granted, before anybody makes memory of it; and it is not granted while
+ * pinned ones are in its way. */
+static void test_granules_leave_for_leases(void **state) {
+        uint64_t size = 8 * MIB, lease, at;
+
+        placed(&a, size, GPU1, &at);
+        lease = must(&b.client, mk_admit(GPU1, w.machine.nodes[GPU1].capacity - 4 * MIB, 0))->id;
+        world_settle(&w);
+        assert_true(managed_on(GPU1) <= 4 * MIB);
+        must(&b.client, mk_lease_release(lease));
+        assert_int_equal(user_do(&a, mk_pin(at, size, false)), 0);
+        lease = w.machine.nodes[HOST0].capacity - size + MIB;
+        refused(&b.client, mk_admit(HOST0, lease, 0), SVMD_STATUS_NO_ROOM);
+        lease = must(&b.client, mk_admit(HOST0, lease, UINT64_MAX))->id;
+        refused(&b.client, mk_create_leased(HOST0, MIB, lease), SVMD_STATUS_BUSY);
+        must(&a.client, mk_pin(at, size, true));
+        must(&b.client, mk_create_leased(HOST0, w.machine.nodes[HOST0].capacity - size + MIB, lease));
+        assert_int_equal(process_check(&a.process, at, size, 11), 0);
+}
+
 /* Who waits and goes takes nothing along. */
 static void test_who_waits_leaves(void **state) {
         Svmd__V1__Op *create = mk_create(HOST0, 12 * MIB, 0);
@@ -195,6 +215,7 @@ int main(void) {
                 TEST(test_sizes_fit_limits),
                 TEST(test_memory_waits_for_granules_to_leave),
                 TEST(test_pinned_granules_stay),
+                TEST(test_granules_leave_for_leases),
                 TEST(test_who_waits_leaves),
                 TEST(test_svmd_leaves),
         };

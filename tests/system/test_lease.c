@@ -104,8 +104,12 @@ static void sleeps(struct message *m) {
         ok(svmd_mem_create(mine, &mem[0], 12 * MIB, gpu0, 0));
         ok(svmd_mem_create(mine, &mem[1], 6 * MIB, gpu1, 0));
         lease = 0;
+        want(SVMD_E_NO_SUCH, svmd_lease_keep(mine, lease, "asleep", NULL));
+        want(SVMD_E_NAME, svmd_lease_claim(mine, &lease, NULL));
+        want(SVMD_E_NO_SUCH, svmd_lease_claim(mine, &lease, "asleep"));
         ok(svmd_mem_release_into_lease(mine, mem[0], &lease));
         ok(svmd_mem_release_into_lease(mine, mem[1], &lease));
+        want(SVMD_E_NAME, svmd_lease_keep(mine, lease, NULL, NULL));
         ok(svmd_lease_keep(mine, lease, "asleep", NULL));
 }
 
