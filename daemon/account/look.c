@@ -1,0 +1,321 @@
+#include "account/look.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+enum { TEXT_ROOM = 16384, PATH_ROOM = 512, CLIENTS_MAX = 64 };
+
+/* The beginning of a file; 0 bytes where it cannot be read. */
+static size_t read_file(int dir, const char *path, char *to, size_t room) {
+        int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        size_t n = 0;
+        ssize_t k = 1;
+
+        if (fd < 0)
+                return 0;
+        while (n < room && k > 0) {
+                k = read(fd, to + n, room - n);
+                n += k > 0 ? (size_t)k : 0;
+        }
+        close(fd);
+        return n;
+}
+
+/* ---- processes ---- */
+
+uint64_t look_ticks(uint64_t boottime_ns) {
+        return boottime_ns / (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+/* Name and start out of /proc/PID/stat: "PID (NAME) S 1 2 ...", where a name may have brackets and spaces in it. */
+static bool read_stat(const char *proc_root, uint32_t pid, char *name, size_t name_room, uint64_t *ret_started) {
+        char path[PATH_ROOM], text[1024], *open, *close;
+        unsigned field = 2;
+        size_t n;
+
+        snprintf(path, sizeof(path), "%s/%u/stat", proc_root, pid);
+        n = read_file(AT_FDCWD, path, text, sizeof(text) - 1);
+        text[n] = 0;
+        open = strchr(text, '(');
+        close = strrchr(text, ')');
+        if (!open || !close || close < open)
+                return false;
+        *close = 0;
+        snprintf(name, name_room, "%s", open + 1);
+        for (char *c = name; *c; c++)
+                *c = isgraph((unsigned char)*c) ? *c : '_';
+        for (char *c = close + 1; *c; c++) {
+                if (*c != ' ' || ++field != 22)
+                        continue;
+                *ret_started = strtoull(c, NULL, 10);
+                return true;
+        }
+        return false;
+}
+
+void look_at_process(const char *proc_root, uint32_t pid, uint64_t by, struct looked *ret) {
+        struct looked l = { .started = 0 };
+        char path[PATH_ROOM], text[TEXT_ROOM], again[sizeof(l.process)];
+        uint64_t started;
+        size_t n;
+
+        memset(ret, 0, sizeof(*ret));
+        if (!read_stat(proc_root, pid, l.process, sizeof(l.process), &l.started) || l.started > by)
+                return;
+        snprintf(path, sizeof(path), "%s/%u/cgroup", proc_root, pid);
+        n = read_file(AT_FDCWD, path, text, sizeof(text));
+        where_parse(text, n, &l.where);
+        /* What was read in between was its own. */
+        if (read_stat(proc_root, pid, again, sizeof(again), &started) && started == l.started)
+                *ret = l;
+}
+
+/* ---- files of memory ---- */
+
+struct inodes {
+        ino_t *at;
+        size_t count, room;
+};
+
+/* -ENOMEM, or whether it is new. Sorted: descriptors of one file are rare, files are many. */
+static int inode_add(struct inodes *s, ino_t ino) {
+        size_t low = 0, high = s->count;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (s->at[middle] == ino)
+                        return 0;
+                if (s->at[middle] < ino)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        if (s->count == s->room) {
+                size_t room = s->room ? 2 * s->room : 256;
+                ino_t *at = alloc_grow(s->at, s->room * sizeof(*at), room * sizeof(*at));
+
+                if (!at)
+                        return -ENOMEM;
+                s->at = at;
+                s->room = room;
+        }
+        memmove(s->at + low + 1, s->at + low, (s->count - low) * sizeof(*s->at));
+        s->at[low] = ino;
+        s->count++;
+        return 1;
+}
+
+/* "/memfd:svmd-KIND-NUMBER..." */
+static bool split_name(const char *target, struct look_file *ret) {
+        static const char head[] = "/memfd:svmd-";
+        const char *kind = target + sizeof(head) - 1, *dash;
+
+        if (strncmp(target, head, sizeof(head) - 1) != 0)
+                return false;
+        dash = strchr(kind, '-');
+        if (!dash || (size_t)(dash - kind) >= sizeof(ret->kind))
+                return false;
+        memset(ret, 0, sizeof(*ret));
+        memcpy(ret->kind, kind, (size_t)(dash - kind));
+        if (strcmp(ret->kind, "pool") == 0 || strcmp(ret->kind, "slots") == 0)
+                ret->number = strtoull(dash + 1, NULL, 10);
+        return true;
+}
+
+/* False: there is no room. */
+static bool file_add(struct look_file *rows, unsigned room, unsigned *count, const struct look_file *f) {
+        for (unsigned i = 0; i < *count; i++) {
+                if (strcmp(rows[i].kind, f->kind) != 0 || rows[i].number != f->number)
+                        continue;
+                rows[i].bytes += f->bytes;
+                return true;
+        }
+        if (*count == room)
+                return false;
+        rows[(*count)++] = *f;
+        return true;
+}
+
+static int add_entry(int dir, const char *name, struct inodes *seen, struct look_file *rows, unsigned room,
+                     unsigned *count) {
+        char target[128];
+        ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
+        struct look_file f;
+        struct stat st;
+        int r;
+
+        if (n < 0)
+                return 0;
+        target[n] = 0;
+        if (!split_name(target, &f) || fstatat(dir, name, &st, 0) < 0)
+                return 0;
+        r = inode_add(seen, st.st_ino);
+        if (r <= 0)
+                return r;
+        f.bytes = (uint64_t)st.st_blocks * 512;
+        return file_add(rows, room, count, &f) ? 0 : -E2BIG;
+}
+
+int look_at_files(struct look_file *rows, unsigned room, unsigned *ret_count) {
+        struct inodes seen = { 0 };
+        unsigned count = 0;
+        DIR *dir = opendir("/proc/self/fd");
+        struct dirent *e;
+        int r = 0;
+
+        if (!dir)
+                return -errno;
+        while (r == 0 && (e = readdir(dir)))
+                r = add_entry(dirfd(dir), e->d_name, &seen, rows, room, &count);
+        closedir(dir);
+        alloc_free(seen.at);
+        if (r == 0)
+                *ret_count = count;
+        return r;
+}
+
+/* ---- devices ---- */
+
+static void device_add(struct look_device *rows, unsigned room, unsigned *count, const char *source, const char *device,
+                       const char *region, uint64_t bytes) {
+        struct look_device *d;
+
+        for (unsigned i = 0; i < *count; i++) {
+                d = &rows[i];
+                if (strcmp(d->source, source) == 0 && strcmp(d->device, device) == 0 &&
+                    strcmp(d->region, region) == 0) {
+                        d->bytes += bytes;
+                        return;
+                }
+        }
+        if (*count == room)
+                return;
+        d = &rows[(*count)++];
+        snprintf(d->source, sizeof(d->source), "%s", source);
+        snprintf(d->device, sizeof(d->device), "%s", device);
+        snprintf(d->region, sizeof(d->region), "%s", region);
+        d->bytes = bytes;
+}
+
+struct clients {
+        struct {
+                uint64_t client;
+                char pdev[REPORT_NAME];
+        } seen[CLIENTS_MAX];
+        unsigned count;
+};
+
+/* Descriptors of one open file have its number. What has none, and what is too much to remember, counts. */
+static bool is_new(struct clients *c, const struct fdinfo *f) {
+        if (!f->has_client)
+                return true;
+        for (unsigned i = 0; i < c->count; i++)
+                if (c->seen[i].client == f->client && strcmp(c->seen[i].pdev, f->pdev) == 0)
+                        return false;
+        if (c->count < CLIENTS_MAX) {
+                c->seen[c->count].client = f->client;
+                memcpy(c->seen[c->count++].pdev, f->pdev, sizeof(f->pdev));
+        }
+        return true;
+}
+
+static void add_fdinfo(int dir, struct look_device *rows, unsigned room, unsigned *count) {
+        DIR *list = fdopendir(dir);
+        struct clients clients = { .count = 0 };
+        char text[4096];
+        struct dirent *e;
+
+        if (!list) {
+                close(dir);
+                return;
+        }
+        while ((e = readdir(list))) {
+                struct fdinfo f;
+                size_t n = e->d_name[0] == '.' ? 0 : read_file(dir, e->d_name, text, sizeof(text));
+
+                fdinfo_parse(text, n, &f);
+                if (!f.driver[0] || !is_new(&clients, &f))
+                        continue;
+                for (unsigned i = 0; i < f.regions_count; i++)
+                        if (fdinfo_is_local(&f.regions[i]))
+                                device_add(rows, room, count, "fdinfo", f.pdev[0] ? f.pdev : f.driver,
+                                           f.regions[i].name, fdinfo_bytes(&f.regions[i]));
+        }
+        closedir(list);
+}
+
+static void add_kfd(int dir, struct look_device *rows, unsigned room, unsigned *count) {
+        DIR *list = fdopendir(dir);
+        char text[64];
+        struct dirent *e;
+
+        if (!list) {
+                close(dir);
+                return;
+        }
+        while ((e = readdir(list))) {
+                uint64_t bytes;
+
+                if (strncmp(e->d_name, "vram_", 5) != 0 ||
+                    !report_number(text, read_file(dir, e->d_name, text, sizeof(text)), &bytes))
+                        continue;
+                device_add(rows, room, count, "kfd", e->d_name + 5, "vram", bytes);
+        }
+        closedir(list);
+}
+
+unsigned look_at_devices(const char *proc_root, const char *sys_root, uint32_t pid, struct look_device *rows,
+                         unsigned room) {
+        char path[PATH_ROOM];
+        unsigned count = 0;
+        int dir;
+
+        snprintf(path, sizeof(path), "%s/%u/fdinfo", proc_root, pid);
+        dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir >= 0)
+                add_fdinfo(dir, rows, room, &count);
+        snprintf(path, sizeof(path), "%s/class/kfd/kfd/proc/%u", sys_root, pid);
+        dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir >= 0)
+                add_kfd(dir, rows, room, &count);
+        return count;
+}
+
+/* ---- control groups ---- */
+
+static size_t read_of_cgroup(const char *sys_root, const char *cgroup, const char *name, char *to, size_t room) {
+        char path[PATH_ROOM];
+
+        if (snprintf(path, sizeof(path), "%s/fs/cgroup%s/%s", sys_root, cgroup, name) >= (int)sizeof(path))
+                return 0;
+        return read_file(AT_FDCWD, path, to, room);
+}
+
+void look_at_cgroup(const char *sys_root, const char *cgroup, struct look_cgroup *ret) {
+        char text[TEXT_ROOM];
+        size_t n;
+
+        memset(ret, 0, sizeof(*ret));
+        if (cgroup[0] != '/' || strstr(cgroup, ".."))
+                return;
+        n = read_of_cgroup(sys_root, cgroup, "memory.current", text, sizeof(text));
+        ret->has_memory = report_number(text, n, &ret->current);
+        n = read_of_cgroup(sys_root, cgroup, "memory.stat", text, sizeof(text));
+        if (!report_key(text, n, "shmem", &ret->shmem))
+                ret->has_memory = false;
+        n = read_of_cgroup(sys_root, cgroup, "dmem.current", text, sizeof(text));
+        ret->regions_count = dmem_parse(text, n, ret->regions, REPORT_REGIONS);
+        if (ret->regions_count > REPORT_REGIONS)
+                ret->regions_count = REPORT_REGIONS;
+}

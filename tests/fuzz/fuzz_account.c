@@ -1,0 +1,81 @@
+/*
+ * What the kernel and drivers tell of processes and of memory: the first byte says which file the rest is. Whatever it
+ * is, what is made of it is whole: texts that end, and that do nothing to a terminal; regions that are counted right.
+ */
+#include "fuzz.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "account/report.h"
+#include "account/where.h"
+
+static void check_text(const char *text, size_t room) {
+        size_t n = strnlen(text, room);
+
+        must(n < room);
+        for (size_t i = 0; i < n; i++)
+                must(isgraph((unsigned char)text[i]));
+}
+
+static void check_where(const char *text, size_t size, bool whole) {
+        struct where w;
+
+        if (whole)
+                where_parse(text, size, &w);
+        else
+                where_of_path(text, size, &w);
+        check_text(w.cgroup, sizeof(w.cgroup));
+        check_text(w.runtime, sizeof(w.runtime));
+        check_text(w.container, sizeof(w.container));
+        check_text(w.pod, sizeof(w.pod));
+        must(!w.runtime[0] || w.container[0]);
+}
+
+static void check_fdinfo(const char *text, size_t size) {
+        struct fdinfo f;
+
+        fdinfo_parse(text, size, &f);
+        check_text(f.driver, sizeof(f.driver));
+        check_text(f.pdev, sizeof(f.pdev));
+        must(f.regions_count <= REPORT_REGIONS);
+        for (unsigned i = 0; i < f.regions_count; i++) {
+                check_text(f.regions[i].name, sizeof(f.regions[i].name));
+                must(f.regions[i].name[0]);
+                for (unsigned j = 0; j < i; j++)
+                        must(strcmp(f.regions[i].name, f.regions[j].name) != 0);
+        }
+}
+
+static void check_dmem(const char *text, size_t size) {
+        enum { ROOM = 4 };
+        struct dmem_row rows[ROOM];
+        unsigned count = dmem_parse(text, size, rows, ROOM);
+
+        for (unsigned i = 0; i < count && i < ROOM; i++) {
+                check_text(rows[i].driver, sizeof(rows[i].driver));
+                check_text(rows[i].device, sizeof(rows[i].device));
+                check_text(rows[i].region, sizeof(rows[i].region));
+        }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+        uint64_t number;
+        char *text;
+
+        if (size == 0)
+                return 0;
+        /* Of just this size: reading behind it is seen. */
+        text = malloc(size - 1 ? size - 1 : 1);
+        must(text);
+        memcpy(text, bytes + 1, size - 1);
+        switch (bytes[0] % 5) {
+        case 0: check_where(text, size - 1, true); break;
+        case 1: check_where(text, size - 1, false); break;
+        case 2: check_fdinfo(text, size - 1); break;
+        case 3: check_dmem(text, size - 1); break;
+        default: (void)report_number(text, size - 1, &number); (void)report_key(text, size - 1, "shmem", &number);
+        }
+        free(text);
+        return 0;
+}
