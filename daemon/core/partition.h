@@ -46,6 +46,7 @@ struct partition {
         uint64_t kept_max; /* what kept_bytes may be; UINT64_MAX: no limit */
         void *listener;    /* the transport's */
         void *managed;     /* the service's: struct managed_share, of one that has managed ranges */
+        void *usage;       /* the service's: struct track, of what no session holds */
 };
 
 enum {

@@ -55,6 +55,7 @@ struct session {
         void *replies;    /* the service's: answers that may be asked for again */
         void *managed;    /* the service's: struct managed_client, of one that has to do with managed ranges */
         void *trace;      /* the mover's: struct mover_trace, of one that records */
+        void *usage;      /* the service's: struct track, once it is attached */
         void *devices;    /* the service's: struct private_client, of one that gave files of devices */
 };
 

@@ -32,6 +32,9 @@ struct config {
         uint64_t kept_max;                     /* 0: of a partition, unless it was made with another */
         uint64_t max_registered;               /* 64 GiB: registered memory of a session */
         struct policy_profile profile;         /* what decides where pages go */
+        uint32_t usage_period;                 /* 10 s; 0: no history of use is kept */
+        uint32_t usage_days;                   /* 400 */
+        uint64_t usage_size;                   /* 64 MiB */
         int log_level;                         /* LOG_INFO */
         bool check_only;                       /* --check-config */
         bool check_takeover;                   /* --check-takeover */

@@ -88,6 +88,14 @@ const struct option_desc options[] = {
         { "partition-rate", "PARTITION=SIZE", OPTION_SETTING, false, 0, NULL, SETTING_PARTITION_RATE, 0, 0,
           "The same for the pages of one partition, over all links. PARTITION may be *, which is every one that is not "
           "named. May be repeated." },
+        { "usage-period", "SECONDS", OPTION_COUNT, false, AT(usage_period), "10", 0, 3600, 1,
+          "How often it is noted who uses how much, for svmd-ctl usage --since; 0 keeps no history. What sessions create "
+          "and give back in between counts, too." },
+        { "usage-days", "DAYS", OPTION_COUNT, false, AT(usage_days), "400", 1, 36500, 1,
+          "How long the history of use is kept, by day; by hour for 31 days of that, by minute for one." },
+        { "usage-size", "SIZE", OPTION_SIZE, false, AT(usage_size), "64M", 256 * KIB, 64 * GIB, 4 * KIB,
+          "What the history of use, usage.db in the state folder, may take of the disk. When it is full, its oldest fine "
+          "steps go first." },
         { "log-level", "error|warning|notice|info|debug", OPTION_LEVEL, false, AT(log_level), "info", 0, 0, 0,
           "Write lines of this importance and above to standard error." },
         { "help", NULL, OPTION_HELP, true, 0, NULL, 0, 0, 0, "Print the options and end." },

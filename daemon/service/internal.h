@@ -9,6 +9,7 @@
 #include "proto/fdlist.h"
 #include "proto/limits.h"
 #include "proto/status.h"
+#include "service/accounts.h"
 #include "service/keeping.h"
 #include "service/lease.h"
 #include "service/managed.h"
@@ -51,6 +52,7 @@ struct service {
         struct keepings keepings;
         struct private_state private_memory;
         struct leases leases;
+        struct accounts accounts;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t attached;   /* sessions that have a partition */
@@ -115,6 +117,8 @@ struct request {
         int store_result; /* of its own job in the store's lane */
         bool store_done;
         char store_why[256];
+        bool looked;                /* processes are, or were, looked at for it */
+        struct usage_answer *usage; /* what the worker of accounts found out; NULL: it was not asked */
         struct partition *made;     /* by its own store job */
         struct partition *removing; /* it waits for this one's sessions to end */
         uint64_t ended;             /* how many those were */
@@ -405,6 +409,10 @@ int op_lease_release(struct call *c);
 int op_lease_list(struct call *c);
 int op_lease_claim(struct call *c);
 int op_lease_fill(struct call *c);
+int op_holders(struct call *c);
+int op_usage_history(struct call *c);
+int op_drift(struct call *c);
+void usage_answer_free(struct usage_answer *a);
 int op_upgrade(struct call *c);
 int op_dmabuf_import(struct call *c);
 int op_mem_dmabuf(struct call *c);

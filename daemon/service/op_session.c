@@ -108,6 +108,7 @@ static int attach_to(struct call *c, struct partition *p) {
                 return r;
         }
         session_attach(s, p);
+        accounts_session_begin(c->svc, s);
         c->svc->attached++;
         p->journaled = true;
         event_monitor(c->svc, "session-new", s, p->name->text, "%s (uid %u) attached", s->client, s->who.uid);

@@ -98,17 +98,18 @@ uint64_t private_held(const struct private_range *p) {
         return pages * SVMD_PAGE;
 }
 
+uint64_t private_range_seen(const struct private_range *p, uint32_t node) {
+        int file = private_device_of(p->reservation->owner->devices, node);
+
+        return file < 0 ? 0 : places_count(p->places, PLACE_DEVICE, (unsigned)file) * SVMD_PAGE;
+}
+
 uint64_t private_seen(const struct service *svc, uint32_t node) {
-        uint64_t pages = 0;
+        uint64_t bytes = 0;
 
-        list_for_each (l, &svc->private_memory.ranges) {
-                const struct private_range *p = container_of(l, struct private_range, link);
-                int file = private_device_of(p->reservation->owner->devices, node);
-
-                if (file >= 0)
-                        pages += places_count(p->places, PLACE_DEVICE, (unsigned)file);
-        }
-        return pages * SVMD_PAGE;
+        list_for_each (l, &svc->private_memory.ranges)
+                bytes += private_range_seen(container_of(l, struct private_range, link), node);
+        return bytes;
 }
 
 /* ---- devices ---- */

@@ -72,6 +72,8 @@ int private_add_device(struct service *svc, struct private_client *k, uint64_t i
 uint32_t private_host_node(const struct service *svc);
 /* Bytes of all ranges that were seen on the node. */
 uint64_t private_seen(const struct service *svc, uint32_t node);
+/* The same of one range. */
+uint64_t private_range_seen(const struct private_range *p, uint32_t node);
 /* Bytes of the range that were seen in memory of any kind. */
 uint64_t private_held(const struct private_range *p);
 

@@ -81,6 +81,7 @@ char *call_string(struct call *c, const char *s) {
 void request_free(struct request *r) {
         list_remove(&r->link);
         alloc_free(r->bytes);
+        usage_answer_free(r->usage);
         alloc_free(r->staged);
         fdlist_close(&r->in);
         fdlist_close(&r->out);
@@ -376,6 +377,8 @@ static int run_request(struct service *svc, struct request *request, const Svmd_
         } else {
                 r = m->mode == SVMD__V1__MODE__BEST_EFFORT ? run_each(&run) : run_together(&run);
         }
+        if (run.flags & OP_CHANGES)
+                accounts_note(svc, request->session);
         if (r != OP_LATER)
                 send_reply(&run);
         request->session->requests++;

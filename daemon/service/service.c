@@ -76,6 +76,8 @@ int service_new(struct service **ret, const struct service_options *options, con
                 r = fences_init(svc);
         if (r == 0)
                 r = jobs_new(&svc->jobs, WORKERS, count + 1, hooks->wake, hooks->userdata);
+        if (r == 0)
+                r = accounts_init(svc);
         if (r < 0) {
                 service_free(svc, true);
                 return r;
@@ -270,6 +272,8 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
                 snprintf(why, why_size, "a journal for what is there cannot be made: %s", strerror(-r));
         svc->kept = NULL;
         svc->kept_count = 0;
+        if (r == 0)
+                accounts_start(svc);
         return r > 0 ? -ENOSPC : r;
 }
 
@@ -283,6 +287,7 @@ void service_collect(struct service *svc) {
         spill_collect(svc);
         keepings_collect(svc);
         leases_collect(svc);
+        accounts_collect(svc);
         partitions_reap(svc);
         requests_wake(svc);
 }
@@ -398,8 +403,10 @@ void service_free(struct service *svc, bool keep_state) {
                 while (!service_idle(svc)) {
                         for (uint32_t lane = 0; lane <= svc->options.machine->count; lane++)
                                 jobs_wait_lane(svc->jobs, lane);
+                        accounts_wait(svc);
                         service_collect(svc);
                 }
+                accounts_stop(svc);
                 service_commit(svc);
                 svc->hooks.flush(svc->hooks.userdata);
         }
@@ -433,6 +440,7 @@ void service_free(struct service *svc, bool keep_state) {
                 fences_fini(svc);
         private_fini(svc);
         spill_fini(svc);
+        accounts_fini(svc);
         tx_free(svc->tx);
         alloc_free(svc->reply_buffer);
         arena_fini(&svc->arena);

@@ -79,6 +79,10 @@ struct service_options {
         struct kfd *kfd;               /* what AMD's driver has; NULL: it is not there */
         long dmabuf_fs;                /* magic of the file system that dma-bufs are of; 0: the kernel's */
         uint64_t (*boottime_ns)(void); /* NULL: CLOCK_BOOTTIME */
+        const char *state_dir;         /* where the history of use is; NULL: none is kept */
+        uint32_t usage_period_ms;      /* how often it is written; 0: none is kept */
+        uint32_t usage_days;
+        uint64_t usage_size;
 };
 
 /* What svmd-keeper held. */

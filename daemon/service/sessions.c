@@ -85,6 +85,7 @@ void session_release(struct service *svc, struct session *s) {
 
         s->ending = true;
         svc->attached -= p != NULL;
+        accounts_session_end(svc, s);
         list_for_each_safe (l, &s->spaces)
                 space_end(svc, container_of(l, struct space, by_session));
         forget_fences(svc, s);

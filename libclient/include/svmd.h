@@ -861,6 +861,73 @@ typedef int (*svmd_reservation_fn)(const struct svmd_reservation_row *row, void 
 int svmd_query_reservations(svmd_session *s, const char *partition, svmd_reservation_fn fn, void *userdata);
 /* Use per session and per partition (`partition` NULL: all), a row a node that is used. */
 int svmd_query_usage(svmd_session *s, const char *partition, svmd_use_fn fn, void *userdata);
+
+/* Who holds what now, a row a node: of sessions, then for each partition what none of its sessions holds. The rows of a
+ * node add up to what is used of it. `node` UINT32_MAX: it holds nothing, and has registered memory. */
+struct svmd_holder_row {
+        const char *partition, *client;
+        uint64_t session; /* 0: memory of the partition that no session holds */
+        uint32_t pid, uid;
+        const char *process;                   /* its name; "": it was gone when svmd looked */
+        const char *cgroup;                    /* path of its control group; "": not known */
+        const char *runtime, *container, *pod; /* as the names of control groups say; "": in none */
+        svmd_node node;
+        uint64_t used, peak;
+        uint64_t managed;    /* of `used`: granules of managed ranges */
+        uint64_t leased;     /* of `used`: room that leases hold */
+        uint64_t registered; /* beside `used`, on all rows of a session: of its own memory that devices may reach */
+};
+typedef int (*svmd_holder_fn)(const struct svmd_holder_row *row, void *userdata);
+/* `partition` NULL: all. For administrators. */
+int svmd_query_holders(svmd_session *s, const char *partition, svmd_holder_fn fn, void *userdata);
+
+enum {
+        SVMD_BY_NODE = 0,
+        SVMD_BY_PARTITION = 1,
+        SVMD_BY_USER = 2,
+        SVMD_BY_CGROUP = 3,
+        SVMD_BY_CONTAINER = 4,
+        SVMD_BY_PID = 5,
+};
+struct svmd_history_row {
+        const char *key;  /* "none": of no session, or in no container; "unknown"; "other": the rest */
+        const char *node; /* its name */
+        uint64_t page_ms; /* pages of 4 KiB times milliseconds */
+        uint64_t average; /* bytes, over the time that svmd looked */
+        uint64_t peak;    /* bytes */
+};
+typedef int (*svmd_history_fn)(const struct svmd_history_row *row, void *userdata);
+struct svmd_history_options {
+        size_t size;
+        unsigned by;           /* SVMD_BY_* */
+        uint64_t since, until; /* seconds since 1970; until is not part of it */
+        const char *node;      /* NULL: all */
+};
+struct svmd_history_span {
+        size_t size;
+        uint64_t since, until; /* of the steps that were looked at */
+        uint64_t step;         /* seconds: a minute, an hour or a day */
+        uint64_t watched_ms;   /* how long svmd has looked in that time */
+};
+/* Who used how much of each node between two times, most first. `ret` may be NULL. For administrators. */
+int svmd_query_history(svmd_session *s, const struct svmd_history_options *o, struct svmd_history_span *ret,
+                       svmd_history_fn fn, void *userdata);
+
+enum { SVMD_DRIFT_NODE = 0, SVMD_DRIFT_PROCESS = 1, SVMD_DRIFT_CGROUP = 2 };
+struct svmd_drift_row {
+        unsigned scope;      /* SVMD_DRIFT_* */
+        const char *source;  /* who reports it: st_blocks, fdinfo, kfd, memcg, dmem */
+        const char *subject; /* the node, process or control group */
+        const char *place;   /* the node, or the device and its region */
+        uint64_t session;    /* of a process; else 0 */
+        uint32_t pid;
+        uint64_t reported, ledger; /* bytes; the drift is what the first is more than the second */
+        const char *why;           /* what may explain a drift; "": there is none */
+        int moving; /* svmd's own figures changed while it looked, so that a drift of a node means nothing */
+};
+typedef int (*svmd_drift_fn)(const struct svmd_drift_row *row, void *userdata);
+/* What the kernel and drivers report, against what svmd gave out. For administrators. */
+int svmd_query_drift(svmd_session *s, svmd_drift_fn fn, void *userdata);
 /* From now on SVMD_EVENT_MONITOR events come. */
 int svmd_monitor(svmd_session *s, int on);
 

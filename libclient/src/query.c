@@ -24,6 +24,9 @@ static Svmd__V1__Result__DetailCase detail_of(Svmd__V1__Op__OpCase op_case) {
         case SVMD__V1__OP__OP_RESIDENCY: return SVMD__V1__RESULT__DETAIL_RESIDENCY;
         case SVMD__V1__OP__OP_KEPT_LIST: return SVMD__V1__RESULT__DETAIL_KEPT;
         case SVMD__V1__OP__OP_LEASE_LIST: return SVMD__V1__RESULT__DETAIL_LEASES;
+        case SVMD__V1__OP__OP_HOLDERS: return SVMD__V1__RESULT__DETAIL_HOLDERS;
+        case SVMD__V1__OP__OP_USAGE_HISTORY: return SVMD__V1__RESULT__DETAIL_USAGE_HISTORY;
+        case SVMD__V1__OP__OP_DRIFT: return SVMD__V1__RESULT__DETAIL_DRIFT;
         default: return SVMD__V1__RESULT__DETAIL__NOT_SET;
         }
 }
@@ -43,6 +46,10 @@ static const void *row_at(Svmd__V1__Op__OpCase op_case, const Svmd__V1__Result *
                 return i < r->reservations->n_reservations ? r->reservations->reservations[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_RESIDENCY: return i < r->residency->n_runs ? r->residency->runs[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_KEPT: return i < r->kept->n_kept ? r->kept->kept[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_HOLDERS: return i < r->holders->n_rows ? r->holders->rows[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_USAGE_HISTORY:
+                return i < r->usage_history->n_rows ? r->usage_history->rows[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_DRIFT: return i < r->drift->n_rows ? r->drift->rows[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_LEASES: return i < r->leases->n_leases ? r->leases->leases[i] : NULL;
         default: return NULL;
         }
@@ -72,6 +79,7 @@ int walk_run(svmd_session *s, struct walk *w) {
                 r = call_one(s, &w->op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
                 if (r)
                         break;
+                w->result = result;
                 while (!r && (row = row_at(w->op.op_case, result, i))) {
                         r = w->row(w, row);
                         i++;

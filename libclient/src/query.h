@@ -19,10 +19,14 @@ struct walk {
                 svmd_residency_fn residency;
                 svmd_kept_fn kept;
                 svmd_lease_fn lease;
+                svmd_holder_fn holder;
+                svmd_history_fn history;
+                svmd_drift_fn drift;
         } fn;
         void *userdata;
-        bool over;                    /* the rest is not wanted */
-        char name[SVMD_NAME_MAX + 1]; /* room for a key that is a name */
+        const Svmd__V1__Result *result; /* that the row is of */
+        bool over;                      /* the rest is not wanted */
+        char name[SVMD_NAME_MAX + 1];   /* room for a key that is a name */
 };
 
 void walk_begin(struct walk *w, Svmd__V1__Op__OpCase op_case, void *body, int (*row)(struct walk *w, const void *row),

@@ -833,6 +833,24 @@ Svmd__V1__Op *mk_lease_list(const char *partition) {
         return op;
 }
 
+Svmd__V1__Op *mk_holders(const char *partition) {
+        MAKE(HOLDERS, holders);
+        m->partition = (char *)partition;
+        return op;
+}
+
+Svmd__V1__Op *mk_history(unsigned by, uint64_t since, uint64_t until) {
+        MAKE(USAGE_HISTORY, usage_history);
+        m->by = (Svmd__V1__UsageBy)by;
+        m->since = since;
+        m->until = until;
+        return op;
+}
+
+Svmd__V1__Op *mk_drift(void) {
+        return op_make(SVMD__V1__OP__OP_DRIFT);
+}
+
 Svmd__V1__Op *mk_lease_keep(uint64_t lease, const char *name, uint64_t seconds) {
         MAKE(KEEP, keep);
         m->lease = lease;

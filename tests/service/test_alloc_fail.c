@@ -259,6 +259,8 @@ static void test_leases(void **state) {
         must(&a, mk_release(a.reply->results[0]->id));
         waits = must(&b, mk_admit(GPU0, w.machine.nodes[GPU0].capacity, UINT64_MAX))->id;
         until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_lease_list("one") }, 1, -1);
+        until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_holders("") }, 1, -1);
+        until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_drift() }, 1, -1);
         each(&a, mk_lease_release(lease));
         each(&b, mk_lease_release(waits));
         printf("%lu refused allocations\n", failures);

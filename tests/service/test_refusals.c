@@ -1250,6 +1250,8 @@ static void leases(void) {
         no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_lease_list("one"));
         no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, mk_lease_list(""));
         no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_lease_list("none"));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_holders("none"));
+        no(&admin, W_NONE, SVMD_STATUS_UNSUPPORTED, mk_history(0, 0, 1)); /* others: test_accounts.c */
 }
 
 static Svmd__V1__Op *mk_named(Svmd__V1__Op *op, const char *name, uint32_t mode) {
@@ -1416,6 +1418,9 @@ static const struct {
                                           B(W_LIMIT) | B(W_QUOTA) | B(W_TAKEN) },
         { SVMD__V1__OP__OP_LEASE_RELEASE, ID_WAYS },
         { SVMD__V1__OP__OP_LEASE_LIST, OTHER_WAYS },
+        { SVMD__V1__OP__OP_USAGE_HISTORY, B(W_NONE) },
+        { SVMD__V1__OP__OP_HOLDERS, B(W_NONE) },
+        { SVMD__V1__OP__OP_DRIFT, 0 },
         { SVMD__V1__OP__OP_LEASE_CLAIM, B(W_NONE) | B(W_OTHER) | B(W_RIGHT) | B(W_TAKEN) | B(W_BUSY) | B(W_QUOTA) },
         { SVMD__V1__OP__OP_LEASE_FILL, ID_WAYS | B(W_BUSY) | B(W_QUOTA) | B(W_LIMIT) },
         { SVMD__V1__OP__OP_TRACE_START, B(W_FD_KIND) | B(W_NONE) | B(W_TAKEN) | B(W_QUOTA) },

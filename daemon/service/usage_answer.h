@@ -1,0 +1,46 @@
+#pragma once
+
+#include <stdint.h>
+
+#include "account/history.h"
+#include "account/report.h"
+#include "engine/jobs.h"
+#include "proto/svmd.pb-c.h"
+
+struct call;
+
+/* Questions that the worker of accounts answers: the request waits, and is served again with what came of it. */
+
+enum drift_scope { SCOPE_NODE, SCOPE_PROCESS, SCOPE_CGROUP };
+
+struct drift_row {
+        enum drift_scope scope;
+        char source[12], subject[256], place[2 * REPORT_NAME + 2];
+        uint64_t session, reported, ledger;
+        uint32_t pid;
+};
+
+struct usage_answer {
+        struct job job;
+        struct service *svc;
+        struct request *request;
+        int result; /* of the worker: 0, or negative errno with a sentence */
+        char why[256];
+        struct history_query query;
+        struct history_answer history;
+        char node[64];
+        struct drift *drift; /* op_drift.c */
+};
+
+/* Takes the answer over, and has it made; OP_LATER. */
+int usage_ask(struct call *c, struct usage_answer *a, void (*run)(struct job *job));
+void drift_free(struct drift *d);
+
+/* Takes a result message of the type and sets it as the detail. */
+#define DETAIL(c, type, TYPE, member, var)                                                                             \
+        Svmd__V1__##type *var = call_take(c, sizeof(*var));                                                            \
+        if (!var)                                                                                                      \
+                return -ENOMEM;                                                                                        \
+        svmd__v1__##member##_result__init(var);                                                                        \
+        c->result->detail_case = SVMD__V1__RESULT__DETAIL_##TYPE;                                                      \
+        c->result->member = var

@@ -1,0 +1,502 @@
+/*
+ * Accounts in a whole service, whose clock and whose /proc and /sys are the test's: who holds what adds up to the
+ * ledger after each of many random operations; the history has exactly the bytes times the time; processes that vanish
+ * or whose number is another's are nobody; what drivers and control groups report shows as drift.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "account/look.h"
+#include "core/node.h"
+#include "core/session.h"
+#include "harness.h"
+
+#define MIB       (1ull << 20)
+#define SECOND    1000000000ull
+#define CONTAINER "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+enum { CLIENTS = 4, STEPS = 400, PERIOD_MS = 10000, ALWAYS = 120 };
+
+static const uint64_t sizes[] = { 64 * MIB, 16 * MIB, 16 * MIB, 16 * MIB };
+static struct world w;
+static struct client admin, who[CLIENTS];
+static uint64_t now_ns;
+static char root[64];
+
+static uint64_t now(void) {
+        return now_ns;
+}
+
+static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
+        Svmd__V1__Result *r = client_call(c, op);
+
+        if (r->code != 0)
+                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
+        return r;
+}
+
+static void must_not(struct client *c, Svmd__V1__Op *op, unsigned code, const char *says) {
+        Svmd__V1__Result *r = client_call(c, op);
+
+        if (r->code != code || !strstr(r->text, says))
+                fail_msg("operation %d: %u %s, expected %u with \"%s\"", (int)op->op_case, r->code, r->text, code,
+                         says);
+}
+
+static void put(const char *path, const char *text) {
+        char whole[256], *slash;
+        FILE *f;
+
+        snprintf(whole, sizeof(whole), "%s/%s", root, path);
+        for (slash = whole + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
+                *slash = 0;
+                mkdir(whole, 0700);
+                *slash = '/';
+        }
+        f = fopen(whole, "we");
+        assert_non_null(f);
+        fputs(text, f);
+        fclose(f);
+}
+
+/* A process of the test's own /proc, which started so many ticks after the machine. */
+static void put_process(uint32_t pid, unsigned long long started, const char *cgroup) {
+        char path[64], text[512];
+
+        snprintf(path, sizeof(path), "proc/%u/stat", pid);
+        snprintf(text, sizeof(text), "%u (my (odd) name) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 %llu 20 21\n",
+                 pid, started);
+        put(path, text);
+        snprintf(path, sizeof(path), "proc/%u/cgroup", pid);
+        snprintf(text, sizeof(text), "0::%s\n", cgroup);
+        put(path, text);
+}
+
+static void come(unsigned i, const char *partition) {
+        struct service_peer peer = { .pid = 1000 + i, .uid = 100 + i, .gid = 100 };
+
+        assert_int_equal(client_open_as(&w, &who[i], &peer), 0);
+        client_greet(&who[i], partition);
+        accounts_wait(w.svc); /* its process was looked at */
+        service_collect(w.svc);
+}
+
+/* A new service over the same folder, which has the test's clock and /proc from its start on. */
+static int set_up(void **state) {
+        static char proc[80], sys[80];
+
+        ops_reset();
+        now_ns = 1000 * SECOND;
+        strcpy(root, "/tmp/svmd-accounts-XXXXXX");
+        assert_non_null(mkdtemp(root));
+        snprintf(proc, sizeof(proc), "%s/proc", root);
+        snprintf(sys, sizeof(sys), "%s/sys", root);
+        world_open_sized(&w, 0, sizes);
+        w.options.boottime_ns = now;
+        w.options.proc_root = proc;
+        w.options.sys_root = sys;
+        w.options.state_dir = w.dir;
+        w.options.usage_period_ms = PERIOD_MS;
+        w.options.usage_days = 400;
+        w.options.usage_size = 64 * MIB;
+        world_bury(world_restart(&w, NULL, 0));
+        client_open(&w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        must(&admin, mk_partition("one", 8ull << 30, "", 100, 0666));
+        must(&admin, mk_partition("two", 8ull << 30, "", 100, 0666));
+        return 0;
+}
+
+static int tear_down(void **state) {
+        char command[96];
+
+        for (unsigned i = 0; i < CLIENTS; i++) {
+                if (who[i].session)
+                        client_close(&who[i]);
+                who[i] = (struct client){ 0 };
+        }
+        client_close(&admin);
+        world_close(&w);
+        snprintf(command, sizeof(command), "rm -rf %s", root);
+        return system(command);
+}
+
+/* ---- who holds what ---- */
+
+struct sums {
+        uint64_t node[NODES], session[CLIENTS][NODES], leased[NODES];
+};
+
+static void add_page(struct sums *s, const Svmd__V1__HoldersResult *h, Svmd__V1__Holders *next) {
+        for (size_t i = 0; i < h->n_rows; i++) {
+                const Svmd__V1__UsageRow *row = h->rows[i];
+
+                next->after = row->session ? row->session : UINT64_MAX;
+                if (!row->session)
+                        next->after_partition = strdup(row->partition);
+                for (size_t k = 0; k < row->n_nodes; k++) {
+                        s->node[row->nodes[k]->node] += row->nodes[k]->used;
+                        s->leased[row->nodes[k]->node] += row->nodes[k]->leased;
+                        if (row->pid >= 1000 && row->pid < 1000 + CLIENTS)
+                                s->session[row->pid - 1000][row->nodes[k]->node] += row->nodes[k]->used;
+                }
+        }
+}
+
+static void add_up(struct sums *s) {
+        Svmd__V1__Op *op = mk_holders("");
+        Svmd__V1__Result *r;
+        bool more;
+
+        memset(s, 0, sizeof(*s));
+        do {
+                char *before = op->holders->after_partition;
+
+                r = must(&admin, op);
+                more = r->more;
+                add_page(s, r->holders, op->holders);
+                if (before[0] && before != op->holders->after_partition)
+                        free(before);
+        } while (more);
+        if (op->holders->after_partition[0])
+                free(op->holders->after_partition);
+        for (uint32_t i = 0; i < NODES; i++)
+                if (s->node[i] != w.svc->state.nodes[i].account.used)
+                        fail_msg("node %u: %llu held, %llu used", i, (unsigned long long)s->node[i],
+                                 (unsigned long long)w.svc->state.nodes[i].account.used);
+}
+
+static void test_random_holders(void **state) {
+        uint64_t seed = (uint64_t)time(NULL), held[CLIENTS][16] = { 0 }, lease[CLIENTS] = { 0 };
+        struct sums s;
+        char name[16];
+
+        print_message("seed %llu\n", (unsigned long long)seed);
+        srandom((unsigned)seed);
+        must(&admin, mk_kept_max("one", 8 * MIB));
+        for (unsigned i = 0; i < CLIENTS; i++)
+                come(i, i < 2 ? "one" : "two");
+        for (unsigned step = 0; step < STEPS; step++) {
+                unsigned i = (unsigned)random() % CLIENTS, slot = (unsigned)random() % 16;
+                uint64_t size = (1 + (uint64_t)random() % 64) * 4096;
+
+                switch (random() % 8) {
+                case 0:
+                        if (lease[i])
+                                must(&who[i], mk_lease_release(lease[i]));
+                        lease[i] = lease[i] ? 0 : must(&who[i], mk_admit(GPU0 + random() % 3, size, 0))->id;
+                        break;
+                case 1: /* gone, with what it has; what is named stays */
+                        client_close(&who[i]);
+                        come(i, i < 2 ? "one" : "two");
+                        memset(held[i], 0, sizeof(held[i]));
+                        lease[i] = 0;
+                        break;
+                case 2:
+                        if (!held[i][slot] || i >= 2)
+                                break;
+                        snprintf(name, sizeof(name), "m%u", step);
+                        if (client_call(&who[i], mk_export(held[i][slot], name, 0600, 3))->code == 0)
+                                (void)client_call(&who[i], mk_keep(0, held[i][slot], 0));
+                        break;
+                default:
+                        if (held[i][slot]) {
+                                must(&who[i], mk_release(held[i][slot]));
+                                held[i][slot] = 0;
+                        } else {
+                                Svmd__V1__Result *r = client_call(
+                                        &who[i], mk_create((uint32_t)random() % NODES, size, i < 2 && step % 4 == 0));
+
+                                held[i][slot] = r->code ? 0 : r->id;
+                        }
+                }
+                now_ns += (uint64_t)random() % (3 * SECOND);
+                world_settle(&w);
+                add_up(&s);
+                ops_reset();
+        }
+}
+
+/* ---- processes ---- */
+
+static const Svmd__V1__UsageRow *row_of(uint32_t pid) {
+        const Svmd__V1__HoldersResult *h = must(&admin, mk_holders(""))->holders;
+
+        for (size_t i = 0; i < h->n_rows; i++)
+                if (h->rows[i]->pid == pid)
+                        return h->rows[i];
+        fail_msg("process %u holds nothing", pid);
+        return NULL;
+}
+
+static void test_processes(void **state) {
+        const uint64_t ticks = look_ticks(SECOND);
+        const Svmd__V1__UsageRow *row;
+
+        put_process(1000, 100, "/kubepods/burstable/pod8a6f1c2e-0b1d-4c3e-9f2a-7b6c5d4e3f21/" CONTAINER);
+        put_process(1001, 1500 * ticks, "/younger/than/the/session");
+        for (unsigned i = 0; i < 3; i++) {
+                come(i, "one");
+                must(&who[i], mk_create(GPU1, MIB, 0));
+        }
+        row = row_of(1000);
+        assert_string_equal(row->process, "my_(odd)_name");
+        assert_string_equal(row->runtime, "containerd");
+        assert_string_equal(row->container, CONTAINER);
+        assert_string_equal(row->pod, "8a6f1c2e-0b1d-4c3e-9f2a-7b6c5d4e3f21");
+        assert_int_equal(row->n_nodes, 1);
+        assert_int_equal(row->nodes[0]->used, MIB);
+        /* Its number is another process's; and one that is gone. */
+        assert_string_equal(row_of(1001)->process, "");
+        assert_string_equal(row_of(1001)->cgroup, "");
+        assert_string_equal(row_of(1002)->cgroup, "");
+        /* It moves to another group, and is looked at again after a moment; what is known of who has gone stays. */
+        put_process(1000, 100, "/user.slice");
+        now_ns += 2 * SECOND;
+        assert_string_equal(row_of(1000)->cgroup, "/user.slice");
+        assert_string_equal(row_of(1000)->container, "");
+        put("proc/1000/stat", "");
+        now_ns += 2 * SECOND;
+        assert_string_equal(row_of(1000)->cgroup, "/user.slice");
+}
+
+/* ---- the history ---- */
+
+static void pass(uint64_t seconds) {
+        now_ns += seconds * SECOND;
+        service_collect(w.svc);
+        world_settle(&w);
+        accounts_wait(w.svc);
+        service_collect(w.svc);
+}
+
+struct found {
+        uint64_t page_ms, peak;
+};
+static struct found history(unsigned by, const char *key, const char *node) {
+        Svmd__V1__Result *r = must(&admin, mk_history(by, 0, (uint64_t)time(NULL) + ALWAYS));
+        struct found f = { 0, 0 };
+
+        for (size_t i = 0; i < r->usage_history->n_rows; i++) {
+                const Svmd__V1__HistoryRow *row = r->usage_history->rows[i];
+
+                if (strcmp(row->key, key) == 0 && strcmp(row->node, node) == 0)
+                        f = (struct found){ row->page_ms, row->peak };
+        }
+        ops_reset();
+        return f;
+}
+
+static void want(unsigned by, const char *key, const char *node, uint64_t bytes_seconds, uint64_t peak) {
+        struct found f = history(by, key, node);
+
+        if (f.page_ms != bytes_seconds / 4096 * 1000 || f.peak != peak)
+                fail_msg("%s on %s: %llu page x ms, peak %llu, expected %llu and %llu", key, node,
+                         (unsigned long long)f.page_ms, (unsigned long long)f.peak,
+                         (unsigned long long)(bytes_seconds / 4096 * 1000), (unsigned long long)peak);
+}
+
+static void test_history(void **state) {
+        uint64_t m;
+
+        put_process(1000, 100, "/docker/" CONTAINER);
+        put_process(1001, 200, "/user.slice");
+        come(0, "one");
+        come(1, "one");
+        /* 3 MiB for 4 s, then 1 MiB for 11 s; a second process has 2 MiB for 5 s and goes. */
+        m = must(&who[0], mk_create(GPU1, 2 * MIB, 0))->id;
+        must(&who[0], mk_create(GPU1, MIB, 0));
+        now_ns += 4 * SECOND;
+        must(&who[0], mk_release(m));
+        must(&who[1], mk_create(GPU1, 2 * MIB, 0));
+        now_ns += 5 * SECOND;
+        client_close(&who[1]);
+        pass(6);
+        want(SVMD__V1__USAGE_BY__BY_PID, "1000.100 my_(odd)_name", "gpu1", 12 * MIB + 11 * MIB, 3 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_PID, "1001.200 my_(odd)_name", "gpu1", 10 * MIB, 2 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_USER, "100", "gpu1", 23 * MIB, 3 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_CONTAINER, "docker:" CONTAINER, "gpu1", 23 * MIB, 3 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_CONTAINER, "none", "gpu1", 10 * MIB, 2 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_CGROUP, "/user.slice", "gpu1", 10 * MIB, 2 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_PARTITION, "one", "gpu1", 33 * MIB, 3 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_NODE, "gpu1", "gpu1", 33 * MIB, 3 * MIB);
+        /* Nothing changes, and it goes on. */
+        pass(10);
+        want(SVMD__V1__USAGE_BY__BY_PID, "1000.100 my_(odd)_name", "gpu1", 33 * MIB, 3 * MIB);
+        /* Another svmd goes on in the same history. */
+        world_bury(world_restart(&w, (struct client *[]){ &admin, &who[0] }, 2));
+        client_close(&admin); /* attached to nothing, it went with the old one */
+        client_open(&w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        pass(10);
+        want(SVMD__V1__USAGE_BY__BY_PID, "1000.100 my_(odd)_name", "gpu1", 43 * MIB, 3 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_NODE, "gpu1", "gpu1", 53 * MIB, 3 * MIB);
+}
+
+/* Memory that is kept, and nobody's. */
+static void test_none(void **state) {
+        uint64_t m;
+
+        must(&admin, mk_kept_max("one", 8 * MIB));
+        put_process(1000, 100, "/user.slice");
+        come(0, "one");
+        m = must(&who[0], mk_create(GPU1, 2 * MIB, 1))->id;
+        must(&who[0], mk_export(m, "weights", 0600, 3));
+        must(&who[0], mk_keep(0, m, 0));
+        pass(10);
+        client_close(&who[0]);
+        pass(10);
+        pass(10);
+        want(SVMD__V1__USAGE_BY__BY_PID, "1000.100 my_(odd)_name", "gpu1", 20 * MIB, 2 * MIB);
+        /* That it is nobody's now was seen at the first beat since. */
+        want(SVMD__V1__USAGE_BY__BY_CGROUP, "none", "gpu1", 20 * MIB, 2 * MIB);
+        want(SVMD__V1__USAGE_BY__BY_PARTITION, "one", "gpu1", 40 * MIB, 2 * MIB);
+}
+
+static void test_wrong_questions(void **state) {
+        must_not(&admin, mk_history(6, 0, 1), SVMD_STATUS_INVALID, "grouped by");
+        must_not(&admin, mk_history(0, 5, 5), SVMD_STATUS_INVALID, "ends after");
+        must_not(&admin, mk_history(0, 0, UINT64_MAX), SVMD_STATUS_INVALID, "ends after");
+        must_not(&admin, mk_holders("nowhere"), SVMD_STATUS_NO_SUCH, "no partition");
+}
+
+/* The history cannot be written; nobody's operations fail for that, and who asks is told. */
+static void test_no_history(void **state) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s/usage.db", w.dir);
+        assert_int_equal(mkdir(path, 0700), 0);
+        come(0, "one");
+        must(&who[0], mk_create(GPU1, MIB, 0));
+        pass(10);
+        must(&who[0], mk_create(GPU1, MIB, 0));
+        must_not(&admin, mk_history(0, 0, 5), SVMD_STATUS_STORE, "cannot be read");
+        assert_int_equal(rmdir(path), 0);
+        pass(10);
+        assert_true(history(SVMD__V1__USAGE_BY__BY_NODE, "gpu1", "gpu1").page_ms > 0);
+}
+
+/* ---- drift ---- */
+
+static const Svmd__V1__DriftRow *drift_of(const char *source, const char *subject) {
+        const Svmd__V1__DriftResult *d = must(&admin, mk_drift())->drift;
+
+        assert_false(d->moving);
+        for (size_t i = 0; i < d->n_rows; i++)
+                if (strcmp(d->rows[i]->source, source) == 0 && strcmp(d->rows[i]->subject, subject) == 0)
+                        return d->rows[i];
+        return NULL;
+}
+
+static void test_drift(void **state) {
+        const Svmd__V1__DriftRow *row;
+
+        put_process(1000, 100, "/job");
+        come(0, "one");
+        must(&who[0], mk_create(GPU1, 2 * MIB, 0));
+        must(&who[0], mk_create(HOST0, MIB, 0));
+        world_settle(&w);
+        row = drift_of("st_blocks", "gpu1");
+        assert_non_null(row);
+        assert_int_equal(row->reported, 2 * MIB);
+        assert_int_equal(row->ledger, 2 * MIB);
+        assert_string_equal(row->why, "");
+        row = drift_of("st_blocks", "host memory");
+        assert_int_equal(row->reported, row->ledger);
+        assert_int_equal(row->ledger, MIB);
+        assert_null(drift_of("memcg", "/job"));
+        /* Two descriptors of one file, and one of another; a file of no driver. */
+        put("proc/1000/fdinfo/5", "drm-driver:\txe\ndrm-client-id:\t7\ndrm-pdev:\t0000:03:00.0\n"
+                                  "drm-total-vram0:\t8 MiB\ndrm-resident-vram0:\t4 MiB\ndrm-total-gtt:\t1 MiB\n");
+        put("proc/1000/fdinfo/6", "drm-driver:\txe\ndrm-client-id:\t7\ndrm-pdev:\t0000:03:00.0\n"
+                                  "drm-resident-vram0:\t4 MiB\n");
+        put("proc/1000/fdinfo/7", "drm-driver:\txe\ndrm-client-id:\t8\ndrm-pdev:\t0000:03:00.0\n"
+                                  "drm-resident-vram0:\t512 KiB\n");
+        put("proc/1000/fdinfo/8", "pos:\t0\nino:\t5\n");
+        put("sys/class/kfd/kfd/proc/1000/vram_4711", "8192\n");
+        put("sys/fs/cgroup/job/memory.current", "99\n");
+        put("sys/fs/cgroup/job/memory.stat", "anon 5\nshmem 12288\n");
+        put("sys/fs/cgroup/job/dmem.current", "drm/0000:03:00.0/vram0 65536\ndrm/0000:03:00.0/stolen 0\n");
+        row = drift_of("fdinfo", who[0].session->client);
+        assert_non_null(row);
+        assert_string_equal(row->place, "0000:03:00.0 vram0");
+        assert_int_equal(row->reported, 4 * MIB + 512 * 1024);
+        assert_int_equal(row->ledger, 0);
+        assert_int_equal(row->pid, 1000);
+        assert_non_null(strstr(row->why, "outside of svmd"));
+        assert_int_equal(drift_of("kfd", who[0].session->client)->reported, 8192);
+        row = drift_of("memcg", "/job");
+        assert_int_equal(row->reported, 12288);
+        assert_int_equal(row->ledger, MIB);
+        assert_int_equal(drift_of("dmem", "/job")->reported, 65536);
+}
+
+/* So many sessions hold something: a beat takes several turns of the loop, none of which is long (it says how long; a
+ * machine may be slow), and nobody is left out. */
+static void test_many(void **state) {
+        const unsigned many = getenv("SVMD_LONG") ? 10000 : 1500;
+        struct client *c = calloc(many, sizeof(*c));
+        unsigned turns = 0;
+
+        assert_non_null(c);
+        w.svc->options.max_sessions = many + 10;
+        for (unsigned i = 0; i < many; i++) {
+                struct service_peer peer = { .pid = 2000 + i, .uid = 0, .gid = 0 };
+
+                assert_int_equal(client_open_as(&w, &c[i], &peer), 0);
+                client_greet(&c[i], "one");
+                must(&c[i], mk_create(GPU1, 4096, 0));
+                ops_reset();
+        }
+        world_settle(&w);
+        accounts_wait(w.svc);
+        w.svc->accounts.slice_ns_max = 0;
+        now_ns += 10 * SECOND;
+        do {
+                service_collect(w.svc);
+                turns++;
+        } while (w.svc->accounts.walking);
+        print_message("%u sessions: %u turns of the loop, the longest of %llu us\n", many, turns,
+                      (unsigned long long)w.svc->accounts.slice_ns_max / 1000);
+        assert_true(turns > 1 || many * (NODES + 1) < 8192);
+        pass(0);
+        want(SVMD__V1__USAGE_BY__BY_NODE, "gpu1", "gpu1", 10ull * 4096 * many, 4096ull * many);
+        want(SVMD__V1__USAGE_BY__BY_PARTITION, "one", "gpu1", 10ull * 4096 * many, 4096ull * many);
+        assert_true(history(SVMD__V1__USAGE_BY__BY_PID, "other", "gpu1").page_ms > 0);
+        for (unsigned i = 0; i < many; i++)
+                client_close(&c[i]);
+        free(c);
+}
+
+/* svmd ends while somebody waits for an answer of the worker. */
+static void test_end(void **state) {
+        Svmd__V1__Op *op = mk_drift();
+
+        come(0, "one");
+        must(&who[0], mk_create(GPU1, MIB, 0));
+        assert_int_equal(client_post(&admin, SVMD__V1__MODE__BEST_EFFORT, &op, 1), SERVICE_E_LATER);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        const struct CMUnitTest tests[] = {
+                TEST(test_random_holders),
+                TEST(test_processes),
+                TEST(test_history),
+                TEST(test_none),
+                TEST(test_wrong_questions),
+                TEST(test_no_history),
+                TEST(test_drift),
+                TEST(test_many),
+                TEST(test_end),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
