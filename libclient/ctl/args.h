@@ -36,6 +36,10 @@ enum opt {
         OPT_BINARY,
         OPT_SECONDS,
         OPT_REQUESTS,
+        OPT_BY,
+        OPT_SINCE,
+        OPT_UNTIL,
+        OPT_DRIFT,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

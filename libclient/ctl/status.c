@@ -1,10 +1,31 @@
 #include "args.h"
 #include "ctl.h"
+#include "drift.h"
 #include "json.h"
 #include "rows.h"
 #include "size.h"
 #include "table.h"
 #include "verbs.h"
+
+/* Administrators only: NULL for others, and where svmd cannot look now. */
+static const char *drift_text(struct ctl *c) {
+        struct drift_rows drift;
+
+        return c->info.admin && drift_read(c, &drift) == SVMD_OK ? drift_summary(c, &drift) : NULL;
+}
+
+/* Bytes that nodes have more than svmd gave out, less what they have less. */
+static void json_add_drift(struct ctl *c, struct json_object *o) {
+        struct drift_rows drift;
+        int64_t sum = 0;
+
+        if (!c->info.admin || drift_read(c, &drift) != SVMD_OK)
+                return;
+        for (size_t i = 0; i < drift.count; i++)
+                if (drift.rows[i].scope == SVMD_DRIFT_NODE)
+                        sum += (int64_t)(drift.rows[i].reported - drift.rows[i].ledger);
+        json_add(o, "drift", json_object_new_int64(sum));
+}
 
 static void status_json(struct ctl *c, const struct svmd_status *s) {
         struct json_object *o = json_object_new_object();
@@ -25,6 +46,7 @@ static void status_json(struct ctl *c, const struct svmd_status *s) {
         json_add_count(o, "refusals", s->refusals);
         json_add_count(o, "journal_used", s->journal_used);
         json_add_count(o, "journal_size", s->journal_size);
+        json_add_drift(c, o);
         json_print(c, o);
 }
 
@@ -37,6 +59,7 @@ static const char *count(struct ctl *c, uint64_t n) {
 
 static void status_text(struct ctl *c, const struct svmd_status *s, const struct finding_rows *findings) {
         struct fields *f = fields_new(c);
+        const char *drift = drift_text(c);
         unsigned bad = 0;
 
         for (size_t i = 0; i < findings->count; i++)
@@ -55,6 +78,8 @@ static void status_text(struct ctl *c, const struct svmd_status *s, const struct
         fields_add(f, "mappings", "%s in %s device spaces and on the CPU", count(c, s->mappings), count(c, s->spaces));
         fields_add(f, "requests", "%s served, %s operations refused", count(c, s->requests), count(c, s->refusals));
         fields_add(f, "journal", "%s of %s", ctl_size(c, s->journal_used), ctl_size(c, s->journal_size));
+        if (drift)
+                fields_add(f, "drift", "%s", drift);
         if (bad)
                 fields_add(f, "findings", "%u to look at: 'svmd-ctl doctor'", bad);
         else

@@ -6,6 +6,7 @@
 #include "json.h"
 #include "rows.h"
 #include "table.h"
+#include "usage.h"
 #include "verbs.h"
 
 static void usage_line(struct ctl *c, struct table_line *l, const struct node_rows *nodes, const char *who,
@@ -76,11 +77,35 @@ static struct json_object *usage_json(struct ctl *c, const struct node_rows *nod
         return list;
 }
 
+/* Grouped, over time and against others: questions that svmd answers administrators alone. */
+static bool is_of_all(const struct args *a) {
+        return a->value[OPT_BY] || a->value[OPT_SINCE] || a->value[OPT_UNTIL] || a->value[OPT_DRIFT];
+}
+
+static int usage_of_all(struct ctl *c, const struct args *a) {
+        bool timed = a->value[OPT_SINCE] || a->value[OPT_UNTIL];
+
+        if (!c->info.admin)
+                return ctl_fail(c, EXIT_REFUSED,
+                                "who holds what, and who held it, is for administrators to ask: connect to admin.sock, "
+                                "as root or a member of its group; 'svmd-ctl usage' shows your own use");
+        if (a->value[OPT_DRIFT] && (timed || a->value[OPT_BY]))
+                return ctl_fail(c, EXIT_USAGE, "--drift is of this moment, and of everything: give it alone");
+        if (timed && a->value[OPT_PARTITION])
+                return ctl_fail(c, EXIT_USAGE, "--since is of all partitions; --by partition tells them apart");
+        if (a->value[OPT_DRIFT])
+                return usage_drift(c);
+        return timed ? usage_since(c, a) : usage_by(c, a);
+}
+
 int usage_run(struct ctl *c, const struct args *a) {
         struct node_rows nodes;
         struct use_rows use;
-        int r = rows_nodes(c, &nodes);
+        int r;
 
+        if (is_of_all(a))
+                return usage_of_all(c, a);
+        r = rows_nodes(c, &nodes);
         if (r == SVMD_OK)
                 r = rows_usage(c, a->value[OPT_PARTITION], &use);
         if (r != SVMD_OK)

@@ -234,11 +234,13 @@ const struct verb verbs[] = {
           "",
           0,
           0,
-          BIT(OPT_PARTITION),
+          BIT(OPT_PARTITION) | BIT(OPT_BY) | BIT(OPT_SINCE) | BIT(OPT_UNTIL) | BIT(OPT_DRIFT),
           VERB_OWN,
-          "Show who uses how much of each node",
-          "Who may not administer sees one partition: the own, or the one named.",
-          { "svmd-ctl usage", "svmd-ctl usage --partition train --json" },
+          "Show who uses how much of each node, now or since a time",
+          "Who may not administer sees one partition: the own, or the one named. --by adds up what everybody holds now; "
+          "'none' is what no session holds. With --since it is the average, the peak, and bytes times time, by node unless "
+          "--by says otherwise. --drift compares with what the kernel and drivers say.",
+          { "svmd-ctl usage --by container", "svmd-ctl usage --since 7d --by user --json | jq '.rows[].byte_hours'" },
           usage_run },
         { "map",
           "[RANGE]",

@@ -201,6 +201,27 @@ int svmd_query_kept(svmd_session *s, const char *wanted, svmd_kept_fn fn, void *
 
 int svmd_query_usage(svmd_session *s, const char *wanted, svmd_use_fn fn, void *userdata) {
         ROWS(use);
+}
+
+int svmd_query_holders(svmd_session *s, const char *wanted, svmd_holder_fn fn, void *userdata) {
+        ROWS(holders);
+#undef matches
+}
+
+#define matches(row, wanted) 1
+static int give_history(svmd_history_fn fn, void *userdata) {
+        ROWS(history);
+}
+
+int svmd_query_history(svmd_session *s, const struct svmd_history_options *o, struct svmd_history_span *ret,
+                       svmd_history_fn fn, void *userdata) {
+        fake.history_asked = *o;
+        *ret = fake.history_span;
+        return give_history(fn, userdata);
+}
+
+int svmd_query_drift(svmd_session *s, svmd_drift_fn fn, void *userdata) {
+        ROWS(drift);
 #undef matches
 }
 

@@ -34,6 +34,14 @@ struct fake {
         size_t sessions_count;
         const struct svmd_reservation_row *reservations;
         size_t reservations_count;
+        const struct svmd_holder_row *holders;
+        size_t holders_count;
+        const struct svmd_history_row *history;
+        size_t history_count;
+        struct svmd_history_options history_asked;
+        struct svmd_history_span history_span;
+        const struct svmd_drift_row *drift;
+        size_t drift_count;
         const struct svmd_lease_row *leases;
         size_t leases_count;
         const struct svmd_kept_row *kept;

@@ -311,6 +311,7 @@ static void test_status(void **state) {
                "  mappings        0 in 0 device spaces and on the CPU\n"
                "  requests        123,456 served, 0 operations refused\n"
                "  journal         0 of 1 GiB\n"
+               "  drift           none\n"
                "  findings        nothing to look at\n",
                "");
         o = run_json("--json status", 0);
@@ -867,6 +868,169 @@ static void test_usage(void **state) {
         json_object_put(o);
 }
 
+#define CONTAINER "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static const struct svmd_holder_row holders[] = {
+        { .partition = "train",
+          .client = "loader",
+          .session = 12,
+          .pid = 77,
+          .uid = 0,
+          .process = "python3",
+          .cgroup = "/docker/" CONTAINER,
+          .runtime = "docker",
+          .container = CONTAINER,
+          .pod = "",
+          .node = 1,
+          .used = 3ull << 30,
+          .managed = 1ull << 30,
+          .leased = 1ull << 29,
+          .registered = 4096 },
+        { .partition = "train",
+          .client = "loader",
+          .session = 12,
+          .pid = 77,
+          .uid = 0,
+          .process = "python3",
+          .cgroup = "/docker/" CONTAINER,
+          .runtime = "docker",
+          .container = CONTAINER,
+          .pod = "",
+          .node = 0,
+          .used = 4096,
+          .registered = 4096 },
+        { .partition = "check",
+          .client = "probe",
+          .session = 13,
+          .pid = 78,
+          .uid = 0,
+          .process = "",
+          .cgroup = "",
+          .runtime = "",
+          .container = "",
+          .pod = "",
+          .node = 1,
+          .used = 1ull << 20 },
+        { .partition = "check",
+          .client = "",
+          .process = "",
+          .cgroup = "",
+          .runtime = "",
+          .container = "",
+          .pod = "",
+          .node = 1,
+          .used = 2ull << 20 },
+};
+
+static void test_usage_by(void **state) {
+        struct json_object *o;
+
+        fake.holders = holders;
+        fake.holders_count = 4;
+        expect("usage --by container", 0,
+               "CONTAINER           NODE   USED MANAGED  LEASED REGISTERED SESSIONS\n"
+               "docker:0123456789ab gpu0  3 GiB   1 GiB 512 MiB      4 KiB        1\n"
+               "none                gpu0  2 MiB       -       -          -        0\n"
+               "unknown             gpu0  1 MiB       -       -          -        1\n"
+               "docker:0123456789ab host0 4 KiB       -       -      4 KiB        1\n",
+               "");
+        o = run_json("usage --by pid --json", 0);
+        expect_json(o, "0.pid", "77 python3");
+        expect_json(o, "0.used", "3221225472");
+        expect_json(o, "1.pid", "none");
+        expect_json(o, "2.pid", "78 probe");
+        json_object_put(o);
+        o = run_json("usage --by node --json", 0);
+        expect_json(o, "0.node", "gpu0");
+        expect_json(o, "0.used", "3224371200");
+        expect_json(o, "0.sessions", "2");
+        json_object_put(o);
+        o = run_json("usage --by user --json", 0);
+        expect_json(o, "0.user", "0");
+        json_object_put(o);
+        expect_part("usage --by cgrup", 2, "", "did you mean cgroup");
+        fake.holders_count = 0;
+        expect("usage --by pid", 0, "Nothing is held\n", "");
+}
+
+static const struct svmd_history_row history[] = {
+        { .key = "0", .node = "gpu0", .page_ms = 1800ull * 1000 * 262144, .average = 1ull << 29, .peak = 1ull << 30 },
+        { .key = "other", .node = "host0", .page_ms = 1000, .average = 4096, .peak = 8192 },
+};
+
+static void test_usage_since(void **state) {
+        struct json_object *o;
+
+        fake.history = history;
+        fake.history_count = 2;
+        fake.history_span = (struct svmd_history_span){ .since = 0, .step = 3600, .watched_ms = 7200000 };
+        expect_part("usage --since @0 --until @7200 --by user", 0, "by the hour; svmd looked for 2 h 0 min", "");
+        expect_part("usage --since @0 --until @7200 --by user", 0, "root  gpu0  512 MiB 1 GiB    512 MiB h\n", "");
+        assert_int_equal(fake.history_asked.by, SVMD_BY_USER);
+        assert_int_equal(fake.history_asked.since, 0);
+        assert_int_equal(fake.history_asked.until, 7200);
+        o = run_json("usage --since 2h --json", 0);
+        assert_int_equal(fake.history_asked.by, SVMD_BY_NODE);
+        expect_json(o, "by", "node");
+        expect_json(o, "step", "3600");
+        expect_json(o, "rows.0.peak", "1073741824");
+        expect_json(o, "rows.0.page_ms", "471859200000");
+        json_object_put(o);
+        expect_part("usage --since yore", 2, "", "a time is 90s");
+        expect_part("usage --since 1h --until 2h", 2, "", "--until is a time after --since");
+        expect_part("usage --since 1h --partition train", 2, "", "--by partition");
+        fake.history_count = 0;
+        expect_part("usage --since 1h", 0, "Nothing was used in that time", "");
+}
+
+static const struct svmd_drift_row drift[] = {
+        { .scope = SVMD_DRIFT_NODE,
+          .source = "st_blocks",
+          .subject = "gpu0",
+          .place = "gpu0",
+          .reported = 8192,
+          .ledger = 12288,
+          .why = "pages went" },
+        { .scope = SVMD_DRIFT_PROCESS,
+          .source = "fdinfo",
+          .subject = "loader",
+          .place = "0000:c1:00.0 vram",
+          .session = 12,
+          .pid = 77,
+          .reported = 4096,
+          .why = "of the driver" },
+        { .scope = SVMD_DRIFT_NODE,
+          .source = "st_blocks",
+          .subject = "gpu1",
+          .place = "gpu1",
+          .reported = 4096,
+          .ledger = 4096,
+          .why = "" },
+};
+
+static void test_usage_drift(void **state) {
+        struct json_object *o;
+
+        fake.drift = drift;
+        fake.drift_count = 3;
+        expect("usage --drift", 0,
+               "OF                 WHERE             SAYS      REPORTED LEDGER  DRIFT MAY BE\n"
+               "gpu0               gpu0              st_blocks    8 KiB 12 KiB -4 KiB pages went\n"
+               "process 77, loader 0000:c1:00.0 vram fdinfo       4 KiB      0 +4 KiB of the driver\n"
+               "gpu1               gpu1              st_blocks    4 KiB  4 KiB      0 -\n",
+               "");
+        o = run_json("usage --drift --json", 0);
+        expect_json(o, "0.drift", "-4096");
+        expect_json(o, "1.scope", "process");
+        expect_json(o, "1.session", "12");
+        json_object_put(o);
+        o = run_json("status --json", 0);
+        expect_json(o, "drift", "-4096");
+        json_object_put(o);
+        expect_part("status", 0, "drift           the kernel reports something else", "");
+        expect_part("usage --drift --by pid", 2, "", "give it alone");
+}
+
 static void test_reservations(void **state) {
         struct json_object *o;
 
@@ -1001,6 +1165,9 @@ int main(void) {
                 cmocka_unit_test_setup(test_sessions, setup),
                 cmocka_unit_test_setup(test_asks, setup),
                 cmocka_unit_test_setup(test_usage, setup),
+                cmocka_unit_test_setup(test_usage_by, setup),
+                cmocka_unit_test_setup(test_usage_since, setup),
+                cmocka_unit_test_setup(test_usage_drift, setup),
                 cmocka_unit_test_setup(test_reservations, setup),
                 cmocka_unit_test_setup(test_monitor, setup),
                 cmocka_unit_test_setup(test_monitor_timeout, setup),

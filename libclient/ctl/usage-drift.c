@@ -1,0 +1,121 @@
+#include <string.h>
+
+#include "ctl.h"
+#include "drift.h"
+#include "json.h"
+#include "table.h"
+#include "usage.h"
+
+/* What the kernel and drivers report, against what svmd gave out. */
+
+static const char *signed_size(struct ctl *c, uint64_t reported, uint64_t ledger) {
+        if (reported == ledger)
+                return "0";
+        return reported > ledger ? ctl_text(c, "+%s", ctl_size(c, reported - ledger))
+                                 : ctl_text(c, "-%s", ctl_size(c, ledger - reported));
+}
+
+static int collect(const struct svmd_drift_row *row, void *userdata) {
+        struct drift_rows *d = userdata;
+        struct svmd_drift_row *grown, *copy;
+
+        if (d->count == d->room) {
+                d->room = d->room ? 2 * d->room : 16;
+                grown = ctl_alloc(d->c, d->room * sizeof(*grown));
+                if (d->count)
+                        memcpy(grown, d->rows, d->count * sizeof(*grown));
+                d->rows = grown;
+        }
+        copy = &d->rows[d->count++];
+        *copy = *row;
+        copy->source = ctl_copy(d->c, row->source);
+        copy->subject = ctl_copy(d->c, row->subject);
+        copy->place = ctl_copy(d->c, row->place);
+        copy->why = ctl_copy(d->c, row->why);
+        return 0;
+}
+
+int drift_read(struct ctl *c, struct drift_rows *ret) {
+        *ret = (struct drift_rows){ .c = c };
+        return svmd_query_drift(c->session, collect, ret);
+}
+
+const char *drift_summary(struct ctl *c, const struct drift_rows *d) {
+        unsigned nodes = 0, others = 0;
+
+        for (size_t i = 0; i < d->count; i++) {
+                bool differs = d->rows[i].reported != d->rows[i].ledger;
+
+                nodes += differs && d->rows[i].scope == SVMD_DRIFT_NODE;
+                others += differs && d->rows[i].scope == SVMD_DRIFT_PROCESS;
+        }
+        if (d->count && d->rows[0].moving)
+                return "memory moves at this moment; look again";
+        if (nodes)
+                return ctl_text(c, "the kernel reports something else than svmd gave out: 'svmd-ctl usage --drift'");
+        return others ? ctl_text(c, "none; processes have device memory from drivers: 'svmd-ctl usage --drift'")
+                      : "none";
+}
+
+static const char *subject(struct ctl *c, const struct svmd_drift_row *r) {
+        return r->scope == SVMD_DRIFT_PROCESS ? ctl_text(c, "process %u, %s", r->pid, r->subject) : r->subject;
+}
+
+static void drift_text(struct ctl *c, const struct drift_rows *d) {
+        static const struct column columns[] = {
+                { "OF", COLUMN_TRUNC },       { "WHERE", COLUMN_TRUNC },  { "SAYS", 0 },
+                { "REPORTED", COLUMN_RIGHT }, { "LEDGER", COLUMN_RIGHT }, { "DRIFT", COLUMN_RIGHT },
+                { "MAY BE", COLUMN_WRAP }
+        };
+        struct table *t = table_new(c, columns, sizeof(columns) / sizeof(columns[0]));
+
+        for (size_t i = 0; i < d->count; i++) {
+                const struct svmd_drift_row *r = &d->rows[i];
+                struct table_line *l = table_line(t, NULL);
+
+                table_cell(l, subject(c, r));
+                table_cell(l, r->place);
+                table_cell(l, r->source);
+                table_cell(l, ctl_size(c, r->reported));
+                table_cell(l, ctl_size(c, r->ledger));
+                table_cell(l, signed_size(c, r->reported, r->ledger));
+                table_cell(l, r->why);
+        }
+        table_print(t, "Nothing is reported");
+}
+
+static struct json_object *drift_json(const struct drift_rows *d) {
+        static const char *const scopes[] = { "node", "process", "cgroup" };
+        struct json_object *list = json_object_new_array();
+
+        for (size_t i = 0; i < d->count; i++) {
+                const struct svmd_drift_row *r = &d->rows[i];
+                struct json_object *o = json_object_new_object();
+
+                json_add_text(o, "scope", r->scope < 3 ? scopes[r->scope] : "");
+                json_add_text(o, "source", r->source);
+                json_add_text(o, "subject", r->subject);
+                json_add_text(o, "place", r->place);
+                json_add(o, "session", r->session ? json_object_new_uint64(r->session) : NULL);
+                json_add(o, "pid", r->pid ? json_object_new_uint64(r->pid) : NULL);
+                json_add_count(o, "reported", r->reported);
+                json_add_count(o, "ledger", r->ledger);
+                json_add(o, "drift", json_object_new_int64((int64_t)(r->reported - r->ledger)));
+                json_add_text(o, "why", r->why);
+                json_add_flag(o, "moving", r->moving);
+                json_object_array_add(list, o);
+        }
+        return list;
+}
+
+int usage_drift(struct ctl *c) {
+        struct drift_rows d;
+        int r = drift_read(c, &d);
+
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        if (c->json)
+                return json_print(c, drift_json(&d));
+        drift_text(c, &d);
+        return EXIT_OK;
+}
