@@ -4,7 +4,8 @@
  * Which granule goes is told from when it will be used again (reuse.c); here is whether it may go, and where to. What
  * is pinned stays. It goes to the node that advice prefers, to the first of the fallbacks that has room, else
  *
- *     from a device                 to a host, else to another device
+ *     from a device                 to a host, else to another device; before that to one of its hive, where the
+ *                                   profile says so (`evict-to-peer`)
  *     from a host                   to the nearest host without CPUs, else to the nearest one with, else to a device
  *     from a host without CPUs      to another one, else to a device, else to a host with CPUs
  *
@@ -23,18 +24,21 @@ static uint32_t distance(const struct policy_machine *m, uint32_t from, uint32_t
 }
 
 /* Less is better. */
-static unsigned rank(const struct policy_machine *m, uint32_t from, uint32_t to) {
+static unsigned rank(const struct policy_machine *m, const struct policy_profile *p, uint32_t from, uint32_t to) {
         const struct policy_node *a = &m->nodes[from], *b = &m->nodes[to];
 
+        if (!a->host && p->evict_to_peer && policy_peers(m, from, to))
+                return 0;
         if (!a->host)
-                return !b->host;
+                return b->host ? 1 : 2;
         if (b->far)
                 return 0;
         return b->host == a->far ? 2 : 1;
 }
 
-static bool better(const struct policy_machine *m, uint32_t from, uint32_t a, uint32_t b, const uint64_t *room) {
-        unsigned of_a = rank(m, from, a), of_b = rank(m, from, b);
+static bool better(const struct policy_machine *m, const struct policy_profile *p, uint32_t from, uint32_t a,
+                   uint32_t b, const uint64_t *room) {
+        unsigned of_a = rank(m, p, from, a), of_b = rank(m, p, from, b);
 
         if (of_a == of_b && m->nodes[from].host) {
                 of_a = distance(m, from, a);
@@ -72,7 +76,7 @@ bool policy_evict(const struct policy_machine *m, const struct policy_profile *p
         for (uint32_t i = 0; i < m->count; i++) {
                 if (!takes(m, g, i, room))
                         continue;
-                if (to == POLICY_NOWHERE || better(m, g->where, i, to, room))
+                if (to == POLICY_NOWHERE || better(m, p, g->where, i, to, room))
                         to = i;
         }
         if (to == POLICY_NOWHERE)

@@ -40,7 +40,7 @@ struct policy_profile {
         /* placement, promotion */
         bool hive_first;
         bool touch_moves, peer_moves;
-        /* eviction */
+        /* eviction: of explicit memory; and where to */
         uint32_t chance_ms;
         bool evict_to_peer;
         /* prefetch */

@@ -77,6 +77,10 @@ static bool come(struct managed *e, struct work *w, struct demand *d, const stru
                 break;
         case POLICY_NAP: return false;
         }
+        if (view_shares(v, d->node)) {
+                d->why = (uint8_t)history_full(e, d->node, w->range);
+                return show(e, w, d);
+        }
         if (cap_maps(v, d->node)) {
                 cap_mapped(v, d->node);
                 d->why = MANAGED_WHY_CAP;

@@ -573,6 +573,8 @@ enum verdict view_device(const struct view *v, uint32_t node, bool write, enum m
 enum managed_why view_stays(const struct view *v, uint32_t node);
 /* The same with no room there: over a link. False: it waits for room. */
 bool view_reaches(const struct view *v, uint32_t node);
+/* What a peer of the node's hive has is used there: nothing leaves the hive to make room for it. */
+bool view_shares(const struct view *v, uint32_t node);
 /* VERDICT_DUPLICATE: there is room for a copy. False: it is shown where it is. */
 bool view_may_copy(const struct view *v, uint32_t node);
 /* It is on the node, or a copy of it is. */

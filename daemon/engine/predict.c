@@ -156,6 +156,8 @@ static bool walk_come(struct walk *w) {
         case POLICY_LET:
         case POLICY_NAP: break;
         }
+        if (view_shares(&w->v, w->d.node))
+                return walk_show(w, history_full(w->v.e, w->d.node, w->v.r));
         if (cap_maps(&w->v, w->d.node))
                 return walk_show(w, MANAGED_WHY_CAP);
         return walk_migrate(w);

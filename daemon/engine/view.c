@@ -132,6 +132,13 @@ enum managed_why view_stays(const struct view *v, uint32_t node) {
         return room_is_place(v->e, node, v->r) ? MANAGED_WHY_NONE : MANAGED_WHY_LIMIT;
 }
 
+bool view_shares(const struct view *v, uint32_t node) {
+        struct policy_machine m = { v->e->shape, v->e->nodes_count };
+
+        return profile_of(v->e, v->r)->hive_first && v->g.state == RESIDENCY_OUT && policy_peers(&m, node, v->g.node) &&
+               view_reaches(v, node) && !room_fits(v->e, node, v->r, ROOM_GRANT);
+}
+
 bool view_reaches(const struct view *v, uint32_t node) {
         const uint32_t *bandwidth = v->e->shape[node].bandwidth;
         uint32_t where = v->g.state == RESIDENCY_OUT ? v->g.node : v->g.host;

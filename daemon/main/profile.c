@@ -22,15 +22,15 @@ enum { MS_PER_HOUR = 3600 * 1000, US_PER_MINUTE = 60 * 1000 * 1000 };
 
 const struct option_desc profile_options[] = {
         { "hive-first", "on|off", OPTION_SWITCH, false, AT(hive_first), "on", 0, 0, 0,
-          "Whether what finds no room where it is touched first begins on a device of the same hive before any other "
-          "node." },
+          "Whether what finds no room where it is touched first begins on a device of the same hive before any other node, "
+          "and is used there as long as there is none." },
         { "touch-moves", "on|off", OPTION_SWITCH, false, AT(touch_moves), "on", 0, 0, 0,
           "Whether a device's touch brings what lies elsewhere to the device. If not, the device reaches it over a link, "
           "where there is one." },
         { "peer-moves", "on|off", OPTION_SWITCH, false, AT(peer_moves), "on", 0, 0, 0,
           "The same for what another device of the hive has." },
         { "chance-ms", "NUMBER", OPTION_COUNT, false, AT(chance_ms), "100", 0, MS_PER_HOUR, 1,
-          "When room is made, what was in use so long ago at most is passed over once." },
+          "When room is made, explicit memory that was in use so long ago at most stays." },
         { "evict-to-peer", "on|off", OPTION_SWITCH, false, AT(evict_to_peer), "off", 0, 0, 0,
           "Whether what has to leave a device goes to one of its hive that has room, before host memory." },
         { "leaf-kib", "NUMBER", OPTION_COUNT, false, AT(leaf_kib), "64", 4, POLICY_BLOCK >> 10, 4,

@@ -128,6 +128,51 @@ static void test_evict_to_fallbacks(void **state) {
         assert_int_equal(to, NEAR);
 }
 
+/* NEAR and FAR are of one hive. */
+static void test_hive(void **state) {
+        struct policy_profile p = *profile;
+        struct policy_advice none = { 0 };
+        struct policy_granule g = { .where = NEAR, .bytes = 4096 };
+        uint64_t room[COUNT] = { 1 << 20, 0, 8192, 1 << 20 };
+        uint32_t to;
+
+        nodes[NEAR].hive = nodes[FAR].hive = 7;
+        nodes[ALONE].hive = 8;
+        nodes[NEAR].bandwidth = (const uint32_t[]){ 16000, 900000, 100, 0 };
+        assert_int_equal(policy_place(&machine, &p, &none, NEAR, 4096, room), FAR);
+        p.hive_first = false;
+        assert_int_equal(policy_place(&machine, &p, &none, NEAR, 4096, room), HOST);
+        assert_true(policy_evict(&machine, &p, &none, &g, 1000 * ms, room, &to) && to == HOST);
+        p.evict_to_peer = true;
+        assert_true(policy_evict(&machine, &p, &none, &g, 1000 * ms, room, &to) && to == FAR);
+        room[FAR] = 0;
+        assert_true(policy_evict(&machine, &p, &none, &g, 1000 * ms, room, &to) && to == HOST);
+        room[HOST] = 0;
+        assert_true(policy_evict(&machine, &p, &none, &g, 1000 * ms, room, &to) && to == ALONE);
+        assert_int_equal(policy_promote(&machine, &p, &none, &g, FAR, POLICY_WRITE, 1000 * ms), POLICY_MIGRATE);
+        p.peer_moves = false;
+        assert_int_equal(policy_promote(&machine, &p, &none, &g, FAR, POLICY_WRITE, 1000 * ms), POLICY_MAP);
+        g.where = HOST;
+        assert_int_equal(policy_promote(&machine, &p, &none, &g, FAR, POLICY_WRITE, 1000 * ms), POLICY_MIGRATE);
+        p.touch_moves = false;
+        assert_int_equal(policy_promote(&machine, &p, &none, &g, FAR, POLICY_WRITE, 1000 * ms), POLICY_MAP);
+        assert_int_equal(policy_promote(&machine, &p, &none, &g, FAR, POLICY_PREFETCH, 1000 * ms), POLICY_MIGRATE);
+}
+
+/* Advice names where to, in order. */
+static void test_fallbacks(void **state) {
+        struct policy_advice a = { .preferred = NEAR + 1, .fallback = { ALONE + 1, FAR + 1 } };
+        uint64_t room[COUNT] = { 1 << 20, 4096, 8192, 8192 };
+
+        assert_int_equal(policy_place(&machine, profile, &a, HOST, 4096, room), NEAR);
+        room[NEAR] = 0;
+        assert_int_equal(policy_place(&machine, profile, &a, HOST, 4096, room), ALONE);
+        nodes[ALONE].online = false;
+        assert_int_equal(policy_place(&machine, profile, &a, HOST, 4096, room), FAR);
+        room[FAR] = 0;
+        assert_int_equal(policy_place(&machine, profile, &a, HOST, 4096, room), HOST);
+}
+
 /* Four hosts, of which two have no CPUs, and a device. */
 static void test_evict_of_hosts(void **state) {
         enum { A, B, FAR_A, FAR_B, GPU, ALL };
@@ -173,6 +218,8 @@ int main(void) {
                 cmocka_unit_test_setup(test_promote_to_host, setup),
                 cmocka_unit_test_setup(test_evict, setup),
                 cmocka_unit_test_setup(test_evict_of_hosts, setup),
+                cmocka_unit_test_setup(test_hive, setup),
+                cmocka_unit_test_setup(test_fallbacks, setup),
                 cmocka_unit_test_setup(test_evict_to_fallbacks, setup),
         };
 
