@@ -1,4 +1,5 @@
 #include "service/internal.h"
+#include "service/rates.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -69,6 +70,9 @@ static void fill_managed(struct service *svc, uint32_t node, Svmd__V1__Node *row
         row->reserve = info.reserve;
         row->warm = info.warm;
         row->waiting = info.waiting;
+        row->bounces = info.thrash.bounces;
+        row->thrash_pins = info.thrash.pins;
+        row->thrash_naps = info.thrash.naps;
 }
 
 static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
@@ -121,6 +125,17 @@ int op_nodes(struct call *c) {
         return 0;
 }
 
+static void fill_cap(struct service *svc, uint32_t from, uint32_t to, Svmd__V1__Link *row) {
+        struct managed_flow flow;
+
+        if (!svc->mover || from >= svc->managed.nodes_count || to >= svc->managed.nodes_count)
+                return;
+        mover_link_flow(svc->mover, from, to, &flow);
+        row->rate = flow.rate;
+        row->moved = flow.bytes;
+        row->put_off = flow.put_off;
+}
+
 int op_links(struct call *c) {
         uint32_t node = c->op->links->node;
         const struct node_desc none = { 0 }, *d = &none;
@@ -145,6 +160,7 @@ int op_links(struct call *c) {
                 l->weight = d->links[i].weight;
                 l->min_bandwidth = d->links[i].min_bandwidth;
                 l->max_bandwidth = d->links[i].max_bandwidth;
+                fill_cap(c->svc, node, d->links[i].to, l);
                 l->peer = d->kind == NODE_SOFT && node_desc(c->svc, d->links[i].to)->kind == NODE_SOFT;
                 r->links[r->n_links++] = l;
         }
@@ -267,6 +283,22 @@ int op_usage(struct call *c) {
 
 /* ---- partitions, sessions, reservations ---- */
 
+static void fill_flow(struct service *svc, const struct partition *p, Svmd__V1__Partition *row) {
+        const struct managed_share *share = p->managed;
+        struct managed_thrash thrash;
+        struct managed_flow flow;
+
+        row->policy = (char *)rates_profile(svc, p->name->text, &row->rate)->name;
+        if (!share || !svc->mover)
+                return;
+        mover_group_flow(svc->mover, share->group, &flow, &thrash);
+        row->moved = flow.bytes;
+        row->put_off = flow.put_off;
+        row->bounces = thrash.bounces;
+        row->thrash_pins = thrash.pins;
+        row->thrash_naps = thrash.naps;
+}
+
 static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partition *p) {
         Svmd__V1__Partition *row = call_take(c, sizeof(*row));
 
@@ -286,6 +318,7 @@ static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partit
         row->reserved_bytes = p->va.used - p->retired;
         row->kept = p->kept_bytes;
         row->kept_max = p->kept_max;
+        fill_flow(c->svc, p, row);
         if (fill_use(c, p->accounts, p, &row->nodes, &row->n_nodes) < 0)
                 return NULL;
         return row;

@@ -73,6 +73,9 @@ static struct json_object *node_json(const struct svmd_node_row *n) {
         json_add_count(o, "reserve", n->reserve);
         json_add_count(o, "warm", n->warm);
         json_add_count(o, "waiting", n->waiting);
+        json_add_count(o, "bounces", n->bounces);
+        json_add_count(o, "pins", n->pins);
+        json_add_count(o, "naps", n->naps);
         json_add_text(o, "device", n->device);
         json_add_flag(o, "observed", n->kind == SVMD_NODE_HMM);
         if (is_device(n))
@@ -238,6 +241,9 @@ static void node_show_fields(struct ctl *c, const struct node_view *v) {
         if (n->waiting)
                 fields_add(f, "waiting", "%llu granule%s for room", (unsigned long long)n->waiting,
                            n->waiting == 1 ? "" : "s");
+        if (n->bounces)
+                fields_add(f, "bounces", "%llu: %llu pinned for a time, %llu answered later",
+                           (unsigned long long)n->bounces, (unsigned long long)n->pins, (unsigned long long)n->naps);
         if (n->kind == SVMD_NODE_SOFT) {
                 fields_add(f, "pool", "%s taken from this machine", ctl_size(c, n->pool_bytes));
                 fields_add(f, "warm", "%s free and kept for what comes next", ctl_size(c, n->warm));
@@ -328,6 +334,9 @@ static void node_show_json(struct ctl *c, const struct node_view *v) {
                 json_add_count(e, "min_bandwidth", link->min_bandwidth);
                 json_add_count(e, "max_bandwidth", link->max_bandwidth);
                 json_add_flag(e, "peer", link->peer);
+                json_add_count(e, "rate", link->rate);
+                json_add_count(e, "moved", link->moved);
+                json_add_count(e, "put_off", link->put_off);
                 json_object_array_add(links, e);
         }
         for (size_t i = 0; i < v->use.count; i++) {

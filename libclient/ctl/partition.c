@@ -51,6 +51,13 @@ struct json_object *partition_json(struct ctl *c, const struct svmd_partition_ro
         json_add_count(o, "reserved_bytes", p->reserved_bytes);
         json_add_count(o, "kept_bytes", p->kept);
         json_add_limit(o, "kept_max", p->kept_max);
+        json_add_text(o, "policy", p->policy ? p->policy : "");
+        json_add_count(o, "rate", p->rate);
+        json_add_count(o, "moved", p->moved);
+        json_add_count(o, "put_off", p->put_off);
+        json_add_count(o, "bounces", p->bounces);
+        json_add_count(o, "pins", p->pins);
+        json_add_count(o, "naps", p->naps);
         json_add(o, "nodes", nodes_json(c, p, nodes));
         return o;
 }
@@ -152,6 +159,16 @@ static void partition_show_fields(struct ctl *c, const struct partition_view *v)
                 fields_add(f, "kept", "%s for later sessions, of %s", ctl_size(c, p->kept),
                            p->kept_max == UINT64_MAX ? "any amount"
                                                      : ctl_text(c, "%s at most", ctl_size(c, p->kept_max)));
+        if (p->policy && p->policy[0])
+                fields_add(f, "policy", "%s", p->policy);
+        if (p->rate)
+                fields_add(f, "rate", "%s a second, where nobody waits for it; %llu moves put off",
+                           ctl_size(c, p->rate), (unsigned long long)p->put_off);
+        if (p->moved)
+                fields_add(f, "moved", "%s between nodes", ctl_size(c, p->moved));
+        if (p->bounces)
+                fields_add(f, "bounces", "%llu: %llu pinned for a time, %llu answered later",
+                           (unsigned long long)p->bounces, (unsigned long long)p->pins, (unsigned long long)p->naps);
         fields_add(f, "sessions", "%llu", (unsigned long long)p->sessions);
         fields_print(f);
 }

@@ -101,6 +101,7 @@ static int add_partition(const struct svmd_partition_row *row, void *userdata) {
         copy->nodes = nodes;
         copy->name = ctl_copy(l->ctl, row->name);
         copy->domain = ctl_copy(l->ctl, row->domain);
+        copy->policy = ctl_copy(l->ctl, row->policy ? row->policy : "");
         return 0;
 }
 

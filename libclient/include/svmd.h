@@ -743,6 +743,8 @@ struct svmd_node_row {
         const char *driver, *version, *bus; /* of a driver's device; never NULL */
         unsigned can;                       /* SVMD_NODE_IMPORT (dma-bufs), _EXPORT, _SYNCOBJ, _TIMELINE */
         const char *trouble;                /* why nothing more is known of it, or "" */
+        uint64_t bounces;                   /* touches of granules there that had moved just before */
+        uint64_t pins, naps;                /* what was done about them: pinned for a time, or answered later */
 };
 typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);
@@ -753,6 +755,9 @@ struct svmd_link_row {
         uint32_t weight;
         uint64_t min_bandwidth, max_bandwidth; /* MB/s as the machine states it; 0: not stated */
         int peer;                              /* direct access between two devices */
+        uint64_t rate;    /* bytes a second that may move when nobody waits for them, both ways; 0: no cap */
+        uint64_t moved;   /* bytes that have, since it has a cap */
+        uint64_t put_off; /* moves that waited for the cap, or were not made for it */
 };
 typedef int (*svmd_link_fn)(const struct svmd_link_row *row, void *userdata);
 int svmd_query_links(svmd_session *s, svmd_node node, svmd_link_fn fn, void *userdata);
@@ -829,7 +834,11 @@ struct svmd_partition_row {
         uint64_t sessions, reservations, reserved_bytes;
         const struct svmd_use_row *nodes; /* one a node that is used or limited */
         size_t nodes_count;
-        uint64_t kept, kept_max; /* bytes, by size: what is kept, in use or not; and what may be */
+        uint64_t kept, kept_max;      /* bytes, by size: what is kept, in use or not; and what may be */
+        const char *policy;           /* its profile, "" when svmd says none */
+        uint64_t rate;                /* bytes a second that may move when nobody waits for them; 0: no cap */
+        uint64_t moved, put_off;      /* bytes that have; moves that waited for the cap, or were not made for it */
+        uint64_t bounces, pins, naps; /* as of a node */
 };
 typedef int (*svmd_partition_fn)(const struct svmd_partition_row *row, void *userdata);
 /* `name` NULL: all. */

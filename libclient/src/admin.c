@@ -159,6 +159,13 @@ static int partition_with_nodes(struct walk *w, const Svmd__V1__Partition *p, st
                 .nodes_count = p->n_nodes,
                 .kept = p->kept,
                 .kept_max = p->kept_max,
+                .policy = p->policy,
+                .rate = p->rate,
+                .moved = p->moved,
+                .put_off = p->put_off,
+                .bounces = p->bounces,
+                .pins = p->thrash_pins,
+                .naps = p->thrash_naps,
         };
 
         for (size_t i = 0; i < p->n_nodes; i++) {

@@ -120,6 +120,9 @@ static int node_row(struct walk *w, const void *data) {
                 .bus = n->bus,
                 .can = n->can,
                 .trouble = n->trouble,
+                .bounces = n->bounces,
+                .pins = n->thrash_pins,
+                .naps = n->thrash_naps,
         };
 
         w->op.nodes->from = n->id + 1;
@@ -145,6 +148,9 @@ static int link_row(struct walk *w, const void *data) {
                 .min_bandwidth = l->min_bandwidth,
                 .max_bandwidth = l->max_bandwidth,
                 .peer = l->peer,
+                .rate = l->rate,
+                .moved = l->moved,
+                .put_off = l->put_off,
         };
 
         return w->fn.link(&row, w->userdata);

@@ -13,19 +13,19 @@
 enum { GRANULE = 65536, TURNS = 300 };
 
 static struct daemon d;
-static svmd_session *s;
+static svmd_session *s, *watcher;
 static svmd_node host, gpu[2];
 static uint64_t *word;
 static svmd_space space[2];
 static char profile[80];
 
 /* Whatever the load of this machine, a turn that follows another within a minute bounces. */
-static void start(const char *keys) {
-        const char *options[] = { "--soft-node", "gpu0:size=64M", "--soft-node", "gpu1:size=64M",
-                                  "--policy",    profile,         NULL };
+static void start(const char *keys, const char *rate) {
+        const char *options[] = { "--soft-node", "gpu0:size=64M", "--soft-node",      "gpu1:size=64M",
+                                  "--policy",    profile,         "--partition-rate", rate,
+                                  NULL };
         struct svmd_partition_options o = { .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW };
         struct svmd_reserve_options r = { .size = sizeof(r), .mode = 0600, .kind = SVMD_SHARED, .granule = GRANULE };
-        svmd_session *watcher;
         void *at = NULL;
         FILE *f;
 
@@ -36,7 +36,6 @@ static void start(const char *keys) {
         unlink(profile);
         connect_watcher(&watcher, d.admin);
         ok(svmd_partition_create(watcher, "lab", &o, NULL));
-        svmd_disconnect(watcher);
         connect_to(&s, d.socket, "lab");
         host = node_named(s, "host0");
         ok(svmd_address_reserve(s, &at, 16 * GRANULE, 0, NULL, &r));
@@ -49,6 +48,7 @@ static void start(const char *keys) {
 
 static void end(void) {
         svmd_disconnect(s);
+        svmd_disconnect(watcher);
         daemon_end(&d);
 }
 
@@ -80,6 +80,18 @@ static uint32_t moves(void) {
         return n;
 }
 
+static int take_partition(const struct svmd_partition_row *row, void *userdata) {
+        *(struct svmd_partition_row *)userdata = *row;
+        return 0;
+}
+
+static struct svmd_partition_row partition(void) {
+        struct svmd_partition_row row = { 0 };
+
+        ok(svmd_query_partitions(watcher, "lab", take_partition, &row));
+        return row;
+}
+
 static void turn(bool cpu, unsigned i) {
         if (i % 2 == 0)
                 add_on(0);
@@ -93,25 +105,27 @@ static void turn(bool cpu, unsigned i) {
 static void test_pinned(void) {
         uint32_t n;
 
-        start("bounces = 3\npin-ms = 600000");
+        start("bounces = 3\npin-ms = 600000", "lab=0");
         *word = 0;
         for (unsigned i = 0; i < TURNS; i++)
                 turn(true, i);
         must(*word == TURNS);
         n = moves();
         must(n >= 2 && n <= 4);
+        must(partition().bounces >= 3 && partition().pins == 1 && partition().naps == 0);
         printf("device and CPU: %u moves in %d turns\n", n, TURNS);
         end();
 }
 
 /* The same, and the threshold is never reached. */
 static void test_let(void) {
-        start("bounces = 255\npin-ms = 600000");
+        start("bounces = 255\npin-ms = 600000", "lab=0");
         *word = 0;
         for (unsigned i = 0; i < 200; i++)
                 turn(true, i);
         must(*word == 200);
         must(moves() >= 199);
+        must(partition().bounces >= 199 && partition().pins == 0);
         end();
 }
 
@@ -120,7 +134,7 @@ static void test_pins_end(void) {
         uint64_t began, took;
         uint32_t n;
 
-        start("bounces = 2\npin-ms = 50\nlapse-us = 20000");
+        start("bounces = 2\npin-ms = 50\nlapse-us = 20000", "lab=0");
         *word = 0;
         began = now_ms();
         for (unsigned i = 0; i < TURNS || moves() < 8; i++) {
@@ -138,7 +152,7 @@ static void test_pins_end(void) {
 static void test_devices(void) {
         uint32_t n;
 
-        start("bounces = 3\nnap-us = 250000\nnaps = 2\npin-ms = 600000");
+        start("bounces = 3\nnap-us = 250000\nnaps = 2\npin-ms = 600000", "lab=0");
         *word = 0;
         for (unsigned i = 0; i < TURNS; i++)
                 turn(false, i);
@@ -153,7 +167,7 @@ static void test_devices(void) {
 static void test_naps(void) {
         uint64_t began, took;
 
-        start("bounces = 1\nnap-us = 20000\npin-ms = 0");
+        start("bounces = 1\nnap-us = 20000\npin-ms = 0", "lab=0");
         *word = 0;
         began = now_ms();
         for (unsigned i = 0; i < 40; i++)
@@ -164,6 +178,25 @@ static void test_naps(void) {
         end();
 }
 
+/* An order of 1 MiB, with 1 MiB a second: a tenth of it goes at once, and the rest in its time; a touch is served. */
+static void test_cap(void) {
+        svmd_fence *f;
+
+        start("bounces = 255", "lab=1M");
+        for (unsigned i = 0; i < 16; i++)
+                word[i * GRANULE / 8] = i;
+        ok(svmd_migrate(s, &f, word, 16 * GRANULE, gpu[0]));
+        must(partition().put_off > 0);
+        must(word[15 * GRANULE / 8] == 15);
+        ok(svmd_fence_wait(f, CEILING_MS, NULL));
+        svmd_fence_free(f);
+        must(partition().rate == 1 << 20 && partition().moved >= 16 * GRANULE);
+        for (unsigned i = 0; i < 16; i++)
+                must(word[i * GRANULE / 8] == i);
+        end();
+        printf("an order waits for its partition's cap\n");
+}
+
 int main(void) {
         harness_begin("thrash");
         test_pinned();
@@ -171,5 +204,6 @@ int main(void) {
         test_pins_end();
         test_devices();
         test_naps();
+        test_cap();
         return 0;
 }
