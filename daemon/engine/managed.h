@@ -186,6 +186,8 @@ struct managed_config {
         void (*done)(void *userdata, uint64_t token, int result);
         /* A granule was wanted on the node, which has no room for it. NULL: nobody has to know. */
         void (*missed)(void *userdata, uint32_t node);
+        /* A granule that bounces is pinned for a time, on the node. NULL: nobody has to know. */
+        void (*pinned)(void *userdata, void *range, uint32_t granule, uint32_t node);
         /* The session may make the range accessible. */
         void (*joined)(void *userdata, void *session, void *range);
         /* NULL: no advice. */

@@ -135,7 +135,7 @@ enum policy_cure thrash_view(const struct view *v, struct policy_thrash *t, bool
 }
 
 /* What was decided is counted for the node where it lies, and told. */
-static void decided(struct managed *e, struct work *w, const struct demand *d, struct bounce *b,
+static void decided(struct managed *e, struct work *w, const struct demand *d, const struct view *v, struct bounce *b,
                     const struct policy_thrash *before, enum policy_cure cure) {
         uint32_t where = w->g->slot ? w->g->node : w->g->host;
 
@@ -144,8 +144,12 @@ static void decided(struct managed *e, struct work *w, const struct demand *d, s
                 if (w->range->group)
                         w->range->group->thrash.bounces++;
         }
-        if (b->t.until_ns > before->until_ns)
+        if (b->t.until_ns > before->until_ns) {
                 pin(e, b);
+                if (e->c.pinned)
+                        e->c.pinned(e->c.userdata, w->range->userdata, v->index,
+                                    cure == POLICY_HOST ? view_host(v) : where);
+        }
         if (cure == POLICY_NAP || b->t.until_ns > before->until_ns)
                 count(e, w->range, where, cure);
         if (cure == POLICY_NAP)
@@ -165,7 +169,7 @@ enum policy_cure thrash_ask(struct managed *e, struct work *w, struct demand *d,
                 return POLICY_LET;
         before = b->t;
         cure = thrash_view(v, &b->t, &d->asked, accessor, &until_ns);
-        decided(e, w, d, b, &before, cure);
+        decided(e, w, d, v, b, &before, cure);
         list_remove(&b->age);
         list_push_back(&e->bounced, &b->age);
         if (cure == POLICY_NAP)

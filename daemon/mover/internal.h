@@ -145,6 +145,7 @@ struct moved {
         struct mover_range *r;
         uint32_t first, count, from, to;
         enum managed_cause cause;
+        bool pinned; /* to `to`, and has not moved */
 };
 
 struct mover {
@@ -208,6 +209,8 @@ unsigned size_class(uint32_t bytes);
 void news_push(struct mover *m, struct news *n, void (*tell)(struct mover *m, struct news *n));
 /* The engine's: a node has no room. */
 void news_missed(void *userdata, uint32_t node);
+/* The engine's: a granule bounces, and is pinned. */
+void news_pinned(void *userdata, void *range, uint32_t granule, uint32_t node);
 void news_init(struct mover *m);
 /* Nobody is told any more; what they lie in may be freed later. */
 void news_drop(struct mover *m);

@@ -66,6 +66,7 @@ static int engine_new(struct mover *m) {
                 .intent = record_intent,
                 .done = on_done,
                 .missed = news_missed,
+                .pinned = news_pinned,
                 .joined = join_joined,
                 .advice = advice_get,
         };

@@ -48,7 +48,7 @@ void news_missed(void *userdata, uint32_t node) {
 
 static bool extends(const struct moved *last, const struct moved *next) {
         return last->r == next->r && last->first + last->count == next->first && last->from == next->from &&
-               last->to == next->to && last->cause == next->cause;
+               last->to == next->to && last->cause == next->cause && last->pinned == next->pinned;
 }
 
 static void moved_push(struct mover *m, const struct moved *next) {
@@ -126,6 +126,14 @@ void moved_note(struct mover *m, struct mover_range *r, uint32_t granule, uint64
                 tell_traces(m, &next);
 }
 
+void news_pinned(void *userdata, void *range, uint32_t granule, uint32_t node) {
+        struct moved next = { .r = range, .first = granule, .count = 1, .from = node, .to = node, .pinned = true };
+        struct mover *m = userdata;
+
+        if (m->watching && m->hooks.pinned)
+                moved_push(m, &next);
+}
+
 void moved_forget(struct mover *m, const struct mover_range *r) {
         uint32_t kept = 0;
 
@@ -149,8 +157,12 @@ static void tell_moves(struct mover *m) {
         m->moved_count = m->moved_size = 0;
         mover_unlock(m);
         for (uint32_t i = 0; i < count; i++)
-                m->hooks.moved(m->hooks.userdata, moved[i].r->userdata, moved[i].first, moved[i].count, moved[i].from,
-                               moved[i].to, moved[i].cause);
+                if (moved[i].pinned)
+                        m->hooks.pinned(m->hooks.userdata, moved[i].r->userdata, moved[i].first, moved[i].count,
+                                        moved[i].to);
+                else
+                        m->hooks.moved(m->hooks.userdata, moved[i].r->userdata, moved[i].first, moved[i].count,
+                                       moved[i].from, moved[i].to, moved[i].cause);
         alloc_free(moved);
         mover_lock(m);
 }

@@ -157,3 +157,30 @@ void event_moved(struct service *svc, const struct managed_reservation *m, uint3
         body.text = text;
         tell_monitors(svc, &body);
 }
+
+void event_pinned(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
+                  uint32_t node) {
+        Svmd__V1__MonitorEvent body = SVMD__V1__MONITOR_EVENT__INIT;
+        const struct reservation *r = m->reservation;
+        const struct session *owner = r->owner;
+        char text[256];
+
+        if (svc->monitors == 0)
+                return;
+        if (svc->moves_told++ >= MOVES_TOLD) {
+                drop_move(svc);
+                return;
+        }
+        body.what = (char *)"thrash";
+        body.partition = r->partition->name->text;
+        body.session = owner ? owner->object.id : 0;
+        body.pid = owner ? owner->pid : 0;
+        body.address = r->va.start + (uint64_t)first * m->granule;
+        body.size = (uint64_t)granules * m->granule;
+        body.to = node + 1;
+        snprintf(text, sizeof(text),
+                 "0x%" PRIx64 ", %" PRIu64 " KiB, stays on %s for a time: nodes take it from each other", body.address,
+                 body.size >> 10, place_name(svc, node));
+        body.text = text;
+        tell_monitors(svc, &body);
+}

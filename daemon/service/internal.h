@@ -299,6 +299,9 @@ void event_monitors(struct service *svc, int more);
 /* Granules have moved; from within what the mover tells. */
 void event_moved(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
                  uint32_t from, uint32_t to, enum managed_cause cause);
+/* They bounce, and stay on the node for a time. */
+void event_pinned(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
+                  uint32_t node);
 
 /* ---- journal ---- */
 

@@ -169,6 +169,10 @@ static void on_moved(void *userdata, void *range, uint32_t first, uint32_t granu
         event_moved(userdata, range, first, granules, from, to, cause);
 }
 
+static void on_pinned(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t node) {
+        event_pinned(userdata, range, first, granules, node);
+}
+
 uint64_t managed_pool_key(uint32_t node, uint32_t granule) {
         return KEEP_KEY(KEEP_SLOTS, (uint64_t)node << 8 | (unsigned)__builtin_ctz(granule));
 }
@@ -285,6 +289,7 @@ int managed_start(struct service *svc, char *why, size_t why_size) {
                 .joined = on_joined,
                 .lost = on_lost,
                 .moved = on_moved,
+                .pinned = on_pinned,
                 .unregistered = on_unregistered,
                 .pool = on_pool,
         };

@@ -92,6 +92,15 @@ static struct svmd_partition_row partition(void) {
         return row;
 }
 
+static unsigned told; /* that a granule is pinned on the host */
+
+static void on_event(svmd_session *session, const struct svmd_event *e, void *userdata) {
+        if (e->type == SVMD_EVENT_MONITOR && strcmp(e->what, "thrash") == 0) {
+                must(e->to == host && e->address == word && e->length == GRANULE);
+                told++;
+        }
+}
+
 static void turn(bool cpu, unsigned i) {
         if (i % 2 == 0)
                 add_on(0);
@@ -106,10 +115,17 @@ static void test_pinned(void) {
         uint32_t n;
 
         start("bounces = 3\npin-ms = 600000", "lab=0");
+        ok(svmd_set_event_handler(watcher, on_event, NULL));
+        ok(svmd_monitor(watcher, 1));
         *word = 0;
         for (unsigned i = 0; i < TURNS; i++)
                 turn(true, i);
         must(*word == TURNS);
+        for (uint64_t began = now_ms(); !told; usleep(1000)) {
+                ok(svmd_dispatch(watcher));
+                must(now_ms() - began < CEILING_MS);
+        }
+        must(told == 1);
         n = moves();
         must(n >= 2 && n <= 4);
         must(partition().bounces >= 3 && partition().pins == 1 && partition().naps == 0);
