@@ -27,8 +27,11 @@ struct partition {
         struct name *name; /* its text is the partition's, owner and mode say who may attach */
         struct domain *domain;
         uint32_t window;
-        bool ready;     /* the store has it; until then only its creator's request knows it */
-        bool writing;   /* a change of it is on its way to the store */
+        bool ready;      /* the store has it; until then only its creator's request knows it */
+        bool writing;    /* a change of it is on its way to the store */
+        bool comes_down; /* with that change what is above its limits is to go; `steals`: whatever it takes */
+        bool steals;
+        uint64_t comes_down_ms;
         bool ending;    /* nobody may attach any more */
         bool removed;   /* the store has forgotten it */
         bool journaled; /* the journal may name it */
@@ -47,6 +50,8 @@ struct partition {
         void *listener;    /* the transport's */
         void *managed;     /* the service's: struct managed_share, of one that has managed ranges */
         void *usage;       /* the service's: struct track, of what no session holds */
+        void *give_backs;  /* the service's: struct give_back, one a node, of one that was ever asked to give back */
+        uint32_t give_backs_count;
 };
 
 enum {

@@ -18,17 +18,20 @@
 void capacity_changed(struct service *svc, struct partition *p, uint32_t node) {
         const struct managed_share *share = p->managed;
         const struct account *own = &p->accounts[node], *all = &svc->state.nodes[node].account;
-        uint64_t capacity = node_desc(svc, node)->capacity;
+        uint64_t capacity = node_desc(svc, node)->capacity, limit;
+
+        give_back_changed(svc, p, node);
 
         if (!svc->mover || node >= svc->managed.nodes_count)
                 return;
         mover_node_capacity(svc->mover, node, capacity > all->used ? capacity - all->used : 0);
         if (!share)
                 return;
+        limit = give_back_limit(p, node, own->max);
         mover_group_limit(svc->mover, share->group, node,
-                          own->max == ACCOUNT_NO_LIMIT ? UINT64_MAX
-                          : own->max > own->used       ? own->max - own->used
-                                                       : 0);
+                          limit == ACCOUNT_NO_LIMIT ? UINT64_MAX
+                          : limit > own->used       ? limit - own->used
+                                                    : 0);
 }
 
 void capacity_limits(struct service *svc, struct partition *p) {

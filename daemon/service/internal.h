@@ -10,6 +10,7 @@
 #include "proto/limits.h"
 #include "proto/status.h"
 #include "service/accounts.h"
+#include "service/giveback.h"
 #include "service/keeping.h"
 #include "service/lease.h"
 #include "service/managed.h"
@@ -53,6 +54,7 @@ struct service {
         struct private_state private_memory;
         struct leases leases;
         struct accounts accounts;
+        struct give_backs give_backs;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t attached;   /* sessions that have a partition */

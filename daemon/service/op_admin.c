@@ -20,6 +20,8 @@
 
 /* Administration that changes things: partitions and their limits, and ending sessions. */
 
+#define COME_DOWN_MS_MAX (86400ull * 1000)
+
 /* ---- jobs of the store ---- */
 
 struct store_job {
@@ -62,6 +64,8 @@ static void apply_row(struct service *svc, const struct store_partition *row, in
                 for (uint32_t i = 0; i < row->limits_count; i++)
                         if (strcmp(row->limits[i].node, node_desc(svc, n)->name) == 0)
                                 b = limit_bounds(&row->limits[i]);
+                if (p->comes_down)
+                        give_back_begin(svc, p, n, b.bytes[BOUND_MAX], p->comes_down_ms, p->steals);
                 /* It fitted when it was asked for, and one promise is made at a time. */
                 (void)partition_set_bounds(svc, p, n, &b);
         }
@@ -325,6 +329,26 @@ static int set_finish(struct call *c, const struct partition *p) {
         return 0;
 }
 
+/* What would have to go, and how. */
+static int plan_limits(struct call *c, const struct partition *p, const Svmd__V1__PartitionSet *m) {
+        int r = 0;
+
+        for (uint32_t n = 0; r == 0 && n < c->svc->options.machine->count; n++) {
+                struct bounds b = account_bounds(&p->accounts[n]);
+
+                limits_change(m->limits, m->n_limits, n, &b);
+                r = give_back_plan(c, p, n, b.bytes[BOUND_MAX]);
+        }
+        return r;
+}
+
+static bool needs_give_backs(const Svmd__V1__PartitionSet *m) {
+        for (size_t i = 0; i < m->n_limits; i++)
+                if (m->limits[i]->bound == SVMD__V1__BOUND__BOUND_HIGH)
+                        return true;
+        return m->come_down;
+}
+
 int op_partition_set(struct call *c) {
         const Svmd__V1__PartitionSet *m = c->op->partition_set;
         struct store_partition *row;
@@ -341,19 +365,24 @@ int op_partition_set(struct call *c) {
         r = limits_check(c, m->limits, m->n_limits);
         if (r == 0)
                 r = check_bounds(c, p, m->limits, m->n_limits, &promises);
-        if (r != 0 || c->request->mode == SVMD__V1__MODE__DRY_RUN)
+        if (r != 0)
                 return r;
+        if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
+                return plan_limits(c, p, m);
         /* A row is written whole, so changes wait for one another. */
         if (p->writing) {
                 c->request->again = true;
                 return OP_LATER;
         }
-        row = partition_row(c->svc, p);
+        row = needs_give_backs(m) && give_backs_make(c->svc, p) < 0 ? NULL : partition_row(c->svc, p);
         if (!row)
                 return -ENOMEM;
         apply_to_row(c, p, row);
         r = store_write(c, row, NULL);
         p->writing = r == OP_LATER;
+        p->comes_down = m->come_down;
+        p->comes_down_ms = m->deadline_ms < COME_DOWN_MS_MAX ? m->deadline_ms : COME_DOWN_MS_MAX;
+        p->steals = m->steal;
         if (p->writing && promises)
                 c->svc->promising = p;
         return r;
@@ -487,6 +516,14 @@ static int delete_begin(struct call *c, struct partition *p) {
         return r;
 }
 
+static int plan_delete(struct call *c, const struct partition *p) {
+        int r = 0;
+
+        for (uint32_t n = 0; r == 0 && n < c->svc->options.machine->count; n++)
+                r = give_back_plan(c, p, n, 0);
+        return r;
+}
+
 int op_partition_delete(struct call *c) {
         const Svmd__V1__PartitionDelete *m = c->op->partition_delete;
         struct partition *p = partition_find(&c->svc->state, m->name);
@@ -519,7 +556,7 @@ int op_partition_delete(struct call *c) {
                               "end that session first (svmd-ctl session list)",
                               m->name);
         if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
-                return 0;
+                return plan_delete(c, p);
         if (p->writing) {
                 c->request->again = true;
                 return OP_LATER;

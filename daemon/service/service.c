@@ -61,6 +61,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->keepings.ends);
         list_init(&svc->dmabufs);
         leases_init(svc);
+        list_init(&svc->give_backs.active);
         svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);
@@ -137,6 +138,13 @@ static void load_limit(struct service *svc, struct partition *p, uint32_t node, 
         (void)partition_set_bounds(svc, p, node, &b);
 }
 
+static int load_give_backs(struct service *svc, struct partition *p, const struct store_partition *row) {
+        for (uint32_t i = 0; i < row->limits_count; i++)
+                if (row->limits[i].high != ACCOUNT_NO_LIMIT)
+                        return give_backs_make(svc, p);
+        return 0;
+}
+
 static int load_partition(void *userdata, const struct store_partition *row) {
         struct load *load = userdata;
         struct service *svc = load->svc;
@@ -160,6 +168,12 @@ static int load_partition(void *userdata, const struct store_partition *row) {
                 return r < 0 ? r : -EBADMSG;
         }
         p->kept_max = row->kept_max;
+        r = load_give_backs(svc, p, row);
+        if (r < 0) {
+                snprintf(load->why, load->why_size, "no memory for partition %s", row->name);
+                partition_free(&svc->state, p);
+                return r;
+        }
         for (uint32_t i = 0; i < row->limits_count; i++) {
                 const struct node_desc *d = machine_find(svc->options.machine, row->limits[i].node);
 
@@ -174,6 +188,7 @@ static int load_partition(void *userdata, const struct store_partition *row) {
         if (r < 0) {
                 snprintf(load->why, load->why_size, "partition %s: its socket cannot be made: %s", row->name,
                          strerror(-r));
+                give_backs_free(p);
                 partition_free(&svc->state, p);
         }
         return r;
@@ -288,6 +303,7 @@ void service_collect(struct service *svc) {
         keepings_collect(svc);
         leases_collect(svc);
         accounts_collect(svc);
+        give_backs_collect(svc);
         partitions_reap(svc);
         requests_wake(svc);
 }

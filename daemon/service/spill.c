@@ -290,6 +290,16 @@ enum spill_answer spill_room(struct service *svc, uint32_t node, const struct ac
         return a.later ? SPILL_LATER : SPILL_NEVER;
 }
 
+bool spill_lower(struct service *svc, uint32_t node, const struct account *over, uint64_t bytes) {
+        uint64_t leaving = all_moves(svc, node, over).leaving;
+
+        if (leaving < bytes && !has_failed(svc, node)) {
+                put_in_order(&svc->state.nodes[node].memories);
+                leaving += give_up_above(svc, node, over, over, ABOVE_MIN, bytes - leaving);
+        }
+        return leaving > 0;
+}
+
 /* ---- waiting ---- */
 
 bool spill_could_help(const struct service *svc, uint32_t node) {

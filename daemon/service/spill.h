@@ -80,6 +80,9 @@ enum spill_answer spill_room(struct service *svc, uint32_t node, const struct ac
 enum spill_answer spill_could(struct service *svc, uint32_t node, const struct account *payer,
                               const struct account *over, uint64_t bytes);
 
+/* What is charged to `over` begins to leave the node, up to `bytes`. True: something is leaving. */
+bool spill_lower(struct service *svc, uint32_t node, const struct account *over, uint64_t bytes);
+
 /* Memory that the operation will use and that is away. */
 bool spill_is_away(const struct service *svc, struct space *s, const struct device_op *op);
 /* From within go(): brings it back. SPILL_WAIT; SPILL_NEVER: `ret` has why it cannot come; SPILL_THERE: it is. */

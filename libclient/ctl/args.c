@@ -20,6 +20,8 @@ const struct opt_text opt_texts[_OPT_MAX] = {
         [OPT_HIGH] = { "high", "NODE=SIZE", "above so many bytes on a node it is asked to give back", true },
         [OPT_LOW] = { "low", "NODE=SIZE", "up to so many bytes on a node others' memory is taken before its", true },
         [OPT_MIN] = { "min", "NODE=SIZE", "bytes of a node that nobody else can take", true },
+        [OPT_DEADLINE] = { "deadline", "SECONDS", "take what is above a lowered limit, after this long" },
+        [OPT_FORCE] = { "force", NULL, "also end sessions that do not give it back (--deadline: 10)" },
         [OPT_PARTITION] = { "partition", "NAME", "only this partition" },
         [OPT_END_SESSIONS] = { "end-sessions", NULL, "also when sessions use it: end them" },
         [OPT_DRY_RUN] = { "dry-run", NULL, "say what would be, change nothing" },

@@ -19,6 +19,8 @@ enum opt {
         OPT_HIGH,
         OPT_LOW,
         OPT_MIN,
+        OPT_DEADLINE,
+        OPT_FORCE,
         OPT_PARTITION,
         OPT_END_SESSIONS,
         OPT_DRY_RUN,

@@ -6,6 +6,7 @@
 #include "ctl.h"
 #include "json.h"
 #include "partition.h"
+#include "plan.h"
 #include "rows.h"
 #include "verbs.h"
 
@@ -73,18 +74,83 @@ int partition_create_run(struct ctl *c, const struct args *a) {
         return EXIT_OK;
 }
 
-static int change_json(struct ctl *c, const char *name, bool dry_run) {
+/* ---- set ---- */
+
+struct setting {
+        const char *name;
+        struct svmd_partition_options opts;
+        struct plan plan, left;
+};
+
+static int set_json(struct ctl *c, const struct setting *set) {
         struct json_object *o = json_object_new_object();
 
-        json_add_text(o, "partition", name);
-        json_add_flag(o, "dry_run", dry_run);
+        json_add_text(o, "partition", set->name);
+        json_add_flag(o, "dry_run", set->opts.dry_run);
+        json_add(o, "plan", plan_json(c, &set->plan));
+        json_add_count(o, "left_bytes", plan_bytes(set->opts.come_down ? &set->left : &set->plan));
+        json_add(o, "left", plan_json(c, set->opts.come_down ? &set->left : &set->plan));
         return json_print(c, o);
 }
 
+static int set_say(struct ctl *c, const struct setting *set) {
+        uint64_t above = plan_bytes(&set->plan), left = plan_bytes(&set->left);
+
+        if (c->json)
+                return set_json(c, set);
+        fprintf(c->out, "%s partition %s\n", set->opts.dry_run ? "Would change" : "Changed", set->name);
+        if (set->opts.dry_run)
+                return ctl_result(c, plan_show(c, &set->plan));
+        if (!set->opts.come_down) {
+                if (above)
+                        fprintf(c->out, "It has %s more than that, which stays; --deadline takes it\n",
+                                ctl_size(c, above));
+                return EXIT_OK;
+        }
+        if (above)
+                fprintf(c->out, "%s of %s has left\n", ctl_size(c, above > left ? above - left : 0),
+                        ctl_size(c, above));
+        return ctl_result(c, plan_show(c, &set->left));
+}
+
+/* What has to be taken by force is asked for, where somebody can answer. */
+static int set_by(struct ctl *c, const struct args *a, struct setting *set) {
+        uint64_t deadline_ns = 10000000000ull;
+        unsigned steals = plan_steals(&set->plan);
+        int r = args_seconds(c, a, OPT_DEADLINE, &deadline_ns);
+
+        if (r != EXIT_OK || (!a->value[OPT_DEADLINE] && !a->value[OPT_FORCE]))
+                return r;
+        set->opts.deadline_ms = deadline_ns / 1000000;
+        set->opts.come_down = a->value[OPT_FORCE] ? SVMD_STEAL : SVMD_COME_DOWN;
+        if (set->opts.dry_run || steals == 0 || a->value[OPT_YES] || a->value[OPT_FORCE] || !c->can_ask)
+                return EXIT_OK;
+        r = ctl_result(c, plan_show(c, &set->plan));
+        if (r == EXIT_OK &&
+            !ctl_confirm(c, ctl_text(c, "End %u session%s that may not give it back?", steals, steals == 1 ? "" : "s")))
+                return ctl_fail(c, EXIT_REFUSED, "nothing was done");
+        set->opts.come_down = SVMD_STEAL;
+        return r;
+}
+
+static int set_done(struct ctl *c, struct setting *set) {
+        int r = SVMD_OK;
+
+        if (set->opts.come_down && !set->opts.dry_run && set->plan.count)
+                r = plan_await(c, set->name, &set->opts, &set->left);
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        r = set_say(c, set);
+        if (r == EXIT_OK && set->left.count)
+                return ctl_fail(c, EXIT_TIMEOUT, "%s is left above the limits of partition %s",
+                                ctl_size(c, plan_bytes(&set->left)), set->name);
+        return r;
+}
+
 int partition_set_run(struct ctl *c, const struct args *a) {
-        struct svmd_partition_options opts = { .size = sizeof(opts) };
+        struct setting set = { .opts = { .size = sizeof(set.opts) } };
         const struct svmd_partition_row *p;
-        unsigned set = 0;
+        unsigned what = 0;
         int r;
 
         if (!a->limits_count && !a->value[OPT_KEPT_MAX] && !a->value[OPT_OWNER] && !a->value[OPT_MODE])
@@ -92,18 +158,32 @@ int partition_set_run(struct ctl *c, const struct args *a) {
                                 "what to set? Give --min, --low, --high, --max, --kept-max, --owner or --mode");
         r = partition_find(c, a->words[0], &p);
         if (r == EXIT_OK)
-                r = options_parse(c, a, &opts);
+                r = options_parse(c, a, &set.opts);
         if (r != EXIT_OK)
                 return r;
-        set |= a->value[OPT_OWNER] ? SVMD_SET_OWNER : 0;
-        set |= a->value[OPT_MODE] ? SVMD_SET_MODE : 0;
-        r = svmd_partition_set(c->session, p->name, &opts, set);
-        if (r != SVMD_OK)
-                return ctl_result(c, r);
-        if (c->json)
-                return change_json(c, p->name, opts.dry_run);
-        fprintf(c->out, "%s partition %s\n", opts.dry_run ? "Would change" : "Changed", p->name);
-        return EXIT_OK;
+        set.name = p->name;
+        what |= a->value[OPT_OWNER] ? SVMD_SET_OWNER : 0;
+        what |= a->value[OPT_MODE] ? SVMD_SET_MODE : 0;
+        if (a->limits_count)
+                r = ctl_result(c, plan_get(c, p->name, &set.opts, &set.plan));
+        if (r == EXIT_OK)
+                r = set_by(c, a, &set);
+        if (r != EXIT_OK)
+                return r;
+        r = svmd_partition_set(c->session, p->name, &set.opts, what);
+        return r == SVMD_OK ? set_done(c, &set) : ctl_result(c, r);
+}
+
+/* ---- delete ---- */
+
+static int delete_json(struct ctl *c, const char *name, bool dry_run, const struct plan *plan) {
+        struct json_object *o = json_object_new_object();
+
+        json_add_text(o, "partition", name);
+        json_add_flag(o, "dry_run", dry_run);
+        if (dry_run)
+                json_add(o, "plan", plan_json(c, plan));
+        return json_print(c, o);
 }
 
 static const char *delete_question(struct ctl *c, const struct svmd_partition_row *p, bool end_sessions) {
@@ -118,21 +198,24 @@ int partition_delete_run(struct ctl *c, const struct args *a) {
         unsigned flags =
                 (end_sessions ? SVMD_DELETE_END_SESSIONS : 0u) | (a->value[OPT_DROP_KEPT] ? SVMD_DELETE_DROP_KEPT : 0u);
         const struct svmd_partition_row *p;
+        struct plan plan = { 0 };
         int r = partition_find(c, a->words[0], &p);
 
         if (r != EXIT_OK)
                 return r;
         if (!dry && !a->value[OPT_YES] && !ctl_confirm(c, delete_question(c, p, end_sessions)))
                 return ctl_fail(c, EXIT_REFUSED, "nothing was done");
-        r = svmd_partition_delete(c->session, p->name, flags, dry);
+        r = dry && end_sessions ? plan_get(c, p->name, NULL, &plan) : SVMD_OK;
+        if (r == SVMD_OK)
+                r = svmd_partition_delete(c->session, p->name, flags, dry);
         if (r != SVMD_OK)
                 return ctl_result(c, r);
         if (c->json)
-                return change_json(c, p->name, dry);
+                return delete_json(c, p->name, dry, &plan);
         fprintf(c->out, "%s partition %s", dry ? "Would delete" : "Deleted", p->name);
         if (p->sessions)
                 fprintf(c->out, " and %s %llu session%s", dry ? "end" : "ended", (unsigned long long)p->sessions,
                         p->sessions == 1 ? "" : "s");
         fputc('\n', c->out);
-        return EXIT_OK;
+        return ctl_result(c, plan_show(c, &plan));
 }

@@ -134,12 +134,15 @@ const struct verb verbs[] = {
           "NAME",
           1,
           1,
-          COMMON_LIMITS,
+          COMMON_LIMITS | BIT(OPT_DEADLINE) | BIT(OPT_FORCE) | BIT(OPT_YES),
           VERB_ADMIN,
           "Change limits, owner or mode of a partition",
-          "What is not named stays as it is. A limit below the present use takes nothing away: it refuses more.",
-          { "svmd-ctl partition set train --limit gpu0=4G --limit host0=none",
-            "svmd-ctl partition set train --kept-max 64G" },
+          "What is not named stays as it is. A limit below the present use refuses more, and takes nothing away unless "
+          "there is a --deadline: until then its sessions are asked to give back, then managed pages leave and memory "
+          "that may is moved to a host; with --force, sessions that still hold too much end. --dry-run shows these "
+          "steps. Where sessions would have to end it asks on a terminal. Ends with 3 if something is left.",
+          { "svmd-ctl partition set train --max gpu0=4G --min gpu0=1G --max host0=none",
+            "svmd-ctl partition set train --max gpu0=1G --deadline 30 --dry-run" },
           partition_set_run },
         { "partition delete",
           "NAME",

@@ -151,6 +151,10 @@ enum {
                                        of a move also `address`, `length`, `cause`, `from`, `to` */
         SVMD_EVENT_REGISTERED = 7,  /* `memory`, `address`, `length`, `generation`, `text`: registered memory was given
                                        back, and devices do not reach it any more */
+        SVMD_EVENT_GIVE_BACK = 8,   /* `from`: a node of which the partition has too much, `length`: bytes that this
+                                       session is asked to release there, `time_ns`: how long it has (not a time) till
+                                       they are   taken. Managed pages leave by themselves then, other memory is moved to
+                                       a   host   where that can be, and the session may be ended */
 };
 
 struct svmd_event {
@@ -811,9 +815,33 @@ struct svmd_partition_options {
         const struct svmd_limit *limits;
         size_t limits_count;
         int dry_run;
-        int has_kept_max;  /* `kept_max` is given; else a new partition has the configured one */
-        uint64_t kept_max; /* bytes that may be kept without sessions, by their size; UINT64_MAX: no limit */
+        int has_kept_max;     /* `kept_max` is given; else a new partition has the configured one */
+        uint64_t kept_max;    /* bytes that may be kept without sessions, by their size; UINT64_MAX: no limit */
+        unsigned come_down;   /* set: SVMD_COME_DOWN or SVMD_STEAL */
+        uint64_t deadline_ms; /* that sessions have to give back, then */
 };
+enum {
+        SVMD_COME_DOWN = 1, /* what is held beyond the limits leaves; what cannot, stays */
+        SVMD_STEAL = 2,     /* the same, and where nothing else helps sessions end, those with most first */
+};
+
+/* How a partition comes down to its limits on a node: a row a step, in their order. */
+enum { SVMD_PLAN_GIVE_BACK = 0, SVMD_PLAN_EVICT = 1, SVMD_PLAN_SPILL = 2, SVMD_PLAN_STEAL = 3, SVMD_PLAN_STAYS = 4 };
+
+struct svmd_plan_row {
+        svmd_node node;
+        unsigned kind;    /* SVMD_PLAN_* */
+        uint64_t bytes;   /* at most. What is given back need not be taken by the steps behind */
+        uint64_t session; /* whose; 0: the partition's */
+        uint32_t pid;
+        const char *client;
+};
+typedef int (*svmd_plan_fn)(const struct svmd_plan_row *row, void *userdata);
+/* What svmd_partition_set() with these limits, or svmd_partition_delete() with `opts` NULL, would have to take now. For
+ * administrators. A non-zero return of `fn` ends the walk and is the result. */
+int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_partition_options *opts, svmd_plan_fn fn,
+                        void *userdata);
+
 /* `ret_base` may be NULL. */
 int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_partition_options *opts,
                           uint64_t *ret_base);

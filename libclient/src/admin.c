@@ -97,6 +97,23 @@ int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_p
         return session_leave(s, r);
 }
 
+static void fill_set(Svmd__V1__PartitionSet *body, const char *name, const struct svmd_partition_options *opts,
+                     const struct limits *limits, unsigned set) {
+        body->name = (char *)name;
+        body->n_limits = opts->limits_count;
+        body->limits = limits->pointers;
+        body->set_owner = set & SVMD_SET_OWNER;
+        body->uid = opts->uid;
+        body->gid = opts->gid;
+        body->set_mode = (set & SVMD_SET_MODE) != 0;
+        body->mode = opts->mode;
+        body->set_kept = opts->has_kept_max != 0;
+        body->kept_max = opts->kept_max;
+        body->come_down = opts->come_down != 0;
+        body->steal = (opts->come_down & SVMD_STEAL) != 0;
+        body->deadline_ms = opts->deadline_ms;
+}
+
 int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_partition_options *given, unsigned set) {
         Svmd__V1__PartitionSet body = SVMD__V1__PARTITION_SET__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
@@ -108,16 +125,7 @@ int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_part
                 r = limits_take(&limits, &opts);
         if (r)
                 return r;
-        body.name = (char *)name;
-        body.n_limits = opts.limits_count;
-        body.limits = limits.pointers;
-        body.set_owner = set & SVMD_SET_OWNER;
-        body.uid = opts.uid;
-        body.gid = opts.gid;
-        body.set_mode = (set & SVMD_SET_MODE) != 0;
-        body.mode = opts.mode;
-        body.set_kept = opts.has_kept_max != 0;
-        body.kept_max = opts.kept_max;
+        fill_set(&body, name, &opts, &limits, set);
         op.op_case = SVMD__V1__OP__OP_PARTITION_SET;
         op.partition_set = &body;
         r = call_simple(s, &op, mode_of(opts.dry_run));
@@ -140,6 +148,79 @@ int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int
         op.op_case = SVMD__V1__OP__OP_PARTITION_DELETE;
         op.partition_delete = &body;
         return session_leave(s, call_simple(s, &op, mode_of(dry_run)));
+}
+
+/* ---- plans ---- */
+
+static int plan_rows(const Svmd__V1__PlanResult *plan, svmd_plan_fn fn, void *userdata) {
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && plan && i < plan->n_steps; i++) {
+                const Svmd__V1__PlanStep *step = plan->steps[i];
+                const struct svmd_plan_row row = {
+                        .node = step->node,
+                        .kind = step->kind,
+                        .bytes = step->bytes,
+                        .session = step->session,
+                        .pid = step->pid,
+                        .client = step->client,
+                };
+
+                r = fn(&row, userdata);
+        }
+        return r;
+}
+
+static int plan_call(svmd_session *s, Svmd__V1__Op *op, svmd_plan_fn fn, void *userdata) {
+        const Svmd__V1__Result *result;
+        struct call *c;
+        int r = call_one(s, op, SVMD__V1__MODE__DRY_RUN, &c, &result);
+
+        if (r)
+                return r;
+        if (result->detail_case == SVMD__V1__RESULT__DETAIL_PLAN)
+                r = plan_rows(result->plan, fn, userdata);
+        call_put(s, c);
+        return r;
+}
+
+static int plan_delete(svmd_session *s, const char *name, svmd_plan_fn fn, void *userdata) {
+        Svmd__V1__PartitionDelete body = SVMD__V1__PARTITION_DELETE__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (!r && !name)
+                r = fail(SVMD_E_NAME, "no name of a partition was given");
+        if (r)
+                return r;
+        body.name = (char *)name;
+        body.end_sessions = body.drop_kept = true;
+        op.op_case = SVMD__V1__OP__OP_PARTITION_DELETE;
+        op.partition_delete = &body;
+        return session_leave(s, plan_call(s, &op, fn, userdata));
+}
+
+int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_partition_options *given, svmd_plan_fn fn,
+                        void *userdata) {
+        Svmd__V1__PartitionSet body = SVMD__V1__PARTITION_SET__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        struct svmd_partition_options opts;
+        struct limits limits;
+        int r;
+
+        if (!given)
+                return plan_delete(s, name, fn, userdata);
+        r = begin(s, name, &opts, given);
+        if (!r)
+                r = limits_take(&limits, &opts);
+        if (r)
+                return r;
+        fill_set(&body, name, &opts, &limits, 0);
+        op.op_case = SVMD__V1__OP__OP_PARTITION_SET;
+        op.partition_set = &body;
+        r = plan_call(s, &op, fn, userdata);
+        limits_free(&limits);
+        return session_leave(s, r);
 }
 
 static int partition_with_nodes(struct walk *w, const Svmd__V1__Partition *p, struct svmd_use_row *nodes) {

@@ -127,12 +127,22 @@ static void take_registered(svmd_session *s, const Svmd__V1__RegisteredEvent *r)
         event_push(s, &event);
 }
 
+static void take_give_back(svmd_session *s, const Svmd__V1__GiveBackEvent *g) {
+        struct svmd_event event = event_of(SVMD_EVENT_GIVE_BACK, 0);
+
+        event.from = g->node;
+        event.length = g->bytes;
+        event.time_ns = g->deadline_ms * 1000000;
+        event_push(s, &event);
+}
+
 void event_take(svmd_session *s, const Svmd__V1__Event *event) {
         s->lost_events += event->dropped;
         switch (event->event_case) {
         case SVMD__V1__EVENT__EVENT_MONITOR: take_monitor(s, event->monitor); break;
         case SVMD__V1__EVENT__EVENT_RESERVATION: take_reservation(s, event->reservation); break;
         case SVMD__V1__EVENT__EVENT_REGISTERED: take_registered(s, event->registered); break;
+        case SVMD__V1__EVENT__EVENT_GIVE_BACK: take_give_back(s, event->give_back); break;
         case SVMD__V1__EVENT__EVENT_EPOCH: take_epoch(s, event->epoch->epoch); break;
         default: break;
         }

@@ -249,6 +249,17 @@ int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_part
         return fake.code;
 }
 
+int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_partition_options *opts, svmd_plan_fn fn,
+                        void *userdata) {
+        int r = 0;
+
+        if (fake.changes > fake.plan_until)
+                return 0;
+        for (size_t i = 0; r == 0 && i < fake.plan_count; i++)
+                r = fn(&fake.plan[i], userdata);
+        return r;
+}
+
 int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run) {
         snprintf(fake.name, sizeof(fake.name), "%s", name);
         fake.end_sessions = flags & SVMD_DELETE_END_SESSIONS;

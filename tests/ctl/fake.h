@@ -73,6 +73,9 @@ struct fake {
         int end_sessions, drop_kept, dry_run;
         unsigned kind; /* of what was to be kept no longer */
         uint64_t killed;
+        const struct svmd_plan_row *plan; /* until there were more changes than `plan_until` */
+        size_t plan_count;
+        unsigned plan_until;
         unsigned changes, queries;
         const char *asked; /* which of the functions with a fence; NULL: none */
         char asked_partition[64];

@@ -616,6 +616,39 @@ static void test_partition_set(void **state) {
         assert_true(fake.options.dry_run);
 }
 
+static const struct svmd_plan_row steps[] = {
+        { .node = 1, .kind = SVMD_PLAN_GIVE_BACK, .bytes = 2 * GIB, .session = 12, .pid = 77, .client = "loader" },
+        { .node = 1, .kind = SVMD_PLAN_EVICT, .bytes = GIB, .client = "" },
+        { .node = 1, .kind = SVMD_PLAN_STEAL, .bytes = GIB, .session = 12, .pid = 77, .client = "loader" },
+};
+
+static void test_partition_comes_down(void **state) {
+        static const char *const plan = "NODE BYTES WHAT                    WHOSE\n"
+                                        "gpu0 2 GiB asked to give back      session 12, pid 77 (loader)\n"
+                                        "gpu0 1 GiB managed pages leave     -\n"
+                                        "gpu0 1 GiB taken: the session ends session 12, pid 77 (loader)\n";
+        char text[1024];
+
+        fake.plan = steps;
+        fake.plan_count = 3;
+        snprintf(text, sizeof(text), "Would change partition train\n%s", plan);
+        expect("partition set train --max gpu0=1G --deadline 2 --dry-run", 0, text, "");
+        assert_true(fake.options.dry_run);
+        fake.changes = 0;
+        expect("partition set train --max gpu0=1G", 0,
+               "Changed partition train\nIt has 2 GiB more than that, which stays; --deadline takes it\n", "");
+        assert_int_equal(fake.options.come_down, 0);
+        fake.changes = 0;
+        expect("partition set train --max gpu0=1G --deadline 0", 0,
+               "Changed partition train\n2 GiB of 2 GiB has left\n", "");
+        assert_int_equal(fake.options.come_down, SVMD_COME_DOWN);
+        fake.changes = 0;
+        expect("partition set train --max gpu0=1G --force", 0, "Changed partition train\n2 GiB of 2 GiB has left\n",
+               "");
+        assert_int_equal(fake.options.come_down, SVMD_STEAL);
+        assert_int_equal(fake.options.deadline_ms, 10000);
+}
+
 static const struct svmd_use_row kept_places[] = { { .node = 1, .used = GIB }, { .node = 0, .used = GIB / 2 } };
 static const struct svmd_kept_row kept[] = {
         { .kind = SVMD_KEPT_RANGE,
@@ -1157,6 +1190,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_partition_create, setup),
                 cmocka_unit_test_setup(test_wrong_values, setup),
                 cmocka_unit_test_setup(test_partition_set, setup),
+                cmocka_unit_test_setup(test_partition_comes_down, setup),
                 cmocka_unit_test_setup(test_partition_delete, setup),
                 cmocka_unit_test_setup(test_leases, setup),
                 cmocka_unit_test_setup(test_kept, setup),

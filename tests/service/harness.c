@@ -65,6 +65,10 @@ static bool on_event(void *userdata, struct session *s, const void *bytes, size_
                 e.id = p->event->reservation->reservation;
                 e.generation = p->event->reservation->generation;
                 e.gone = p->event->reservation->gone;
+        } else if (e.kind == SVMD__V1__EVENT__EVENT_GIVE_BACK) {
+                e.id = p->event->give_back->node;
+                e.bytes = p->event->give_back->bytes;
+                assert_true(p->event->give_back->bytes > 0);
         } else if (e.kind == SVMD__V1__EVENT__EVENT_END) {
                 e.code = p->event->end->code;
                 assert_true(p->event->end->text[0] != 0);

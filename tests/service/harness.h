@@ -59,7 +59,7 @@ struct client {
         Svmd__V1__Reply *reply;
         struct client_event {
                 unsigned kind; /* Svmd__V1__Event__EventCase */
-                uint64_t id, generation, dropped;
+                uint64_t id, generation, dropped, bytes;
                 unsigned code;
                 bool gone;
         } events[64];

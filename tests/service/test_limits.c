@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -13,8 +14,15 @@
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
 
+#define SECOND 1000000000ull
+
 static struct world w;
 static struct client admin, a, b;
+static uint64_t now_ns;
+
+static uint64_t now(void) {
+        return now_ns;
+}
 
 static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
         Svmd__V1__Result *r = client_call(c, op);
@@ -33,7 +41,9 @@ static void refused(struct client *c, Svmd__V1__Op *op, unsigned code, const cha
 
 static int set_up(void **state) {
         ops_reset();
+        now_ns = 1000 * SECOND;
         world_open(&w, 0);
+        w.options.boottime_ns = w.svc->options.boottime_ns = now;
         client_open(&w, &admin, 0, 0, true);
         client_greet(&admin, NULL);
         must(&admin, mk_partition("one", 16 * GIB, "", 100, 0666));
@@ -178,11 +188,147 @@ static void test_bounds_are_kept(void **state) {
         assert_int_equal(account_of("one", GPU1)->min + account_of("one", GPU1)->low, 0);
 }
 
+/* ---- coming down ---- */
+
+static Svmd__V1__Op *come_down(uint32_t node, uint64_t max, uint64_t deadline_ms, bool steal) {
+        Svmd__V1__Op *op = mk_limit("one", node, max);
+
+        op->partition_set->come_down = true;
+        op->partition_set->deadline_ms = deadline_ms;
+        op->partition_set->steal = steal;
+        return op;
+}
+
+static void steps_are(Svmd__V1__Op *op, const char *text) {
+        static const char kinds[] = { 'g', 'e', 's', 't', 'x' };
+        Svmd__V1__Reply *reply = client_send(&admin, SVMD__V1__MODE__DRY_RUN, &op, 1, NULL, 0);
+        Svmd__V1__Result *r = reply->results[0];
+        char found[256] = "";
+
+        assert_int_equal(r->code, 0);
+        assert_int_equal(r->detail_case, SVMD__V1__RESULT__DETAIL_PLAN);
+        for (size_t i = 0; i < r->plan->n_steps; i++) {
+                const Svmd__V1__PlanStep *p = r->plan->steps[i];
+                size_t n = strlen(found);
+
+                snprintf(found + n, sizeof(found) - n, "%s%c%llu%s", n ? " " : "", kinds[p->kind],
+                         (unsigned long long)(p->bytes / MIB),
+                         p->session == a.id   ? "a"
+                         : p->session == b.id ? "b"
+                                              : "");
+        }
+        assert_string_equal(found, text);
+}
+
+static void come_to_rest(void) {
+        for (int i = 0; i < 2000 && !list_empty(&w.svc->give_backs.active); i++) {
+                world_settle(&w);
+                usleep(i < 10 ? 0 : 2000);
+        }
+        assert_true(list_empty(&w.svc->give_backs.active));
+}
+
+static uint64_t asked_of(struct client *c, uint32_t node) {
+        uint64_t bytes = 0;
+
+        for (unsigned i = 0; i < c->events_count; i++)
+                if (c->events[i].kind == SVMD__V1__EVENT__EVENT_GIVE_BACK && c->events[i].id == node)
+                        bytes = c->events[i].bytes;
+        return bytes;
+}
+
+/* Two sessions of one partition: the one with more is asked first, and who gives back in time loses nothing. */
+static void test_asked_and_given(void **state) {
+        uint64_t of_a[2];
+
+        client_close(&b);
+        client_open(&w, &b, 101, 101, false);
+        client_greet(&b, "one");
+        for (int i = 0; i < 2; i++)
+                of_a[i] = must(&a, mk_create(GPU1, 4 * MIB, PINNED))->id;
+        must(&b, mk_create(GPU1, 2 * MIB, PINNED));
+        steps_are(mk_limit("one", GPU1, 1 * MIB), "g8a g1b t8a t1b");
+        steps_are(mk_limit("one", GPU1, 6 * MIB), "g4a t4a");
+        steps_are(mk_limit("one", GPU1, 10 * MIB), "");
+        must(&admin, come_down(GPU1, 6 * MIB, 5000, true));
+        world_settle(&w);
+        assert_int_equal(asked_of(&a, GPU1), 4 * MIB);
+        assert_int_equal(asked_of(&b, GPU1), 0);
+        assert_int_equal(w.wake_in_ms, 5000);
+        must(&a, mk_release(of_a[0]));
+        now_ns += 6 * SECOND;
+        come_to_rest();
+        assert_non_null(a.session);
+        assert_int_equal(ledger_bytes(&w, GPU1), 6 * MIB);
+        steps_are(mk_limit("one", GPU1, 6 * MIB), "");
+}
+
+/* Nobody answers: what may be spilled is, and the rest stays without force, or its session ends. */
+static void test_taken(void **state) {
+        must(&a, mk_create(GPU1, 4 * MIB, 0));
+        must(&a, mk_create(GPU1, 4 * MIB, PINNED));
+        steps_are(mk_limit("one", GPU1, 1 * MIB), "g7a s4a t3a");
+        must(&admin, come_down(GPU1, 1 * MIB, 1000, false));
+        world_settle(&w);
+        assert_int_equal(ledger_bytes(&w, GPU1), 8 * MIB);
+        now_ns += 2 * SECOND;
+        come_to_rest();
+        assert_int_equal(ledger_bytes(&w, GPU1), 4 * MIB);
+        assert_non_null(a.session);
+        steps_are(mk_limit("one", GPU1, 1 * MIB), "g3a t3a");
+        must(&admin, come_down(GPU1, 1 * MIB, 0, true));
+        come_to_rest();
+        assert_null(a.session);
+        assert_int_equal(ledger_bytes(&w, GPU1), 0);
+}
+
+static void test_high_asks_back(void **state) {
+        must(&admin, mk_bound("one", GPU1, BOUND_HIGH, 4 * MIB));
+        must(&a, mk_create(GPU1, 4 * MIB, PINNED));
+        world_settle(&w);
+        assert_int_equal(asked_of(&a, GPU1), 0);
+        must(&a, mk_create(GPU1, 3 * MIB, 0));
+        world_settle(&w);
+        assert_int_equal(asked_of(&a, GPU1), 3 * MIB);
+        now_ns += 3 * SECOND;
+        come_to_rest();
+        assert_int_equal(ledger_bytes(&w, GPU1), 4 * MIB);
+        must(&a, mk_create(GPU1, 2 * MIB, PINNED));
+        world_settle(&w);
+        now_ns += 3 * SECOND;
+        come_to_rest();
+        assert_non_null(a.session);
+        assert_int_equal(ledger_bytes(&w, GPU1), 6 * MIB);
+}
+
+/* svmd ends while a partition comes down: the limit is in force, and what is left is said and taken again. */
+static void test_restart_while_coming_down(void **state) {
+        must(&a, mk_create(GPU1, 4 * MIB, 0));
+        must(&a, mk_create(GPU1, 4 * MIB, PINNED));
+        must(&admin, come_down(GPU1, 1 * MIB, 60000, true));
+        world_settle(&w);
+        restart();
+        assert_int_equal(ledger_bytes(&w, GPU1), 8 * MIB);
+        assert_int_equal(account_of("one", GPU1)->max, 1 * MIB);
+        steps_are(mk_limit("one", GPU1, 1 * MIB), "g7a s4a t3a");
+        must(&admin, come_down(GPU1, 1 * MIB, 0, false));
+        come_to_rest();
+        assert_int_equal(ledger_bytes(&w, GPU1), 4 * MIB);
+        refused(&a, mk_create(GPU1, MIB, PINNED), SVMD_STATUS_LIMIT, "partition one may have");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(test_min_is_kept_free),      TEST(test_whose_memory_gives_way), TEST(test_mins_fit_in_the_node),
-                TEST(test_one_promise_at_a_time), TEST(test_bounds_are_kept),
+                TEST(test_min_is_kept_free),
+                TEST(test_whose_memory_gives_way),
+                TEST(test_mins_fit_in_the_node),
+                TEST(test_one_promise_at_a_time),
+                TEST(test_bounds_are_kept),
+                TEST(test_asked_and_given),
+                TEST(test_taken),
+                TEST(test_high_asks_back),
+                TEST(test_restart_while_coming_down),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

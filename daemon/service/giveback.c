@@ -1,0 +1,349 @@
+#include "service/giveback.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "core/memory.h"
+#include "core/name.h"
+#include "core/node.h"
+#include "core/partition.h"
+#include "core/session.h"
+#include "service/capacity.h"
+#include "service/internal.h"
+
+/* Above high, and where nobody says otherwise. */
+#define ASKED_MS 2000u
+/* Without that anything leaves for so long, nothing will. */
+#define PATIENCE_NS 2000000000ull
+#define MS_NS       1000000ull
+#define SESSIONS    256u
+
+struct give_back {
+        struct list link; /* in svc->give_backs.active */
+        struct partition *partition;
+        uint32_t node;
+        bool by_max, steal; /* else it is its high that counts */
+        bool told, taking;
+        uint64_t was_max; /* before it was lowered */
+        uint64_t wait_ms, until_ns, least, since_ns;
+        uint64_t in_vain; /* was used when nothing more left: only more than that is asked for again */
+};
+
+int give_backs_make(struct service *svc, struct partition *p) {
+        uint32_t count = svc->options.machine->count;
+        struct give_back *all;
+
+        if (p->give_backs)
+                return 0;
+        p->give_backs = all = alloc_array(count, sizeof(*all));
+        if (!all)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < count; i++) {
+                all[i] = (struct give_back){ .partition = p, .node = i };
+                list_init(&all[i].link);
+        }
+        p->give_backs_count = count;
+        return 0;
+}
+
+void give_backs_free(struct partition *p) {
+        struct give_back *all = p->give_backs;
+
+        for (uint32_t i = 0; all && i < p->give_backs_count; i++)
+                list_remove(&all[i].link);
+        alloc_free(all);
+        p->give_backs = NULL;
+}
+
+/* ---- how much ---- */
+
+static uint64_t managed_bytes(struct service *svc, const struct partition *p, uint32_t node) {
+        const struct managed_share *share = p->managed;
+        uint64_t used = 0;
+
+        if (share && svc->mover && node < svc->managed.nodes_count)
+                mover_group_used(svc->mover, share->group, node, &used, NULL);
+        return used;
+}
+
+static uint64_t above(struct service *svc, const struct partition *p, uint32_t node, uint64_t bound) {
+        uint64_t used = p->accounts[node].used + managed_bytes(svc, p, node);
+
+        return used > bound ? used - bound : 0;
+}
+
+static uint64_t bound_of(const struct give_back *g) {
+        const struct account *a = &g->partition->accounts[g->node];
+
+        return g->by_max || a->max < a->high ? a->max : a->high;
+}
+
+static uint64_t has(const struct session *s, uint32_t node) {
+        return s->accounts ? s->accounts[node].used : 0;
+}
+
+/* The session with most on the node of those that have less than `than` has, or as much and a greater number. */
+static struct session *next_largest(const struct partition *p, uint32_t node, const struct session *than) {
+        struct session *found = NULL;
+
+        list_for_each (l, &p->sessions) {
+                struct session *s = container_of(l, struct session, by_partition);
+
+                if (s->ending || has(s, node) == 0)
+                        continue;
+                if (than && (has(s, node) > has(than, node) ||
+                             (has(s, node) == has(than, node) && s->object.id <= than->object.id)))
+                        continue;
+                if (!found || has(s, node) > has(found, node) ||
+                    (has(s, node) == has(found, node) && s->object.id < found->object.id))
+                        found = s;
+        }
+        return found;
+}
+
+/* ---- asking ---- */
+
+static void tell(struct service *svc, const struct give_back *g, struct session *s, uint64_t bytes) {
+        Svmd__V1__GiveBackEvent body = SVMD__V1__GIVE_BACK_EVENT__INIT;
+        Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
+
+        body.node = g->node;
+        body.bytes = bytes;
+        body.deadline_ms = g->wait_ms;
+        event.event_case = SVMD__V1__EVENT__EVENT_GIVE_BACK;
+        event.give_back = &body;
+        event_send(svc, s, &event);
+}
+
+static void ask(struct service *svc, struct give_back *g, uint64_t bytes, uint64_t now) {
+        unsigned count = 0;
+
+        for (struct session *s = NULL; bytes > 0 && count < SESSIONS && (s = next_largest(g->partition, g->node, s));
+             count++) {
+                uint64_t part = has(s, g->node) < bytes ? has(s, g->node) : bytes;
+
+                tell(svc, g, s, part);
+                bytes -= part;
+        }
+        g->told = true;
+        g->until_ns = count > 0 ? now + g->wait_ms * MS_NS : now;
+}
+
+void give_back_begin(struct service *svc, struct partition *p, uint32_t node, uint64_t max, uint64_t wait_ms,
+                     bool steal) {
+        struct give_back *all = p->give_backs, *g = all ? &all[node] : NULL;
+
+        if (!g || above(svc, p, node, max) == 0)
+                return;
+        if (list_empty(&g->link))
+                list_push_back(&svc->give_backs.active, &g->link);
+        g->was_max = p->accounts[node].max;
+        g->by_max = true;
+        g->steal = steal;
+        g->told = g->taking = false;
+        g->wait_ms = wait_ms;
+        service_wake_soon(svc);
+}
+
+void give_back_changed(struct service *svc, struct partition *p, uint32_t node) {
+        struct give_back *all = p->give_backs, *g = all ? &all[node] : NULL;
+
+        if (!g || !list_empty(&g->link) || svc->closing)
+                return;
+        if (p->accounts[node].used <= p->accounts[node].high)
+                g->in_vain = 0;
+        if (p->accounts[node].used <= p->accounts[node].high || p->accounts[node].used <= g->in_vain)
+                return;
+        list_push_back(&svc->give_backs.active, &g->link);
+        g->by_max = g->steal = g->told = g->taking = false;
+        g->wait_ms = ASKED_MS;
+        if (!svc->starting)
+                service_wake_soon(svc);
+}
+
+uint64_t give_back_limit(const struct partition *p, uint32_t node, uint64_t max) {
+        const struct give_back *all = p->give_backs, *g = all ? &all[node] : NULL;
+
+        if (!g || list_empty(&g->link))
+                return max;
+        if (g->taking)
+                return bound_of(g);
+        return g->by_max ? g->was_max : max;
+}
+
+/* ---- taking ---- */
+
+static void end(struct service *svc, struct give_back *g, uint64_t left) {
+        const char *name = node_desc(svc, g->node)->name;
+        char bytes[24];
+
+        list_remove(&g->link);
+        g->in_vain = left ? g->partition->accounts[g->node].used : 0;
+        capacity_changed(svc, g->partition, g->node);
+        text_bytes(bytes, sizeof(bytes), left);
+        if (g->by_max && left > 0)
+                log_warning(
+                        "partition %s: %s more than its limit stays on %s; svmd-ctl usage --partition %s says whose",
+                        g->partition->name->text, bytes, name, g->partition->name->text);
+        event_monitor(svc, "give-back", NULL, g->partition->name->text, "%s is left above its bound on %s",
+                      left ? bytes : "nothing", name);
+}
+
+static bool somebody_ends(const struct partition *p) {
+        list_for_each (l, &p->sessions)
+                if (container_of(l, struct session, by_partition)->ending)
+                        return true;
+        return false;
+}
+
+/* True: it goes on by itself, or by this. */
+static bool take(struct service *svc, struct give_back *g, uint64_t over) {
+        struct partition *p = g->partition;
+        uint64_t now = clock_ns(CLOCK_MONOTONIC);
+        struct session *s;
+
+        if (!g->taking) {
+                g->taking = true;
+                g->least = over;
+                g->since_ns = now;
+                capacity_changed(svc, p, g->node);
+        }
+        if (over < g->least) {
+                g->least = over;
+                g->since_ns = now;
+        }
+        if (spill_lower(svc, g->node, &p->accounts[g->node], over) || somebody_ends(p))
+                return true;
+        if (managed_bytes(svc, p, g->node) > 0 && now - g->since_ns < PATIENCE_NS)
+                return true;
+        s = g->steal ? next_largest(p, g->node, NULL) : NULL;
+        if (!s)
+                return false;
+        log_info("partition %s: session %" PRIu64
+                 " (pid %u) ends: its limit on %s was lowered, and it gave nothing back",
+                 p->name->text, s->object.id, s->pid, node_desc(svc, g->node)->name);
+        service_session_kick(svc, s, SVMD_STATUS_GONE,
+                             "the partition's limit was lowered, and memory was not given back in time");
+        return true;
+}
+
+/* True: it is to be looked at again soon. */
+static bool step(struct service *svc, struct give_back *g, uint64_t now) {
+        uint64_t over = above(svc, g->partition, g->node, bound_of(g));
+
+        if (over == 0) {
+                end(svc, g, 0);
+                return false;
+        }
+        if (!g->told)
+                ask(svc, g, over, now);
+        if (now < g->until_ns) {
+                service_wake_at(svc, g->until_ns, now);
+                return false;
+        }
+        if (take(svc, g, over))
+                return true;
+        end(svc, g, over);
+        return false;
+}
+
+void give_backs_collect(struct service *svc) {
+        bool soon = false;
+
+        if (svc->starting || svc->closing || list_empty(&svc->give_backs.active))
+                return;
+        list_for_each_safe (l, &svc->give_backs.active)
+                soon |= step(svc, container_of(l, struct give_back, link), keeping_now(svc));
+        if (soon)
+                service_wake_soon(svc);
+}
+
+/* ---- the plan ---- */
+
+struct way_down {
+        struct call *call;
+        Svmd__V1__PlanResult *result;
+        uint32_t node;
+        int error;
+};
+
+/* Of at most `left` bytes; returns those. */
+static uint64_t add(struct way_down *p, Svmd__V1__PlanKind kind, const struct session *s, uint64_t bytes,
+                    uint64_t left) {
+        Svmd__V1__PlanStep *step = bytes && left ? call_take(p->call, sizeof(*step)) : NULL;
+
+        if (bytes > left)
+                bytes = left;
+        if (bytes == 0 || p->result->n_steps == SESSIONS)
+                return bytes;
+        if (!step) {
+                p->error = -ENOMEM;
+                return bytes;
+        }
+        svmd__v1__plan_step__init(step);
+        step->node = p->node;
+        step->kind = kind;
+        step->bytes = bytes;
+        if (s) {
+                step->session = s->object.id;
+                step->pid = s->pid;
+                step->client = call_string(p->call, s->client ? s->client : "");
+        }
+        p->result->steps[p->result->n_steps++] = step;
+        return bytes;
+}
+
+/* What may be spilled of the session, or with NULL of those that have ended. */
+static uint64_t spillable(const struct service *svc, const struct partition *p, uint32_t node,
+                          const struct session *s) {
+        uint64_t sum = 0;
+
+        list_for_each (l, &svc->state.nodes[node].memories) {
+                const struct memory *m = container_of(l, struct memory, by_node);
+
+                if (m->partition == p && m->creator.session == s)
+                        sum += m->size;
+        }
+        return sum;
+}
+
+static void add_steps(struct way_down *plan, const struct partition *p, uint64_t over) {
+        struct service *svc = plan->call->svc;
+        uint64_t asked = over, left = over;
+
+        for (struct session *s = NULL; asked > 0 && (s = next_largest(p, plan->node, s));)
+                asked -= add(plan, SVMD__V1__PLAN_KIND__PLAN_GIVE_BACK, s, has(s, plan->node), asked);
+        left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_EVICT, NULL, managed_bytes(svc, p, plan->node), left);
+        left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, NULL, spillable(svc, p, plan->node, NULL), left);
+        for (struct session *s = NULL; left > 0 && (s = next_largest(p, plan->node, s));)
+                left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, s, spillable(svc, p, plan->node, s), left);
+        for (struct session *s = NULL; left > 0 && (s = next_largest(p, plan->node, s));)
+                left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_STEAL, s,
+                            has(s, plan->node) - spillable(svc, p, plan->node, s), left);
+        add(plan, SVMD__V1__PLAN_KIND__PLAN_STAYS, NULL, left, left);
+}
+
+int give_back_plan(struct call *c, const struct partition *p, uint32_t node, uint64_t max) {
+        struct way_down plan = { .call = c, .node = node, .result = c->result->plan };
+        uint64_t over = above(c->svc, p, node, max);
+
+        if (c->result->detail_case != SVMD__V1__RESULT__DETAIL_PLAN) {
+                plan.result = call_take(c, sizeof(*plan.result));
+                if (!plan.result)
+                        return -ENOMEM;
+                svmd__v1__plan_result__init(plan.result);
+                plan.result->steps = call_take(c, SESSIONS * sizeof(*plan.result->steps));
+                if (!plan.result->steps)
+                        return -ENOMEM;
+                c->result->detail_case = SVMD__V1__RESULT__DETAIL_PLAN;
+                c->result->plan = plan.result;
+        }
+        if (over > 0)
+                add_steps(&plan, p, over);
+        return plan.error;
+}
