@@ -1,10 +1,16 @@
+#include "engine/hints.h"
 #include "engine/managed-priv.h"
 
 /*
  * What comes along with a fault. Policy names a run of granules around it; those of them that lie elsewhere are asked
  * for behind it, as a hint that nobody waits for: one that has no room, moved just now, or is wished elsewhere stays.
  * The faults of the CPU and those of devices are streams of their own.
+ *
+ * And what advice says moves together: when one granule of a group moves, whatever for, the others that lie elsewhere
+ * are asked for likewise, for advice. What so moves brings nothing more.
  */
+enum { GROUP_LOOKS = 4096, GROUP_MOST = 1024 };
+
 static bool is_on(const struct managed *e, const struct managed_range *r, const struct granule *g, uint32_t node) {
         return e->nodes[node].host ? g->host_slot != 0 : granule_lies_on(r, g, node);
 }
@@ -73,4 +79,44 @@ void around_first(struct managed *e, struct work *w, const struct demand *d, uin
 
         if (w->range->ahead && !s->readonly && s->session->cgroup == w->range->cgroup)
                 bring(e, w, node, true);
+}
+
+/* Those that everybody moves anyway, or that follow others, bring nobody. */
+static bool leads(const struct managed *e, const struct work *w, const struct demand *d) {
+        if (!e->c.group || w->g->state == RESIDENCY_EMPTY)
+                return false;
+        return d->cause != MANAGED_BY_ADVICE && d->cause != MANAGED_BY_DRAIN && d->cause != MANAGED_BY_REVOKE;
+}
+
+/* Many granules of one group may begin to move at once: the first one asks. */
+static bool asked_just_now(struct managed *e, struct managed_range *r, uint32_t group, uint32_t node) {
+        if (r->led_ns == e->now && r->led_group == group && r->led_node == node)
+                return true;
+        r->led_ns = e->now;
+        r->led_group = group;
+        r->led_node = node;
+        return false;
+}
+
+void around_group(struct managed *e, struct work *w, const struct demand *d, uint32_t node) {
+        struct managed_range *r = w->range;
+        struct demand follow = { .cause = MANAGED_BY_ADVICE, .node = node, .anywhere = e->nodes[node].host };
+        struct policy_advice advice = { 0 };
+        struct hint_walk walk = { .left = GROUP_LOOKS };
+        unsigned asked = 0;
+        uint32_t i;
+
+        if (!leads(e, w, d))
+                return;
+        granule_advice(e, r, granule_index(w), &advice);
+        walk.group = advice.group;
+        if (!advice.group || asked_just_now(e, r, advice.group, node))
+                return;
+        while (asked < GROUP_MOST && (i = e->c.group(e->c.userdata, r->userdata, &walk)) != UINT32_MAX) {
+                if (i >= r->count || !may_come(e, r, i, node, false))
+                        continue;
+                follow.event = evict_by(e, granule_of(r, i), node);
+                if (demand_add(e, r, i, &follow, false) == 0)
+                        asked++;
+        }
 }

@@ -53,6 +53,7 @@ static bool migrate(struct managed *e, struct work *w, struct demand *d, const s
         reuse_miss(e, d->node, w->range, w->g);
         cap_count(e, w, d->node);
         around_bring(e, w, d->node);
+        around_group(e, w, d, d->node);
         change_begin(e, w, d, w->g->state == RESIDENCY_OUT ? CHANGE_MOVE : CHANGE_OUT);
         return false;
 }

@@ -159,6 +159,8 @@ struct managed_range {
         bool ending, leaving; /* leaving: its end is being begun */
         uint64_t cgroup, next_share, end_token;
         uint64_t window_ns, window_moves;
+        uint64_t led_ns; /* around.c: a granule of this group led the others to the node, then */
+        uint32_t led_group, led_node;
         struct policy_stream stream[2]; /* of the CPU, of devices */
         struct tree bounces;            /* thrash.c */
         struct list works;
@@ -584,6 +586,8 @@ bool view_is_on(const struct view *v, uint32_t node);
 /* The same of what is EMPTY, for a first touch. */
 void around_first(struct managed *e, struct work *w, const struct demand *d, uint32_t node);
 void around_bring(struct managed *e, struct work *w, uint32_t node);
+/* The granule is about to move to the node for `d`: what is of its group is asked for behind it. */
+void around_group(struct managed *e, struct work *w, const struct demand *d, uint32_t node);
 
 /* change.c */
 void granule_record(struct managed *e, struct work *w, enum residency state);

@@ -19,6 +19,7 @@
 #define MANAGED_NODES_MAX 64
 #define MANAGED_NOWHERE   UINT32_MAX
 
+struct hint_walk;
 struct managed;
 struct managed_group;
 struct managed_range;
@@ -192,6 +193,8 @@ struct managed_config {
         void (*joined)(void *userdata, void *session, void *range);
         /* NULL: no advice. */
         void (*advice)(void *userdata, void *range, uint32_t granule, struct policy_advice *ret);
+        /* The range's granules of a group, as hints_group_next(). NULL: there are no groups. */
+        uint32_t (*group)(void *userdata, void *range, struct hint_walk *walk);
 };
 
 /* -EINVAL, -ENOMEM. */

@@ -114,6 +114,7 @@ bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
                 reuse_use(e, w->range, w->g);
         }
         w->g->touched = granule_stamp(e->now);
+        around_group(e, w, d, host);
         change_begin(e, w, d, CHANGE_IN);
         return false;
 }
@@ -149,6 +150,7 @@ static bool serve_out(struct managed *e, struct work *w, struct demand *d) {
         if (!serve_room(e, w, d, to, false))
                 return serve_no_room(e, w, d, to);
         cap_count(e, w, to);
+        around_group(e, w, d, to);
         change_begin(e, w, d, CHANGE_OUT);
         return false;
 }
@@ -169,6 +171,7 @@ static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
         if (!serve_room(e, w, d, d->node, false))
                 return serve_no_room(e, w, d, d->node);
         cap_count(e, w, d->node);
+        around_group(e, w, d, d->node);
         change_begin(e, w, d, CHANGE_MOVE);
         return false;
 }

@@ -22,6 +22,12 @@ void advice_get(void *userdata, void *range, uint32_t granule, struct policy_adv
                 hints_get(r->hints, granule, ret);
 }
 
+uint32_t advice_group(void *userdata, void *range, struct hint_walk *walk) {
+        const struct mover_range *r = range;
+
+        return r->hints ? hints_group_next(r->hints, walk) : UINT32_MAX;
+}
+
 void mover_advice(struct mover *m, struct mover_range *r, uint32_t granule, struct mover_advice *ret) {
         *ret = (struct mover_advice){ 0 };
         if (!r->hints)

@@ -251,6 +251,8 @@ void record_punched(struct mover_range *r, uint32_t first, uint32_t count);
 int record_restore(struct mover *m, struct mover_range *r);
 
 /* advice.c */
+struct hint_walk;
+uint32_t advice_group(void *userdata, void *range, struct hint_walk *walk);
 void advice_get(void *userdata, void *range, uint32_t granule, struct policy_advice *ret);
 
 /* devices.c */

@@ -69,6 +69,7 @@ static int engine_new(struct mover *m) {
                 .pinned = news_pinned,
                 .joined = join_joined,
                 .advice = advice_get,
+                .group = advice_group,
         };
         int k = managed_new(&m->engine, &c);
 

@@ -273,6 +273,41 @@ static void test_advice_is_heard(void **state) {
         assert_int_equal(world_node_used(w, FAR), 16 * 65536);
 }
 
+static uint32_t on_far(struct world *w, uint32_t count) {
+        struct managed_granule_info info[32];
+        uint32_t there = 0;
+
+        mover_look(w->m, w->r, 0, count, info);
+        for (uint32_t i = 0; i < count; i++)
+                there |= (uint32_t)(info[i].state == RESIDENCY_OUT && info[i].node == FAR) << i;
+        return there;
+}
+
+/* One granule of a group is sent away, and another is touched: the others follow, and nobody else. */
+static void test_members_follow(void **state) {
+        struct world *w = *state;
+        struct policy_advice a = { .group = 3 };
+
+        world_share(w, size(2 << 20, 16), 1);
+        client_ask(w, 0, CLIENT_FILL, w->base, 16ull << 21, 1);
+        world_advise(w, 2, 3, 1u << POLICY_GROUP, &a);
+        world_advise(w, 9, 1, 1u << POLICY_GROUP, &a);
+        a.group = 4;
+        world_advise(w, 11, 2, 1u << POLICY_GROUP, &a);
+        usleep(20000); /* what has moved just now stays */
+        assert_int_equal(world_migrate(w, 3, 1, FAR), 0);
+        world_idle(w);
+        assert_int_equal(on_far(w, 16), 1u << 2 | 1u << 3 | 1u << 4 | 1u << 9);
+        usleep(20000);
+        client_ask(w, 0, CLIENT_CHECK, w->base + (9ull << 21), 1ull << 21, 1);
+        world_idle(w);
+        assert_int_equal(on_far(w, 16), 0);
+        usleep(20000);
+        assert_int_equal(world_migrate(w, 12, 1, FAR), 0);
+        world_idle(w);
+        assert_int_equal(on_far(w, 16), 1u << 11 | 1u << 12);
+}
+
 static void test_refused(void **state) {
         struct world *w = *state;
         struct mover_range_args a = { .address = w->base, .size = 65536, .granule = 65536, .memory = -1, .state = -1 };
@@ -313,6 +348,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test_setup_teardown(test_told, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_advice, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_advice_is_heard, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_members_follow, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         };
 
