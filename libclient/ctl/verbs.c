@@ -271,6 +271,32 @@ const struct verb verbs[] = {
           { "svmd-ctl explain 0x280000000000",
             "svmd-ctl explain index --json | jq -r '.touches[] | select(.outcome == \"fails\").node'" },
           explain_run },
+        { "advice",
+          "RANGE",
+          1,
+          1,
+          BIT(OPT_PARTITION),
+          VERB_OWN,
+          "Say what is advised about managed pages, and whose words count",
+          "Also what each node makes of it. An attribute that is not the same in all of RANGE is mixed. Of each hint it says what counts of it (=), what "
+          "somebody else's word has as well (+), and what does not count: because one of higher rank says otherwise "
+          "(<), or one of the same rank has since (~), or it is of no use without what else does not count (-).",
+          { "svmd-ctl advice index",
+            "svmd-ctl advice 0x280000000000+64M --json | jq '.hints[] | select(.wins != [])'" },
+          advice_run },
+        { "advise",
+          "RANGE ATTRIBUTE=VALUE ...",
+          2,
+          16,
+          BIT(OPT_PARTITION),
+          VERB_ADMIN,
+          "Give an administrator's hint about managed pages",
+          "It counts before all others. ATTRIBUTE is preferred (a node), fallback and accessed-by (nodes with commas), granularity (a size), atomics "
+          "(device, global or cpu), group (a number), or read-mostly, pinned or coarse (yes). The value 'no' is a wish "
+          "that nobody's word counts, and 'default' takes back what administrators have said. It stays when the "
+          "session ends.",
+          { "svmd-ctl advise index preferred=gpu0 fallback=gpu1,host0", "svmd-ctl advise index pinned=default" },
+          advise_run },
         { "migrate",
           "RANGE NODE",
           2,

@@ -54,6 +54,8 @@ int kept_list_run(struct ctl *c, const struct args *a);
 int kept_remove_run(struct ctl *c, const struct args *a);
 int usage_run(struct ctl *c, const struct args *a);
 int map_run(struct ctl *c, const struct args *a);
+int advice_run(struct ctl *c, const struct args *a);
+int advise_run(struct ctl *c, const struct args *a);
 int explain_run(struct ctl *c, const struct args *a);
 int migrate_run(struct ctl *c, const struct args *a);
 int evict_run(struct ctl *c, const struct args *a);

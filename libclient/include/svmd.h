@@ -478,6 +478,16 @@ enum {
         SVMD_ADVISE_READ_MOSTLY = 4, /* readers get copies; a write ends them */
         SVMD_ADVISE_PINNED = 8,      /* policy leaves it where it is */
         SVMD_ADVISE_GRANULARITY = 16,
+        SVMD_ADVISE_FALLBACK = 32, /* `fallback`: where to when the preferred node has no room */
+        SVMD_ADVISE_ATOMICS = 64,  /* `atomics`: whose atomic operations have to work together */
+        SVMD_ADVISE_COARSE = 128,  /* others need not see writes before a kernel ends */
+        SVMD_ADVISE_GROUP = 256,   /* `group`: granules of the reservation with one number move together */
+};
+enum {
+        SVMD_ATOMICS_ANY,
+        SVMD_ATOMICS_DEVICE, /* of one device */
+        SVMD_ATOMICS_GLOBAL, /* of all devices and the CPU */
+        SVMD_ATOMICS_CPU,
 };
 
 struct svmd_advice {
@@ -488,10 +498,65 @@ struct svmd_advice {
         int read_mostly, pinned;
         unsigned granularity; /* bytes that prefer to move together, power of two from 4 KiB to 2 MiB; 0: as it comes */
         uint64_t session;     /* query: who spoke last; 0: nobody */
+        /* Of `what`: what is zero there is no word taken back but a wish that nobody's word counts. */
+        unsigned against;
+        unsigned fallbacks; /* how many of these, in this order */
+        svmd_node fallback[3];
+        unsigned atomics; /* SVMD_ATOMICS_* */
+        int coarse;
+        unsigned group; /* 0: none */
 };
-/* Over all nodes at once; the last word on a granule wins. */
+/* A hint, to all nodes at once. Of one session the last word counts, and zero takes it back; of several, an
+ * administrator's, then the owner's, then those of who may write, then the later one's: svmd_query_advice() says who.
+ */
 int svmd_advise(svmd_session *s, const void *address, size_t size, const struct svmd_advice *advice);
+/* The same of up to 1024 ranges, as one message. Returns the first failure; the others are advised. */
+int svmd_advise_ranges(svmd_session *s, const struct svmd_range *ranges, size_t count,
+                       const struct svmd_advice *advice);
+/* An administrator's word. */
+int svmd_partition_advise(svmd_session *s, const char *partition, uint64_t address, size_t size,
+                          const struct svmd_advice *advice);
+/* What counts at one address. */
 int svmd_advice_query(svmd_session *s, const void *address, struct svmd_advice *ret);
+
+/* What one session said once. The bits are SVMD_ADVISE_*, and say what became of it in some granule looked at. */
+struct svmd_hint_row {
+        uint64_t session;
+        unsigned pid, uid;
+        const char *client; /* the first 15 bytes of what it calls itself */
+        const char *rank;   /* "administrator", "owner", "writer", "left" (an owner whose session ended), "reader" */
+        uint64_t said_ns;   /* since 1970; 0: to an older svmd */
+        uint64_t address, length; /* all that it was said of */
+        const struct svmd_advice *advice;
+        unsigned wins;      /* it counts */
+        unsigned agrees;    /* another counts that says the same, or more */
+        unsigned outranked; /* somebody of higher rank says something else */
+        unsigned overtaken; /* somebody of the same rank has said something else since */
+        unsigned moot; /* of no use: fallbacks of a node that does not count, a pin that one of higher rank lifts */
+};
+/* What a node makes of what counts. */
+struct svmd_verdict_row {
+        svmd_node node;
+        unsigned what;      /* one bit of SVMD_ADVISE_* */
+        const char *became; /* "applied", "approximated", "refused" */
+        const char *why;    /* for people; "": applied */
+};
+struct svmd_advice_report {
+        size_t size;
+        uint64_t address, length;         /* what was looked at */
+        const struct svmd_advice *advice; /* what counts in all of it */
+        unsigned mixed;                   /* SVMD_ADVISE_*: not the same everywhere, and zero in `advice` */
+        const struct svmd_hint_row *hints;
+        size_t hints_count;
+        const struct svmd_verdict_row *verdicts; /* of `advice` */
+        size_t verdicts_count;
+};
+typedef int (*svmd_advice_fn)(const struct svmd_advice_report *report, void *userdata);
+/* Whose words count in [address, address + size) (0: to the reservation's end). Where there is much to tell it comes in
+ * several reports, one behind the other. `partition` is for administrators, NULL otherwise. A non-zero return of `fn`
+ * ends the walk and is the result. */
+int svmd_query_advice(svmd_session *s, const char *partition, uint64_t address, size_t size, svmd_advice_fn fn,
+                      void *userdata);
 
 /* begin/retry, without a round trip: what was derived from the range (a translation, a residency) is still good when
  * svmd_range_retry() with the number that svmd_range_begin() gave before is 0. Moves by svmd, discards, revokes and

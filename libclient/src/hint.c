@@ -1,13 +1,11 @@
 #include <stdlib.h>
 
 #include "error.h"
-#include "options.h"
 #include "order.h"
 #include "proto/limits.h"
-#include "row.h"
 #include "wire.h"
 
-/* What a program says about its managed ranges: orders, which move or empty them, and advice. */
+/* What a program says about its managed ranges: orders, which move or empty them. Advice is in advice.c. */
 
 int svmd_prefetch(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node) {
         struct order o;
@@ -112,57 +110,4 @@ int svmd_discard_ranges(svmd_session *s, svmd_fence **ret, const struct svmd_ran
         r = order_run_all(s, ret, orders, count);
         free(orders);
         return r;
-}
-
-/* ---- advice ---- */
-
-int svmd_advise(svmd_session *s, const void *address, size_t size, const struct svmd_advice *given) {
-        Svmd__V1__Advise body = SVMD__V1__ADVISE__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        struct svmd_advice advice;
-        int r = session_check(s);
-
-        if (!r && !given)
-                r = fail(SVMD_E_INVALID, "no advice was given");
-        if (!r)
-                r = options_take(&advice, sizeof(advice), given, "svmd_advice");
-        if (r)
-                return r;
-        body.address = (uintptr_t)address;
-        body.size = size;
-        body.what = advice.what;
-        body.preferred = advice.preferred + 1; /* SVMD_NODE_NONE becomes 0 */
-        body.accessed_by = advice.accessed_by;
-        body.read_mostly = advice.read_mostly != 0;
-        body.pinned = advice.pinned != 0;
-        body.granularity = advice.granularity;
-        op.op_case = SVMD__V1__OP__OP_ADVISE;
-        op.advise = &body;
-        return session_leave(s, call_simple(s, &op, SVMD__V1__MODE__BEST_EFFORT));
-}
-
-int svmd_advice_query(svmd_session *s, const void *address, struct svmd_advice *ret) {
-        Svmd__V1__AdviceQuery body = SVMD__V1__ADVICE_QUERY__INIT;
-        Svmd__V1__Op op = SVMD__V1__OP__INIT;
-        struct svmd_advice advice = { 0 };
-        const Svmd__V1__Result *result;
-        struct call *c;
-        int r = session_check(s);
-
-        if (r)
-                return r;
-        body.address = (uintptr_t)address;
-        op.op_case = SVMD__V1__OP__OP_ADVICE_QUERY;
-        op.advice_query = &body;
-        r = call_one(s, &op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
-        if (r)
-                return session_leave(s, r);
-        if (result->detail_case == SVMD__V1__RESULT__DETAIL_ADVICE)
-                row_advice(&advice, result->advice);
-        else
-                r = fail(SVMD_E_NO_SUCH, "no managed reservation contains %p", address);
-        call_put(s, c);
-        if (!r)
-                r = options_give(ret, &advice, sizeof(advice), "svmd_advice");
-        return session_leave(s, r);
 }

@@ -128,4 +128,9 @@ void row_advice(struct svmd_advice *ret, const Svmd__V1__AdviceResult *from) {
         ret->pinned = from->pinned;
         ret->granularity = from->granularity;
         ret->session = from->session;
+        ret->atomics = from->atomics;
+        ret->coarse = from->coarse;
+        ret->group = from->group;
+        for (size_t i = 0; i < from->n_fallback && i < sizeof(ret->fallback) / sizeof(ret->fallback[0]); i++)
+                ret->fallback[ret->fallbacks++] = from->fallback[i] - 1;
 }

@@ -343,6 +343,21 @@ int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_
         return fake.explanation ? fn(fake.explanation, userdata) : SVMD_E_NO_SUCH;
 }
 
+int svmd_query_advice(svmd_session *s, const char *partition, uint64_t address, size_t size, svmd_advice_fn fn,
+                      void *userdata) {
+        keep_asked("advice", partition, address, size);
+        for (size_t i = 0; i < fake.reports_count && fake.code == SVMD_OK; i++)
+                fn(&fake.reports[i], userdata);
+        return fake.code;
+}
+
+int svmd_partition_advise(svmd_session *s, const char *partition, uint64_t address, size_t size,
+                          const struct svmd_advice *advice) {
+        keep_asked("advise", partition, address, size);
+        fake.advised = *advice;
+        return fake.code;
+}
+
 static int start(svmd_fence **ret) {
         fake.changes++;
         if (fake.start_code)

@@ -57,6 +57,9 @@ struct fake {
         size_t moved_count;
         const struct svmd_node_row *nodes_then; /* as many, from the end of a fence on; NULL: as before */
         const struct svmd_explanation *explanation;
+        const struct svmd_advice_report *reports; /* parts, one behind the other */
+        size_t reports_count;
+        struct svmd_advice advised;
         int start_code;       /* of what would return a fence */
         int fence_code;       /* how the fence ends */
         unsigned fence_after; /* waits that are over before it does */

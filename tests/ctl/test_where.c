@@ -306,6 +306,99 @@ static void test_without_rights(void **state) {
         assert_int_equal(fake.changes, 0);
 }
 
+/* Two parts: the administrator's word is about the first one alone. */
+static void test_advice(void **state) {
+        static const struct svmd_advice first = { .preferred = 1, .read_mostly = 1 };
+        static const struct svmd_advice second = { .preferred = SVMD_NODE_NONE, .read_mostly = 1 };
+        static const struct svmd_advice by_owner = { .what = SVMD_ADVISE_READ_MOSTLY | SVMD_ADVISE_PINNED,
+                                                     .preferred = SVMD_NODE_NONE,
+                                                     .read_mostly = 1,
+                                                     .pinned = 1 };
+        static const struct svmd_advice by_admin = { .what = SVMD_ADVISE_PREFERRED, .preferred = 1 };
+        static const struct svmd_hint_row hints[] = {
+                { .session = 12,
+                  .pid = 4711,
+                  .uid = 0,
+                  .client = "train",
+                  .rank = "owner",
+                  .said_ns = 1700000000000000000,
+                  .address = AT,
+                  .length = 64 * MIB,
+                  .advice = &by_owner,
+                  .wins = SVMD_ADVISE_READ_MOSTLY,
+                  .moot = SVMD_ADVISE_PINNED },
+                { .session = 20,
+                  .pid = 4712,
+                  .client = "svmd-ctl",
+                  .rank = "administrator",
+                  .address = AT,
+                  .length = 2 * MIB,
+                  .advice = &by_admin,
+                  .wins = SVMD_ADVISE_PREFERRED },
+        };
+        static const struct svmd_verdict_row verdicts[] = {
+                { 1, SVMD_ADVISE_READ_MOSTLY, "refused", "it cannot fault" },
+                { 0, SVMD_ADVISE_READ_MOSTLY, "applied", "" },
+        };
+        static const struct svmd_advice_report reports[] = {
+                { sizeof(reports[0]), AT, 2 * MIB, &first, 0, hints, 2, verdicts, 2 },
+                { sizeof(reports[0]), AT + 2 * MIB, 62 * MIB, &second, 0, hints, 1, verdicts, 2 },
+        };
+        struct json_object *o;
+
+        fake.reports = reports;
+        fake.reports_count = 2;
+        expect("advice index --partition train", 0,
+               "  preferred    mixed\n"
+               "  read-mostly  yes\n"
+               "SESSION  PID USER CLIENT   AS            SAID                ADDRESS          SIZE SAYS\n"
+               "     12 4711 root train    owner         2023-11-14 22:13:20 0x280000000000 64 MiB read-mostly=yes "
+               "pinned-yes\n"
+               "     20 4712 root svmd-ctl administrator -                   0x280000000000  2 MiB preferred=gpu0\n"
+               "NODE  ATTRIBUTE   BECAME  WHY\n"
+               "gpu0  read-mostly refused it cannot fault\n"
+               "host0 read-mostly applied -\n",
+               "");
+        machine_expect_asked("advice", AT, 64 * MIB);
+        o = run_json("advice index --json", 0);
+        expect_json(o, "mixed.0", "preferred");
+        expect_json(o, "counts.read_mostly", "true");
+        expect_json(o, "counts.pinned", "false");
+        expect_json(o, "hints.0.pid", "4711");
+        expect_json(o, "hints.0.wins.0", "read_mostly");
+        expect_json(o, "hints.0.moot.0", "pinned");
+        expect_json(o, "hints.1.rank", "administrator");
+        expect_json(o, "hints.1.said_ns", "null");
+        expect_json(o, "hints.1.says.preferred", "gpu0");
+        expect_json(o, "nodes.0.attribute", "read_mostly");
+        expect_json(o, "nodes.0.why", "it cannot fault");
+        json_object_put(o);
+        fake.reports_count = 0;
+        expect_part("advice index", 0, "Nobody has advised anything about it.\n", "");
+}
+
+static void test_advise(void **state) {
+        const struct svmd_advice *a = &fake.advised;
+
+        expect("advise index preferred=gpu0 fallback=gpu1,host0 accessed-by=host0 pinned=no group=7 atomics=global "
+               "granularity=64K read-mostly=yes coarse=default",
+               0, "", "");
+        machine_expect_asked("advise", AT, 64 * MIB);
+        assert_int_equal(a->what, 511);
+        assert_int_equal(a->against, SVMD_ADVISE_PINNED);
+        assert_int_equal(a->preferred, 1);
+        assert_true(a->fallbacks == 2 && a->fallback[0] == 2 && a->fallback[1] == 0);
+        assert_true(a->accessed_by == 1 && a->read_mostly && !a->pinned && !a->coarse);
+        assert_true(a->group == 7 && a->atomics == SVMD_ATOMICS_GLOBAL && a->granularity == 65536);
+        expect("advise index likes=gpu0", 2, "",
+               "svmd-ctl: 'likes=gpu0': expected ATTRIBUTE=VALUE, where ATTRIBUTE is one of preferred, fallback, "
+               "accessed-by, read-mostly, pinned, granularity, atomics, coarse, group\n");
+        expect("advise index pinned=maybe", 2, "", "svmd-ctl: pinned=maybe: expected yes, no or default\n");
+        expect("advise index group=0", 2, "", "svmd-ctl: group=0: expected a number from 1 on\n");
+        expect("advise index atomics=all", 2, "", "svmd-ctl: atomics=all: expected device, global or cpu\n");
+        expect("advise index fallback=gpu0,gpu0,gpu0,gpu0", 2, "", "svmd-ctl: there can be three fallbacks\n");
+}
+
 static void test_reservations(void **state) {
         struct json_object *o;
 
@@ -337,6 +430,8 @@ int main(void) {
                 cmocka_unit_test_setup(test_explain_little, machine_setup),
                 cmocka_unit_test_setup(test_without_rights, machine_setup),
                 cmocka_unit_test_setup(test_reservations, machine_setup),
+                cmocka_unit_test_setup(test_advice, machine_setup),
+                cmocka_unit_test_setup(test_advise, machine_setup),
         };
 
         if (!setlocale(LC_ALL, "C.UTF-8"))

@@ -283,10 +283,19 @@ static void advice_goes_there_and_back(void **state) {
                     sent->granularity == 4096);
         free(sent);
         a.preferred = 3;
+        a.against = SVMD_ADVISE_PINNED;
+        a.atomics = SVMD_ATOMICS_CPU;
+        a.coarse = 1;
+        a.group = 9;
+        a.fallbacks = 2;
         assert_int_equal(svmd_advise(w->s, where, 65536, &a), 0);
         sent = w->data;
-        assert_int_equal(sent->preferred, 4);
+        assert_true(sent->preferred == 4 && sent->against == SVMD_ADVISE_PINNED && sent->n_fallback == 2 &&
+                    sent->atomics == SVMD__V1__ATOMICS__ATOMICS_CPU && sent->coarse && sent->group == 9);
         free(sent);
+        a.fallbacks = 4;
+        assert_int_equal(svmd_advise(w->s, where, 65536, &a), SVMD_E_INVALID);
+        a.fallbacks = 0;
         assert_int_equal(svmd_advise(w->s, where, 65536, NULL), SVMD_E_INVALID);
         assert_int_equal(svmd_advice_query(w->s, where, &a), 0);
         assert_true(a.what == 0 && a.preferred == 3 && a.accessed_by == 5 && a.read_mostly && !a.pinned &&

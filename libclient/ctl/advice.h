@@ -1,0 +1,13 @@
+#pragma once
+
+#include <svmd.h>
+
+/* Attributes of advice as people and JSON call them, in the order of SVMD_ADVISE_*'s bits. */
+enum { ADVICE_NAMES = 9 };
+struct advice_name {
+        unsigned bit;
+        const char *word; /* "read-mostly" */
+        const char *json; /* "read_mostly" */
+};
+extern const struct advice_name advice_names[ADVICE_NAMES];
+extern const char *const advice_atomics[4];
