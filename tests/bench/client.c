@@ -81,6 +81,29 @@ void vector_lease_release(struct vector *v, uint64_t lease) {
         v->body[i].lease_release.lease = lease;
 }
 
+void vector_range(struct vector *v, uint64_t size, uint32_t granule) {
+        vector_reserve(v, size);
+        v->body[v->count - 1].reserve.kind = SVMD__V1__RESERVATION_KIND__SHARED;
+        v->body[v->count - 1].reserve.granule = granule;
+}
+
+void vector_prefer(struct vector *v, uint64_t address, uint64_t size, uint32_t node) {
+        size_t i = add(v, SVMD__V1__OP__OP_ADVISE);
+
+        svmd__v1__advise__init(&v->body[i].advise);
+        v->body[i].advise.address = address;
+        v->body[i].advise.size = size;
+        v->body[i].advise.what = SVMD__V1__ADVICE_WHAT__ADVICE_PREFERRED;
+        v->body[i].advise.preferred = node + 1;
+}
+
+void vector_advice_query(struct vector *v, uint64_t address) {
+        size_t i = add(v, SVMD__V1__OP__OP_ADVICE_QUERY);
+
+        svmd__v1__advice_query__init(&v->body[i].advice_query);
+        v->body[i].advice_query.address = address;
+}
+
 /* ---- calls ---- */
 
 static void send_request(struct client *c, Svmd__V1__Op **ops, size_t count) {

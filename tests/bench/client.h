@@ -34,6 +34,8 @@ struct vector {
                 Svmd__V1__Nodes nodes;
                 Svmd__V1__Admit admit;
                 Svmd__V1__LeaseRelease lease_release;
+                Svmd__V1__Advise advise;
+                Svmd__V1__AdviceQuery advice_query;
         } body[SVMD_OPS_MAX];
 };
 
@@ -46,6 +48,10 @@ void vector_status(struct vector *v);
 void vector_nodes(struct vector *v);
 /* Of one node; `need` must live until the vector is sent. Waits for ever. */
 void vector_admit(struct vector *v, Svmd__V1__LeaseNeed **need);
+/* A managed one, and advice about it. */
+void vector_range(struct vector *v, uint64_t size, uint32_t granule);
+void vector_prefer(struct vector *v, uint64_t address, uint64_t size, uint32_t node);
+void vector_advice_query(struct vector *v, uint64_t address);
 void vector_lease_release(struct vector *v, uint64_t lease);
 
 /* Sends the vector, empties it, and waits. The reply is valid until the next call. */

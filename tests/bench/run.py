@@ -54,11 +54,12 @@ ROWS = {
     "svmd_run_plain": ("run", None, None),
     "hostile_mm": ("hostile", "<=3", "<=1.5"),
     "admission": ("admission", "<=1.5", "<=1.3"),
+    "advise_1m": ("advise", None, "<=2"),
 }
 # A program: the daemons that it is given.
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
-            "hostile": ["svmd"], "run": ["svmd"], "admission": ["svmd"]}
+            "hostile": ["svmd"], "run": ["svmd"], "admission": ["svmd"], "advise": ["svmd"]}
 
 HUGE_PAGES = 64  # that bench_moves uses, and some
 
