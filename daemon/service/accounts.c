@@ -623,6 +623,33 @@ int accounts_init(struct service *svc) {
         return jobs_new(&a->jobs, 1, 1, svc->hooks.wake, svc->hooks.userdata);
 }
 
+struct open_job {
+        struct job job;
+        struct service *svc;
+};
+
+static void open_run(struct job *job) {
+        struct service *svc = container_of(job, struct open_job, job)->svc;
+        char why[256];
+        int r = accounts_history(svc, why, sizeof(why));
+
+        say(&svc->accounts, r, why);
+}
+
+static void open_done(struct job *job) {
+        alloc_free(container_of(job, struct open_job, job));
+}
+
+/* So that what is wrong with it is said at the start, and its descriptors are among the first. Else at a beat. */
+static void open_soon(struct service *svc) {
+        struct open_job *j = alloc_zero(sizeof(*j));
+
+        if (!j)
+                return;
+        j->svc = svc;
+        submit(&svc->accounts, &j->job, open_run, open_done);
+}
+
 static void session_starts(struct service *svc, struct session *s) {
         accounts_session_begin(svc, s);
         if (s->usage && svc->accounts.state_dir)
@@ -639,8 +666,10 @@ void accounts_start(struct service *svc) {
              p = partition_after(&svc->state, p->name->text))
                 (void)note_partition(svc, p);
         a->batched_ns = now;
-        if (a->state_dir)
+        if (a->state_dir) {
+                open_soon(svc);
                 a->next_ns = now + (uint64_t)svc->options.usage_period_ms * MS_NS;
+        }
         wake_for_beat(svc, now);
 }
 

@@ -303,6 +303,13 @@ static void want(unsigned by, const char *key, const char *node, uint64_t bytes_
                          (unsigned long long)(bytes_seconds / 4096 * 1000), (unsigned long long)peak);
 }
 
+static void another_svmd(void) {
+        world_bury(world_restart(&w, (struct client *[]){ &admin, &who[0] }, 2));
+        client_close(&admin); /* attached to nothing, it went with the old one */
+        client_open(&w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+}
+
 static void test_history(void **state) {
         uint64_t m;
 
@@ -331,10 +338,7 @@ static void test_history(void **state) {
         pass(10);
         want(SVMD__V1__USAGE_BY__BY_PID, "1000.100 my_(odd)_name", "gpu1", 33 * MIB, 3 * MIB);
         /* Another svmd goes on in the same history. */
-        world_bury(world_restart(&w, (struct client *[]){ &admin, &who[0] }, 2));
-        client_close(&admin); /* attached to nothing, it went with the old one */
-        client_open(&w, &admin, 0, 0, true);
-        client_greet(&admin, NULL);
+        another_svmd();
         pass(10);
         want(SVMD__V1__USAGE_BY__BY_PID, "1000.100 my_(odd)_name", "gpu1", 43 * MIB, 3 * MIB);
         want(SVMD__V1__USAGE_BY__BY_NODE, "gpu1", "gpu1", 53 * MIB, 3 * MIB);
@@ -369,10 +373,14 @@ static void test_wrong_questions(void **state) {
 
 /* The history cannot be written; nobody's operations fail for that, and who asks is told. */
 static void test_no_history(void **state) {
-        char path[128];
+        char path[128], command[192];
 
         snprintf(path, sizeof(path), "%s/usage.db", w.dir);
+        snprintf(command, sizeof(command), "rm -f %s*", path);
+        accounts_wait(w.svc);
+        assert_int_equal(system(command), 0);
         assert_int_equal(mkdir(path, 0700), 0);
+        another_svmd();
         come(0, "one");
         must(&who[0], mk_create(GPU1, MIB, 0));
         pass(10);
