@@ -191,6 +191,13 @@ static struct json_object *hint_json(const struct report *x, const struct said *
         return o;
 }
 
+struct json_object *advice_hint_json(struct ctl *c, const struct node_rows *nodes, const struct svmd_hint_row *row) {
+        const struct report x = { .ctl = c, .nodes = *nodes };
+        const struct said s = { *row, *row->advice };
+
+        return hint_json(&x, &s);
+}
+
 static const struct advice_name *attribute(unsigned bit) {
         static const struct advice_name unknown = { 0, "?", "unknown" };
 

@@ -11,3 +11,8 @@ struct advice_name {
 };
 extern const struct advice_name advice_names[ADVICE_NAMES];
 extern const char *const advice_atomics[4];
+
+struct ctl;
+struct json_object;
+struct node_rows;
+struct json_object *advice_hint_json(struct ctl *c, const struct node_rows *nodes, const struct svmd_hint_row *row);

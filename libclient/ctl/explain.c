@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "account.h"
+#include "advice.h"
 #include "args.h"
 #include "ctl.h"
 #include "json.h"
@@ -117,6 +118,14 @@ static struct json_object *touches_json(const struct explain *x, const struct sv
         return list;
 }
 
+static struct json_object *hints_json(const struct explain *x, const struct svmd_explanation *e) {
+        struct json_object *list = json_object_new_array();
+
+        for (size_t i = 0; i < e->hints_count; i++)
+                json_object_array_add(list, advice_hint_json(x->ctl, &x->nodes, e->hints[i]));
+        return list;
+}
+
 static void explain_json(const struct explain *x, const struct svmd_explanation *e) {
         struct json_object *o = json_object_new_object(), *sentences = json_object_new_array();
 
@@ -130,6 +139,7 @@ static void explain_json(const struct explain *x, const struct svmd_explanation 
         json_add_count(o, "moves", e->moves);
         json_add_ago(o, "moved_ms_ago", e->moved_ms);
         json_add_ago(o, "touched_ms_ago", e->touched_ms);
+        json_add(o, "hints", hints_json(x, e));
         json_add(o, "history", pasts_json(x, e->history, e->history_count));
         json_add(o, "not_done", pasts_json(x, e->not_done, e->not_done_count));
         json_add(o, "touches", touches_json(x, e));

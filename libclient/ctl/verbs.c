@@ -264,10 +264,10 @@ const struct verb verbs[] = {
           BIT(OPT_PARTITION),
           VERB_OWN,
           "Say what lies at an address, whose it is, where it is and why",
-          "ADDR may be the name of a reservation: its first address. After that come what was decided about the page "
-          "lately and for what cause, what was refused or put off, and what a read and a write by the CPU and by each "
-          "device would come to now: with --json in rows too, `history', `not_done' and `touches'. A restart of svmd "
-          "forgets the decisions.",
+          "ADDR may be the name of a reservation: its first address. Each hint is told with who gave it, when, and what "
+          "became of it. After that come what was decided about the page lately and for what cause, what was refused or "
+          "put off, and what a read and a write by the CPU and by each device would come to now: with --json in rows "
+          "too, `hints', `history', `not_done' and `touches'. A restart of svmd forgets the decisions.",
           { "svmd-ctl explain 0x280000000000",
             "svmd-ctl explain index --json | jq -r '.touches[] | select(.outcome == \"fails\").node'" },
           explain_run },

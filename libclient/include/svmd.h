@@ -619,6 +619,8 @@ struct svmd_explanation {
         const struct svmd_past_row *const *not_done; /* the latest first */
         const struct svmd_touch_row *const *touches; /* the CPU's, then each device's: read, write */
         size_t history_count, not_done_count, touches_count;
+        const struct svmd_hint_row *const *hints; /* that speak of the granule; those that count first */
+        size_t hints_count;
 };
 typedef int (*svmd_explain_fn)(const struct svmd_explanation *e, void *userdata);
 /* The same question for an administrator: `partition` says whose private memory is looked at. */

@@ -143,17 +143,6 @@ struct report {
         struct svmd_advice *said; /* of each hint */
 };
 
-static const char *rank_name(Svmd__V1__AdviceRank rank) {
-        switch ((int)rank) {
-        case SVMD__V1__ADVICE_RANK__RANK_READER: return "reader";
-        case SVMD__V1__ADVICE_RANK__RANK_LEFT: return "left";
-        case SVMD__V1__ADVICE_RANK__RANK_WRITER: return "writer";
-        case SVMD__V1__ADVICE_RANK__RANK_OWNER: return "owner";
-        case SVMD__V1__ADVICE_RANK__RANK_ADMINISTRATOR: return "administrator";
-        default: return "unknown";
-        }
-}
-
 static const char *became_name(Svmd__V1__AdviceBecame became) {
         switch ((int)became) {
         case SVMD__V1__ADVICE_BECAME__BECAME_APPLIED: return "applied";
@@ -161,30 +150,6 @@ static const char *became_name(Svmd__V1__AdviceBecame became) {
         case SVMD__V1__ADVICE_BECAME__BECAME_REFUSED: return "refused";
         default: return "unknown";
         }
-}
-
-static void hint_row(struct svmd_hint_row *ret, struct svmd_advice *said, const Svmd__V1__AdviceHint *from) {
-        said->size = sizeof(*said);
-        if (from->advice)
-                row_advice(said, from->advice);
-        said->what = from->what;
-        said->against = from->against;
-        *ret = (struct svmd_hint_row){
-                .session = from->session,
-                .pid = from->pid,
-                .uid = from->uid,
-                .client = from->client,
-                .rank = rank_name(from->rank),
-                .said_ns = from->said_ns,
-                .address = from->address,
-                .length = from->size,
-                .advice = said,
-                .wins = from->wins,
-                .agrees = from->agrees,
-                .outranked = from->outranked,
-                .overtaken = from->overtaken,
-                .moot = from->moot,
-        };
 }
 
 static int report_new(struct report *x, const Svmd__V1__AdviceShowResult *from) {
@@ -195,7 +160,7 @@ static int report_new(struct report *x, const Svmd__V1__AdviceShowResult *from) 
         x->said = (struct svmd_advice *)(x->hints + from->n_hints);
         x->verdicts = (struct svmd_verdict_row *)(x->said + from->n_hints);
         for (size_t i = 0; i < from->n_hints; i++)
-                hint_row(&x->hints[i], &x->said[i], from->hints[i]);
+                row_hint(&x->hints[i], &x->said[i], from->hints[i]);
         for (size_t i = 0; i < from->n_verdicts; i++)
                 x->verdicts[i] = (struct svmd_verdict_row){ .node = from->verdicts[i]->node,
                                                             .what = from->verdicts[i]->what,

@@ -43,18 +43,25 @@ struct explained {
         const struct svmd_touch_row **touches;
         struct svmd_past_row *pasts;
         struct svmd_touch_row *rows;
+        const struct svmd_hint_row **hints;
+        struct svmd_hint_row *hint;
+        struct svmd_advice *said;
 };
 
 static void *explained_new(const Svmd__V1__ExplainResult *from, struct explained *x) {
-        size_t pasts = from->n_history + from->n_not_done, touches = from->n_touches;
-        char *memory = calloc(1, pasts * (sizeof(*x->pasts) + sizeof(void *)) +
-                                         touches * (sizeof(*x->rows) + sizeof(void *)) + 1);
+        size_t pasts = from->n_history + from->n_not_done, touches = from->n_touches, hints = from->n_hints;
+        char *memory =
+                calloc(1, pasts * (sizeof(*x->pasts) + sizeof(void *)) + touches * (sizeof(*x->rows) + sizeof(void *)) +
+                                  hints * (sizeof(*x->hint) + sizeof(*x->said) + sizeof(void *)) + 1);
 
         x->pasts = (struct svmd_past_row *)memory;
         x->rows = (struct svmd_touch_row *)(x->pasts + pasts);
-        x->history = (const struct svmd_past_row **)(x->rows + touches);
+        x->hint = (struct svmd_hint_row *)(x->rows + touches);
+        x->said = (struct svmd_advice *)(x->hint + hints);
+        x->history = (const struct svmd_past_row **)(x->said + hints);
         x->not_done = x->history + from->n_history;
         x->touches = (const struct svmd_touch_row **)(x->not_done + from->n_not_done);
+        x->hints = (const struct svmd_hint_row **)(x->touches + touches);
         return memory;
 }
 
@@ -73,12 +80,18 @@ static void explained_rows(const Svmd__V1__ExplainResult *from, struct explained
                 row_touch(&x->rows[i], from->touches[i]);
                 x->touches[i] = &x->rows[i];
         }
+        for (size_t i = 0; i < from->n_hints; i++) {
+                row_hint(&x->hint[i], &x->said[i], from->hints[i]);
+                x->hints[i] = &x->hint[i];
+        }
         e->history = x->history;
         e->not_done = x->not_done;
         e->touches = x->touches;
         e->history_count = from->n_history;
         e->not_done_count = from->n_not_done;
         e->touches_count = from->n_touches;
+        e->hints = x->hints;
+        e->hints_count = from->n_hints;
 }
 
 static int explained(const Svmd__V1__ExplainResult *from, svmd_explain_fn fn, void *userdata) {

@@ -134,3 +134,38 @@ void row_advice(struct svmd_advice *ret, const Svmd__V1__AdviceResult *from) {
         for (size_t i = 0; i < from->n_fallback && i < sizeof(ret->fallback) / sizeof(ret->fallback[0]); i++)
                 ret->fallback[ret->fallbacks++] = from->fallback[i] - 1;
 }
+
+static const char *rank_name(Svmd__V1__AdviceRank rank) {
+        switch ((int)rank) {
+        case SVMD__V1__ADVICE_RANK__RANK_READER: return "reader";
+        case SVMD__V1__ADVICE_RANK__RANK_LEFT: return "left";
+        case SVMD__V1__ADVICE_RANK__RANK_WRITER: return "writer";
+        case SVMD__V1__ADVICE_RANK__RANK_OWNER: return "owner";
+        case SVMD__V1__ADVICE_RANK__RANK_ADMINISTRATOR: return "administrator";
+        default: return "unknown";
+        }
+}
+
+void row_hint(struct svmd_hint_row *ret, struct svmd_advice *said, const Svmd__V1__AdviceHint *from) {
+        said->size = sizeof(*said);
+        if (from->advice)
+                row_advice(said, from->advice);
+        said->what = from->what;
+        said->against = from->against;
+        *ret = (struct svmd_hint_row){
+                .session = from->session,
+                .pid = from->pid,
+                .uid = from->uid,
+                .client = from->client,
+                .rank = rank_name(from->rank),
+                .said_ns = from->said_ns,
+                .address = from->address,
+                .length = from->size,
+                .advice = said,
+                .wins = from->wins,
+                .agrees = from->agrees,
+                .outranked = from->outranked,
+                .overtaken = from->overtaken,
+                .moot = from->moot,
+        };
+}

@@ -12,3 +12,5 @@ void row_past(struct svmd_past_row *ret, const Svmd__V1__Past *from);
 void row_touch(struct svmd_touch_row *ret, const Svmd__V1__Touch *from);
 /* All but `size`. */
 void row_advice(struct svmd_advice *ret, const Svmd__V1__AdviceResult *from);
+/* What it said is written to `said`, which stays as long. */
+void row_hint(struct svmd_hint_row *ret, struct svmd_advice *said, const Svmd__V1__AdviceHint *from);

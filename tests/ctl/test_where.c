@@ -185,6 +185,17 @@ static const struct svmd_touch_row touch = { .node = SVMD_NODE_CPU,
                                              .state = "resident",
                                              .on = 0,
                                              .copies = 4 };
+static const struct svmd_hint_row hint = { .session = 12,
+                                           .pid = 345,
+                                           .client = "train",
+                                           .rank = "owner",
+                                           .said_ns = 5,
+                                           .address = AT,
+                                           .length = 4096,
+                                           .advice = &advice,
+                                           .wins = SVMD_ADVISE_PREFERRED,
+                                           .overtaken = SVMD_ADVISE_PINNED };
+static const struct svmd_hint_row *const heard[] = { &hint };
 static const struct svmd_past_row *const history[] = { &past }, *const not_done[] = { &late };
 static const struct svmd_touch_row *const touches[] = { &touch };
 static const struct svmd_explanation explanation = { .size = sizeof(explanation),
@@ -201,7 +212,9 @@ static const struct svmd_explanation explanation = { .size = sizeof(explanation)
                                                      .touches = touches,
                                                      .history_count = 1,
                                                      .not_done_count = 1,
-                                                     .touches_count = 1 };
+                                                     .touches_count = 1,
+                                                     .hints = heard,
+                                                     .hints_count = 1 };
 
 static void test_explain(void **state) {
         struct json_object *o;
@@ -235,6 +248,10 @@ static void test_explain(void **state) {
         expect_json(o, "advice.preferred", "gpu0");
         expect_json(o, "advice.accessed_by.1", "gpu1");
         expect_json(o, "moves", "3");
+        expect_json(o, "hints.0.pid", "345");
+        expect_json(o, "hints.0.rank", "owner");
+        expect_json(o, "hints.0.wins.0", "preferred");
+        expect_json(o, "hints.0.overtaken.0", "pinned");
         expect_json(o, "history.0.what", "moved");
         expect_json(o, "history.0.why", "room");
         expect_json(o, "history.0.by", "null");

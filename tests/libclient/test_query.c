@@ -437,6 +437,7 @@ static bool answer_explain(struct fake *f, int conn, const Svmd__V1__Request *q,
         Svmd__V1__Past past = SVMD__V1__PAST__INIT, not = SVMD__V1__PAST__INIT;
         Svmd__V1__Touch touch = SVMD__V1__TOUCH__INIT, *touches[] = { &touch };
         Svmd__V1__Past *history[] = { &past, &past, &not };
+        Svmd__V1__AdviceHint hint = SVMD__V1__ADVICE_HINT__INIT, *hints[] = { &hint };
 
         if (q->ops[0]->op_case != SVMD__V1__OP__OP_EXPLAIN)
                 return false;
@@ -451,6 +452,10 @@ static bool answer_explain(struct fake *f, int conn, const Svmd__V1__Request *q,
         touch.node = UINT32_MAX - 1;
         touch.outcome = 2;
         touch.state = 1;
+        hint.pid = 345;
+        hint.rank = SVMD__V1__ADVICE_RANK__RANK_OWNER;
+        hint.advice = &advice;
+        hint.wins = SVMD_ADVISE_PREFERRED;
         run.state = 4;
         advice.preferred = 2;
         r.name = (char *)"board";
@@ -464,6 +469,8 @@ static bool answer_explain(struct fake *f, int conn, const Svmd__V1__Request *q,
                 e.n_not_done = 1;
                 e.touches = touches;
                 e.n_touches = 1;
+                e.hints = hints;
+                e.n_hints = 1;
         }
         e.sentences = (char **)sentences;
         e.n_sentences = 2;
@@ -496,6 +503,10 @@ static int see_explanation(const struct svmd_explanation *e, void *data) {
         assert_int_equal(e->touches[0]->node, SVMD_NODE_CPU);
         assert_string_equal(e->touches[0]->outcome, "moves");
         assert_string_equal(e->touches[0]->state, "resident");
+        assert_int_equal(e->hints_count, 1);
+        assert_true(e->hints[0]->pid == 345 && e->hints[0]->wins == SVMD_ADVISE_PREFERRED);
+        assert_string_equal(e->hints[0]->rank, "owner");
+        assert_int_equal(e->hints[0]->advice->preferred, 1);
         assert_string_equal(e->reservation->name, "board");
         assert_string_equal(e->granule->state, "out");
         assert_int_equal(e->advice->preferred, 1);
