@@ -108,7 +108,7 @@ static void tell_traces(struct mover *m, const struct moved *moved) {
         struct trace_event e = { .type = TRACE_MOVED,
                                  .first = moved->first,
                                  .count = moved->count,
-                                 .from = moved->from,
+                                 .from = moved->from == moved->to ? MANAGED_NOWHERE : moved->from, /* it began there */
                                  .node = moved->to,
                                  .flags = moved->cause };
 
