@@ -15,10 +15,10 @@ struct policy_node {
         bool host;                 /* the CPU maps its memory */
         bool faults;               /* an access to what is elsewhere can be served */
         bool online;               /* takes new pages */
+        bool far;                  /* a host without CPUs */
         uint64_t capacity;         /* bytes */
         uint64_t used;             /* bytes, of everyone */
         uint64_t hive;             /* devices of one hive have fast links among themselves; 0: none */
-        bool far;                  /* a host without CPUs */
         const uint32_t *bandwidth; /* to each node, MB/s; 0: no direct link */
         const uint32_t *distance;  /* to each node, as the machine states it, 0: not stated; NULL: nowhere */
 };

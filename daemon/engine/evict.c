@@ -1,3 +1,4 @@
+#include "base/alloc.h"
 #include "engine/managed-priv.h"
 
 /*
@@ -13,7 +14,7 @@
  */
 enum { ROUND_POLICY, ROUND_ANY, ROUND_WAITING, _ROUND_N };
 /* Granules that are looked at for one that leaves, and slots at most once there is any. */
-enum { LOOKS = 32, LOOKS_FAR = 1024 };
+enum { LOOKS = 24, LOOKS_FAR = 1024 };
 
 static bool evictable(const struct managed *e, uint32_t node, const struct owner *o, unsigned round) {
         const struct granule *g;
@@ -273,10 +274,13 @@ static struct owner group_next(struct managed *e, struct managed_group *g, uint3
 
 /* The same among the granules of a group. */
 static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
-        struct shortlist s = { 0 };
+        struct shortlist once = { 0 }, **kept = &g->nodes[node].shortlist, *s;
         uint64_t passed = 0;
 
-        recall(e, node, &s, g);
+        if (!*kept)
+                *kept = alloc_zero(sizeof(**kept));
+        s = *kept ? *kept : &once;
+        recall(e, node, s, g);
         while (passed < g->granules) {
                 uint64_t from = passed;
 
@@ -286,10 +290,10 @@ static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, 
 
                         if (!is_candidate(e, node, &o))
                                 continue;
-                        offer(e, node, &s, &o);
+                        offer(e, node, s, &o);
                         found++;
                 }
-                if (evict_first(e, node, &s, pressing))
+                if (evict_first(e, node, s, pressing))
                         return true;
         }
         return false;

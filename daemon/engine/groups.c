@@ -171,12 +171,18 @@ int managed_group_new(struct managed *e, struct managed_group **ret) {
         return 0;
 }
 
+void group_destroy(struct managed_group *g) {
+        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
+                alloc_free(g->nodes[i].shortlist);
+        alloc_free(g);
+}
+
 void managed_group_free(struct managed *e, struct managed_group *g) {
         if (!g)
                 return;
         list_remove(&g->link);
         list_remove(&g->press);
-        alloc_free(g);
+        group_destroy(g);
 }
 
 void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes, uint64_t now_ns) {

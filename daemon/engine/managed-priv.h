@@ -118,6 +118,19 @@ struct flow {
         uint64_t next_ns;            /* when the line is looked at */
 };
 
+struct owner {
+        struct managed_range *range; /* NULL: free, or being given back */
+        uint32_t granule;            /* of a free slot: the next one, plus one */
+};
+
+/* Those on a node that are likeliest to go next, with policy_away() of each. */
+enum { SHORTLIST = 8, RECENT = 8 };
+struct shortlist {
+        struct owner granule[SHORTLIST];
+        uint64_t away[SHORTLIST];
+        uint32_t count;
+};
+
 struct group_node {
         uint64_t limit, used, peak;
         uint64_t floor;    /* used when the limit was lowered under it, or less since; 0: none */
@@ -125,7 +138,8 @@ struct group_node {
         uint64_t arriving; /* as the node's */
         uint64_t barren;   /* engine.changes when the hand last found nothing */
         struct managed_range *hand;
-        uint32_t hand_granule; /* the next to be looked at */
+        uint32_t hand_granule;       /* the next to be looked at */
+        struct shortlist *shortlist; /* NULL: nothing has left for room, or there was no memory */
         struct line line;
 };
 
@@ -271,19 +285,6 @@ struct work {
         struct step step;
 };
 
-struct owner {
-        struct managed_range *range; /* NULL: free, or being given back */
-        uint32_t granule;            /* of a free slot: the next one, plus one */
-};
-
-/* Those on a node that are likeliest to go next, with policy_away() of each. */
-enum { SHORTLIST = 8, RECENT = 8 };
-struct shortlist {
-        struct owner granule[SHORTLIST];
-        uint64_t away[SHORTLIST];
-        uint32_t count;
-};
-
 struct pool {
         struct owner *owners;
         uint32_t size, high;
@@ -422,6 +423,7 @@ void group_refund(struct managed_group *g, uint32_t node, uint64_t bytes);
 bool group_may_pin(const struct managed *e, const struct managed_range *r, uint64_t bytes);
 void group_join(struct managed_group *g, struct managed_range *r);
 void group_leave(struct managed_range *r);
+void group_destroy(struct managed_group *g);
 void group_restored(struct managed *e, struct managed_group *g);
 /* Something on the node may have to leave. */
 void group_press(struct managed *e, struct managed_group *g, uint32_t node);
@@ -468,6 +470,7 @@ uint64_t reuse_away(const struct managed *e, uint32_t node, const struct owner *
 /* Keeps it if it is farther away than one that is there, or there is place. */
 void shortlist_offer(struct shortlist *s, const struct owner *o, uint64_t away);
 void shortlist_drop(struct shortlist *s, uint32_t i);
+void shortlist_forget(struct shortlist *s, const struct managed_range *r);
 
 /* demand.c */
 void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on);

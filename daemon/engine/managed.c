@@ -91,7 +91,7 @@ void managed_free(struct managed *e) {
         list_for_each_safe (it, &e->ranges)
                 range_free(container_of(it, struct managed_range, link));
         list_for_each_safe (it, &e->groups)
-                alloc_free(container_of(it, struct managed_group, link));
+                group_destroy(container_of(it, struct managed_group, link));
         list_for_each_safe (it, &e->sessions)
                 alloc_free(container_of(it, struct managed_session, link));
         for (uint32_t i = 0; i < e->nodes_count; i++)

@@ -61,6 +61,12 @@ void shortlist_offer(struct shortlist *s, const struct owner *o, uint64_t away) 
         s->away[at] = away;
 }
 
+void shortlist_forget(struct shortlist *s, const struct managed_range *r) {
+        for (uint32_t i = s->count; i-- > 0;)
+                if (s->granule[i].range == r)
+                        shortlist_drop(s, i);
+}
+
 void reuse_forget(struct managed *e, const struct managed_range *r) {
         for (uint32_t i = 0; i < e->nodes_count; i++) {
                 struct node *n = &e->nodes[i];
@@ -68,8 +74,8 @@ void reuse_forget(struct managed *e, const struct managed_range *r) {
                 for (uint32_t k = 0; k < RECENT; k++)
                         if (n->recent[k].range == r)
                                 n->recent[k].range = NULL;
-                for (uint32_t k = n->shortlist.count; k-- > 0;)
-                        if (n->shortlist.granule[k].range == r)
-                                shortlist_drop(&n->shortlist, k);
+                shortlist_forget(&n->shortlist, r);
+                if (r->group && r->group->nodes[i].shortlist)
+                        shortlist_forget(r->group->nodes[i].shortlist, r);
         }
 }

@@ -52,6 +52,7 @@ ROWS = {
     "hammer_migrate": ("moves", None, ">=0.15"),
     "svmd_run_overhead": ("run", None, "<=1.15"),
     "svmd_run_plain": ("run", None, None),
+    "policy_decide": ("policy", "<=1000", "<=200"),
     "hostile_mm": ("hostile", "<=3", "<=1.5"),
     "admission": ("admission", "<=1.5", "<=1.3"),
     "advise_1m": ("advise", None, "<=2"),
@@ -59,7 +60,8 @@ ROWS = {
 # A program: the daemons that it is given.
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
-            "hostile": ["svmd"], "run": ["svmd"], "admission": ["svmd"], "advise": ["svmd"]}
+            "hostile": ["svmd"], "run": ["svmd"], "admission": ["svmd"], "advise": ["svmd"],
+            "policy": []}
 
 HUGE_PAGES = 64  # that bench_moves uses, and some
 

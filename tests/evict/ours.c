@@ -7,11 +7,11 @@ enum { BYTES = 65536, WORKERS = 2, HOST = 0, DEVICE = 1, NODES = 2, TOKEN = 1, T
 
 struct machine {
         struct managed *engine;
+        struct managed_group *group;
         struct managed_range *range;
         struct managed_session *session;
         uint32_t node; /* that is looked at */
         uint8_t *here; /* granules that it has */
-        bool counting;
         bool answered;
         int answer;
         uint64_t now;
@@ -22,7 +22,7 @@ static void on_intent(void *userdata, const struct managed_record *r) {
         struct machine *m = userdata;
         bool here = m->node == HOST ? r->state == RESIDENCY_RESIDENT : r->state == RESIDENCY_OUT && r->node == DEVICE;
 
-        if (here && !m->here[r->granule] && m->counting) {
+        if (here && !m->here[r->granule]) {
                 m->fetched.demanded += r->cause == MANAGED_BY_FAULT || r->cause == MANAGED_BY_DEVICE;
                 m->fetched.ahead += r->cause == MANAGED_BY_PREFETCH;
         }
@@ -75,6 +75,7 @@ static int start(struct machine *m, const struct ours *how, uint32_t granules) {
                                     .joined = on_joined };
         int k;
 
+        small = how->group ? large : small;
         c.decide.promote = migrate;
         c.decide.thrash = let;
         c.decide.prefetch = how->ahead ? NULL : no_prefetch;
@@ -86,10 +87,11 @@ static int start(struct machine *m, const struct ours *how, uint32_t granules) {
                 return k;
         managed_node_add(m->engine, true, false, how->faults ? small : large, 0, NULL);
         managed_node_add(m->engine, false, true, how->faults ? large : small, 0, NULL);
-        k = managed_range_new(m->engine, &m->range, m, NULL, BYTES, granules, 1, false);
+        k = managed_group_new(m->engine, &m->group);
+        if (!k && how->group)
+                managed_group_limit(m->engine, m->group, m->node, (uint64_t)how->memory * BYTES, m->now);
+        k = k ? k : managed_range_new(m->engine, &m->range, m, m->group, BYTES, granules, 1, false);
         k = k ? k : managed_session_new(m->engine, &m->session, m, 1);
-        k = k ? k : managed_join(m->engine, m->session, m->range, false, m->now);
-        settle(m);
         return k;
 }
 
@@ -118,18 +120,24 @@ static int use_by_device(struct machine *m, uint32_t granule) {
         return 0;
 }
 
-/* Nothing lies on the node. */
+/* As after a restart: all of it lies on the other node, and nobody has used it. */
 static int begin(struct machine *m, const struct trace *t) {
         int k = 0;
 
-        for (uint32_t i = 0; !k && i < t->granules; i++)
-                k = use_by_cpu(m, i);
-        if (m->node == HOST && !k)
-                k = managed_migrate(m->engine, m->range, 0, t->granules, DEVICE, MANAGED_BY_REQUEST, TOKEN, m->now);
+        for (uint32_t i = 0; !k && i < t->granules; i++) {
+                struct managed_record r = { .range = m,
+                                            .granule = i,
+                                            .state = m->node == HOST ? RESIDENCY_OUT : RESIDENCY_RESIDENT,
+                                            .node = m->node == HOST ? DEVICE : MANAGED_NOWHERE,
+                                            .slot = m->node == HOST ? i : MANAGED_NOWHERE,
+                                            .host = m->node == HOST ? MANAGED_NOWHERE : HOST };
+
+                k = managed_restore(m->engine, m->range, &r);
+        }
+        k = k ? k : managed_restored(m->engine, m->now);
         settle(m);
-        for (uint32_t i = 0; !k && i < t->granules; i++)
-                k = m->here[i] ? -EPROTO : 0;
-        m->counting = true;
+        k = k ? k : managed_join(m->engine, m->session, m->range, false, m->now);
+        settle(m);
         return k;
 }
 

@@ -11,6 +11,7 @@
 struct ours {
         uint32_t memory; /* granules that may be granted on the node */
         bool faults;
+        bool group; /* the node has more, and the range's group a limit there */
         bool ahead; /* prefetch: else what is used comes, and nothing else */
         uint64_t (*away)(const struct policy_reuse *r, const struct policy_haste *h, uint64_t uses); /* NULL: svmd's */
 };

@@ -8,7 +8,7 @@
  * stream     up to three arrays walked in lockstep, pass after pass
  * stencil    sweeps over a grid: three rows of one array are read, a row of the other written; then they change roles
  * weights    tokens of a model: a layer's weights, then all of its cache of keys and values, which grows
- * graph      iterations over edges, as far as their source is active; each names vertices that a power law chose
+ * graph      iterations over edges, nine of ten or more of which are active; each names vertices that a power law chose
  * random     any, each as likely
  */
 struct draw {
@@ -124,7 +124,7 @@ static int edges(struct trace *t, struct draw *d, uint32_t vertices, double expo
 /* The edges are the same each time, so their vertices are drawn from what numbers them. */
 static int graph(struct trace *t, struct draw *d) {
         uint32_t vertices = t->granules * between(d, 20, 40) / 100, iterations = between(d, 10, 16);
-        uint32_t degree = between(d, 4, 8), active = between(d, 85, 100);
+        uint32_t degree = between(d, 4, 8), active = between(d, 90, 100);
         double exponent = between(d, 20, 35) / 10.0;
         uint64_t seed = d->state;
         int k = 0;

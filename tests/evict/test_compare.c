@@ -33,9 +33,9 @@ static unsigned faults(uint64_t seed, away_fn *away) {
                 assert_int_equal(compare_cell(&c, i, seed, !away && i / SIZES != PATTERN_RANDOM, away), 0);
                 fault = compare_fault(&c);
                 if (fault && !away)
-                        print_error("SVMD_SEED=%" PRIu64 ": %s at %u %%: %" PRIu64 " (with faults alone %" PRIu64
+                        print_error("SVMD_SEED=%" PRIu64 ": %s at %u %%: %" PRIu64 " (at a limit %" PRIu64
                                     "), MIN %" PRIu64 ", LRU %" PRIu64 ": %s\n",
-                                    seed, pattern_name(c.pattern), c.percent, c.seen, c.faults, c.min, c.lru, fault);
+                                    seed, c.name, c.percent, c.seen, c.group, c.min, c.lru, fault);
                 n += fault != NULL;
         }
         return n;
