@@ -46,6 +46,23 @@ void vector_mem_create(struct vector *v, uint32_t node, uint64_t size) {
         v->body[i].mem_create.size = size;
 }
 
+void vector_mem_release(struct vector *v, uint64_t memory) {
+        size_t i = add(v, SVMD__V1__OP__OP_MEM_RELEASE);
+
+        svmd__v1__mem_release__init(&v->body[i].mem_release);
+        v->body[i].mem_release.memory = memory;
+}
+
+void vector_partition(struct vector *v, char *name, uint64_t size, Svmd__V1__NodeLimit **limits, size_t count) {
+        Svmd__V1__PartitionCreate *m = &v->body[add(v, SVMD__V1__OP__OP_PARTITION_CREATE)].partition_create;
+
+        svmd__v1__partition_create__init(m);
+        m->name = name;
+        m->size = size;
+        m->limits = limits;
+        m->n_limits = count;
+}
+
 void vector_space_create(struct vector *v, uint32_t node) {
         size_t i = add(v, SVMD__V1__OP__OP_SPACE_CREATE);
 

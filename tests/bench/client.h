@@ -28,6 +28,8 @@ struct vector {
                 Svmd__V1__Reserve reserve;
                 Svmd__V1__Free free;
                 Svmd__V1__MemCreate mem_create;
+                Svmd__V1__MemRelease mem_release;
+                Svmd__V1__PartitionCreate partition_create;
                 Svmd__V1__SpaceCreate space_create;
                 Svmd__V1__Map map;
                 Svmd__V1__Status status;
@@ -42,6 +44,9 @@ struct vector {
 void vector_reserve(struct vector *v, uint64_t size);
 void vector_free(struct vector *v, uint64_t reservation);
 void vector_mem_create(struct vector *v, uint32_t node, uint64_t size);
+void vector_mem_release(struct vector *v, uint64_t memory);
+/* `name` and `limits` must live until the vector is sent. */
+void vector_partition(struct vector *v, char *name, uint64_t size, Svmd__V1__NodeLimit **limits, size_t count);
 void vector_space_create(struct vector *v, uint32_t node);
 void vector_map(struct vector *v, const Svmd__V1__Map *map);
 void vector_status(struct vector *v);

@@ -54,6 +54,7 @@ ROWS = {
     "svmd_run_plain": ("run", None, None),
     "policy_decide": ("policy", "<=1000", "<=200"),
     "hostile_mm": ("hostile", "<=3", "<=1.5"),
+    "partitions_2000": ("partitions", None, "<=1.1"),
     "admission": ("admission", "<=1.5", "<=1.3"),
     "advise_1m": ("advise", None, "<=2"),
 }
@@ -61,7 +62,7 @@ ROWS = {
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
             "hostile": ["svmd"], "run": ["svmd"], "admission": ["svmd"], "advise": ["svmd"],
-            "policy": []}
+            "policy": [], "partitions": ["svmd", "svmd"]}
 
 HUGE_PAGES = 64  # that bench_moves uses, and some
 
