@@ -233,33 +233,25 @@ void history_victim(const struct managed *e, uint32_t node, const struct managed
         d->whom = first ? first->tag : 0;
 }
 
-static void collect(const struct managed_past *ring, unsigned size, uint32_t next, uint32_t granule,
-                    struct managed_past *ret, unsigned max, unsigned *count) {
-        for (unsigned i = 1; i <= size; i++) {
-                const struct managed_past *p = &ring[(next - i) % size];
-                unsigned at = *count;
+/* The latest first. A run's age is its last granule's, so of one granule the places in the ring say what came later. */
+static unsigned collect(const struct managed_past *ring, unsigned size, uint32_t next, uint32_t granule,
+                        struct managed_past *ret, unsigned max) {
+        unsigned count = 0;
 
-                if (!p->count || granule - p->first >= p->count)
-                        continue;
-                while (at > 0 && ret[at - 1].ns < p->ns)
-                        at--;
-                if (at == max)
-                        continue;
-                *count += *count < max;
-                for (unsigned k = *count - 1; k > at; k--)
-                        ret[k] = ret[k - 1];
-                ret[at] = *p;
+        for (unsigned i = 1; i <= size && count < max; i++) {
+                const struct managed_past *p = &ring[(next - i) % size];
+
+                if (p->count && granule - p->first < p->count)
+                        ret[count++] = *p;
         }
+        return count;
 }
 
 unsigned managed_history(const struct managed_range *r, uint32_t granule, bool not_done_ones, struct managed_past *ret,
                          unsigned max) {
         const struct history *h = &r->history;
-        unsigned count = 0;
 
         if (not_done_ones)
-                collect(h->not_done, MANAGED_NOT_DONE, h->next_not_done, granule, ret, max, &count);
-        else
-                collect(h->done, MANAGED_PASTS, h->next_done, granule, ret, max, &count);
-        return count;
+                return collect(h->not_done, MANAGED_NOT_DONE, h->next_not_done, granule, ret, max);
+        return collect(h->done, MANAGED_PASTS, h->next_done, granule, ret, max);
 }

@@ -57,7 +57,7 @@ static int refuse_min(struct call *c, const struct account *a, uint32_t node, ui
         text_bytes(others, sizeof(others), in->promised - a->min);
         return refuse(c, SVMD_STATUS_LIMIT,
                       "%s cannot be kept free on %s: of %s there, %s is promised to others; lower their min first "
-                      "(svmd-ctl partition list --json, svmd-ctl limit list)",
+                      "(svmd-ctl partition list --json)",
                       asked, node_desc(c->svc, node)->name, all, others);
 }
 

@@ -395,38 +395,21 @@ static unsigned say_node(const char *name, uint64_t size, const struct account *
         return SVMD_STATUS_NO_ROOM;
 }
 
-/* Whose account it is, and how its limit is raised. */
-static void say_whose(const struct session *s, uint32_t at, const char *node, const struct account *over, char *who,
-                      char *how, size_t size) {
-        const char *p = s->partition->name->text;
-
-        if (over->aside) {
-                snprintf(who, size, "the control group that limits this process (%s)",
-                         s->cgroup_path ? s->cgroup_path : "?");
-                snprintf(how, size, "svmd-ctl limit list, svmd-ctl limit set cgroup:PATH --max %s=SIZE", node);
-        } else if (s->accounts && over == &s->accounts[at]) {
-                snprintf(who, size, "session %" PRIu64, s->object.id);
-                snprintf(how, size, "svmd-ctl session limit %" PRIu64 " --max %s=SIZE", s->object.id, node);
-        } else {
-                snprintf(who, size, "partition %s", p);
-                snprintf(how, size, "svmd-ctl partition set %s --limit %s=SIZE", p, node);
-        }
-}
-
 unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size, const struct account *over,
                   char *why, size_t why_size) {
-        const char *name = node_desc(svc, node)->name;
-        char asked[24], used[24], max[24], who[192], how[192];
+        const char *name = node_desc(svc, node)->name, *p = s->partition->name->text;
+        char asked[24], used[24], max[24];
 
         if (over == &svc->state.nodes[node].account)
                 return say_node(name, size, over, why, why_size);
         text_bytes(asked, sizeof(asked), size);
         text_bytes(used, sizeof(used), over->used);
         text_bytes(max, sizeof(max), over->max);
-        say_whose(s, node, name, over, who, how, sizeof(who));
-        snprintf(why, why_size,
-                 "%s may have %s on %s and has %s, so %s more is too much; free memory or ask for a higher limit (%s)",
-                 who, max, name, used, asked, how);
+        snprintf(
+                why, why_size,
+                "partition %s may have %s on %s and has %s, so %s more is too much; free memory or ask for a higher limit "
+                "(svmd-ctl partition set %s --limit %s=SIZE)",
+                p, max, name, used, asked, p, name);
         return SVMD_STATUS_LIMIT;
 }
 
