@@ -42,12 +42,20 @@ static struct who *make(const char *const *keys, const struct looked *seen) {
                 w->seen = *seen;
         at = (char *)(w + 1);
         for (unsigned i = 0; i < HISTORY_BYS; i++) {
+                size_t length = keys[i] ? strlen(keys[i]) + 1 : 0;
+
                 if (!keys[i])
                         continue;
-                w->sum.keys[i] = strcpy(at, keys[i]);
-                at += strlen(at) + 1;
+                w->sum.keys[i] = memcpy(at, keys[i], length);
+                at += length;
         }
         return w;
+}
+
+bool looked_same(const struct looked *a, const struct looked *b) {
+        return a->started == b->started && strcmp(a->process, b->process) == 0 &&
+               strcmp(a->where.cgroup, b->where.cgroup) == 0 && strcmp(a->where.runtime, b->where.runtime) == 0 &&
+               strcmp(a->where.container, b->where.container) == 0 && strcmp(a->where.pod, b->where.pod) == 0;
 }
 
 struct who *who_new(const char *partition, uint32_t uid, uint32_t pid, const char *client, const struct looked *seen) {

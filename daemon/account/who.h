@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "account/sum.h"
@@ -24,6 +25,8 @@ struct who {
 
 #define WHO_NONE    "none"    /* no session holds it; or it is in no container */
 #define WHO_UNKNOWN "unknown" /* nobody could look while the process was there */
+
+bool looked_same(const struct looked *a, const struct looked *b);
 
 /* `seen` NULL: nobody has looked. Counted once; NULL: out of memory. */
 struct who *who_new(const char *partition, uint32_t uid, uint32_t pid, const char *client, const struct looked *seen);

@@ -344,19 +344,19 @@ bool managed_idle(const struct managed *e);
 bool managed_settled(const struct managed *e);
 
 struct managed_granule_info {
+        uint64_t moved_ns, touched_ns; /* to 65 us; 0: never */
+        uint64_t copies;               /* bit per node */
+        /* When it was refused something, and who had asked; 0 when another granule of the range has been since. */
+        uint64_t refused_ns;
+        struct policy_thrash thrash; /* zeroes: it does not bounce */
         enum residency state;
         uint32_t node; /* that holds it, or MANAGED_NOWHERE */
         uint32_t slot;
         uint32_t outs, ins; /* counted to 65535 */
         uint32_t pins;
-        uint64_t moved_ns, touched_ns; /* to 65 us; 0: never */
-        uint64_t copies;               /* bit per node */
         enum managed_cause cause;
         int refused; /* what the last request or hint about it was answered: MANAGED_E_*, or 0 */
-        /* When, and who had asked; 0 when another granule of the range has been refused something since. */
-        uint64_t refused_ns;
         enum managed_cause refused_cause;
-        struct policy_thrash thrash; /* zeroes: it does not bounce */
         bool busy;
         bool lost; /* its content is, with `node` */
 };

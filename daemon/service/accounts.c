@@ -537,7 +537,7 @@ static void look_take(struct service *svc, uint64_t session, const struct looked
         if (!t)
                 return;
         t->looked_ns = keeping_now(svc);
-        if (!seen->process[0] || (t->who && memcmp(&t->who->seen, seen, sizeof(*seen)) == 0))
+        if (!seen->process[0] || (t->who && looked_same(&t->who->seen, seen)))
                 return;
         who = who_new(s->partition->name->text, s->who.uid, s->pid, s->client ? s->client : "", seen);
         if (!who)

@@ -249,7 +249,7 @@ static int history_begin(struct call *c, const Svmd__V1__UsageHistory *m) {
         a = alloc_zero(sizeof(*a));
         if (!a)
                 return -ENOMEM;
-        strcpy(a->node, m->node);
+        memcpy(a->node, m->node, strlen(m->node) + 1);
         a->query = (struct history_query){ .by = (enum history_by)m->by,
                                            .since = (int64_t)m->since,
                                            .until = (int64_t)m->until,

@@ -333,7 +333,7 @@ static int print_text(const struct report *x, const struct target *t) {
         for (unsigned i = 0; i < ADVICE_NAMES; i++) {
                 const char *v = x->mixed & advice_names[i].bit ? "mixed" : value(x, &x->advice, advice_names[i].bit);
 
-                if (strcmp(v, "no"))
+                if (strcmp(v, "no") != 0)
                         fields_add(f, advice_names[i].word, "%s", v);
         }
         fields_print(f);

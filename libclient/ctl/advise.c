@@ -51,7 +51,7 @@ static int set_preferred(struct words *w, svmd_node node) {
 }
 
 static int set_flag(struct words *w, const char *name, const char *value, int *ret) {
-        if (strcmp(value, "yes"))
+        if (strcmp(value, "yes") != 0)
                 return ctl_fail(w->ctl, EXIT_USAGE, "%s=%s: expected yes, no or default", name, value);
         *ret = 1;
         return EXIT_OK;

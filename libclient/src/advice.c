@@ -92,14 +92,15 @@ int svmd_advise_ranges(svmd_session *s, const struct svmd_range *ranges, size_t 
         struct svmd_advice advice;
         Svmd__V1__Op **ops;
         struct message *m;
-        int r = advice_take(s, given, &advice);
+        int r;
 
-        if (!r && (!ranges || !count || count > SVMD_OPS_MAX))
-                r = fail(SVMD_E_SIZE, "%zu ranges were given; give 1 to %u", ranges ? count : 0, SVMD_OPS_MAX);
+        if (!ranges || !count || count > SVMD_OPS_MAX)
+                return fail(SVMD_E_SIZE, "%zu ranges were given; give 1 to %u", ranges ? count : 0, SVMD_OPS_MAX);
+        r = advice_take(s, given, &advice);
         if (r)
                 return r;
         m = calloc(count, sizeof(*m));
-        ops = calloc(count, sizeof(struct _Svmd__V1__Op *));
+        ops = calloc(count, sizeof(*ops));
         for (size_t i = 0; m && i < count; i++)
                 message_fill(&m[i], &advice, (uintptr_t)ranges[i].address, ranges[i].length);
         r = m && ops ? advise_all(s, m, ops, count) : fail_memory();

@@ -109,7 +109,7 @@ int svmd_trace_close(int fd) {
 
         if (fstat(fd, &st) < 0)
                 return fail_errno(errno, "the recording could not be looked at");
-        bytes = malloc((size_t)st.st_size + 1);
+        bytes = calloc(1, (size_t)st.st_size + 1);
         if (!bytes)
                 return fail_memory();
         error = read_all(fd, bytes, (size_t)st.st_size);

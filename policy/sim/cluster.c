@@ -262,7 +262,7 @@ static void cluster_end(struct cluster *c) {
 
 /* About one page a node begins again. */
 static void forget_some(struct cluster *c) {
-        for (uint64_t i = 0; i < c->args->nodes; i++) {
+        for (uint64_t i = 0; c->args->pages && i < c->args->nodes; i++) {
                 uint32_t page = (uint32_t)(random_next(c) % c->args->pages);
 
                 if (c->pages[page].where)
