@@ -262,7 +262,7 @@ static void cluster_end(struct cluster *c) {
 
 /* About one page a node begins again. */
 static void forget_some(struct cluster *c) {
-        for (uint64_t i = 0; c->args->pages && i < c->args->nodes; i++) {
+        for (uint64_t i = 0; i < c->args->nodes; i++) {
                 uint32_t page = (uint32_t)(random_next(c) % c->args->pages);
 
                 if (c->pages[page].where)
@@ -276,6 +276,8 @@ void cluster_run(struct cluster_result *ret, const struct cluster_args *a) {
         uint64_t begin;
 
         *ret = (struct cluster_result){ 0 };
+        if (a->pages == 0 || a->nodes == 0)
+                return;
         cluster_make(&c);
         for (uint64_t i = 0; i < a->pages; i++)
                 put(&c, (uint32_t)i, (uint32_t)(i % a->nodes));
