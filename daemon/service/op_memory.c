@@ -621,6 +621,9 @@ int op_mem_import(struct call *c) {
                 return r;
         if ((r = dmabuf_check_access(c, m, op->access)) != 0)
                 return r;
+        if (memory_unused(m)) /* and goes when this request has been done: the journal has nothing in between */
+                return refuse(c, SVMD_STATUS_NO_SUCH,
+                              "that memory is gone: this request has given back what used it last; import it first");
         if (holding_find(m, c->session))
                 return refuse(c, SVMD_STATUS_TAKEN, "this session has that memory already, as %" PRIu64, m->object.id);
         if (tx_room(c->tx, 1) < 0 || !(h = alloc_zero(sizeof(*h))))

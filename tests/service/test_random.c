@@ -385,13 +385,21 @@ static void do_export_op(struct model *m, int s, struct ask *t) {
         x->mode = mode;
 }
 
+/* Else it ends with this request. */
+static bool in_use(const struct model *m, int memory) {
+        for (int s = 0; s < SESSIONS; s++)
+                if (m->memory[memory].held[s])
+                        return true;
+        return page_used(m, memory);
+}
+
 static void do_import_op(struct model *m, int s, struct ask *t) {
         int name = (int)any(8), i = find_name(m, partition_of[s], name, true);
         unsigned access = any(2) ? 3 : 1;
         struct memory_model *x = i < 0 ? NULL : &m->memory[i];
 
         t->op = mk_import(names[name], access);
-        t->good = x && !x->held[s] && allows(x->uid, x->mode, s, access);
+        t->good = x && !x->held[s] && allows(x->uid, x->mode, s, access) && in_use(m, i);
         if (t->good)
                 x->held[s] = access;
 }
