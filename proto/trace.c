@@ -32,7 +32,7 @@ static const struct shape shapes[_TRACE_TYPES] = {
         [TRACE_LIMIT] = { "limit", 2, .node = true },
         [TRACE_RANGE] = { "range", 2, .flags = TRACE_AHEAD },
         [TRACE_LIES] = { "lies", 2, .node = true, RUN },
-        [TRACE_TIME] = { "time", 1 },
+        [TRACE_TIME] = { "time", 1, .flags = 0 },
         [TRACE_FAULT] = { "fault", 1, .flags = TRACE_WRITE | TRACE_MINOR, .session = true, .range = true,
                           .granules = true },
         [TRACE_USE] = { "use", 1, .flags = TRACE_WRITE | TRACE_MISSED, .node = true, .range = true, .granules = true },
@@ -45,7 +45,7 @@ static const struct shape shapes[_TRACE_TYPES] = {
         [TRACE_RANGE_END] = { "range end", 1, .range = true },
         [TRACE_CAPACITY] = { "capacity", 2, .node = true },
         [TRACE_MOVED] = { "moved", 2, .below = TRACE_CAUSES, .node = true, .nowhere = true, RUN },
-        [TRACE_DROPPED] = { "dropped", 1 },
+        [TRACE_DROPPED] = { "dropped", 1, .flags = 0 },
         [TRACE_END] = { "end", 1, .below = _TRACE_ENDS },
 };
 

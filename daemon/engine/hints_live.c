@@ -264,13 +264,11 @@ static bool voices_right(const struct imap_entry *e) {
 
 /* Of stacks that several runs share, each run counts its part. */
 static bool sums_right(const struct hints *h) {
-        double runs = 0, heard = 0;
+        double heard = 0;
         uint64_t refs = 0;
 
-        for (struct imap_entry *e = imap_first_from(&h->map, 0); e; e = imap_next(e)) {
-                runs += 1.0 / stack_of(e->value)->runs;
+        for (struct imap_entry *e = imap_first_from(&h->map, 0); e; e = imap_next(e))
                 heard += (double)stack_of(e->value)->count / stack_of(e->value)->runs;
-        }
         list_for_each (l, &h->order)
                 refs += container_of(l, struct hint, link)->refs;
         return heard < (double)refs + 0.01 && heard > (double)refs - 0.01;
