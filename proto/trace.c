@@ -177,6 +177,13 @@ static bool is_zero(const uint8_t *bytes, size_t size) {
         return true;
 }
 
+/* Text with zeroes behind it, up to the end of its room. */
+static bool is_text(const uint8_t *bytes, size_t room) {
+        size_t length = strnlen((const char *)bytes, room);
+
+        return length < room && is_zero(bytes + length, room - length);
+}
+
 int trace_open(struct trace_reader *t, const void *bytes, size_t size) {
         const uint8_t *h = bytes;
 
@@ -191,8 +198,8 @@ int trace_open(struct trace_reader *t, const void *bytes, size_t size) {
                 return bad(t, 12, "no flags but %d", FLAG_FAULTS);
         if (!is_zero(h + 24, 8))
                 return bad(t, 24, "zeroes");
-        if (h[TRACE_HEADER - 1])
-                return bad(t, 32, "a name of at most %zu bytes", sizeof(t->header.partition) - 1);
+        if (!is_text(h + 32, sizeof(t->header.partition)))
+                return bad(t, 32, "a name of at most %zu bytes, and zeroes", sizeof(t->header.partition) - 1);
         t->header.faults = get(h + 12, 4) & FLAG_FAULTS;
         t->header.started_ns = get(h + 16, 8);
         memcpy(t->header.partition, h + 32, sizeof(t->header.partition));
@@ -231,8 +238,8 @@ static int declare_node(struct trace_reader *t, struct trace_event *e, const uin
                 return bad(t, t->at, "no node after other records");
         if (e->node != t->nodes || t->nodes == TRACE_NODES)
                 return bad(t, t->at + 2, "node %" PRIu32, t->nodes);
-        if (u[63] || !u[32])
-                return bad(t, t->at + 32, "a name of 1 to 31 bytes");
+        if (!u[32] || !is_text(u + 32, sizeof(e->name)))
+                return bad(t, t->at + 32, "a name of 1 to 31 bytes, and zeroes");
         if (!is_zero(u + 8, 8))
                 return bad(t, t->at + 8, "zeroes");
         e->bytes = get(u + 16, 8);
