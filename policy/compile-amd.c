@@ -64,17 +64,13 @@ void compile_kfd(const struct policy_target *t, const struct policy_wish *w, str
                 break;
         case POLICY_WISH_READ_MOSTLY:
                 flag(v, w->value, READ_MOSTLY);
-                if (w->value)
-                        approximated(v, POLICY_WHY_ONE_COPY);
+                approximated_if_on(w, v, POLICY_WHY_ONE_COPY);
                 break;
         case POLICY_WISH_PINNED: flag(v, w->value, ALWAYS_MAPPED); break;
         case POLICY_WISH_GRANULARITY: kfd_granularity(t, w->value, v); break;
         case POLICY_WISH_ATOMICS: kfd_atomics(w->value, v); break;
         case POLICY_WISH_COARSE: flag(v, !w->value, COHERENT); break;
-        case POLICY_WISH_GROUP:
-                if (w->value)
-                        approximated(v, POLICY_WHY_MEMBERS);
-                break;
+        case POLICY_WISH_GROUP: approximated_if_on(w, v, POLICY_WHY_MEMBERS); break;
         case POLICY_WISH_PREFETCH: step(v, POLICY_CALL_KFD_SVM, PREFETCH_LOC, gpu(t, w->location)); break;
         case POLICY_WISH_DISCARD: step(v, POLICY_CALL_MADVISE, POLICY_MADV_DONTNEED, 0); break;
         case _POLICY_WISH_N: break;
@@ -109,22 +105,15 @@ void compile_hip(const struct policy_target *t, const struct policy_wish *w, str
                 break;
         case POLICY_WISH_READ_MOSTLY:
                 step(v, POLICY_CALL_HIP_ADVISE, w->value ? HIP_READ_MOSTLY : HIP_NOT_READ_MOSTLY, here);
-                if (w->value)
-                        approximated(v, POLICY_WHY_ONE_COPY);
+                approximated_if_on(w, v, POLICY_WHY_ONE_COPY);
                 break;
         case POLICY_WISH_COARSE: step(v, POLICY_CALL_HIP_ADVISE, w->value ? HIP_COARSE : HIP_FINE, here); break;
         case POLICY_WISH_PREFETCH: step(v, POLICY_CALL_HIP_PREFETCH, 0, ordinal_of(t, w->location)); break;
         case POLICY_WISH_DISCARD: step(v, POLICY_CALL_MADVISE, POLICY_MADV_DONTNEED, 0); break;
-        case POLICY_WISH_GROUP:
-                if (w->value)
-                        approximated(v, POLICY_WHY_MEMBERS);
-                break;
+        case POLICY_WISH_GROUP: approximated_if_on(w, v, POLICY_WHY_MEMBERS); break;
         case POLICY_WISH_PINNED:
         case POLICY_WISH_GRANULARITY:
-        case POLICY_WISH_ATOMICS:
-                if (w->value)
-                        refused(v, POLICY_WHY_NO_WORD);
-                break;
+        case POLICY_WISH_ATOMICS: refused_if_on(w, v, POLICY_WHY_NO_WORD); break;
         case _POLICY_WISH_N: break;
         }
 }

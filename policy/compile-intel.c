@@ -52,26 +52,14 @@ void compile_xe(const struct policy_target *t, const struct policy_wish *w, stru
                 if (w->value)
                         unless_faults(t, v);
                 break;
-        case POLICY_WISH_PINNED:
-                if (w->value)
-                        approximated(v, POLICY_WHY_LOCATION);
-                break;
+        case POLICY_WISH_PINNED: approximated_if_on(w, v, POLICY_WHY_LOCATION); break;
         case POLICY_WISH_ATOMICS: step(v, POLICY_CALL_XE_MADVISE, XE_ATOMIC, (int64_t)w->value); break;
         case POLICY_WISH_PREFETCH: xe_prefetch(t, w->location, v); break;
         case POLICY_WISH_DISCARD: step(v, POLICY_CALL_MADVISE, POLICY_MADV_DONTNEED, 0); break;
-        case POLICY_WISH_GROUP:
-                if (w->value)
-                        approximated(v, POLICY_WHY_MEMBERS);
-                break;
-        case POLICY_WISH_COARSE:
-                if (w->value)
-                        approximated(v, POLICY_WHY_COHERENT);
-                break;
+        case POLICY_WISH_GROUP: approximated_if_on(w, v, POLICY_WHY_MEMBERS); break;
+        case POLICY_WISH_COARSE: approximated_if_on(w, v, POLICY_WHY_COHERENT); break;
         case POLICY_WISH_READ_MOSTLY:
-        case POLICY_WISH_GRANULARITY:
-                if (w->value)
-                        refused(v, POLICY_WHY_NO_WORD);
-                break;
+        case POLICY_WISH_GRANULARITY: refused_if_on(w, v, POLICY_WHY_NO_WORD); break;
         case _POLICY_WISH_N: break;
         }
 }
@@ -140,19 +128,10 @@ void compile_ze(const struct policy_target *t, const struct policy_wish *w, stru
                         refused(v, POLICY_WHY_OTHER_DEVICE);
                 break;
         case POLICY_WISH_DISCARD: step(v, POLICY_CALL_MADVISE, POLICY_MADV_DONTNEED, 0); break;
-        case POLICY_WISH_GROUP:
-                if (w->value)
-                        approximated(v, POLICY_WHY_MEMBERS);
-                break;
-        case POLICY_WISH_PINNED:
-                if (w->value)
-                        approximated(v, POLICY_WHY_LOCATION);
-                break;
+        case POLICY_WISH_GROUP: approximated_if_on(w, v, POLICY_WHY_MEMBERS); break;
+        case POLICY_WISH_PINNED: approximated_if_on(w, v, POLICY_WHY_LOCATION); break;
         case POLICY_WISH_ACCESSED_BY:
-        case POLICY_WISH_GRANULARITY:
-                if (w->value)
-                        refused(v, POLICY_WHY_NO_WORD);
-                break;
+        case POLICY_WISH_GRANULARITY: refused_if_on(w, v, POLICY_WHY_NO_WORD); break;
         case _POLICY_WISH_N: break;
         }
 }

@@ -33,23 +33,11 @@ void compile_cuda(const struct policy_target *t, const struct policy_wish *w, st
         case POLICY_WISH_READ_MOSTLY: on_off(t, w, CU_READ_MOSTLY, CU_NOT_READ_MOSTLY, v); break;
         case POLICY_WISH_PREFETCH: step(v, POLICY_CALL_CU_PREFETCH, 0, ordinal_of(t, w->location)); break;
         case POLICY_WISH_DISCARD: step(v, POLICY_CALL_CU_DISCARD, 0, 0); break;
-        case POLICY_WISH_PINNED:
-                if (w->value)
-                        approximated(v, POLICY_WHY_LOCATION);
-                break;
-        case POLICY_WISH_GROUP:
-                if (w->value)
-                        approximated(v, POLICY_WHY_MEMBERS);
-                break;
-        case POLICY_WISH_COARSE:
-                if (w->value)
-                        approximated(v, POLICY_WHY_COHERENT);
-                break;
+        case POLICY_WISH_PINNED: approximated_if_on(w, v, POLICY_WHY_LOCATION); break;
+        case POLICY_WISH_GROUP: approximated_if_on(w, v, POLICY_WHY_MEMBERS); break;
+        case POLICY_WISH_COARSE: approximated_if_on(w, v, POLICY_WHY_COHERENT); break;
         case POLICY_WISH_GRANULARITY:
-        case POLICY_WISH_ATOMICS:
-                if (w->value)
-                        refused(v, POLICY_WHY_NO_WORD);
-                break;
+        case POLICY_WISH_ATOMICS: refused_if_on(w, v, POLICY_WHY_NO_WORD); break;
         case _POLICY_WISH_N: break;
         }
         if (!t->host && !t->faults && v->steps_count && v->steps[0].call == POLICY_CALL_CU_ADVISE) {

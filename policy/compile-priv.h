@@ -8,6 +8,9 @@ enum { POLICY_HUGE = 2 << 20, POLICY_PAGE = 4096, POLICY_MADV_DONTNEED = 4 };
 void verdict(struct policy_verdict *v, enum policy_became became, enum policy_why why);
 void refused(struct policy_verdict *v, enum policy_why why);
 void approximated(struct policy_verdict *v, enum policy_why why);
+/* Where the wish is on, or has a number; to take it back is nobody's trouble. */
+void refused_if_on(const struct policy_wish *w, struct policy_verdict *v, enum policy_why why);
+void approximated_if_on(const struct policy_wish *w, struct policy_verdict *v, enum policy_why why);
 void step(struct policy_verdict *v, enum policy_call call, uint32_t type, int64_t argument);
 /* A device's number, or -1 for the host: how CUDA and HIP name a place. */
 int64_t ordinal_of(const struct policy_target *t, enum policy_location location);

@@ -23,6 +23,16 @@ void approximated(struct policy_verdict *v, enum policy_why why) {
         verdict(v, POLICY_APPROXIMATED, why);
 }
 
+void refused_if_on(const struct policy_wish *w, struct policy_verdict *v, enum policy_why why) {
+        if (w->value)
+                refused(v, why);
+}
+
+void approximated_if_on(const struct policy_wish *w, struct policy_verdict *v, enum policy_why why) {
+        if (w->value)
+                approximated(v, why);
+}
+
 int64_t ordinal_of(const struct policy_target *t, enum policy_location location) {
         if (location == POLICY_AT_PEER || location == POLICY_AT_FAR)
                 return t->other;
@@ -87,10 +97,7 @@ static void engine(const struct policy_target *t, const struct policy_wish *w, s
                 if (w->value == POLICY_ATOMICS_GLOBAL || (w->value == POLICY_ATOMICS_CPU && !t->host))
                         approximated(v, POLICY_WHY_ONE_OWNER);
                 break;
-        case POLICY_WISH_COARSE:
-                if (w->value)
-                        approximated(v, POLICY_WHY_COHERENT);
-                break;
+        case POLICY_WISH_COARSE: approximated_if_on(w, v, POLICY_WHY_COHERENT); break;
         case POLICY_WISH_PINNED:
         case POLICY_WISH_GROUP:
         case POLICY_WISH_PREFETCH:
@@ -119,14 +126,8 @@ static void hmm(const struct policy_target *t, const struct policy_wish *w, stru
         case POLICY_WISH_PINNED:
         case POLICY_WISH_GRANULARITY:
         case POLICY_WISH_ATOMICS:
-        case POLICY_WISH_COARSE:
-                if (w->value)
-                        refused(v, POLICY_WHY_NO_WORD);
-                break;
-        case POLICY_WISH_GROUP:
-                if (w->value)
-                        approximated(v, POLICY_WHY_MEMBERS);
-                break;
+        case POLICY_WISH_COARSE: refused_if_on(w, v, POLICY_WHY_NO_WORD); break;
+        case POLICY_WISH_GROUP: approximated_if_on(w, v, POLICY_WHY_MEMBERS); break;
         case _POLICY_WISH_N: break;
         }
 }

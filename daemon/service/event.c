@@ -124,6 +124,27 @@ static const char *place_name(const struct service *svc, uint32_t node) {
         return node < svc->options.machine->count ? node_desc(svc, node)->name : "nowhere";
 }
 
+/* Whether an event about these granules is told; then its fields, but for what became of them. */
+static bool begin_granules(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
+                           const char *what, Svmd__V1__MonitorEvent *body) {
+        const struct reservation *r = m->reservation;
+
+        if (svc->monitors == 0)
+                return false;
+        if (svc->moves_told++ >= MOVES_TOLD) {
+                drop_move(svc);
+                return false;
+        }
+        svmd__v1__monitor_event__init(body);
+        body->what = (char *)what;
+        body->partition = r->partition->name->text;
+        body->session = r->owner ? r->owner->object.id : 0;
+        body->pid = r->owner ? r->owner->pid : 0;
+        body->address = r->va.start + (uint64_t)first * m->granule;
+        body->size = (uint64_t)granules * m->granule;
+        return true;
+}
+
 void event_moved(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
                  uint32_t from, uint32_t to, enum managed_cause cause) {
         static const char *const causes[] = {
@@ -131,24 +152,13 @@ void event_moved(struct service *svc, const struct managed_reservation *m, uint3
                 RANGE_CAUSES(X)
 #undef X
         };
-        Svmd__V1__MonitorEvent body = SVMD__V1__MONITOR_EVENT__INIT;
+        Svmd__V1__MonitorEvent body;
         const struct reservation *r = m->reservation;
-        const struct session *owner = r->owner;
         char text[256];
 
-        if (svc->monitors == 0)
+        if (!begin_granules(svc, m, first, granules, "move", &body))
                 return;
-        if (svc->moves_told++ >= MOVES_TOLD) {
-                drop_move(svc);
-                return;
-        }
-        body.what = (char *)"move";
-        body.partition = r->partition->name->text;
-        body.session = owner ? owner->object.id : 0;
-        body.pid = owner ? owner->pid : 0;
         body.cause = (char *)causes[cause];
-        body.address = r->va.start + (uint64_t)first * m->granule;
-        body.size = (uint64_t)granules * m->granule;
         body.from = from == MANAGED_NOWHERE ? 0 : from + 1;
         body.to = to == MANAGED_NOWHERE ? 0 : to + 1;
         snprintf(text, sizeof(text), "0x%" PRIx64 ", %" PRIu64 " KiB of %s%s, went from %s to %s (%s)", body.address,
@@ -160,23 +170,11 @@ void event_moved(struct service *svc, const struct managed_reservation *m, uint3
 
 void event_pinned(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
                   uint32_t node) {
-        Svmd__V1__MonitorEvent body = SVMD__V1__MONITOR_EVENT__INIT;
-        const struct reservation *r = m->reservation;
-        const struct session *owner = r->owner;
+        Svmd__V1__MonitorEvent body;
         char text[256];
 
-        if (svc->monitors == 0)
+        if (!begin_granules(svc, m, first, granules, "thrash", &body))
                 return;
-        if (svc->moves_told++ >= MOVES_TOLD) {
-                drop_move(svc);
-                return;
-        }
-        body.what = (char *)"thrash";
-        body.partition = r->partition->name->text;
-        body.session = owner ? owner->object.id : 0;
-        body.pid = owner ? owner->pid : 0;
-        body.address = r->va.start + (uint64_t)first * m->granule;
-        body.size = (uint64_t)granules * m->granule;
         body.to = node + 1;
         snprintf(text, sizeof(text),
                  "0x%" PRIx64 ", %" PRIu64 " KiB, stays on %s for a time: nodes take it from each other", body.address,

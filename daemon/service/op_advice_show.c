@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <inttypes.h>
 
 #include "core/node.h"
 #include "core/reservation.h"
@@ -8,6 +7,7 @@
 #include "service/advice.h"
 #include "service/internal.h"
 #include "service/lookup.h"
+#include "service/order.h"
 
 /*
  * What counts in a range, run by run: an attribute that is not the same in all of it is mixed. Beside that each hint
@@ -225,34 +225,12 @@ static int add_verdicts(struct show *s) {
 
 /* ---- the operation ---- */
 
-/* The granules that [address, address + size) touches. */
-static int find(struct call *c, const Svmd__V1__AdviceShow *op, struct managed_reservation **ret, uint32_t *ret_first,
-                uint32_t *ret_end) {
-        struct managed_reservation *m;
-        struct partition *p;
-        uint64_t offset, left;
-        int r = call_partition(c, op->partition, &p);
-
-        if (r == 0)
-                r = managed_around(c, p, op->address, op->partition[0] ? 0 : RIGHT_READ, &m, ret_first);
-        if (r != 0)
-                return r;
-        offset = op->address - m->reservation->va.start;
-        left = m->reservation->va.size - offset;
-        if (op->size > left)
-                return refuse(c, SVMD_STATUS_RANGE,
-                              "0x%" PRIx64 " bytes at 0x%" PRIx64 " pass the end of the reservation, 0x%" PRIx64,
-                              op->size, op->address, op->address + left);
-        *ret_end = (uint32_t)((offset + (op->size ? op->size : left) + m->granule - 1) / m->granule);
-        *ret = m;
-        return 0;
-}
-
 int op_advice_show(struct call *c) {
         struct show s = { .call = c, .result = call_take(c, sizeof(*s.result)) };
+        const Svmd__V1__AdviceShow *op = c->op->advice_show;
         struct managed_reservation *m;
         uint32_t first, end, at;
-        int r = find(c, c->op->advice_show, &m, &first, &end);
+        int r = order_touched(c, op->partition, op->address, op->size, RIGHT_READ, &m, &first, &end);
 
         if (r != 0)
                 return r;

@@ -4,6 +4,7 @@
 #include "core/reservation.h"
 #include "service/internal.h"
 #include "service/lookup.h"
+#include "service/order.h"
 
 /*
  * Where granules are, in runs that are alike. A result looks at a bounded number of granules, so a row may end where
@@ -81,35 +82,12 @@ static int walk(struct walk *w, uint32_t first, uint32_t end) {
         return 0;
 }
 
-/* The granules that [address, address + size) touches. */
-static int find_granules(struct call *c, const Svmd__V1__Residency *op, struct managed_reservation **ret,
-                         uint32_t *ret_first, uint32_t *ret_end) {
-        struct managed_reservation *m;
-        struct partition *p;
-        uint64_t offset, left;
-        int r = call_partition(c, op->partition, &p);
-
-        if (r == 0)
-                r = managed_around(c, p, op->address, 0, &m, ret_first);
-        if (r != 0)
-                return r;
-        offset = op->address - m->reservation->va.start;
-        left = m->reservation->va.size - offset;
-        if (op->size > left)
-                return refuse(c, SVMD_STATUS_RANGE,
-                              "0x%" PRIx64 " bytes at 0x%" PRIx64 " pass the end of the reservation, 0x%" PRIx64,
-                              op->size, op->address, op->address + left);
-        *ret_end = (uint32_t)((offset + (op->size ? op->size : left) + m->granule - 1) / m->granule);
-        *ret = m;
-        return 0;
-}
-
 static int residency_shared(struct call *c) {
         const Svmd__V1__Residency *op = c->op->residency;
         struct walk w = { .call = c, .counters = op->counters };
         struct managed_reservation *m;
         uint32_t first, end;
-        int r = find_granules(c, op, &m, &first, &end);
+        int r = order_touched(c, op->partition, op->address, op->size, 0, &m, &first, &end);
 
         if (r != 0)
                 return r;

@@ -1,6 +1,7 @@
 #include "service/order.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -221,6 +222,25 @@ int order_around(struct call *c, const char *partition, uint64_t address, unsign
         if (r != 0)
                 return r;
         return managed_around(c, p, address, partition[0] ? 0 : access, ret, ret_granule);
+}
+
+int order_touched(struct call *c, const char *partition, uint64_t address, uint64_t size, unsigned access,
+                  struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_end) {
+        const struct managed_reservation *m;
+        uint64_t offset, left;
+        int r = order_around(c, partition, address, access, ret, ret_first);
+
+        if (r != 0)
+                return r;
+        m = *ret;
+        offset = address - m->reservation->va.start;
+        left = m->reservation->va.size - offset;
+        if (size > left)
+                return refuse(c, SVMD_STATUS_RANGE,
+                              "0x%" PRIx64 " bytes at 0x%" PRIx64 " pass the end of the reservation, 0x%" PRIx64, size,
+                              address, address + left);
+        *ret_end = (uint32_t)((offset + (size ? size : left) + m->granule - 1) / m->granule);
+        return 0;
 }
 
 int order_new(struct call *c, struct order **ret, const struct order_kind *kind, const struct managed_reservation *m,

@@ -48,6 +48,9 @@ int order_at(struct call *c, const char *partition, uint64_t address, uint64_t s
 /* The reservation around the address, and its granule there, likewise. */
 int order_around(struct call *c, const char *partition, uint64_t address, unsigned access,
                  struct managed_reservation **ret, uint32_t *ret_granule);
+/* All granules that [address, address + size) touches, of one reservation, likewise; size 0: up to its end. */
+int order_touched(struct call *c, const char *partition, uint64_t address, uint64_t size, unsigned access,
+                  struct managed_reservation **ret, uint32_t *ret_first, uint32_t *ret_end);
 /* Begins when the journal has the reply. 0, OP_REFUSED, -ENOMEM. */
 int order_new(struct call *c, struct order **ret, const struct order_kind *kind, const struct managed_reservation *m,
               uint32_t first, uint32_t count);
