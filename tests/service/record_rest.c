@@ -12,19 +12,12 @@
 #include <cmocka.h>
 
 #include "core/node.h"
+#include "expect.h"
 #include "ranges.h"
 
 enum { PAGE = 4096, SIZE = 16 * PAGE, DEVICE_NODE = NODES };
 
 const char *const record_rest_devices[] = { "/dev/null", "/dev/zero", NULL };
-
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 /* One with a fence, to its end. */
 static void run(struct client *c, Svmd__V1__Op *op) {

@@ -12,6 +12,7 @@
 
 #include "core/reservation.h"
 #include "engine/hints.h"
+#include "expect.h"
 #include "ranges.h"
 
 #define PAGE   4096ull
@@ -21,14 +22,6 @@
 static struct world w;
 static struct client admin, a, b, c; /* a owns the range "shared", b may write it, c may read it */
 static uint64_t range, at;
-
-static Svmd__V1__Result *must(struct client *x, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(x, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static int set_up(void **state) {
         Svmd__V1__Result *r;

@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "core/session.h"
+#include "expect.h"
 #include "ranges.h"
 
 #define PAGE SVMD_PAGE
@@ -25,14 +26,6 @@ static struct world w;
 static struct client a, b, admin;
 static uint64_t at, range, plain, shared, device, space;
 static unsigned long failures;
-
-static Svmd__V1__Result *must(struct client *x, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(x, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static void set_up(uint64_t journal) {
         Svmd__V1__Result *r;

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "core/partition.h"
+#include "expect.h"
 #include "ranges.h"
 
 #define LARGE (64ull << 10)
@@ -19,14 +20,6 @@
 static struct world w;
 static struct client admin;
 static struct user a, b;
-
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static void refused(struct client *c, Svmd__V1__Op *op, unsigned code) {
         Svmd__V1__Result *r = client_call(c, op);

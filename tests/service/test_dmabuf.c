@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "core/session.h"
+#include "expect.h"
 #include "harness.h"
 
 #define page SVMD_PAGE
@@ -26,14 +27,6 @@ static struct world w;
 static struct client a, b;
 static int dmabuf;
 static char *bytes;
-
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static Svmd__V1__Result *import_as(struct client *c, int fd) {
         Svmd__V1__Op *op = mk_dmabuf_import(SIZE, 0);

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "core/node.h"
+#include "expect.h"
 #include "mover/mover.h"
 #include "policy/arbitrate.h"
 #include "proto/past.h"
@@ -41,14 +42,6 @@ static uint64_t hints_seen; /* hints that were looked at */
 
 static uint32_t below(uint32_t n) {
         return (uint32_t)rand_r(&seed) % n;
-}
-
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
 }
 
 /* ---- the machine ---- */

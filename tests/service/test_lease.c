@@ -12,6 +12,7 @@
 
 #include "core/node.h"
 #include "core/session.h"
+#include "expect.h"
 #include "harness.h"
 
 #define MIB    (1ull << 20)
@@ -26,22 +27,6 @@ static uint64_t now_ns;
 
 static uint64_t now(void) {
         return now_ns;
-}
-
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
-
-static void must_not(struct client *c, Svmd__V1__Op *op, unsigned code, const char *says) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != code || !strstr(r->text, says))
-                fail_msg("operation %d: %u %s, expected %u with \"%s\"", (int)op->op_case, r->code, r->text, code,
-                         says);
 }
 
 static int set_up(void **state) {

@@ -14,6 +14,7 @@
 #include "core/memory.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "expect.h"
 #include "harness.h"
 
 #define KIB    1024ull
@@ -26,14 +27,6 @@ enum { CLIENTS = 4, THINGS = 6, STEPS = 1500 };
 static const uint64_t sizes[] = { 64 * 1024 * KIB, WHOLE, WHOLE, WHOLE };
 static struct world w;
 static struct client admin, who[CLIENTS]; /* 0 and 1 in one partition */
-
-static Svmd__V1__Result *must(struct client *x, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(x, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static void come(unsigned i) {
         client_open(&w, &who[i], 100 + i, 100, false);

@@ -9,6 +9,7 @@
 
 #include "core/memory.h"
 #include "core/partition.h"
+#include "expect.h"
 #include "ranges.h"
 
 #define MIB (1ull << 20)
@@ -22,14 +23,6 @@ static uint64_t now_ns;
 
 static uint64_t now(void) {
         return now_ns;
-}
-
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
 }
 
 static void refused(struct client *c, Svmd__V1__Op *op, unsigned code, const char *says) {

@@ -16,6 +16,7 @@
 #include "core/node.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "expect.h"
 #include "proto/past.h"
 #include "proto/range.h"
 #include "proto/status.h"
@@ -35,15 +36,7 @@ static uint64_t range, at; /* of a, named "shared", 32 granules of 64 KiB */
 /* ---- asking ------------------------------------------------------------------------------------------------------
  */
 
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
-
-static void must_not(struct client *c, Svmd__V1__Op *op, unsigned code) {
+static void refused(struct client *c, Svmd__V1__Op *op, unsigned code) {
         Svmd__V1__Result *r = client_call(c, op);
 
         if (r->code != code || !r->text[0])
@@ -264,11 +257,11 @@ static void test_by_an_administrator(void **state) {
         Svmd__V1__Op *op = mk_migrate(at, 0, GPU1);
 
         process_fill(&a.process, at, SIZE, 2);
-        must_not(&admin, op, SVMD_STATUS_NOT_ATTACHED);
+        refused(&admin, op, SVMD_STATUS_NOT_ATTACHED);
         op->migrate->partition = (char *)"one";
         assert_int_equal(order(&admin, op, NULL), 0);
         assert_int_equal(where(&w, range, 31), GPU1);
-        must_not(&b.client, op, SVMD_STATUS_DENIED);
+        refused(&b.client, op, SVMD_STATUS_DENIED);
         assert_int_equal(process_check(&a.process, at, SIZE, 2), 0);
 }
 
@@ -318,9 +311,9 @@ static void test_pins(void **state) {
         assert_int_equal(order(&a.client, mk_prefetch(at, LARGE, GPU1), NULL), 0);
         assert_int_equal(order(&a.client, mk_discard(at, LARGE), "pinned"), SVMD_STATUS_BUSY);
         explains(&a.client, at + 2 * LARGE, "pinned 2 times");
-        must_not(&a.client, mk_pin(at + 3 * LARGE, 2 * LARGE, true), SVMD_STATUS_NO_SUCH);
+        refused(&a.client, mk_pin(at + 3 * LARGE, 2 * LARGE, true), SVMD_STATUS_NO_SUCH);
         assert_int_equal(must(&a.client, mk_pin(at, 4 * LARGE, true))->id, 0);
-        must_not(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_NO_SUCH);
+        refused(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_NO_SUCH);
         assert_int_equal(order(&a.client, mk_migrate(at, 2 * LARGE, GPU1), NULL), 0);
         assert_int_equal(order(&a.client, mk_migrate(at + 2 * LARGE, LARGE, GPU1), NULL), SVMD_STATUS_BUSY);
         /* Pins end with their session. */
@@ -338,11 +331,11 @@ static void test_pins_that_do_not_fit(void **state) {
         user_join(&a, r->id, true);
         mover_node_capacity(w.svc->mover, HOST0, 64 * MIB);
         assert_int_equal(order(&a.client, mk_pin(start, 0, false), "pinned"), SVMD_STATUS_NO_ROOM);
-        must_not(&a.client, mk_pin(start, SMALL, true), SVMD_STATUS_NO_SUCH);
+        refused(&a.client, mk_pin(start, SMALL, true), SVMD_STATUS_NO_SUCH);
         explains(&a.client, start, "is in the memory of host0");
         assert_int_equal(order(&a.client, mk_migrate(start, 32 * MIB, GPU1), NULL), 0);
         assert_int_equal(order(&a.client, mk_pin(start, 16 * MIB, false), NULL), 0);
-        must_not(&a.client, mk_pin(start, 16 * MIB + SMALL, true), SVMD_STATUS_NO_SUCH);
+        refused(&a.client, mk_pin(start, 16 * MIB + SMALL, true), SVMD_STATUS_NO_SUCH);
         must(&a.client, mk_pin(start, 16 * MIB, true));
 }
 
@@ -357,7 +350,7 @@ static void test_pins_over_a_restart(void **state) {
         must(&a.client, mk_pin(at + LARGE, 3 * LARGE, true));
         assert_int_equal(order(&a.client, mk_migrate(at + 2 * LARGE, LARGE, GPU1), NULL), SVMD_STATUS_BUSY);
         must(&a.client, mk_pin(at + LARGE, 4 * LARGE, true));
-        must_not(&a.client, mk_pin(at + LARGE, LARGE, true), SVMD_STATUS_NO_SUCH);
+        refused(&a.client, mk_pin(at + LARGE, LARGE, true), SVMD_STATUS_NO_SUCH);
         assert_int_equal(order(&a.client, mk_migrate(at, SIZE, GPU1), NULL), 0);
         assert_int_equal(process_check(&a.process, at, SIZE, 5), 0);
 }
@@ -367,12 +360,12 @@ static void test_snapshot_while_pinning(void **state) {
         process_fill(&a.process, at, SIZE, 17);
         assert_int_equal(order(&a.client, mk_pin(at, LARGE, false), NULL), 0);
         must(&a.client, mk_pin(at, SIZE, false)); /* nobody has collected what the mover says of it */
-        must_not(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_BUSY);
+        refused(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_BUSY);
         assert_int_equal(journal_snapshot(w.svc), 0);
         restart();
-        must_not(&a.client, mk_pin(at, 2 * LARGE, true), SVMD_STATUS_NO_SUCH);
+        refused(&a.client, mk_pin(at, 2 * LARGE, true), SVMD_STATUS_NO_SUCH);
         must(&a.client, mk_pin(at, LARGE, true));
-        must_not(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_NO_SUCH);
+        refused(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_NO_SUCH);
         assert_int_equal(order(&a.client, mk_migrate(at, SIZE, GPU1), NULL), 0);
         assert_int_equal(process_check(&a.process, at, SIZE, 17), 0);
 }
@@ -386,11 +379,11 @@ static void test_revoke(void **state) {
         fdlist_close(&a.client.fds);
         open_shared(&b, 1);
         process_fill(&a.process, at, SIZE, 6);
-        must_not(&b.client, mk_revoke(at, false, ""), SVMD_STATUS_DENIED);
+        refused(&b.client, mk_revoke(at, false, ""), SVMD_STATUS_DENIED);
         assert_int_equal(order(&a.client, mk_revoke(at + 5, false, ""), NULL), 0);
-        must_not(&a.client, mk_revoke(at, false, ""), SVMD_STATUS_TAKEN);
-        must_not(&a.client, mk_migrate(at, SIZE, GPU0), SVMD_STATUS_ACCESS);
-        must_not(&a.client, mk_pin(at, LARGE, false), SVMD_STATUS_ACCESS);
+        refused(&a.client, mk_revoke(at, false, ""), SVMD_STATUS_TAKEN);
+        refused(&a.client, mk_migrate(at, SIZE, GPU0), SVMD_STATUS_ACCESS);
+        refused(&a.client, mk_pin(at, LARGE, false), SVMD_STATUS_ACCESS);
         explains(&b.client, at, "revoked");
         process_begin_load(&b.process, at);
         process_begin_load(&a.process, at + LARGE);
@@ -423,14 +416,14 @@ static void test_steal(void **state) {
 
         open_shared(&b, 3);
         process_fill(&a.process, at, SIZE, 8);
-        must_not(&a.client, mk_steal(at), SVMD_STATUS_TAKEN);
+        refused(&a.client, mk_steal(at), SVMD_STATUS_TAKEN);
         a.client.deaf = false;
         a.client.events_count = 0;
         assert_int_equal(order(&b.client, mk_steal(at + LARGE + 1), NULL), 0);
         assert_true(a.client.events_count > 0 && a.client.events[a.client.events_count - 1].gone);
         assert_int_equal(process_check(&b.process, at, SIZE, 8), 0);
-        must_not(&a.client, mk_migrate(at, SIZE, GPU1), SVMD_STATUS_FOREIGN);
-        must_not(&a.client, mk_free(range), SVMD_STATUS_FOREIGN);
+        refused(&a.client, mk_migrate(at, SIZE, GPU1), SVMD_STATUS_FOREIGN);
+        refused(&a.client, mk_free(range), SVMD_STATUS_FOREIGN);
         process_begin_load(&a.process, at);
         assert_int_equal(order(&b.client, mk_migrate(at, SIZE, GPU1), NULL), 0);
         restart_twice();
@@ -601,8 +594,8 @@ static bool is_online(uint32_t node) {
 static void test_drain(void **state) {
         process_fill(&a.process, at, SIZE, 12);
         assert_int_equal(order(&a.client, mk_migrate(at, SIZE, GPU1), NULL), 0);
-        must_not(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_DRAIN), SVMD_STATUS_BUSY);
-        must_not(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_OFFLINE), SVMD_STATUS_BUSY);
+        refused(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_DRAIN), SVMD_STATUS_BUSY);
+        refused(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_OFFLINE), SVMD_STATUS_BUSY);
         assert_int_equal(order(&admin, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_DRAIN), NULL), 0);
         assert_int_not_equal(where(&w, range, 0), GPU1);
         for (unsigned i = 0; i < 2; i++) {
@@ -612,9 +605,9 @@ static void test_drain(void **state) {
                 assert_false(info.online);
                 assert_false(is_online(GPU1));
                 assert_true(is_online(GPU0));
-                must_not(&a.client, mk_create(GPU1, 4 * SMALL, 0), SVMD_STATUS_NO_NODE);
-                must_not(&a.client, mk_create(GPU1, 8 * MIB, 0), SVMD_STATUS_NO_NODE);
-                must_not(&a.client, mk_migrate(at, SIZE, GPU1), SVMD_STATUS_NO_NODE);
+                refused(&a.client, mk_create(GPU1, 4 * SMALL, 0), SVMD_STATUS_NO_NODE);
+                refused(&a.client, mk_create(GPU1, 8 * MIB, 0), SVMD_STATUS_NO_NODE);
+                refused(&a.client, mk_migrate(at, SIZE, GPU1), SVMD_STATUS_NO_NODE);
                 restart_twice();
         }
         assert_int_equal(process_check(&a.process, at, SIZE, 12), 0);
@@ -634,8 +627,8 @@ static void test_node_lost(void **state) {
         process_fill(&a.process, at, SIZE, 17);
         assert_int_equal(order(&a.client, mk_migrate(at, half, GPU1), NULL), 0);
         assert_int_equal(order(&a.client, mk_migrate(at + half, half, GPU0), NULL), 0);
-        must_not(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_LOST), SVMD_STATUS_INVALID);
-        must_not(&a.client, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_LOST), SVMD_STATUS_DENIED);
+        refused(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_LOST), SVMD_STATUS_INVALID);
+        refused(&a.client, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_LOST), SVMD_STATUS_DENIED);
         must(&admin, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_LOST));
         for (unsigned i = 0; i < 2; i++) {
                 struct managed_node_info info;
@@ -673,7 +666,7 @@ static void test_drain_that_is_taken_back(void **state) {
         fence = must(&admin, mk_node(GPU0, SVMD__V1__NODE_ACTION__NODE_DRAIN))->id;
         assert_int_equal(ended(&admin, fence, NULL), 0);
         must(&admin, mk_node(GPU0, SVMD__V1__NODE_ACTION__NODE_ONLINE));
-        must_not(&admin, mk_node(GPU0, SVMD__V1__NODE_ACTION__NODE_KEEP), SVMD_STATUS_INVALID);
+        refused(&admin, mk_node(GPU0, SVMD__V1__NODE_ACTION__NODE_KEEP), SVMD_STATUS_INVALID);
         assert_int_equal(process_check(&a.process, at, SIZE, 13), 0);
 }
 
@@ -861,7 +854,7 @@ static void test_allocations(void **state) {
         failures += starve(&a.client, mk_evict(at, SIZE), NULL);
         failures += starve(&a.client, mk_prefetch(at, SIZE, GPU0), NULL);
         failures += starve(&a.client, mk_pin(at, SIZE, false), mk_pin(at, SIZE, true));
-        must_not(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_NO_SUCH);
+        refused(&a.client, mk_pin(at, LARGE, true), SVMD_STATUS_NO_SUCH);
         failures += starve(&a.client, mk_revoke(at, false, ""), mk_revoke(at, true, ""));
         failures += starve(&a.client, mk_revoke(at, true, ""), NULL);
         op = mk_advise(at + LARGE, 2 * LARGE, SVMD__V1__ADVICE_WHAT__ADVICE_READ_MOSTLY);

@@ -12,6 +12,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "expect.h"
 #include "ranges.h"
 
 #define PAGE  4096ull
@@ -22,14 +23,6 @@
 static struct world w;
 static struct client admin;
 static struct user a, b;
-
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static int set_up(void **state) {
         ops_reset();

@@ -25,6 +25,7 @@
 #include <cmocka.h>
 #include <zlib.h>
 
+#include "expect.h"
 #include "proto/range.h"
 #include "ranges.h"
 #include "record_rest.h"
@@ -44,14 +45,6 @@ static struct client admin;
 
 static uint64_t one_time(void) {
         return 1000000000000ull;
-}
-
-static Svmd__V1__Result *must(struct client *c, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(c, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
 }
 
 static bool is_rest(const char *name) {

@@ -18,6 +18,7 @@
 
 #include "core/partition.h"
 #include "core/session.h"
+#include "expect.h"
 #include "ranges.h"
 
 /* Ways to be wrong. */
@@ -105,14 +106,6 @@ static uint64_t ra, rn, rb, rc, ra_at, rn_at, rb_at, rc_at, ma, ms, mg, mg1, mb,
         stale_space, stale_range, slice_start, slice_size;
 /* Managed ones: of a; named, b reads it; of c; revoked, b writes it. */
 static uint64_t rm, rmn, rmc, rmr, rm_at, rmn_at, rmc_at, rmr_at;
-
-static Svmd__V1__Result *must(struct client *x, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(x, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static void goes_on(struct client *x) {
         Svmd__V1__Op *op;

@@ -15,6 +15,7 @@
 #include "core/memory.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "expect.h"
 #include "ranges.h"
 #include "service/move.h"
 
@@ -24,14 +25,6 @@
 
 static struct world w;
 static struct client a, b, admin;
-
-static Svmd__V1__Result *must(struct client *x, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(x, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static void refused(struct client *x, Svmd__V1__Op *op, unsigned code) {
         Svmd__V1__Result *r = client_call(x, op);

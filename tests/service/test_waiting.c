@@ -10,6 +10,7 @@
 
 #include "core/partition.h"
 #include "core/session.h"
+#include "expect.h"
 #include "harness.h"
 
 #define PAGE SVMD_PAGE
@@ -17,14 +18,6 @@
 
 static struct world w;
 static struct client a, b, admin, admin2;
-
-static Svmd__V1__Result *must(struct client *x, Svmd__V1__Op *op) {
-        Svmd__V1__Result *r = client_call(x, op);
-
-        if (r->code != 0)
-                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
-        return r;
-}
 
 static int set_up(void **state) {
         ops_reset();
