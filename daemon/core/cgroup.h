@@ -14,14 +14,16 @@
  *
  * Only groups that have limits are known here. A session is in the innermost one whose path begins its own.
  */
+struct give_back;
 struct session;
 struct state;
 
 struct cgroup {
         struct list by_state;
-        struct cgroup *outer;      /* that it lies in, of those that are known */
-        char *path;                /* as in /proc/PID/cgroup: "/" and no "/" at its end, or "/" alone */
-        struct account accounts[]; /* one a node */
+        struct cgroup *outer;         /* that it lies in, of those that are known */
+        struct give_back *give_backs; /* as of a partition */
+        char *path;                   /* as in /proc/PID/cgroup: "/" and no "/" at its end, or "/" alone */
+        struct account accounts[];    /* one a node */
 };
 
 /* Not linked. NULL: out of memory. */

@@ -10,6 +10,7 @@
 
 struct state;
 struct account;
+struct give_back;
 struct name;
 
 enum { WINDOW_PRIMARY = 0, WINDOW_LOW = 1, WINDOWS = 2 };
@@ -46,12 +47,11 @@ struct partition {
         struct list kept;        /* struct keeping */
         struct admission_share admissions;
         uint64_t kept_count, kept_bytes;
-        uint64_t kept_max; /* what kept_bytes may be; UINT64_MAX: no limit */
-        void *listener;    /* the transport's */
-        void *managed;     /* the service's: struct managed_share, of one that has managed ranges */
-        void *usage;       /* the service's: struct track, of what no session holds */
-        void *give_backs;  /* the service's: struct give_back, one a node, of one that was ever asked to give back */
-        uint32_t give_backs_count;
+        uint64_t kept_max;            /* what kept_bytes may be; UINT64_MAX: no limit */
+        void *listener;               /* the transport's */
+        void *managed;                /* the service's: struct managed_share, of one that has managed ranges */
+        void *usage;                  /* the service's: struct track, of what no session holds */
+        struct give_back *give_backs; /* the service's: one a node, of one that was ever asked to give back */
 };
 
 enum {

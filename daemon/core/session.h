@@ -13,6 +13,7 @@ struct partition;
 struct domain;
 struct account;
 struct cgroup;
+struct give_back;
 
 /* Sessions of one process, or of one user: of a process the attached ones are in one domain. */
 struct peer {
@@ -40,6 +41,7 @@ struct session {
         char *cgroup_path;        /* of the process; NULL: not known */
         struct credentials who;
         struct peer *process, *user;
+        struct give_back *give_backs; /* as of a partition */
         uint32_t pid;
         bool admin, monitor, resumed;
         bool waiting;   /* a request of it waits for a job */

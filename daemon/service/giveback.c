@@ -24,46 +24,56 @@
 #define SESSIONS    256u
 
 struct give_back {
-        struct list link; /* in svc->give_backs.active */
-        struct partition *partition;
-        uint32_t node;
-        bool by_max, steal; /* else it is its high that counts */
+        struct list link;    /* in svc->give_backs.active */
+        struct list watched; /* likewise */
+        struct limited of;
+        uint32_t node, count; /* count: how many there are beside one another */
+        bool by_max, steal;   /* else it is its high that counts */
         bool told, taking;
         uint64_t was_max; /* before it was lowered */
         uint64_t wait_ms, until_ns, least, since_ns;
         uint64_t in_vain; /* was used when nothing more left: only more than that is asked for again */
 };
 
-int give_backs_make(struct service *svc, struct partition *p) {
+int give_backs_make(struct service *svc, struct limited of) {
         uint32_t count = svc->options.machine->count;
-        struct give_back *all;
+        struct give_back **all = limited_give_backs(of);
 
-        if (p->give_backs)
+        if (*all)
                 return 0;
-        p->give_backs = all = alloc_array(count, sizeof(*all));
-        if (!all)
+        *all = alloc_array(count, sizeof(**all));
+        if (!*all)
                 return -ENOMEM;
         for (uint32_t i = 0; i < count; i++) {
-                all[i] = (struct give_back){ .partition = p, .node = i };
-                list_init(&all[i].link);
+                (*all)[i] = (struct give_back){ .of = of, .node = i, .count = count };
+                list_init(&(*all)[i].link);
+                list_init(&(*all)[i].watched);
         }
-        p->give_backs_count = count;
         return 0;
 }
 
-void give_backs_free(struct partition *p) {
-        struct give_back *all = p->give_backs;
+void give_backs_free(struct limited of) {
+        struct give_back **all = limited_give_backs(of);
 
-        for (uint32_t i = 0; all && i < p->give_backs_count; i++)
-                list_remove(&all[i].link);
-        alloc_free(all);
-        p->give_backs = NULL;
+        for (uint32_t i = 0; *all && i < (*all)->count; i++) {
+                list_remove(&(*all)[i].link);
+                list_remove(&(*all)[i].watched);
+        }
+        alloc_free(*all);
+        *all = NULL;
+}
+
+static struct give_back *give_back_of(struct limited of, uint32_t node) {
+        struct give_back *all = *limited_give_backs(of);
+
+        return all ? &all[node] : NULL;
 }
 
 /* ---- how much ---- */
 
-static uint64_t managed_bytes(struct service *svc, const struct partition *p, uint32_t node) {
-        const struct managed_share *share = p->managed;
+/* Managed granules are charged to partitions alone. */
+static uint64_t managed_bytes(struct service *svc, struct limited of, uint32_t node) {
+        const struct managed_share *share = of.partition ? of.partition->managed : NULL;
         uint64_t used = 0;
 
         if (share && svc->mover && node < svc->managed.nodes_count)
@@ -71,14 +81,20 @@ static uint64_t managed_bytes(struct service *svc, const struct partition *p, ui
         return used;
 }
 
-static uint64_t above(struct service *svc, const struct partition *p, uint32_t node, uint64_t bound) {
-        uint64_t used = p->accounts[node].used + managed_bytes(svc, p, node);
+static uint64_t used_by(struct limited of, uint32_t node) {
+        const struct account *a = limited_account(of, node);
+
+        return a ? a->used : 0;
+}
+
+static uint64_t above(struct service *svc, struct limited of, uint32_t node, uint64_t bound) {
+        uint64_t used = used_by(of, node) + managed_bytes(svc, of, node);
 
         return used > bound ? used - bound : 0;
 }
 
 static uint64_t bound_of(const struct give_back *g) {
-        const struct account *a = &g->partition->accounts[g->node];
+        const struct account *a = limited_account(g->of, g->node);
 
         return g->by_max || a->max < a->high ? a->max : a->high;
 }
@@ -88,12 +104,11 @@ static uint64_t has(const struct session *s, uint32_t node) {
 }
 
 /* The session with most on the node of those that have less than `than` has, or as much and a greater number. */
-static struct session *next_largest(const struct partition *p, uint32_t node, const struct session *than) {
+static struct session *next_largest(const struct service *svc, struct limited of, uint32_t node,
+                                    const struct session *than) {
         struct session *found = NULL;
 
-        list_for_each (l, &p->sessions) {
-                struct session *s = container_of(l, struct session, by_partition);
-
+        for (struct session *s = limited_session_after(svc, of, NULL); s; s = limited_session_after(svc, of, s)) {
                 if (s->ending || has(s, node) == 0)
                         continue;
                 if (than && (has(s, node) > has(than, node) ||
@@ -123,7 +138,7 @@ static void tell(struct service *svc, const struct give_back *g, struct session 
 static void ask(struct service *svc, struct give_back *g, uint64_t bytes, uint64_t now) {
         unsigned count = 0;
 
-        for (struct session *s = NULL; bytes > 0 && count < SESSIONS && (s = next_largest(g->partition, g->node, s));
+        for (struct session *s = NULL; bytes > 0 && count < SESSIONS && (s = next_largest(svc, g->of, g->node, s));
              count++) {
                 uint64_t part = has(s, g->node) < bytes ? has(s, g->node) : bytes;
 
@@ -134,15 +149,15 @@ static void ask(struct service *svc, struct give_back *g, uint64_t bytes, uint64
         g->until_ns = count > 0 ? now + g->wait_ms * MS_NS : now;
 }
 
-void give_back_begin(struct service *svc, struct partition *p, uint32_t node, uint64_t max, uint64_t wait_ms,
+void give_back_begin(struct service *svc, struct limited of, uint32_t node, uint64_t max, uint64_t wait_ms,
                      bool steal) {
-        struct give_back *all = p->give_backs, *g = all ? &all[node] : NULL;
+        struct give_back *g = give_back_of(of, node);
 
-        if (!g || above(svc, p, node, max) == 0)
+        if (!g || above(svc, of, node, max) == 0)
                 return;
         if (list_empty(&g->link))
                 list_push_back(&svc->give_backs.active, &g->link);
-        g->was_max = p->accounts[node].max;
+        g->was_max = limited_account(of, node)->max;
         g->by_max = true;
         g->steal = steal;
         g->told = g->taking = false;
@@ -150,14 +165,14 @@ void give_back_begin(struct service *svc, struct partition *p, uint32_t node, ui
         service_wake_soon(svc);
 }
 
-void give_back_changed(struct service *svc, struct partition *p, uint32_t node) {
-        struct give_back *all = p->give_backs, *g = all ? &all[node] : NULL;
+static void check_high(struct service *svc, struct give_back *g) {
+        const struct account *a = limited_account(g->of, g->node);
 
-        if (!g || !list_empty(&g->link) || svc->closing)
+        if (!list_empty(&g->link) || svc->closing)
                 return;
-        if (p->accounts[node].used <= p->accounts[node].high)
+        if (a->used <= a->high)
                 g->in_vain = 0;
-        if (p->accounts[node].used <= p->accounts[node].high || p->accounts[node].used <= g->in_vain)
+        if (a->used <= a->high || a->used <= g->in_vain)
                 return;
         list_push_back(&svc->give_backs.active, &g->link);
         g->by_max = g->steal = g->told = g->taking = false;
@@ -166,8 +181,33 @@ void give_back_changed(struct service *svc, struct partition *p, uint32_t node) 
                 service_wake_soon(svc);
 }
 
+void give_back_bounds(struct service *svc, struct limited of, uint32_t node) {
+        struct give_back *g = give_back_of(of, node);
+
+        if (!g)
+                return;
+        list_remove(&g->watched);
+        if (limited_account(of, node)->high == ACCOUNT_NO_LIMIT)
+                return;
+        list_push_back(&svc->give_backs.watched, &g->watched);
+        check_high(svc, g);
+}
+
+void give_back_changed(struct service *svc, struct partition *p, uint32_t node) {
+        struct give_back *own = give_back_of(LIMITED_PARTITION(p), node);
+
+        if (own)
+                check_high(svc, own);
+        list_for_each (l, &svc->give_backs.watched) {
+                struct give_back *g = container_of(l, struct give_back, watched);
+
+                if (g->node == node)
+                        check_high(svc, g);
+        }
+}
+
 uint64_t give_back_limit(const struct partition *p, uint32_t node, uint64_t max) {
-        const struct give_back *all = p->give_backs, *g = all ? &all[node] : NULL;
+        const struct give_back *g = p->give_backs ? &p->give_backs[node] : NULL;
 
         if (!g || list_empty(&g->link))
                 return max;
@@ -178,32 +218,46 @@ uint64_t give_back_limit(const struct partition *p, uint32_t node, uint64_t max)
 
 /* ---- taking ---- */
 
-static void end(struct service *svc, struct give_back *g, uint64_t left) {
-        const char *name = node_desc(svc, g->node)->name;
-        char bytes[24];
-
-        list_remove(&g->link);
-        g->in_vain = left ? g->partition->accounts[g->node].used : 0;
-        capacity_changed(svc, g->partition, g->node);
-        text_bytes(bytes, sizeof(bytes), left);
-        if (g->by_max && left > 0)
-                log_warning(
-                        "partition %s: %s more than its limit stays on %s; svmd-ctl usage --partition %s says whose",
-                        g->partition->name->text, bytes, name, g->partition->name->text);
-        event_monitor(svc, "give-back", NULL, g->partition->name->text, "%s is left above its bound on %s",
-                      left ? bytes : "nothing", name);
+static void taking_changed(struct service *svc, const struct give_back *g) {
+        if (g->of.partition)
+                capacity_changed(svc, g->of.partition, g->node);
 }
 
-static bool somebody_ends(const struct partition *p) {
-        list_for_each (l, &p->sessions)
-                if (container_of(l, struct session, by_partition)->ending)
+static void end(struct service *svc, struct give_back *g, uint64_t left) {
+        const struct partition *p = g->of.session ? g->of.session->partition : g->of.partition;
+        const char *name = node_desc(svc, g->node)->name;
+        char bytes[24], whose[LIMITED_NAME];
+
+        limited_name(g->of, whose);
+        list_remove(&g->link);
+        g->in_vain = left ? used_by(g->of, g->node) : 0;
+        taking_changed(svc, g);
+        text_bytes(bytes, sizeof(bytes), left);
+        if (g->by_max && left > 0)
+                log_warning("%s: %s more than its limit stays on %s; svmd-ctl usage says whose", whose, bytes, name);
+        event_monitor(svc, "give-back", g->of.session, p ? p->name->text : "", "%s: %s is left above its bound on %s",
+                      whose, left ? bytes : "nothing", name);
+}
+
+static bool somebody_ends(const struct service *svc, struct limited of) {
+        for (struct session *s = limited_session_after(svc, of, NULL); s; s = limited_session_after(svc, of, s))
+                if (s->ending)
                         return true;
         return false;
 }
 
-/* True: it goes on by itself, or by this. */
+static void end_session(struct service *svc, const struct give_back *g, struct session *s) {
+        char whose[LIMITED_NAME], why[LIMITED_NAME + 80];
+
+        limited_name(g->of, whose);
+        log_info("%s: session %" PRIu64 " (pid %u) ends: its limit on %s was lowered, and it gave nothing back", whose,
+                 s->object.id, s->pid, node_desc(svc, g->node)->name);
+        snprintf(why, sizeof(why), "the limit of %s was lowered, and memory was not given back in time", whose);
+        service_session_kick(svc, s, SVMD_STATUS_GONE, why);
+}
+
+/* True: it goes on by itself, or by this; `g` may have ended with its session. */
 static bool take(struct service *svc, struct give_back *g, uint64_t over) {
-        struct partition *p = g->partition;
         uint64_t now = clock_ns(CLOCK_MONOTONIC);
         struct session *s;
 
@@ -211,30 +265,25 @@ static bool take(struct service *svc, struct give_back *g, uint64_t over) {
                 g->taking = true;
                 g->least = over;
                 g->since_ns = now;
-                capacity_changed(svc, p, g->node);
+                taking_changed(svc, g);
         }
         if (over < g->least) {
                 g->least = over;
                 g->since_ns = now;
         }
-        if (spill_lower(svc, g->node, &p->accounts[g->node], over) || somebody_ends(p))
+        if (spill_lower(svc, g->node, limited_account(g->of, g->node), over) || somebody_ends(svc, g->of))
                 return true;
-        if (managed_bytes(svc, p, g->node) > 0 && now - g->since_ns < PATIENCE_NS)
+        if (managed_bytes(svc, g->of, g->node) > 0 && now - g->since_ns < PATIENCE_NS)
                 return true;
-        s = g->steal ? next_largest(p, g->node, NULL) : NULL;
-        if (!s)
-                return false;
-        log_info("partition %s: session %" PRIu64
-                 " (pid %u) ends: its limit on %s was lowered, and it gave nothing back",
-                 p->name->text, s->object.id, s->pid, node_desc(svc, g->node)->name);
-        service_session_kick(svc, s, SVMD_STATUS_GONE,
-                             "the partition's limit was lowered, and memory was not given back in time");
-        return true;
+        s = g->steal ? next_largest(svc, g->of, g->node, NULL) : NULL;
+        if (s)
+                end_session(svc, g, s);
+        return s != NULL;
 }
 
 /* True: it is to be looked at again soon. */
 static bool step(struct service *svc, struct give_back *g, uint64_t now) {
-        uint64_t over = above(svc, g->partition, g->node, bound_of(g));
+        uint64_t over = above(svc, g->of, g->node, bound_of(g));
 
         if (over == 0) {
                 end(svc, g, 0);
@@ -252,13 +301,27 @@ static bool step(struct service *svc, struct give_back *g, uint64_t now) {
         return false;
 }
 
+/* With a session that ends others in the list end, too. */
 void give_backs_collect(struct service *svc) {
         bool soon = false;
+        struct list todo;
 
         if (svc->starting || svc->closing || list_empty(&svc->give_backs.active))
                 return;
-        list_for_each_safe (l, &svc->give_backs.active)
+        list_init(&todo);
+        while (!list_empty(&svc->give_backs.active)) {
+                struct list *l = svc->give_backs.active.next;
+
+                list_remove(l);
+                list_push_back(&todo, l);
+        }
+        while (!list_empty(&todo)) {
+                struct list *l = todo.next;
+
+                list_remove(l);
+                list_push_back(&svc->give_backs.active, l);
                 soon |= step(svc, container_of(l, struct give_back, link), keeping_now(svc));
+        }
         if (soon)
                 service_wake_soon(svc);
 }
@@ -298,39 +361,38 @@ static uint64_t add(struct way_down *p, Svmd__V1__PlanKind kind, const struct se
         return bytes;
 }
 
-/* What may be spilled of the session, or with NULL of those that have ended. */
-static uint64_t spillable(const struct service *svc, const struct partition *p, uint32_t node,
-                          const struct session *s) {
+/* What may be spilled of the session, or with NULL of those of the partition that have ended. */
+static uint64_t spillable(const struct service *svc, struct limited of, uint32_t node, const struct session *s) {
         uint64_t sum = 0;
 
         list_for_each (l, &svc->state.nodes[node].memories) {
                 const struct memory *m = container_of(l, struct memory, by_node);
 
-                if (m->partition == p && m->creator.session == s)
+                if (m->creator.session == s && (s || m->partition == of.partition))
                         sum += m->size;
         }
         return sum;
 }
 
-static void add_steps(struct way_down *plan, const struct partition *p, uint64_t over) {
+static void add_steps(struct way_down *plan, struct limited of, uint64_t over) {
         struct service *svc = plan->call->svc;
         uint64_t asked = over, left = over;
+        uint32_t node = plan->node;
 
-        for (struct session *s = NULL; asked > 0 && (s = next_largest(p, plan->node, s));)
-                asked -= add(plan, SVMD__V1__PLAN_KIND__PLAN_GIVE_BACK, s, has(s, plan->node), asked);
-        left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_EVICT, NULL, managed_bytes(svc, p, plan->node), left);
-        left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, NULL, spillable(svc, p, plan->node, NULL), left);
-        for (struct session *s = NULL; left > 0 && (s = next_largest(p, plan->node, s));)
-                left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, s, spillable(svc, p, plan->node, s), left);
-        for (struct session *s = NULL; left > 0 && (s = next_largest(p, plan->node, s));)
-                left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_STEAL, s,
-                            has(s, plan->node) - spillable(svc, p, plan->node, s), left);
+        for (struct session *s = NULL; asked > 0 && (s = next_largest(svc, of, node, s));)
+                asked -= add(plan, SVMD__V1__PLAN_KIND__PLAN_GIVE_BACK, s, has(s, node), asked);
+        left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_EVICT, NULL, managed_bytes(svc, of, node), left);
+        left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, NULL, spillable(svc, of, node, NULL), left);
+        for (struct session *s = NULL; left > 0 && (s = next_largest(svc, of, node, s));)
+                left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, s, spillable(svc, of, node, s), left);
+        for (struct session *s = NULL; left > 0 && (s = next_largest(svc, of, node, s));)
+                left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_STEAL, s, has(s, node) - spillable(svc, of, node, s), left);
         add(plan, SVMD__V1__PLAN_KIND__PLAN_STAYS, NULL, left, left);
 }
 
-int give_back_plan(struct call *c, const struct partition *p, uint32_t node, uint64_t max) {
+int give_back_plan(struct call *c, struct limited of, uint32_t node, uint64_t max) {
         struct way_down plan = { .call = c, .node = node, .result = c->result->plan };
-        uint64_t over = above(c->svc, p, node, max);
+        uint64_t over = above(c->svc, of, node, max);
 
         if (c->result->detail_case != SVMD__V1__RESULT__DETAIL_PLAN) {
                 plan.result = call_take(c, sizeof(*plan.result));
@@ -344,6 +406,6 @@ int give_back_plan(struct call *c, const struct partition *p, uint32_t node, uin
                 c->result->plan = plan.result;
         }
         if (over > 0)
-                add_steps(&plan, p, over);
+                add_steps(&plan, of, over);
         return plan.error;
 }

@@ -65,7 +65,7 @@ static void apply_row(struct service *svc, const struct store_partition *row, in
                         if (strcmp(row->limits[i].node, node_desc(svc, n)->name) == 0)
                                 b = limit_bounds(&row->limits[i]);
                 if (p->comes_down)
-                        give_back_begin(svc, p, n, b.bytes[BOUND_MAX], p->comes_down_ms, p->steals);
+                        give_back_begin(svc, LIMITED_PARTITION(p), n, b.bytes[BOUND_MAX], p->comes_down_ms, p->steals);
                 /* It fitted when it was asked for, and one promise is made at a time. */
                 (void)partition_set_bounds(svc, p, n, &b);
         }
@@ -330,14 +330,14 @@ static int set_finish(struct call *c, const struct partition *p) {
 }
 
 /* What would have to go, and how. */
-static int plan_limits(struct call *c, const struct partition *p, const Svmd__V1__PartitionSet *m) {
+static int plan_limits(struct call *c, struct partition *p, const Svmd__V1__PartitionSet *m) {
         int r = 0;
 
         for (uint32_t n = 0; r == 0 && n < c->svc->options.machine->count; n++) {
                 struct bounds b = account_bounds(&p->accounts[n]);
 
                 limits_change(m->limits, m->n_limits, n, &b);
-                r = give_back_plan(c, p, n, b.bytes[BOUND_MAX]);
+                r = give_back_plan(c, LIMITED_PARTITION(p), n, b.bytes[BOUND_MAX]);
         }
         return r;
 }
@@ -374,7 +374,8 @@ int op_partition_set(struct call *c) {
                 c->request->again = true;
                 return OP_LATER;
         }
-        row = needs_give_backs(m) && give_backs_make(c->svc, p) < 0 ? NULL : partition_row(c->svc, p);
+        row = needs_give_backs(m) && give_backs_make(c->svc, LIMITED_PARTITION(p)) < 0 ? NULL
+                                                                                       : partition_row(c->svc, p);
         if (!row)
                 return -ENOMEM;
         apply_to_row(c, p, row);
@@ -516,11 +517,11 @@ static int delete_begin(struct call *c, struct partition *p) {
         return r;
 }
 
-static int plan_delete(struct call *c, const struct partition *p) {
+static int plan_delete(struct call *c, struct partition *p) {
         int r = 0;
 
         for (uint32_t n = 0; r == 0 && n < c->svc->options.machine->count; n++)
-                r = give_back_plan(c, p, n, 0);
+                r = give_back_plan(c, LIMITED_PARTITION(p), n, 0);
         return r;
 }
 

@@ -120,7 +120,7 @@ void partition_take_down(struct service *svc, struct partition *p) {
         svc->hooks.partition_down(svc->hooks.userdata, p);
         managed_share_free(svc, p);
         accounts_partition_end(svc, p);
-        give_backs_free(p);
+        give_backs_free(LIMITED_PARTITION(p));
         partition_free(&svc->state, p);
 }
 

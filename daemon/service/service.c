@@ -62,6 +62,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->dmabufs);
         leases_init(svc);
         list_init(&svc->give_backs.active);
+        list_init(&svc->give_backs.watched);
         svc->managed.device = -1;
         arena_init(&svc->arena);
         svc->tx = tx_new(svc);
@@ -141,7 +142,7 @@ static void load_limit(struct service *svc, struct partition *p, uint32_t node, 
 static int load_give_backs(struct service *svc, struct partition *p, const struct store_partition *row) {
         for (uint32_t i = 0; i < row->limits_count; i++)
                 if (row->limits[i].high != ACCOUNT_NO_LIMIT)
-                        return give_backs_make(svc, p);
+                        return give_backs_make(svc, LIMITED_PARTITION(p));
         return 0;
 }
 
@@ -188,7 +189,7 @@ static int load_partition(void *userdata, const struct store_partition *row) {
         if (r < 0) {
                 snprintf(load->why, load->why_size, "partition %s: its socket cannot be made: %s", row->name,
                          strerror(-r));
-                give_backs_free(p);
+                give_backs_free(LIMITED_PARTITION(p));
                 partition_free(&svc->state, p);
         }
         return r;

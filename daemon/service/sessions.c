@@ -106,6 +106,7 @@ void session_release(struct service *svc, struct session *s) {
         replies_free(s);
         managed_client_free(svc, s);
         private_client_free(svc, s);
+        give_backs_free(LIMITED_SESSION(s));
         session_free(&svc->state, s);
         if (!list_empty(&svc->pending))
                 svc->hooks.wake(svc->hooks.userdata);

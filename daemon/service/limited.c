@@ -1,0 +1,70 @@
+#include "service/limited.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/cgroup.h"
+#include "core/name.h"
+#include "core/partition.h"
+#include "core/session.h"
+#include "service/internal.h"
+
+struct account *limited_account(struct limited of, uint32_t node) {
+        struct account *all = of.partition ? of.partition->accounts
+                              : of.session ? of.session->accounts
+                                           : of.cgroup->accounts;
+
+        return all ? &all[node] : NULL;
+}
+
+struct give_back **limited_give_backs(struct limited of) {
+        return of.partition ? &of.partition->give_backs : of.session ? &of.session->give_backs : &of.cgroup->give_backs;
+}
+
+static bool is_in(const struct session *s, const struct cgroup *g) {
+        for (const struct cgroup *at = s->cgroup; at; at = at->outer)
+                if (at == g)
+                        return true;
+        return false;
+}
+
+static struct session *after_in_partition(const struct partition *p, const struct session *after) {
+        const struct list *l = after ? after->by_partition.next : p->sessions.next;
+
+        return l == &p->sessions ? NULL : container_of(l, struct session, by_partition);
+}
+
+static struct session *after_in_cgroup(const struct service *svc, const struct cgroup *g, const struct session *after) {
+        const struct list *all = &svc->state.sessions;
+
+        for (const struct list *l = after ? after->by_state.next : all->next; l != all; l = l->next)
+                if (is_in(container_of(l, struct session, by_state), g))
+                        return container_of(l, struct session, by_state);
+        return NULL;
+}
+
+struct session *limited_session_after(const struct service *svc, struct limited of, const struct session *after) {
+        if (of.partition)
+                return after_in_partition(of.partition, after);
+        if (of.cgroup)
+                return after_in_cgroup(svc, of.cgroup, after);
+        return after ? NULL : of.session;
+}
+
+/* Of a long path, its end says more. */
+static const char *end_of(const char *path, size_t room) {
+        size_t n = strlen(path);
+
+        return n < room ? path : path + n - room + 1;
+}
+
+const char *limited_name(struct limited of, char name[LIMITED_NAME]) {
+        if (of.partition)
+                snprintf(name, LIMITED_NAME, "partition %s", of.partition->name->text);
+        else if (of.session)
+                snprintf(name, LIMITED_NAME, "session %" PRIu64 " (pid %u)", of.session->object.id, of.session->pid);
+        else
+                snprintf(name, LIMITED_NAME, "control group %s", end_of(of.cgroup->path, LIMITED_NAME - 16));
+        return name;
+}

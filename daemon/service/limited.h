@@ -1,0 +1,39 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Whoever has bounds on nodes: a partition, a session, or a control group. One of the three is set.
+ *
+ *      node -- partition -- session        what a session is charged, its partition and its control group are, too
+ *        \---- /a -- /a/b --/
+ */
+struct account;
+struct cgroup;
+struct give_back;
+struct partition;
+struct service;
+struct session;
+
+struct limited {
+        struct partition *partition;
+        struct session *session;
+        struct cgroup *cgroup;
+};
+
+#define LIMITED_PARTITION(p) ((struct limited){ .partition = (p) })
+#define LIMITED_SESSION(s)   ((struct limited){ .session = (s) })
+#define LIMITED_CGROUP(g)    ((struct limited){ .cgroup = (g) })
+
+/* NULL: a session that was never charged, nor limited. */
+struct account *limited_account(struct limited of, uint32_t node);
+/* Where it keeps what comes down, an array with an entry a node. */
+struct give_back **limited_give_backs(struct limited of);
+/* Each of the sessions that are charged there, the first after NULL; and NULL behind the last. */
+struct session *limited_session_after(const struct service *svc, struct limited of, const struct session *after);
+
+enum { LIMITED_NAME = 256 };
+/* "partition lab", "session 7 (pid 42)", "control group /a/b": the end of a path that is longer. */
+const char *limited_name(struct limited of, char name[LIMITED_NAME]);
