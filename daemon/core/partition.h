@@ -43,6 +43,7 @@ struct partition {
         struct list sessions;
         uint64_t sessions_count, reservations_count;
         uint64_t memories_count; /* also those that outlive their session */
+        uint64_t refusals;       /* operations of its sessions that were refused */
         uint64_t retired;        /* bytes of addresses that only reservations which have ended still take */
         struct list kept;        /* struct keeping */
         struct admission_share admissions;

@@ -100,6 +100,7 @@ int session_new(struct session **ret, struct state *s, const struct session_args
         session->object = (struct object){ .id = args->id, .type = OBJECT_SESSION };
         session->pid = args->pid;
         session->admin = args->admin;
+        session->reader = args->reader;
         list_init(&session->by_partition);
         list_init(&session->reservations);
         list_init(&session->openings);

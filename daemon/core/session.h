@@ -44,6 +44,7 @@ struct session {
         struct give_back *give_backs; /* as of a partition */
         uint32_t pid;
         bool admin, monitor, resumed;
+        bool reader;    /* may ask what administrators may ask for figures */
         bool waiting;   /* a request of it waits for a job */
         bool ending;    /* it is released as soon as that job is done */
         bool end_noted; /* the journal has its end */
@@ -65,7 +66,7 @@ struct session_args {
         uint64_t id;
         uint32_t pid;
         struct credentials who; /* groups are copied */
-        bool admin;
+        bool admin, reader;
 };
 
 int session_new(struct session **ret, struct state *s, const struct session_args *args);

@@ -102,6 +102,7 @@ void change_begin(struct managed *e, struct work *w, struct demand *d, enum chan
                 reuse_bring(e, w->g);
         w->change = change;
         w->cause = d->cause;
+        w->began_ns = e->now;
         w->failed = 0;
         w->tries = 0;
         w->insists = false;

@@ -93,6 +93,7 @@ void demand_done(struct demand *d, int result) {
         }
         granule_answered(e, d->work, d->cause, result);
         history_answered(e, d, result);
+        figures_answered(e, d);
         if (d->fence)
                 fence_done(e, d->fence, result);
         alloc_free(d);
@@ -160,6 +161,7 @@ int demand_add(struct managed *e, struct managed_range *r, uint32_t granule, con
                 return -ENOMEM;
         *new = *d;
         new->work = w;
+        new->began_ns = e->now;
         new->again = is_late(w, new);
         step_init(&new->step, OWNER_DEMAND);
         if (first)

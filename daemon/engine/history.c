@@ -164,6 +164,7 @@ void history_end(struct managed *e, struct work *w) {
         p.deed = (uint8_t)deed;
         if (deed != MANAGED_COPIED || w->change == CHANGE_IN)
                 p.to = w->change == CHANGE_IN && w->g->host_slot ? w->g->host : whereabouts(w->g);
+        figures_moved(e, w, &p);
         note(e, w->range, granule_index(w), &p);
 }
 

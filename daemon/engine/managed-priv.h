@@ -2,6 +2,7 @@
 
 #include "base/list.h"
 #include "base/tree.h"
+#include "engine/figures.h"
 #include "engine/history.h"
 #include "engine/managed.h"
 
@@ -151,6 +152,7 @@ struct managed_group {
         const struct policy_profile *profile; /* NULL: the engine's */
         uint64_t pinned;
         struct managed_thrash thrash;
+        struct managed_traffic traffic;
         struct flow flow;
         struct group_node nodes[MANAGED_NODES_MAX];
 };
@@ -200,6 +202,7 @@ struct demand {
         enum managed_cause cause;
         struct share *share; /* faults */
         uint32_t node;       /* TO_NODE: where to; DEVICE: who asks; TO_HOST: which */
+        uint64_t began_ns;   /* when it was heard of */
         struct fence *fence;
         bool write, again;
         bool met;             /* a write to what was not missing alone: there may be a protection */
@@ -281,6 +284,7 @@ struct work {
         bool turn;           /* let in from the line for room */
         int failed;          /* why the last change was abandoned */
         enum managed_cause cause;
+        uint64_t began_ns;        /* the change */
         struct managed_past past; /* of the change: what is known of it when it begins */
         struct step step;
 };
@@ -299,6 +303,7 @@ struct node {
         uint64_t arriving; /* bytes that are charged twice for a moment */
         uint64_t copies;   /* slots that are copies to read */
         struct managed_thrash thrash;
+        struct managed_traffic traffic;
         struct pool pool[POOLS];   /* of slots, then a host's of places */
         uint32_t hand, hand_class; /* where the clock stands */
         struct shortlist shortlist;
@@ -322,8 +327,10 @@ struct managed {
         unsigned turns;
         struct policy_node shape[MANAGED_NODES_MAX];
         struct node nodes[MANAGED_NODES_MAX];
-        struct flow *links[MANAGED_NODES_MAX][MANAGED_NODES_MAX]; /* with caps; the lesser node first */
-        struct list flows;                                        /* that works wait for */
+        struct flow *links[MANAGED_NODES_MAX][MANAGED_NODES_MAX];         /* with caps; the lesser node first */
+        struct list flows;                                                /* that works wait for */
+        struct managed_flown flown[MANAGED_NODES_MAX][MANAGED_NODES_MAX]; /* from, to */
+        struct managed_figures figures;
         uint32_t nodes_count, hosts;
         struct cgroup *cgroups; /* by a granule's index; the first one is none */
         uint32_t cgroups_size, cgroup_last;
@@ -492,6 +499,11 @@ bool serve_change(struct managed *e, struct work *w, struct demand *d, enum chan
 bool serve_room(struct managed *e, struct work *w, struct demand *d, uint32_t node, bool place);
 bool serve_no_room(struct managed *e, struct work *w, struct demand *d, uint32_t node);
 bool serve_fill(struct managed *e, struct work *w, struct demand *d);
+
+/* figures.c */
+void figures_answered(struct managed *e, const struct demand *d);
+/* What has ended so. */
+void figures_moved(struct managed *e, const struct work *w, const struct managed_past *p);
 
 /* history.c */
 void history_begin(struct work *w, const struct demand *d);

@@ -22,6 +22,7 @@ struct config {
         char *sys_root, *proc_root, *dev_root; /* /sys, /proc, /dev */
         char *kfd_probe;                       /* NULL: svmd-probe-kfd beside svmd, else in libexec */
         char *keeper_program;                  /* NULL: svmd-keeper beside svmd, else in libexec */
+        char *metrics_group;                   /* svmd-metrics; who may ask for figures */
         char *admin_group;                     /* svmd-admin; who may use admin.sock beside svmd's own user */
         uint64_t default_partition_size;       /* 64 GiB; multiple of 4 GiB */
         uint64_t journal_size;                 /* 1 GiB; both halves together */

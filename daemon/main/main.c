@@ -350,6 +350,13 @@ static gid_t admin_gid(const struct config *c) {
         return (gid_t)-1;
 }
 
+/* Without the group nobody but administrators asks. */
+static gid_t metrics_gid(const struct config *c) {
+        struct group *g = getgrnam(c->metrics_group);
+
+        return g ? g->gr_gid : (gid_t)-1;
+}
+
 static void say_rights(const struct config *c) {
         if (geteuid() == 0)
                 return;
@@ -424,6 +431,7 @@ static int bring_up(struct program *p) {
                 .beat_ms = manager_beat_ms(),
                 .beat = on_beat,
                 .admin_gid = admin_gid(&p->config),
+                .reader_gid = metrics_gid(&p->config),
                 .userdata = p,
                 .keep = on_keep,
                 .unkeep = on_unkeep,

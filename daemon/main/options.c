@@ -55,6 +55,9 @@ const struct option_desc options[] = {
           "and then among the programs that svmd was installed with." },
         { "admin-group", "GROUP", OPTION_TEXT, false, AT(admin_group), "svmd-admin", 0, 0, 0,
           "Members of this group may administrate, beside root and the user that svmd runs as." },
+        { "metrics-group", "GROUP", OPTION_TEXT, false, AT(metrics_group), "svmd-metrics", 0, 0, 0,
+          "Members of this group may ask, over any socket, for figures about everybody: partitions with their limits, who "
+          "holds how much, and what svmd has done. They change nothing." },
         { "default-partition-size", "SIZE", OPTION_SIZE, false, AT(default_partition_size), "64G", 4 * GIB, 64 * TIB,
           4 * GIB, "Addresses in the partition that a user gets without asking for one; a multiple of 4G." },
         { "journal-size", "SIZE", OPTION_SIZE, false, AT(journal_size), "1G", MIB, 16 * GIB, 8 * KIB,

@@ -245,6 +245,30 @@ void mover_link_flow(struct mover *m, uint32_t a, uint32_t b, struct managed_flo
         mover_unlock(m);
 }
 
+void mover_figures(struct mover *m, struct managed_figures *ret) {
+        mover_lock(m);
+        managed_figures(m->engine, ret);
+        mover_unlock(m);
+}
+
+void mover_node_traffic(struct mover *m, uint32_t node, struct managed_traffic *ret) {
+        mover_lock(m);
+        managed_node_traffic(m->engine, node, ret);
+        mover_unlock(m);
+}
+
+void mover_group_traffic(struct mover *m, struct managed_group *g, struct managed_traffic *ret) {
+        mover_lock(m);
+        managed_group_traffic(g, ret);
+        mover_unlock(m);
+}
+
+void mover_flown(struct mover *m, uint32_t from, uint32_t to, struct managed_flown *ret) {
+        mover_lock(m);
+        managed_flown(m->engine, from, to, ret);
+        mover_unlock(m);
+}
+
 void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes) {
         mover_lock(m);
         managed_group_limit(m->engine, g, node, bytes, mover_now(m));

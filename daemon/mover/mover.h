@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/figures.h"
 #include "engine/history.h"
 #include "engine/managed.h"
 #include "engine/predict.h"
@@ -257,6 +258,13 @@ void mover_predict(struct mover *m, const struct mover_range *r, uint32_t granul
 unsigned mover_access_status(int result);
 /* Bytes of its granules on the node now. */
 uint64_t mover_range_used(struct mover *m, const struct mover_range *r, uint32_t node);
+
+/* ---- figures: see engine/figures.h ---- */
+
+void mover_figures(struct mover *m, struct managed_figures *ret);
+void mover_node_traffic(struct mover *m, uint32_t node, struct managed_traffic *ret);
+void mover_group_traffic(struct mover *m, struct managed_group *g, struct managed_traffic *ret);
+void mover_flown(struct mover *m, uint32_t from, uint32_t to, struct managed_flown *ret);
 
 /* ---- recordings ---- */
 

@@ -21,6 +21,7 @@ struct effect_session effect_of_session(const struct session *s, const struct pa
                 .gid = s->who.gid,
                 .groups = s->who.groups_count,
                 .admin = s->admin,
+                .reader = s->reader,
         };
 
         text_copy(e.partition, p->name->text);

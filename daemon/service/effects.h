@@ -68,7 +68,7 @@ struct effect_node {
 struct effect_session { /* then groups (u32 each), then the client's name, ended by 0 */
         uint64_t id;
         uint32_t pid, uid, gid, groups;
-        uint32_t admin, pad;
+        uint32_t admin, reader;
         char partition[64];
 };
 

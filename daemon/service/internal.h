@@ -10,6 +10,7 @@
 #include "proto/limits.h"
 #include "proto/status.h"
 #include "service/accounts.h"
+#include "service/figures.h"
 #include "service/giveback.h"
 #include "service/keeping.h"
 #include "service/lease.h"
@@ -55,6 +56,7 @@ struct service {
         struct leases leases;
         struct accounts accounts;
         struct give_backs give_backs;
+        struct figures figures;
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t attached;   /* sessions that have a partition */
@@ -104,7 +106,7 @@ char *call_string(struct call *c, const char *s);
 struct request {
         struct list link; /* in svc->pending */
         struct session *session;
-        uint64_t id;
+        uint64_t id, arrived_ns;
         uint32_t mode, ops;
         void *bytes; /* a copy, made when it has to wait */
         size_t size;
@@ -139,6 +141,7 @@ enum {
         OP_FINAL = 128,  /* takes effect at once: only where nothing is taken back */
         OP_GIVES = 256,  /* gives something back: even when the journal is nearly full */
         OP_WAITS = 512,  /* may wait for what is no job */
+        OP_READS = 1024, /* with OP_ADMIN: also for who may ask for figures */
 };
 
 struct op_row {
@@ -417,6 +420,7 @@ int op_lease_fill(struct call *c);
 int op_holders(struct call *c);
 int op_usage_history(struct call *c);
 int op_drift(struct call *c);
+int op_metrics(struct call *c);
 void usage_answer_free(struct usage_answer *a);
 int op_upgrade(struct call *c);
 int op_dmabuf_import(struct call *c);

@@ -60,6 +60,7 @@ int op_status(struct call *c) {
 
 static void fill_managed(struct service *svc, uint32_t node, Svmd__V1__Node *row) {
         struct managed_node_info info;
+        struct managed_traffic traffic;
 
         row->online = !svc->state.nodes[node].offline;
         if (!svc->mover || node >= svc->managed.nodes_count)
@@ -73,6 +74,10 @@ static void fill_managed(struct service *svc, uint32_t node, Svmd__V1__Node *row
         row->bounces = info.thrash.bounces;
         row->thrash_pins = info.thrash.pins;
         row->thrash_naps = info.thrash.naps;
+        mover_node_traffic(svc->mover, node, &traffic);
+        row->device_faults = traffic.device_faults;
+        row->evictions = traffic.evictions;
+        row->evicted = traffic.evicted;
 }
 
 static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
@@ -285,9 +290,11 @@ int op_usage(struct call *c) {
 
 static void fill_flow(struct service *svc, const struct partition *p, Svmd__V1__Partition *row) {
         const struct managed_share *share = p->managed;
+        struct managed_traffic traffic;
         struct managed_thrash thrash;
         struct managed_flow flow;
 
+        row->refusals = p->refusals;
         row->policy = (char *)rates_profile(svc, p->name->text, &row->rate)->name;
         if (!share || !svc->mover)
                 return;
@@ -297,6 +304,11 @@ static void fill_flow(struct service *svc, const struct partition *p, Svmd__V1__
         row->bounces = thrash.bounces;
         row->thrash_pins = thrash.pins;
         row->thrash_naps = thrash.naps;
+        mover_group_traffic(svc->mover, share->group, &traffic);
+        row->cpu_faults = traffic.cpu_faults;
+        row->device_faults = traffic.device_faults;
+        row->evictions = traffic.evictions;
+        row->evicted = traffic.evicted;
 }
 
 static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partition *p) {

@@ -104,7 +104,7 @@ static int check_op(struct call *c, const struct op_row *row, const Svmd__V1__Re
                 return refuse(c, SVMD_STATUS_SHAPE, "the first request of a connection must be hello, not %s",
                               row->name);
         }
-        if ((row->flags & OP_ADMIN) && !s->admin)
+        if ((row->flags & OP_ADMIN) && !s->admin && !((row->flags & OP_READS) && s->reader))
                 return refuse(c, SVMD_STATUS_DENIED, "%s is for administrators: connect to admin.sock", row->name);
         if ((row->flags & OP_ATTACHED) && !s->partition)
                 return refuse(c, SVMD_STATUS_NOT_ATTACHED, "%s needs a partition: attach first", row->name);
@@ -224,6 +224,7 @@ static int run_op(struct run *run, size_t i) {
         if (r != 0 && encoded_size(c.result) > room_for(run, i))
                 c.result->text = (char *)status_text(c.result->code);
         run->encoded += encoded_size(c.result);
+        figures_op(run->svc, &c, r == OP_REFUSED);
         if (r == OP_REFUSED) {
                 c.session->refusals++;
                 run->svc->refusals++;
@@ -351,6 +352,7 @@ static void send_reply(struct run *run) {
         if (run->effects && run->request->out.count == 0)
                 keep_reply(svc, run->request, (size_t)n);
         svc->hooks.reply(svc->hooks.userdata, run->request->session, svc->reply, (size_t)n, &run->request->out);
+        figures_reply(svc, run->request, run->m);
 }
 
 /* Runs a decoded request whose slow work is done; OP_LATER: an operation has started a job. */
@@ -554,6 +556,7 @@ static int malformed(struct service *svc, struct session *s, const char *why) {
 
 static void request_init(struct request *r, struct session *s, const Svmd__V1__Request *m, struct fdlist *fds) {
         *r = (struct request){ .session = s, .id = m->id, .mode = m->mode, .ops = (uint32_t)m->n_ops };
+        r->arrived_ns = clock_ns(CLOCK_MONOTONIC);
         list_init(&r->link);
         fdlist_init(&r->in);
         fdlist_init(&r->out);

@@ -144,6 +144,7 @@ static int do_session(struct restore *x, const struct effect_session *e) {
                 .id = e->id,
                 .pid = e->pid,
                 .admin = e->admin,
+                .reader = e->reader,
                 .who = { .uid = e->uid,
                          .gid = e->gid,
                          .groups = (const uint32_t *)(e + 1),

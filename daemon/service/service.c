@@ -46,6 +46,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         svc->hooks = *hooks;
         svc->own_uid = geteuid();
         svc->started_ns = clock_ns(CLOCK_MONOTONIC);
+        svc->figures.began_ns = clock_ns(CLOCK_REALTIME);
         svc->store_lane = count;
         svc->starting = true;
         list_init(&svc->submitted);

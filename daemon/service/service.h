@@ -121,6 +121,7 @@ struct service_peer {
         const uint32_t *groups;
         uint32_t groups_count;
         bool admin;                        /* came over admin.sock and may */
+        bool reader;                       /* may ask for figures */
         const struct partition *partition; /* came over that partition's own socket */
 };
 

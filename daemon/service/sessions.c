@@ -31,6 +31,7 @@ int service_session_new(struct service *svc, struct session **ret, const struct 
                 .id = state_take_id(&svc->state),
                 .pid = peer->pid,
                 .admin = peer->admin,
+                .reader = peer->reader,
                 .who = { .uid = peer->uid,
                          .gid = peer->gid,
                          .groups = peer->groups,

@@ -49,7 +49,7 @@ static const struct op_row rows[] = {
         ROW(PARTITION_CREATE, "partition_create", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_create),
         ROW(PARTITION_SET, "partition_set", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_set),
         ROW(PARTITION_DELETE, "partition_delete", OP_ADMIN | OP_ALONE | OP_STORE, op_partition_delete),
-        ROW(PARTITION_LIST, "partition_list", OP_ADMIN, op_partition_list),
+        ROW(PARTITION_LIST, "partition_list", OP_ADMIN | OP_READS, op_partition_list),
         ROW(SESSION_LIST, "session_list", OP_ADMIN, op_session_list),
         ROW(SESSION_KILL, "session_kill", OP_ADMIN | OP_ALONE, op_session_kill),
         ROW(RESERVATION_LIST, "reservation_list", 0, op_reservation_list),
@@ -68,8 +68,9 @@ static const struct op_row rows[] = {
         ROW(LEASE_CLAIM, "lease_claim", OP_ATTACHED | OP_CHANGES, op_lease_claim),
         ROW(LEASE_FILL, "lease_fill", OP_ATTACHED | OP_CHANGES, op_lease_fill),
         ROW(USAGE_HISTORY, "usage_history", OP_ADMIN | OP_ALONE | OP_WAITS, op_usage_history),
-        ROW(HOLDERS, "holders", OP_ADMIN | OP_ALONE | OP_WAITS, op_holders),
+        ROW(HOLDERS, "holders", OP_ADMIN | OP_READS | OP_ALONE | OP_WAITS, op_holders),
         ROW(DRIFT, "drift", OP_ADMIN | OP_ALONE | OP_WAITS, op_drift),
+        ROW(METRICS, "metrics", OP_ADMIN | OP_READS, op_metrics),
         ROW(UPGRADE, "upgrade", OP_ADMIN | OP_ALONE | OP_STORE, op_upgrade),
         ROW(DMABUF_IMPORT, "dmabuf_import", OP_ATTACHED | OP_ALONE | OP_CHANGES | OP_FINAL, op_dmabuf_import),
         ROW(MEM_DMABUF, "mem_dmabuf", OP_ATTACHED | OP_FD_OUT, op_mem_dmabuf),
@@ -81,6 +82,8 @@ static const struct op_row rows[] = {
         ROW(TRACE_QUERY, "trace_query", OP_ADMIN | OP_FINAL, op_trace_query),
 #undef ROW
 };
+
+_Static_assert(sizeof(rows) / sizeof(rows[0]) <= FIGURES_OPS, "each is counted");
 
 const struct op_row *op_row(unsigned op_case) {
         if (op_case >= sizeof(rows) / sizeof(rows[0]) || !rows[op_case].fn)

@@ -188,6 +188,7 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from) 
                 return NULL;
         }
         peer.admin = from->admin && peer_may_administer(&peer, t->options.admin_gid);
+        peer.reader = peer_is_in(&peer, t->options.reader_gid);
         peer.partition = from->partition;
         r = service_session_new(t->svc, &c->session, &peer, c);
         alloc_free(groups);

@@ -80,5 +80,7 @@ void listeners_rest(struct transport *t);
 int peer_read(int fd, struct service_peer *ret, uint32_t **ret_groups);
 /* SIGKILL for the process at the other end. -ESRCH: it is gone. */
 int peer_kill(int fd);
+/* Is it in the group? (gid_t)-1 is none. */
+bool peer_is_in(const struct service_peer *peer, gid_t gid);
 /* May this peer administer? The one place that says so. */
 bool peer_may_administer(const struct service_peer *peer, gid_t admin_gid);

@@ -58,17 +58,19 @@ int peer_read(int fd, struct service_peer *ret, uint32_t **ret_groups) {
         return 0;
 }
 
-bool peer_may_administer(const struct service_peer *peer, gid_t admin_gid) {
-        if (peer->uid == 0 || peer->uid == geteuid())
-                return true;
-        if (admin_gid == (gid_t)-1)
+bool peer_is_in(const struct service_peer *peer, gid_t gid) {
+        if (gid == (gid_t)-1)
                 return false;
-        if (peer->gid == admin_gid)
+        if (peer->gid == gid)
                 return true;
         for (uint32_t i = 0; i < peer->groups_count; i++)
-                if (peer->groups[i] == admin_gid)
+                if (peer->groups[i] == gid)
                         return true;
         return false;
+}
+
+bool peer_may_administer(const struct service_peer *peer, gid_t admin_gid) {
+        return peer->uid == 0 || peer->uid == geteuid() || peer_is_in(peer, admin_gid);
 }
 
 /* By number: it may be another process's by now, which is of the same user then or is let be. */

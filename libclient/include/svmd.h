@@ -816,6 +816,8 @@ struct svmd_node_row {
         const char *trouble;                /* why nothing more is known of it, or "" */
         uint64_t bounces;                   /* touches of granules there that had moved just before */
         uint64_t pins, naps;                /* what was done about them: pinned for a time, or answered later */
+        uint64_t device_faults;             /* of its device, served since svmd started, as the following */
+        uint64_t evictions, evicted;        /* granules that left to make room; their bytes */
 };
 typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);
@@ -934,6 +936,9 @@ struct svmd_partition_row {
         uint64_t rate;                /* bytes a second that may move when nobody waits for them; 0: no cap */
         uint64_t moved, put_off;      /* bytes that have; moves that waited for the cap, or were not made for it */
         uint64_t bounces, pins, naps; /* as of a node */
+        uint64_t refusals; /* operations of its sessions that were refused, since svmd started, as the following */
+        uint64_t cpu_faults, device_faults; /* in its managed ranges, served */
+        uint64_t evictions, evicted;        /* as of a node */
 };
 typedef int (*svmd_partition_fn)(const struct svmd_partition_row *row, void *userdata);
 /* `name` NULL: all. */
@@ -984,6 +989,32 @@ struct svmd_holder_row {
 typedef int (*svmd_holder_fn)(const struct svmd_holder_row *row, void *userdata);
 /* `partition` NULL: all. For administrators. */
 int svmd_query_holders(svmd_session *s, const char *partition, svmd_holder_fn fn, void *userdata);
+
+/* What svmd has done since it started, as sums. */
+enum {
+        SVMD_METRIC_OPERATIONS = 0, /* `label`: which; `count` were carried out, `refused` were not */
+        SVMD_METRIC_HISTOGRAM = 1,  /* `name` of `label`: `count` times, which took `sum_ns` in all */
+        SVMD_METRIC_FLOW = 2,       /* `count` granules of `bytes` have moved from node to node, or been copied */
+};
+
+struct svmd_metric_row {
+        unsigned kind;       /* SVMD_METRIC_* */
+        uint64_t started_ns; /* when svmd began to count, since 1970 */
+        const char *name;    /* "request", "cpu-fault", "device-fault", "migration"; "" */
+        const char *label;   /* a request's operation or "several"; a migration's cause; "" */
+        uint64_t count, refused, sum_ns;
+        /* Of a histogram: bucket i has what took up to first_ns << i nanoseconds and is in none before it. What is in
+         * none of them took longer. */
+        uint64_t first_ns;
+        const uint64_t *buckets;
+        size_t buckets_count;
+        svmd_node from, to;
+        uint64_t bytes;
+};
+typedef int (*svmd_metric_fn)(const struct svmd_metric_row *row, void *userdata);
+/* For administrators, and members of svmd's metrics-group; who are in that may ask for svmd_query_partitions() and
+ * svmd_query_holders() too. */
+int svmd_query_metrics(svmd_session *s, svmd_metric_fn fn, void *userdata);
 
 enum {
         SVMD_BY_NODE = 0,

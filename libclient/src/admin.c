@@ -247,6 +247,11 @@ static int partition_with_nodes(struct walk *w, const Svmd__V1__Partition *p, st
                 .bounces = p->bounces,
                 .pins = p->thrash_pins,
                 .naps = p->thrash_naps,
+                .refusals = p->refusals,
+                .cpu_faults = p->cpu_faults,
+                .device_faults = p->device_faults,
+                .evictions = p->evictions,
+                .evicted = p->evicted,
         };
 
         for (size_t i = 0; i < p->n_nodes; i++) {

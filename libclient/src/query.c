@@ -123,6 +123,9 @@ static int node_row(struct walk *w, const void *data) {
                 .bounces = n->bounces,
                 .pins = n->thrash_pins,
                 .naps = n->thrash_naps,
+                .device_faults = n->device_faults,
+                .evictions = n->evictions,
+                .evicted = n->evicted,
         };
 
         w->op.nodes->from = n->id + 1;

@@ -59,7 +59,7 @@ def parse_operations(text):
     found = {}
     for name, flags in re.findall(r'ROW\(\w+,\s*"(\w+)",\s*([^,]+),\s*op_\w+\)', text):
         flags = set(re.findall(r"OP_\w+", flags))
-        needs = ("administration" if "OP_ADMIN" in flags else "a partition" if "OP_ATTACHED" in flags
+        needs = ("reading" if "OP_READS" in flags else "administration" if "OP_ADMIN" in flags else "a partition" if "OP_ATTACHED" in flags
                  else "nothing" if "OP_FIRST" in flags else "hello")
         found[name] = (needs, "yes" if "OP_ALONE" in flags else "no", "yes" if "OP_CHANGES" in flags else "no")
     return found

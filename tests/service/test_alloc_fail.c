@@ -254,6 +254,8 @@ static void test_leases(void **state) {
         until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_lease_list("one") }, 1, -1);
         until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_holders("") }, 1, -1);
         until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_drift() }, 1, -1);
+        until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, (Svmd__V1__Op *[]){ op_make(SVMD__V1__OP__OP_METRICS) }, 1,
+                       -1);
         each(&a, mk_lease_release(lease));
         each(&b, mk_lease_release(waits));
         printf("%lu refused allocations\n", failures);

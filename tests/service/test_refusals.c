@@ -1414,6 +1414,7 @@ static const struct {
         { SVMD__V1__OP__OP_USAGE_HISTORY, B(W_NONE) },
         { SVMD__V1__OP__OP_HOLDERS, B(W_NONE) },
         { SVMD__V1__OP__OP_DRIFT, 0 },
+        { SVMD__V1__OP__OP_METRICS, 0 },
         { SVMD__V1__OP__OP_LEASE_CLAIM, B(W_NONE) | B(W_OTHER) | B(W_RIGHT) | B(W_TAKEN) | B(W_BUSY) | B(W_QUOTA) },
         { SVMD__V1__OP__OP_LEASE_FILL, ID_WAYS | B(W_BUSY) | B(W_QUOTA) | B(W_LIMIT) },
         { SVMD__V1__OP__OP_TRACE_START, B(W_FD_KIND) | B(W_NONE) | B(W_TAKEN) | B(W_QUOTA) },
