@@ -4,7 +4,7 @@ set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME svmd)
 set(CPACK_PACKAGE_CONTACT "the svmd authors <svmd@svmd.org>")
 set(CPACK_PACKAGE_VENDOR svmd)
-set(CPACK_COMPONENTS_ALL svmd libsvmd1 libsvmd-dev svmd-ctl)
+set(CPACK_COMPONENTS_ALL svmd libsvmd1 libsvmd-dev python3-svmd svmd-ctl)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_COMPONENTS_GROUPING IGNORE)
 set(CPACK_SET_DESTDIR ON)
@@ -51,6 +51,12 @@ svmd_package(libsvmd-dev libdevel "shared virtual memory over the CPU and device
 and on every device of a machine, and decides where its pages live.
 .
 This package has what programs are built with that use its library.")
+svmd_package(python3-svmd python "shared virtual memory over the CPU and devices (Python)"
+"svmd owns a range of addresses that means the same bytes in every process
+and on every device of a machine, and decides where its pages live.
+.
+This package has its library for Python, where a range is a memoryview or
+a numpy array.")
 svmd_package(svmd-ctl admin "shared virtual memory over the CPU and devices (tools)"
 "svmd owns a range of addresses that means the same bytes in every process
 and on every device of a machine, and decides where its pages live.
@@ -58,6 +64,10 @@ and on every device of a machine, and decides where its pages live.
 This package has svmd-ctl, which shows and changes what a running svmd
 does, and svmd-run, which gives an unmodified program a heap in it.")
 set(CPACK_DEBIAN_LIBSVMD-DEV_PACKAGE_DEPENDS "libsvmd1 (= ${PROJECT_VERSION}-1), libprotobuf-c-dev")
+set(CPACK_DEBIAN_PYTHON3-SVMD_PACKAGE_DEPENDS "libsvmd1 (>= ${PROJECT_VERSION}-1), python3, python3-cffi")
+set(CPACK_DEBIAN_PYTHON3-SVMD_PACKAGE_RECOMMENDS python3-numpy)
+set(CPACK_DEBIAN_PYTHON3-SVMD_PACKAGE_ARCHITECTURE all)
+set(CPACK_DEBIAN_PYTHON3-SVMD_PACKAGE_CONTROL_EXTRA ${debian}/python3/postinst ${debian}/python3/prerm)
 set(CPACK_DEBIAN_SVMD-CTL_PACKAGE_DEPENDS "libsvmd1 (>= ${PROJECT_VERSION}-1)")
 set(CPACK_DEBIAN_LIBSVMD1_PACKAGE_CONTROL_EXTRA ${debian}/triggers)
 set(CPACK_DEBIAN_SVMD_PACKAGE_DEPENDS "systemd | systemd-sysusers")

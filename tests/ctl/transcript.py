@@ -62,7 +62,9 @@ class Shell:
 
     def __init__(self, build, folder):
         env = {k: v for k, v in os.environ.items() if not k.startswith("SVMD_") and k not in ("COLUMNS", "D")}
-        env.update(PATH=f"{build}:{env.get('PATH', '/usr/bin:/bin')}", LC_ALL="C.UTF-8", TZ="UTC", NO_COLOR="1")
+        # Debian's Python comes first: its cffi and numpy are what the Python package needs.
+        env.update(PATH=f"{build}:/usr/bin:/bin:{env.get('PATH', '')}", LC_ALL="C.UTF-8", TZ="UTC", NO_COLOR="1",
+                   PYTHONPATH=f"{build}/python", LD_LIBRARY_PATH=f"{build}/libclient/src")
         self.folder, self.count = folder, 0
         self.process = subprocess.Popen(["bash", "--norc", "--noprofile"], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=folder,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# check.sh DIR: the packages in DIR are what they should be: all four, without a word of lintian's, and what is in them runs
+# check.sh DIR: the packages in DIR are what they should be: all five, without a word of lintian's, and what is in them runs
 # from where it was unpacked.
 set -euo pipefail
 dir=$(cd "$1" && pwd)
@@ -11,7 +11,7 @@ fail() {
         exit 1
 }
 
-for package in svmd libsvmd1 libsvmd-dev svmd-ctl; do
+for package in svmd libsvmd1 libsvmd-dev python3-svmd svmd-ctl; do
         files=("$dir/$package"_*.deb)
         [ ${#files[@]} -eq 1 ] && [ -e "${files[0]}" ] || fail "$dir has not one package $package"
         dpkg-deb -x "${files[0]}" "$root"
@@ -34,4 +34,6 @@ for program in sbin/svmd bin/svmd-ctl bin/svmd-run libexec/svmd-keeper; do
 done
 readelf -d "$lib/libsvmd.so.1" | grep -q 'soname: \[libsvmd.so.1\]' || fail "libsvmd1 has another library"
 dpkg-deb -f "$dir"/svmd-ctl_*.deb Depends | grep -q 'libsvmd1 (>=' || fail "svmd-ctl does not ask for its library"
+said=$(PYTHONPATH=$root/usr/lib/python3/dist-packages /usr/bin/python3 -B -c 'import svmd; print(svmd.version(), svmd.PAGE)')
+[ "$said" = "$(dpkg-deb -f "$dir"/libsvmd1_*.deb Version | sed 's/-.*//') 4096" ] || fail "python3-svmd says: $said"
 echo "the packages are good: $(cd "$dir" && echo *.deb)"
