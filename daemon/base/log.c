@@ -10,11 +10,15 @@ void log_set_level(int level) {
         max_level = level;
 }
 
+bool log_wants(int level) {
+        return level <= max_level;
+}
+
 void log_line(int level, const char *format, ...) {
         char text[1024];
         va_list ap;
 
-        if (level > max_level)
+        if (!log_wants(level))
                 return;
         va_start(ap, format);
         vsnprintf(text, sizeof(text), format, ap);

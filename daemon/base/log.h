@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <syslog.h>
 
 /*
@@ -7,6 +8,7 @@
  * handlers of administrative changes log; libraries return errors.
  */
 void log_set_level(int level); /* LOG_DEBUG ... LOG_ERR */
+bool log_wants(int level);
 void log_line(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)

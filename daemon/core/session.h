@@ -44,10 +44,11 @@ struct session {
         struct give_back *give_backs; /* as of a partition */
         uint32_t pid;
         bool admin, monitor, resumed;
-        bool reader;    /* may ask what administrators may ask for figures */
-        bool waiting;   /* a request of it waits for a job */
-        bool ending;    /* it is released as soon as that job is done */
-        bool end_noted; /* the journal has its end */
+        bool monitor_seldom; /* not each move */
+        bool reader;         /* may ask what administrators may ask for figures */
+        bool waiting;        /* a request of it waits for a job */
+        bool ending;         /* it is released as soon as that job is done */
+        bool end_noted;      /* the journal has its end */
         char *client;
         uint64_t objects; /* counted against its quota */
         uint64_t reservations_count, memories_count, spaces_count, fences_count;
@@ -59,6 +60,7 @@ struct session {
         void *managed;    /* the service's: struct managed_client, of one that has to do with managed ranges */
         void *trace;      /* the mover's: struct mover_trace, of one that records */
         void *usage;      /* the service's: struct track, once it is attached */
+        void *asker;      /* the service's: struct asker, of one that has administered */
         void *devices;    /* the service's: struct private_client, of one that gave files of devices */
 };
 

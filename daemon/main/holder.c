@@ -8,7 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/message.h"
 #include "service/service.h"
 
 /* A keeper that ends within this time, so often in a row, is not tried again. */
@@ -107,13 +107,13 @@ static bool ends_too_often(struct holder *h) {
 void holder_replace(struct holder *h) {
         keeper_disconnect(h->keeper);
         h->keeper = NULL;
-        log_error("svmd-keeper has ended; another one is started and given everything");
         if (!ends_too_often(h) && hand_over(h) == 0) {
                 h->replaced++;
-                log_warning("another svmd-keeper holds sessions and memory: %llu descriptors",
-                            (unsigned long long)h->held.count);
+                message(MESSAGE_KEEPER_REPLACED, FIELDS(FIELD_NUMBER("SVMD_DESCRIPTORS", h->held.count)),
+                        "svmd-keeper has ended; another svmd-keeper holds sessions and memory: %llu descriptors",
+                        (unsigned long long)h->held.count);
         } else {
-                log_error(
+                message(MESSAGE_KEEPER_GONE, NO_FIELDS,
                         "there is no svmd-keeper: %s. Sessions and memory will not survive this svmd; restart it when "
                         "its clients allow",
                         h->why);

@@ -2,6 +2,7 @@
 #include <grp.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +16,10 @@
 #include "backend/recording.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/message.h"
 #include "main/config.h"
 #include "main/holder.h"
+#include "main/journald.h"
 #include "main/manager.h"
 #include "main/record.h"
 #include "main/takeover.h"
@@ -27,6 +30,7 @@
 /* Arguments and wiring: machine, store, keeper, transport and service, and the order in which they come and go. */
 
 enum { KFD_PATIENCE_MS = 5000 };
+#define SVMD_BUS_USER "svmd-dbus" /* systemd/svmd.sysusers makes it */
 
 struct program {
         char **argv;
@@ -246,7 +250,9 @@ static void say_lost(struct program *p) {
                 snprintf(text, sizeof(text), "nobody knows how many sessions");
         else
                 return;
-        log_error("the svmd before and svmd-keeper have both ended, and with them what they held: %s", text);
+        message(MESSAGE_LOST,
+                FIELDS(FIELD_NUMBER("SVMD_SESSIONS", p->before.sessions), FIELD_NUMBER("SVMD_BYTES", p->before.bytes)),
+                "the svmd before and svmd-keeper have both ended, and with them what they held: %s", text);
         service_lost(p->service, text);
 }
 
@@ -314,7 +320,7 @@ static void become_next(struct program *p) {
         char *first = p->argv[0];
 
         manager_becoming(p->next);
-        log_info("becoming %s", p->next);
+        message(MESSAGE_BECOMING, FIELDS(FIELD_TEXT("SVMD_PROGRAM", p->next)), "becoming %s", p->next);
         kfd_stop(p->kfd);
         p->argv[0] = p->next;
         execv(p->next, p->argv);
@@ -357,6 +363,12 @@ static gid_t metrics_gid(const struct config *c) {
         return g ? g->gr_gid : (gid_t)-1;
 }
 
+static uint32_t uid_of(const char *user) {
+        const struct passwd *u = getpwnam(user);
+
+        return u ? u->pw_uid : (uint32_t)-1;
+}
+
 static void say_rights(const struct config *c) {
         if (geteuid() == 0)
                 return;
@@ -396,6 +408,7 @@ static int start_service(struct program *p) {
                 .usage_days = c->usage_days,
                 .usage_size = c->usage_size,
                 .max_sessions = c->max_sessions,
+                .bus_uid = uid_of(SVMD_BUS_USER),
                 .max_sessions_per_uid = c->max_sessions_per_uid,
                 .keeper = true,
                 .sys_root = c->sys_root,
@@ -486,10 +499,15 @@ static void tear_down(struct program *p, bool keep) {
 }
 
 static void say_up(const struct program *p) {
-        log_info("version %s, epoch %llu: %u nodes, %llu partitions, %llu sessions taken over; listening in %s",
-                 SVMD_VERSION, (unsigned long long)service_epoch(p->service), p->machine.count,
-                 (unsigned long long)service_partitions(p->service), (unsigned long long)service_sessions(p->service),
-                 p->config.runtime_dir);
+        uint64_t epoch = service_epoch(p->service), sessions = service_sessions(p->service);
+
+        message(epoch > 1 ? MESSAGE_RESTORED : MESSAGE_STARTED,
+                FIELDS(FIELD_TEXT("SVMD_VERSION", SVMD_VERSION), FIELD_NUMBER("SVMD_EPOCH", epoch),
+                       FIELD_NUMBER("SVMD_SESSIONS", sessions)),
+                "version %s, epoch %llu: %u nodes, %llu partitions, %llu sessions taken over; listening in %s",
+                SVMD_VERSION, (unsigned long long)epoch, p->machine.count,
+                (unsigned long long)service_partitions(p->service), (unsigned long long)sessions,
+                p->config.runtime_dir);
         say_ready(p);
 }
 
@@ -510,6 +528,7 @@ int main(int argc, char **argv) {
         if (r != 0)
                 return r == CONFIG_E_DONE ? 0 : 2;
         log_set_level(p.config.log_level);
+        journald_begin();
         p.argv = argv;
         p.self = own_path();
         r = make_machine(&p);

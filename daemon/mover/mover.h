@@ -54,7 +54,7 @@ struct mover_hooks {
          * MANAGED_NOWHERE: none. */
         void (*moved)(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t from, uint32_t to,
                       enum managed_cause cause);
-        /* Granules that bounce are pinned on the node for a time. Also while watched only. */
+        /* Granules that bounce are pinned on the node for a time. */
         void (*pinned)(void *userdata, void *range, uint32_t first, uint32_t granules, uint32_t node);
         /* Registered memory is not what it was: the process gave it back, or moved it. Devices do not reach it any
          * more. It is still to be unregistered. `why` is a sentence. */

@@ -130,7 +130,7 @@ void news_pinned(void *userdata, void *range, uint32_t granule, uint32_t node) {
         struct moved next = { .r = range, .first = granule, .count = 1, .from = node, .to = node, .pinned = true };
         struct mover *m = userdata;
 
-        if (m->watching && m->hooks.pinned)
+        if (m->hooks.pinned)
                 moved_push(m, &next);
 }
 

@@ -67,7 +67,8 @@ void event_reservation(struct service *svc, const struct reservation *r, const s
         }
 }
 
-static void tell_monitors(struct service *svc, Svmd__V1__MonitorEvent *body) {
+/* `often`: only for those who want each of them. */
+static void tell_monitors(struct service *svc, Svmd__V1__MonitorEvent *body, bool often) {
         Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
 
         body->time_ns = clock_ns(CLOCK_REALTIME);
@@ -76,7 +77,7 @@ static void tell_monitors(struct service *svc, Svmd__V1__MonitorEvent *body) {
         list_for_each (l, &svc->state.sessions) {
                 struct session *s = container_of(l, struct session, by_state);
 
-                if (s->monitor)
+                if (s->monitor && !(often && s->monitor_seldom))
                         event_send(svc, s, &event);
         }
 }
@@ -87,7 +88,7 @@ void event_monitor(struct service *svc, const char *what, const struct session *
         char text[256];
         va_list ap;
 
-        if (svc->monitors == 0)
+        if (svc->watchers == 0)
                 return;
         va_start(ap, format);
         vsnprintf(text, sizeof(text), format, ap);
@@ -97,13 +98,39 @@ void event_monitor(struct service *svc, const char *what, const struct session *
         body.session = about ? about->object.id : 0;
         body.pid = about ? about->pid : 0;
         body.text = text;
-        tell_monitors(svc, &body);
+        tell_monitors(svc, &body, false);
 }
 
-void event_monitors(struct service *svc, int more) {
+void event_condition(struct service *svc, const char *what, const char *partition, uint32_t node, uint64_t bytes,
+                     const char *format, ...) {
+        Svmd__V1__MonitorEvent body = SVMD__V1__MONITOR_EVENT__INIT;
+        char text[256];
+        va_list ap;
+
+        if (svc->watchers == 0)
+                return;
+        va_start(ap, format);
+        vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        body.what = (char *)what;
+        body.partition = (char *)partition;
+        body.from = node + 1;
+        body.size = bytes;
+        body.text = text;
+        tell_monitors(svc, &body, false);
+}
+
+static void count_monitors(struct service *svc, int more) {
         svc->monitors = (uint64_t)((int64_t)svc->monitors + more);
         if (svc->mover)
                 mover_watch(svc->mover, svc->monitors > 0);
+}
+
+void event_watch(struct service *svc, struct session *s, bool on, bool seldom) {
+        count_monitors(svc, (on && !seldom) - (s->monitor && !s->monitor_seldom));
+        svc->watchers += (uint64_t)on - s->monitor;
+        s->monitor = on;
+        s->monitor_seldom = on && seldom;
 }
 
 /* ---- moves ---- */
@@ -115,8 +142,8 @@ static void drop_move(struct service *svc) {
         list_for_each (l, &svc->state.sessions) {
                 struct session *s = container_of(l, struct session, by_state);
 
-                s->dropped += s->monitor;
-                s->dropped_total += s->monitor;
+                s->dropped += s->monitor && !s->monitor_seldom;
+                s->dropped_total += s->monitor && !s->monitor_seldom;
         }
 }
 
@@ -165,14 +192,24 @@ void event_moved(struct service *svc, const struct managed_reservation *m, uint3
                  body.size >> 10, r->shared ? "reservation " : "an anonymous reservation",
                  r->shared ? r->shared->name->text : "", place_name(svc, from), place_name(svc, to), body.cause);
         body.text = text;
-        tell_monitors(svc, &body);
+        tell_monitors(svc, &body, true);
 }
 
 void event_pinned(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
                   uint32_t node) {
+        const char *partition = m->reservation->partition->name->text, *name = place_name(svc, node);
+        uint64_t address = m->reservation->va.start + (uint64_t)first * m->granule, withheld;
         Svmd__V1__MonitorEvent body;
         char text[256];
 
+        if (message_passes(&svc->rates.thrash, clock_ns(CLOCK_MONOTONIC), &withheld))
+                message(MESSAGE_THRASH,
+                        FIELDS(FIELD_TEXT("SVMD_PARTITION", partition), FIELD_TEXT("SVMD_NODE", name),
+                               FIELD_NUMBER("SVMD_ADDRESS", address),
+                               FIELD_NUMBER("SVMD_BYTES", (uint64_t)granules * m->granule),
+                               FIELD_NUMBER("SVMD_WITHHELD", withheld)),
+                        "partition %s: nodes take 0x%" PRIx64 " from each other; it stays on %s for a time", partition,
+                        address, name);
         if (!begin_granules(svc, m, first, granules, "thrash", &body))
                 return;
         body.to = node + 1;
@@ -180,5 +217,5 @@ void event_pinned(struct service *svc, const struct managed_reservation *m, uint
                  "0x%" PRIx64 ", %" PRIu64 " KiB, stays on %s for a time: nodes take it from each other", body.address,
                  body.size >> 10, place_name(svc, node));
         body.text = text;
-        tell_monitors(svc, &body);
+        tell_monitors(svc, &body, true);
 }

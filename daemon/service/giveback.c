@@ -135,7 +135,28 @@ static void tell(struct service *svc, const struct give_back *g, struct session 
         event_send(svc, s, &event);
 }
 
+static const char *partition_of(struct limited of) {
+        const struct partition *p = of.session ? of.session->partition : of.partition;
+
+        return p ? p->name->text : "";
+}
+
+static void say_asked(struct service *svc, const struct give_back *g, uint64_t bytes) {
+        const char *partition = partition_of(g->of), *node = node_desc(svc, g->node)->name;
+        char text[24], whose[LIMITED_NAME];
+
+        limited_name(g->of, whose);
+        text_bytes(text, sizeof(text), bytes);
+        message(MESSAGE_PRESSURE,
+                FIELDS(FIELD_TEXT("SVMD_WHOSE", whose), FIELD_TEXT("SVMD_PARTITION", partition),
+                       FIELD_TEXT("SVMD_NODE", node), FIELD_NUMBER("SVMD_BYTES", bytes)),
+                "%s is above its bound on %s: sessions are asked for %s", whose, node, text);
+        event_condition(svc, "pressure", partition, g->node, bytes, "%s: sessions are asked for %s on %s", whose, text,
+                        node);
+}
+
 static void ask(struct service *svc, struct give_back *g, uint64_t bytes, uint64_t now) {
+        uint64_t asked = bytes;
         unsigned count = 0;
 
         for (struct session *s = NULL; bytes > 0 && count < SESSIONS && (s = next_largest(svc, g->of, g->node, s));
@@ -145,6 +166,7 @@ static void ask(struct service *svc, struct give_back *g, uint64_t bytes, uint64
                 tell(svc, g, s, part);
                 bytes -= part;
         }
+        say_asked(svc, g, asked - bytes);
         g->told = true;
         g->until_ns = count > 0 ? now + g->wait_ms * MS_NS : now;
 }
@@ -224,8 +246,7 @@ static void taking_changed(struct service *svc, const struct give_back *g) {
 }
 
 static void end(struct service *svc, struct give_back *g, uint64_t left) {
-        const struct partition *p = g->of.session ? g->of.session->partition : g->of.partition;
-        const char *name = node_desc(svc, g->node)->name;
+        const char *partition = partition_of(g->of), *name = node_desc(svc, g->node)->name;
         char bytes[24], whose[LIMITED_NAME];
 
         limited_name(g->of, whose);
@@ -234,9 +255,12 @@ static void end(struct service *svc, struct give_back *g, uint64_t left) {
         taking_changed(svc, g);
         text_bytes(bytes, sizeof(bytes), left);
         if (g->by_max && left > 0)
-                log_warning("%s: %s more than its limit stays on %s; svmd-ctl usage says whose", whose, bytes, name);
-        event_monitor(svc, "give-back", g->of.session, p ? p->name->text : "", "%s: %s is left above its bound on %s",
-                      whose, left ? bytes : "nothing", name);
+                message(MESSAGE_LEFT_ABOVE,
+                        FIELDS(FIELD_TEXT("SVMD_WHOSE", whose), FIELD_TEXT("SVMD_PARTITION", partition),
+                               FIELD_TEXT("SVMD_NODE", name), FIELD_NUMBER("SVMD_BYTES", left)),
+                        "%s: %s more than its limit stays on %s; svmd-ctl usage says whose", whose, bytes, name);
+        event_condition(svc, "give-back", partition, g->node, left, "%s: %s is left above its bound on %s", whose,
+                        left ? bytes : "nothing", name);
 }
 
 static bool somebody_ends(const struct service *svc, struct limited of) {

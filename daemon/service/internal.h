@@ -1,6 +1,7 @@
 #pragma once
 
 #include "backend/backend.h"
+#include "base/message.h"
 #include "core/memory.h"
 #include "core/state.h"
 #include "core/vmap.h"
@@ -60,7 +61,8 @@ struct service {
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t attached;   /* sessions that have a partition */
-        uint64_t monitors;   /* sessions that want to see everything */
+        uint64_t watchers;   /* sessions that want to be told what happens */
+        uint64_t monitors;   /* those of them that want each move */
         uint32_t moves_told; /* to them, in this collection */
         uint32_t own_uid;
         uint32_t store_lane;
@@ -70,7 +72,10 @@ struct service {
         unsigned keeper_replaced; /* svmd-keeper ended so often while this svmd ran */
         char lost[256];           /* before this svmd; empty: nothing */
         char keeper_why[256];     /* why there is none */
-        bool journal_behind;      /* something ended for which the journal had no room: only a snapshot will do */
+        struct {
+                struct message_rate refused, limit, thrash, drift;
+        } rates;             /* of messages that others cause */
+        bool journal_behind; /* something ended for which the journal had no room: only a snapshot will do */
         struct service_kept *kept;
         size_t kept_count;
 };
@@ -142,6 +147,7 @@ enum {
         OP_GIVES = 256,  /* gives something back: even when the journal is nearly full */
         OP_WAITS = 512,  /* may wait for what is no job */
         OP_READS = 1024, /* with OP_ADMIN: also for who may ask for figures */
+        OP_AUDIT = 2048, /* the log says who asked, where an administrator did */
 };
 
 struct op_row {
@@ -299,8 +305,12 @@ void event_reservation(struct service *svc, const struct reservation *r, const s
 void event_monitor(struct service *svc, const char *what, const struct session *about, const char *partition,
                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* One monitor more, or less. */
-void event_monitors(struct service *svc, int more);
+/* The same of a condition of a node, with the bytes that it is about. */
+void event_condition(struct service *svc, const char *what, const char *partition, uint32_t node, uint64_t bytes,
+                     const char *format, ...) __attribute__((format(printf, 6, 7)));
+
+/* Whether the session is told of everything, or `seldom` of what is no move of memory. */
+void event_watch(struct service *svc, struct session *s, bool on, bool seldom);
 /* Granules have moved; from within what the mover tells. */
 void event_moved(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t granules,
                  uint32_t from, uint32_t to, enum managed_cause cause);
@@ -423,6 +433,7 @@ int op_drift(struct call *c);
 int op_metrics(struct call *c);
 void usage_answer_free(struct usage_answer *a);
 int op_upgrade(struct call *c);
+int op_act_for(struct call *c);
 int op_dmabuf_import(struct call *c);
 int op_mem_dmabuf(struct call *c);
 int op_device_give(struct call *c);

@@ -242,8 +242,11 @@ static void free_pools(struct service *svc) {
 static void end_process(struct service *svc, struct session *s, const char *why) {
         int r = svc->hooks.kill(svc->hooks.userdata, s);
 
-        log_warning("session %llu: %s; pid %u (uid %u) %s", (unsigned long long)s->object.id, why, s->pid, s->who.uid,
-                    r == 0 ? "was killed" : strerror(-r));
+        message(MESSAGE_SESSION_KILLED,
+                FIELDS(FIELD_NUMBER("SVMD_SESSION", s->object.id), FIELD_NUMBER("SVMD_SESSION_PID", s->pid),
+                       FIELD_NUMBER("SVMD_SESSION_UID", s->who.uid)),
+                "session %llu: %s; pid %u (uid %u) %s", (unsigned long long)s->object.id, why, s->pid, s->who.uid,
+                r == 0 ? "was killed" : strerror(-r));
         event_monitor(svc, "session-killed", s, s->partition ? s->partition->name->text : "", "%s: %s", s->client, why);
 }
 

@@ -7,6 +7,7 @@
 
 #include "backend/memfile.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "core/memory.h"
 #include "core/name.h"
@@ -399,12 +400,20 @@ unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_
                   char *why, size_t why_size) {
         const char *name = node_desc(svc, node)->name, *p = s->partition->name->text;
         char asked[24], used[24], max[24];
+        uint64_t withheld;
 
         if (over == &svc->state.nodes[node].account)
                 return say_node(name, size, over, why, why_size);
         text_bytes(asked, sizeof(asked), size);
         text_bytes(used, sizeof(used), over->used);
         text_bytes(max, sizeof(max), over->max);
+        if (message_passes(&svc->rates.limit, clock_ns(CLOCK_MONOTONIC), &withheld))
+                message(MESSAGE_LIMIT_REFUSED,
+                        FIELDS(FIELD_TEXT("SVMD_PARTITION", p), FIELD_TEXT("SVMD_NODE", name),
+                               FIELD_NUMBER("SVMD_BYTES", size), FIELD_NUMBER("SVMD_SESSION", s->object.id),
+                               FIELD_NUMBER("SVMD_SESSION_PID", s->pid), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
+                        "session %" PRIu64 " (pid %u) was refused %s on %s: partition %s may have %s there and has %s",
+                        s->object.id, s->pid, asked, name, p, max, used);
         snprintf(
                 why, why_size,
                 "partition %s may have %s on %s and has %s, so %s more is too much; free memory or ask for a higher limit "

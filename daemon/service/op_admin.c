@@ -323,7 +323,6 @@ static int set_finish(struct call *c, const struct partition *p) {
         if (c->request->store_result < 0)
                 return refuse(c, SVMD_STATUS_STORE, "partition %s was not changed: %s", p->name->text,
                               c->request->store_why);
-        log_info("partition %s: changed by pid %u (uid %u)", p->name->text, c->session->pid, c->session->who.uid);
         event_monitor(c->svc, "partition-set", c->session, p->name->text, "limits or rights changed by uid %u",
                       c->session->who.uid);
         return 0;
@@ -582,8 +581,6 @@ int op_session_kill(struct call *c) {
                 return refuse(c, SVMD_STATUS_INVALID, "session %" PRIu64 " is the one that asks", id);
         if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
                 return 0;
-        log_info("session %" PRIu64 " (pid %u): ended by pid %u (uid %u)", id, s->pid, c->session->pid,
-                 c->session->who.uid);
         service_session_kick(c->svc, s, SVMD_STATUS_GONE, "an administrator ended the session");
         return 0;
 }

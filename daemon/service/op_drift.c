@@ -10,6 +10,7 @@
 #include "account/look.h"
 #include "account/who.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -370,6 +371,24 @@ static Svmd__V1__DriftRow *drift_row(struct call *c, struct drift_row *r, bool m
         return row;
 }
 
+/* Of svmd's own memory: what processes have of drivers is theirs. */
+static void say_drift(struct service *svc, const struct drift *d) {
+        uint64_t withheld;
+
+        for (uint32_t i = 0; i < d->count; i++) {
+                const struct drift_row *r = &d->rows[i];
+
+                if (r->scope != SCOPE_NODE || r->reported == r->ledger ||
+                    !message_passes(&svc->rates.drift, clock_ns(CLOCK_MONOTONIC), &withheld))
+                        continue;
+                message(MESSAGE_DRIFT,
+                        FIELDS(FIELD_TEXT("SVMD_NODE", r->subject), FIELD_NUMBER("SVMD_REPORTED", r->reported),
+                               FIELD_NUMBER("SVMD_LEDGER", r->ledger), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
+                        "%s: the kernel counts %" PRIu64 " bytes, and svmd %" PRIu64 ": %s", r->subject, r->reported,
+                        r->ledger, explain(r, false));
+        }
+}
+
 int op_drift(struct call *c) {
         uint64_t from = c->op->drift->from;
         struct usage_answer *a = c->request->usage;
@@ -390,6 +409,8 @@ int op_drift(struct call *c) {
                 c->request->usage = NULL;
                 return drift_begin(c, tries);
         }
+        if (from == 0 && !d->moving)
+                say_drift(c->svc, d);
         DETAIL(c, DriftResult, DRIFT, drift, r);
         r->moving = d->moving;
         r->rows = call_take(c, PAGE_ROWS * sizeof(*r->rows));

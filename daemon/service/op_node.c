@@ -131,7 +131,8 @@ static int lost(struct call *c, uint32_t node) {
         if (c->svc->mover && node < c->svc->managed.nodes_count)
                 mover_node_lost(c->svc->mover, node);
         memory_lost(c->svc, node);
-        event_monitor(c->svc, "node-lost", c->session, "", "%s has vanished, with what was there", name);
+        message(MESSAGE_NODE_LOST, FIELDS(FIELD_TEXT("SVMD_NODE", name)), "%s has vanished, with what was there", name);
+        event_condition(c->svc, "node-lost", "", node, 0, "%s has vanished, with what was there", name);
         set_offline(c, node, true, true);
         return 0;
 }

@@ -38,8 +38,7 @@ int op_hello(struct call *c) {
 }
 
 int op_monitor(struct call *c) {
-        event_monitors(c->svc, c->op->monitor->on - c->session->monitor);
-        c->session->monitor = c->op->monitor->on;
+        event_watch(c->svc, c->session, c->op->monitor->on, c->op->monitor->seldom);
         return 0;
 }
 

@@ -65,8 +65,6 @@ static int go_ahead(struct call *c) {
                 return 0;
         if (svc->hooks.upgrade(svc->hooks.userdata, m->binary, m->keeper, why, sizeof(why)) < 0)
                 return refuse(c, SVMD_STATUS_SYSTEM, "svmd stays what it is: %s", why);
-        log_info("pid %u (uid %u) asks for an upgrade%s%s", c->session->pid, c->session->who.uid,
-                 m->binary[0] ? " to " : "", m->binary);
         return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "service/adopted.h"
+#include "service/audit.h"
 #include "service/capacity.h"
 #include "service/effects.h"
 #include "service/join.h"
@@ -355,6 +356,16 @@ static void send_reply(struct run *run) {
         figures_reply(svc, run->request, run->m);
 }
 
+static void audit(const struct run *run) {
+        if (!(run->flags & OP_AUDIT) || run->m->mode == SVMD__V1__MODE__DRY_RUN)
+                return;
+        for (size_t i = 0; i < run->m->n_ops; i++) {
+                const struct call c = { .op = run->m->ops[i], .result = &run->results[i] };
+
+                audit_end(run->svc, run->request->session, &c);
+        }
+}
+
 /* Runs a decoded request whose slow work is done; OP_LATER: an operation has started a job. */
 static int run_request(struct service *svc, struct request *request, const Svmd__V1__Request *m) {
         struct run run = { .svc = svc, .request = request, .m = m, .flags = gather_flags(m), .fds = wanted_fds(m) };
@@ -371,6 +382,8 @@ static int run_request(struct service *svc, struct request *request, const Svmd_
                 refuse_all(&run, SVMD_STATUS_FD_COUNT, text ? text : status_text(SVMD_STATUS_FD_COUNT));
         } else if (m->mode > SVMD__V1__MODE__DRY_RUN) {
                 refuse_all(&run, SVMD_STATUS_INVALID, "the mode must be BEST_EFFORT, ALL_OR_NOTHING or DRY_RUN");
+        } else if (audit_begin(svc, request->session, run.flags) < 0) {
+                refuse_all(&run, SVMD_STATUS_NO_MEMORY, status_text(SVMD_STATUS_NO_MEMORY));
         } else if ((run.flags & OP_CHANGES) && (r = reserve_journal(svc, m)) < 0) {
                 refuse_all(&run, r == -ENOSPC ? SVMD_STATUS_JOURNAL : SVMD_STATUS_NO_MEMORY,
                            r == -ENOSPC ? "svmd's journal is full: free something, or give it a larger journal-size"
@@ -381,8 +394,10 @@ static int run_request(struct service *svc, struct request *request, const Svmd_
         }
         if (run.flags & OP_CHANGES)
                 accounts_note(svc, request->session);
-        if (r != OP_LATER)
+        if (r != OP_LATER) {
+                audit(&run);
                 send_reply(&run);
+        }
         request->session->requests++;
         svc->requests++;
         return r;

@@ -10,6 +10,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/audit.h"
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/join.h"
@@ -102,8 +103,9 @@ void session_release(struct service *svc, struct session *s) {
                 svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_SESSION, s->object.id));
                 event_monitor(svc, "session-end", s, p->name->text, "%s (uid %u) left", s->client, s->who.uid);
         }
-        event_monitors(svc, -(int)s->monitor);
+        event_watch(svc, s, false, false);
         trace_leave(s);
+        audit_forget(s);
         replies_free(s);
         managed_client_free(svc, s);
         private_client_free(svc, s);

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/log.h"
+#include "base/message.h"
 #include "transport/internal.h"
 
 /*
@@ -48,7 +48,8 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events) {
                 int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
                 if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
-                        log_warning("no descriptor left for another connection; it waits (raise LimitNOFILE)");
+                        message(MESSAGE_NO_DESCRIPTORS, NO_FIELDS,
+                                "no descriptor left for another connection; it waits (raise LimitNOFILE)");
                         listeners_rest(l->transport);
                 }
                 if (fd < 0)

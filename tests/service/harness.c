@@ -277,6 +277,7 @@ void world_open_sized(struct world *w, uint64_t journal, const uint64_t *capacit
                 .max_registered = 64ull << 20,
                 .max_sessions = 64,
                 .max_sessions_per_uid = 48,
+                .bus_uid = (uint32_t)-1,
                 .keeper = true,
                 .sys_root = "/sys",
                 .proc_root = "/proc",

@@ -302,6 +302,9 @@ static void test_traces(void **state) {
         until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, &op, 1, -1);
         op = op_make(SVMD__V1__OP__OP_TRACE_STOP);
         until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, &op, 1, -1);
+        op = op_make(SVMD__V1__OP__OP_ACT_FOR);
+        op->act_for->pid = (uint32_t)getpid();
+        until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, &op, 1, -1);
         printf("%lu refused allocations\n", failures);
         assert_true(failures > 2);
         close(file);

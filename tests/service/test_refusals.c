@@ -1420,6 +1420,7 @@ static const struct {
         { SVMD__V1__OP__OP_TRACE_START, B(W_FD_KIND) | B(W_NONE) | B(W_TAKEN) | B(W_QUOTA) },
         { SVMD__V1__OP__OP_TRACE_STOP, B(W_NONE) },
         { SVMD__V1__OP__OP_TRACE_QUERY, B(W_NONE) },
+        { SVMD__V1__OP__OP_ACT_FOR, B(W_RIGHT) },
 };
 
 /* What the row of an operation makes it be wrong in besides. */
@@ -1592,10 +1593,14 @@ static void no_trace(struct client *x, enum way way, unsigned code, const char *
 }
 
 static void traces(void) {
-        struct client more[4];
+        struct client more[4], other;
         int old = memfd_create("old", 0);
 
         no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op_make(SVMD__V1__OP__OP_TRACE_STOP));
+        client_open(&w, &other, 100, 100, true);
+        client_greet(&other, NULL);
+        no(&other, W_RIGHT, SVMD_STATUS_DENIED, op_make(SVMD__V1__OP__OP_ACT_FOR));
+        client_close(&other);
         no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op_make(SVMD__V1__OP__OP_TRACE_QUERY));
         no_trace(&admin, W_NONE, SVMD_STATUS_NO_SUCH, "none", memfd_create("trace", 0));
         no_trace(&admin, W_FD_KIND, SVMD_STATUS_FD_KIND, "", eventfd(0, 0));
