@@ -4,6 +4,7 @@
 #include "advice.h"
 #include "args.h"
 #include "ctl.h"
+#include "json.h"
 #include "rows.h"
 #include "size.h"
 #include "target.h"
@@ -122,6 +123,19 @@ static int take_word(struct words *w, const char *word) {
                         names);
 }
 
+static int say_json(struct ctl *c, const struct args *a, const struct target *t) {
+        struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+
+        json_add_text(o, "partition", t->reservation->partition);
+        json_add_text(o, "reservation", t->reservation->name);
+        json_add_address(o, "address", t->address);
+        json_add_count(o, "length", t->size);
+        for (unsigned i = 1; i < a->words_count; i++)
+                json_object_array_add(list, json_object_new_string(a->words[i]));
+        json_add(o, "advised", list);
+        return json_print(c, o);
+}
+
 int advise_run(struct ctl *c, const struct args *a) {
         struct words w = { .ctl = c, .advice = { .size = sizeof(w.advice), .preferred = SVMD_NODE_NONE } };
         struct target t;
@@ -133,5 +147,6 @@ int advise_run(struct ctl *c, const struct args *a) {
                 r = take_word(&w, a->words[i]);
         if (r != EXIT_OK)
                 return r;
-        return ctl_result(c, svmd_partition_advise(c->session, t.partition, t.address, t.size, &w.advice));
+        r = ctl_result(c, svmd_partition_advise(c->session, t.partition, t.address, t.size, &w.advice));
+        return r == EXIT_OK && c->json ? say_json(c, a, &t) : r;
 }

@@ -169,6 +169,12 @@ int args_limits(struct ctl *c, const struct args *a, const struct svmd_limit **r
         return EXIT_OK;
 }
 
+int args_agreed(struct ctl *c, const struct args *a, const char *question) {
+        if (a->value[OPT_YES] || ctl_confirm(c, question))
+                return EXIT_OK;
+        return ctl_fail(c, EXIT_REFUSED, "nothing was done");
+}
+
 int args_size(struct ctl *c, const struct args *a, enum opt opt, uint64_t *ret) {
         int r;
 

@@ -82,6 +82,9 @@ int args_parse(struct ctl *c, struct args *a, const struct verb *verb, int argc,
 /* --limit NODE=SIZE and its like. Returns an exit status; what is wrong was written. */
 struct svmd_limit;
 int args_limits(struct ctl *c, const struct args *a, const struct svmd_limit **ret, size_t *ret_count);
+/* Whether to go on with what cannot be undone: EXIT_OK with --yes, when nobody is there to answer, and after a yes;
+ * else EXIT_REFUSED, and that nothing was done was written. */
+int args_agreed(struct ctl *c, const struct args *a, const char *question);
 /* --size, --timeout, --count: an exit status; `*ret` is left alone when the option was not given. */
 int args_size(struct ctl *c, const struct args *a, enum opt opt, uint64_t *ret);
 int args_count(struct ctl *c, const struct args *a, enum opt opt, uint64_t least, uint64_t most, uint64_t *ret);

@@ -136,8 +136,7 @@ int change_run(struct ctl *c, const struct args *a, struct change *ch) {
                 return r;
         if (a->value[OPT_DRY_RUN])
                 return dry_run(c, ch);
-        if (ch->question && !a->value[OPT_YES] &&
-            !ctl_confirm(c, ctl_text(c, "%s %s?", ch->question, target_text(c, &ch->target))))
-                return ctl_fail(c, EXIT_REFUSED, "nothing was done");
-        return carry_out(c, ch, deadline);
+        if (ch->question)
+                r = args_agreed(c, a, ctl_text(c, "%s %s?", ch->question, target_text(c, &ch->target)));
+        return r == EXIT_OK ? carry_out(c, ch, deadline) : r;
 }

@@ -8,6 +8,10 @@
 
 enum { HELP_WIDTH = 80, OPTION_COLUMN = 26 };
 
+#define ASKS "On a terminal it says what would happen and asks first, unless --yes is given."
+#define STATUS                                                                                                         \
+        "Exit status: 0 done, 1 svmd refused or something is wrong, 2 usage, 3 the time was over, 4 svmd cannot be reached."
+
 /* A space that no line is broken at, until it is written. */
 #define KEEP "\037"
 
@@ -67,12 +71,15 @@ int help_verb(struct ctl *c, const struct verb *v) {
         print_wrapped(c->out, ctl_text(c, "%s.%s%s", v->summary, v->more ? " " : "", v->more ? v->more : ""), 0, 0);
         if (v->flags & VERB_ADMIN)
                 print_wrapped(c->out, "It is for administrators: root and members of the group svmd-admin.", 0, 0);
+        if (v->flags & VERB_ASKS)
+                print_wrapped(c->out, ASKS, 0, 0);
         fputs("\nOptions:\n", c->out);
         for (unsigned i = 0; i < _OPT_MAX; i++) {
                 if (i >= _OPT_OF_VERBS ? i < OPT_HELP : (v->options & BIT(i)) != 0)
                         print_option(c->out, i);
         }
-        fprintf(c->out, "\nExamples:\n  %s\n  %s\n", v->examples[0], v->examples[1]);
+        fprintf(c->out, "\nExamples:\n  %s\n  %s\n\n", v->examples[0], v->examples[1]);
+        print_wrapped(c->out, STATUS, 0, 0);
         return EXIT_OK;
 }
 
@@ -96,9 +103,8 @@ int help_all(struct ctl *c, const char *family) {
         fputs("\nOptions:\n", c->out);
         for (unsigned i = _OPT_OF_VERBS; i < _OPT_MAX; i++)
                 print_option(c->out, i);
-        fputs("\nExit status: 0 done, 1 svmd refused or something is wrong, 2 usage, 3 the time\n"
-              "was over, 4 svmd cannot be reached. 'svmd-ctl VERB --help' has examples.\n",
-              c->out);
+        fputc('\n', c->out);
+        print_wrapped(c->out, STATUS " 'svmd-ctl VERB --help' has examples.", 0, 0);
         return EXIT_OK;
 }
 
@@ -150,6 +156,8 @@ static void mdoc_verb(FILE *out, const struct verb *v) {
                 mdoc_sentences(out, v->more);
         if (v->flags & VERB_ADMIN)
                 fputs("For administrators.\n", out);
+        if (v->flags & VERB_ASKS)
+                mdoc_sentences(out, ASKS);
         fputs(".Bd -literal -offset indent\n", out);
         mdoc_text(out, v->examples[0]);
         mdoc_text(out, v->examples[1]);

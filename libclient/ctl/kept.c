@@ -191,11 +191,11 @@ static int remove_one(struct ctl *c, const struct args *a, unsigned kind) {
 
         if (r != EXIT_OK)
                 return r;
-        if (!dry && !a->value[OPT_YES] &&
-            !ctl_confirm(c, ctl_text(c, "Remove %s %s, %s%s?", kind_text(k->kind), k->name, ctl_size(c, k->length),
-                                     k->users ? ", when its last session leaves" : "")))
-                return ctl_fail(c, EXIT_REFUSED, "nothing was done");
         if (!dry)
+                r = args_agreed(c, a,
+                                ctl_text(c, "Remove %s %s, %s%s?", kind_text(k->kind), k->name, ctl_size(c, k->length),
+                                         k->users ? ", when its last session leaves" : ""));
+        if (!dry && r == EXIT_OK)
                 r = ctl_result(c, svmd_kept_remove(c->session, c->info.admin ? k->partition : NULL, k->kind, k->name));
         return r == EXIT_OK ? say_removed(c, k, dry) : r;
 }

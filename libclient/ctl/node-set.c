@@ -102,6 +102,19 @@ static int carry_out(struct ctl *c, const struct node_set *n, uint64_t deadline)
         return work_result(c, r, why);
 }
 
+/* Taking into use again needs no question. */
+static int agreed(struct ctl *c, const struct args *a, const struct node_set *n) {
+        const char *managed = ctl_size(c, n->node.managed), *name = n->node.name;
+
+        if (n->action == SVMD_NODE_ONLINE)
+                return EXIT_OK;
+        if (n->action == SVMD_NODE_LOST)
+                return args_agreed(c, a, ctl_text(c, "Give up %s of managed memory on %s?", managed, name));
+        return args_agreed(c, a,
+                           ctl_text(c, "%s %s, and move %s of managed memory elsewhere?",
+                                    n->action == SVMD_NODE_DRAIN ? "Drain" : "Take offline", name, managed));
+}
+
 static int run(struct ctl *c, const struct args *a, struct node_set *n) {
         const struct svmd_node_row *node;
         struct node_rows nodes;
@@ -115,12 +128,10 @@ static int run(struct ctl *c, const struct args *a, struct node_set *n) {
         if (r != EXIT_OK)
                 return r;
         n->node = *node;
-        if (n->action == SVMD_NODE_LOST && !a->value[OPT_DRY_RUN] && !a->value[OPT_YES] &&
-            !ctl_confirm(
-                    c, ctl_text(c, "Give up %s of managed memory on %s?", ctl_size(c, n->node.managed), n->node.name)))
-                return ctl_fail(c, EXIT_REFUSED, "nothing was done");
-        if (!a->value[OPT_DRY_RUN])
-                return carry_out(c, n, deadline);
+        if (!a->value[OPT_DRY_RUN]) {
+                r = agreed(c, a, n);
+                return r == EXIT_OK ? carry_out(c, n, deadline) : r;
+        }
         if (c->json)
                 say_json(c, n, &n->node, NULL);
         else

@@ -125,7 +125,7 @@ static int set_by(struct ctl *c, const struct args *a, struct setting *set) {
         set->opts.come_down = a->value[OPT_FORCE] ? SVMD_STEAL : SVMD_COME_DOWN;
         if (set->opts.dry_run || steals == 0 || a->value[OPT_YES] || a->value[OPT_FORCE] || !c->can_ask)
                 return EXIT_OK;
-        r = ctl_result(c, plan_show(c, &set->plan));
+        r = ctl_result(c, plan_tell(c, &set->plan));
         if (r == EXIT_OK &&
             !ctl_confirm(c, ctl_text(c, "End %u session%s that may not give it back?", steals, steals == 1 ? "" : "s")))
                 return ctl_fail(c, EXIT_REFUSED, "nothing was done");
@@ -194,7 +194,7 @@ static const char *delete_question(struct ctl *c, const struct svmd_partition_ro
 }
 
 int partition_delete_run(struct ctl *c, const struct args *a) {
-        bool dry = a->value[OPT_DRY_RUN], end_sessions = a->value[OPT_END_SESSIONS];
+        bool dry = a->value[OPT_DRY_RUN], end_sessions = a->value[OPT_END_SESSIONS], asks;
         unsigned flags =
                 (end_sessions ? SVMD_DELETE_END_SESSIONS : 0u) | (a->value[OPT_DROP_KEPT] ? SVMD_DELETE_DROP_KEPT : 0u);
         const struct svmd_partition_row *p;
@@ -203,9 +203,12 @@ int partition_delete_run(struct ctl *c, const struct args *a) {
 
         if (r != EXIT_OK)
                 return r;
-        if (!dry && !a->value[OPT_YES] && !ctl_confirm(c, delete_question(c, p, end_sessions)))
+        asks = !dry && !a->value[OPT_YES] && c->can_ask;
+        r = (dry || asks) && end_sessions ? plan_get(c, p->name, NULL, &plan) : SVMD_OK;
+        if (r == SVMD_OK && asks)
+                r = plan_tell(c, &plan);
+        if (r == SVMD_OK && asks && !ctl_confirm(c, delete_question(c, p, end_sessions)))
                 return ctl_fail(c, EXIT_REFUSED, "nothing was done");
-        r = dry && end_sessions ? plan_get(c, p->name, NULL, &plan) : SVMD_OK;
         if (r == SVMD_OK)
                 r = svmd_partition_delete(c->session, p->name, flags, dry);
         if (r != SVMD_OK)
@@ -217,5 +220,5 @@ int partition_delete_run(struct ctl *c, const struct args *a) {
                 fprintf(c->out, " and %s %llu session%s", dry ? "end" : "ended", (unsigned long long)p->sessions,
                         p->sessions == 1 ? "" : "s");
         fputc('\n', c->out);
-        return ctl_result(c, plan_show(c, &plan));
+        return dry ? ctl_result(c, plan_show(c, &plan)) : EXIT_OK;
 }

@@ -99,6 +99,16 @@ int plan_show(struct ctl *c, const struct plan *p) {
         return SVMD_OK;
 }
 
+int plan_tell(struct ctl *c, const struct plan *p) {
+        FILE *out = c->out;
+        int r;
+
+        c->out = c->err;
+        r = plan_show(c, p);
+        c->out = out;
+        return r;
+}
+
 struct json_object *plan_json(struct ctl *c, const struct plan *p) {
         struct json_object *list = json_object_new_array();
         struct node_rows nodes = { 0 };

@@ -26,6 +26,8 @@ uint64_t plan_bytes(const struct plan *p);
 unsigned plan_steals(const struct plan *p);
 /* A line a step; nothing for none. */
 int plan_show(struct ctl *c, const struct plan *p);
+/* The same for a person who is asked then: to where the question stands. */
+int plan_tell(struct ctl *c, const struct plan *p);
 struct json_object *plan_json(struct ctl *c, const struct plan *p);
 /* Until there is nothing left, or it has stood still for a while after the deadline. A code of libsvmd; `ret` is what
  * is left. */

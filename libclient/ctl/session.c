@@ -122,8 +122,9 @@ int session_kill_run(struct ctl *c, const struct args *a) {
 
         if (!s)
                 return r;
-        if (!dry && !a->value[OPT_YES] && !ctl_confirm(c, ctl_text(c, "End %s?", session_text(c, s))))
-                return ctl_fail(c, EXIT_REFUSED, "nothing was done");
+        r = dry ? EXIT_OK : args_agreed(c, a, ctl_text(c, "End %s?", session_text(c, s)));
+        if (r != EXIT_OK)
+                return r;
         r = svmd_session_kill(c->session, s->id, dry);
         if (r != SVMD_OK)
                 return ctl_result(c, r);

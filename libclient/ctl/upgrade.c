@@ -85,14 +85,30 @@ static void say(struct ctl *c, const struct upgrade *u) {
                 (unsigned long long)u->away_ms);
 }
 
+static const char *question(struct ctl *c, const struct args *a, const struct svmd_status *s) {
+        unsigned long long sessions = s->sessions - (s->sessions > 0);
+
+        return ctl_text(c,
+                        "The new program can take over. Have svmd %s%s go on as %s, with a pause for %llu session%s?",
+                        s->version, a->value[OPT_KEEPER] ? " and svmd-keeper" : "",
+                        a->value[OPT_BINARY] ? a->value[OPT_BINARY] : "it", sessions, sessions == 1 ? "" : "s");
+}
+
+/* Whoever is asked knows already that the program could. */
 int upgrade_run(struct ctl *c, const struct args *a) {
         bool dry = a->value[OPT_DRY_RUN];
+        unsigned flags = a->value[OPT_KEEPER] ? SVMD_UPGRADE_KEEPER : 0;
         struct upgrade u = { 0 };
         int r = status_of(c, &u.before);
 
-        if (r == SVMD_OK)
-                r = svmd_upgrade(c->session, a->value[OPT_BINARY],
-                                 (a->value[OPT_KEEPER] ? SVMD_UPGRADE_KEEPER : 0) | (dry ? SVMD_UPGRADE_CHECK : 0));
+        if (r == SVMD_OK && !dry && c->can_ask && !a->value[OPT_YES])
+                r = svmd_upgrade(c->session, a->value[OPT_BINARY], flags | SVMD_UPGRADE_CHECK);
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        r = dry ? EXIT_OK : args_agreed(c, a, question(c, a, &u.before));
+        if (r != EXIT_OK)
+                return r;
+        r = svmd_upgrade(c->session, a->value[OPT_BINARY], flags | (dry ? SVMD_UPGRADE_CHECK : 0));
         if (r != SVMD_OK)
                 return ctl_result(c, r);
         r = dry ? EXIT_OK : await_next(c, &u);

@@ -10,6 +10,7 @@ enum {
         VERB_ADMIN = 1,      /* changes or sees everything: only over admin.sock */
         VERB_OWN = 2,        /* over a client socket it is about the caller's own partition, which is attached */
         VERB_NO_SESSION = 4, /* makes its own connection */
+        VERB_ASKS = 8,       /* cannot be undone: on a terminal it says what would be and asks, unless --yes */
 };
 
 /* One row per verb: it drives dispatch, --help, suggestions and the man page. */

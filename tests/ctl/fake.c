@@ -42,6 +42,17 @@ static int split(char *at, char **words) {
         return count;
 }
 
+/* What is written as JSON goes to the end of the file $SVMD_CTL_JSON, too, for schema.py: the line, and what came. */
+static void keep_json(const char *line, int status) {
+        const char *path = getenv("SVMD_CTL_JSON");
+        FILE *f = path && strstr(line, "--json") && !strstr(line, "--help") ? fopen(path, "ae") : NULL;
+
+        if (!f)
+                return;
+        fprintf(f, "%d %s\n%s\x1e\n", status, line, run_out);
+        fclose(f);
+}
+
 /* `err` NULL: into run_err. */
 static int run_with(const char *line, FILE *err) {
         char *words[64], *copy = strdup(line);
@@ -59,6 +70,7 @@ static int run_with(const char *line, FILE *err) {
         fclose(out);
         fclose(err);
         free(copy);
+        keep_json(line, status);
         return status;
 }
 

@@ -221,7 +221,7 @@ static void test_progress(void **state) {
         assert_string_equal(run_err + strlen(run_err) - 4, "\r\033[K");
         assert_int_equal(fake.waits, 4);
         machine_again();
-        assert_int_equal(run_asked("node drain gpu0", ""), 0);
+        assert_int_equal(run_asked("node drain gpu0 --yes", ""), 0);
         assert_non_null(strstr(run_err, "\rdraining gpu0: 768 MiB left of 768 MiB\033[K"));
         machine_again();
         expect_part("migrate index gpu1", 0, "Moved", "");
