@@ -43,6 +43,8 @@ const struct opt_text opt_texts[_OPT_MAX] = {
         [OPT_SINCE] = { "since", "TIME", "what was used from then on: 90s, 15m, 1h, 7d ago, today, 2026-11-01" },
         [OPT_UNTIL] = { "until", "TIME", "and up to then (default: now)" },
         [OPT_DRIFT] = { "drift", NULL, "what the kernel and drivers report, against what svmd gave out" },
+        [OPT_SVG] = { "svg", "FILE",
+                      "write a picture in SVG, with where managed memory lies; '-' for standard output" },
         [OPT_SOCKET] = { "socket", "PATH", "talk to svmd over this socket" },
         [OPT_RUNTIME_DIR] = { "runtime-dir", "DIR", "find svmd's sockets here (default: /run/svmd)" },
         [OPT_JSON] = { "json", NULL, "write JSON: sizes in bytes, no limit is null" },

@@ -42,6 +42,7 @@ enum opt {
         OPT_SINCE,
         OPT_UNTIL,
         OPT_DRIFT,
+        OPT_SVG,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

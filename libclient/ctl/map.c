@@ -6,6 +6,7 @@
 #include "args.h"
 #include "ctl.h"
 #include "json.h"
+#include "map-svg.h"
 #include "partition.h"
 #include "show.h"
 #include "verbs.h"
@@ -129,6 +130,8 @@ int map_run(struct ctl *c, const struct args *a) {
                 return r;
         c->width = (unsigned)width;
         c->terminal |= a->value[OPT_WIDTH] != NULL;
+        if (a->value[OPT_SVG] && a->words_count)
+                return ctl_fail(c, EXIT_USAGE, "--svg is of partitions: give it without a RANGE");
         if (a->words_count)
                 return map_range_run(c, a, c->width);
         if (a->value[OPT_COUNTERS])
@@ -136,6 +139,8 @@ int map_run(struct ctl *c, const struct args *a) {
         r = c->info.admin ? fetch_any(c, name, &m) : fetch_own(c, &m);
         if (r != EXIT_OK)
                 return r;
+        if (a->value[OPT_SVG])
+                return map_svg_run(c, m.partitions, m.count, a->value[OPT_SVG]);
         if (c->json)
                 return map_json(c, &m);
         if (m.count == 1)

@@ -248,13 +248,13 @@ const struct verb verbs[] = {
           "[RANGE]",
           0,
           1,
-          BIT(OPT_PARTITION) | BIT(OPT_WIDTH) | BIT(OPT_COUNTERS),
+          BIT(OPT_PARTITION) | BIT(OPT_WIDTH) | BIT(OPT_COUNTERS) | BIT(OPT_SVG),
           VERB_OWN,
           "Draw the address space, or which node holds each part of a range",
           "Without a RANGE, each partition is a bar of its addresses; the line below it shows only the reserved parts, "
           "larger. Of a RANGE each cell shows the node that holds most of it. Who may not administer sees one "
           "partition: the own, or the one named.",
-          { "svmd-ctl map --partition train --width 100", "svmd-ctl map 0x280000000000+64M" },
+          { "svmd-ctl map --svg map.svg", "svmd-ctl map 0x280000000000+64M" },
           map_run },
         { "explain",
           "ADDR",

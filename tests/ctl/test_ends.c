@@ -186,12 +186,21 @@ static void test_json(void **state) {
         }
 }
 
+static void test_picture(void **state) {
+        assert_int_equal(run("map --svg -"), EXIT_OK);
+        assert_memory_equal(run_out, "<svg xmlns=", 11);
+        expect("map index --svg -", EXIT_USAGE, "", "svmd-ctl: --svg is of partitions: give it without a RANGE\n");
+        expect("map --svg /nowhere/map.svg", EXIT_REFUSED, "",
+               "svmd-ctl: cannot write /nowhere/map.svg: No such file or directory\n");
+        expect("map --svg /dev/full", EXIT_REFUSED, "", "svmd-ctl: cannot write /dev/full: No space left on device\n");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup(test_usage, setup),         cmocka_unit_test_setup(test_unreached, setup),
-                cmocka_unit_test_setup(test_refused, setup),       cmocka_unit_test_setup(test_asks, setup),
-                cmocka_unit_test_setup(test_said, setup),          cmocka_unit_test_setup(test_json, setup),
-                cmocka_unit_test_setup(test_plan_is_shown, setup),
+                cmocka_unit_test_setup(test_usage, setup),   cmocka_unit_test_setup(test_unreached, setup),
+                cmocka_unit_test_setup(test_refused, setup), cmocka_unit_test_setup(test_asks, setup),
+                cmocka_unit_test_setup(test_said, setup),    cmocka_unit_test_setup(test_json, setup),
+                cmocka_unit_test_setup(test_picture, setup), cmocka_unit_test_setup(test_plan_is_shown, setup),
         };
 
         setlocale(LC_ALL, "C");
