@@ -116,6 +116,21 @@ static bool group_adds_up(const struct managed *e, const struct managed_group *g
         return granules == g->granules && s.pinned == g->pinned && list_empty(&g->press) == !g->pressed;
 }
 
+static bool promises_add_up(const struct managed *e, uint32_t i) {
+        struct policy_promises p = { e->nodes[i].kept, e->nodes[i].kept };
+        uint32_t protected = 0;
+
+        list_for_each (it, &e->groups) {
+                struct policy_share s = group_share(container_of(it, struct managed_group, link), i);
+
+                p.min += s.min;
+                p.unused += policy_unused(&s);
+                protected += s.min || s.low;
+        }
+        return p.min == e->nodes[i].promises.min && p.unused == e->nodes[i].promises.unused &&
+               protected == e->nodes[i].protected;
+}
+
 static bool node_adds_up(const struct managed *e, const struct sums *s, uint32_t i) {
         const struct node *n = &e->nodes[i];
         uint32_t waiting = 0;
@@ -124,7 +139,7 @@ static bool node_adds_up(const struct managed *e, const struct sums *s, uint32_t
                 waiting += container_of(it, struct line, link)->waiting;
         return s->used[i] == n->used && e->shape[i].used == n->used && s->waiting[i] == n->waiting &&
                s->arriving[i] == n->arriving && waiting == n->waiting && s->evicting[i] == n->evicting &&
-               s->copies[i] == n->copies;
+               s->copies[i] == n->copies && promises_add_up(e, i);
 }
 
 /* References of cgroups: sessions' and granules'. */

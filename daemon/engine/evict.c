@@ -11,10 +11,15 @@
  * and granules whose own demand waits for room.
  *
  * Copies for reading need no place elsewhere, and count as twice as far away.
+ *
+ * For others, first goes what is of groups above their low there, then what is of those above their min, and nothing
+ * else (policy/share.h). When the node is to be empty, or its group makes room for itself, nobody is spared.
  */
 enum { ROUND_POLICY, ROUND_ANY, ROUND_WAITING, _ROUND_N };
 /* Granules that are looked at for one that leaves, and slots at most once there is any. */
 enum { LOOKS = 24, LOOKS_FAR = 1024 };
+/* A turn in which nobody is spared. */
+#define TURN_ALL _POLICY_TURN_N
 
 static bool evictable(const struct managed *e, uint32_t node, const struct owner *o, unsigned round) {
         const struct granule *g;
@@ -131,7 +136,8 @@ static bool is_hopeless(const struct managed *e, const struct managed_group *g, 
         if (e->nodes[node].copies || e->nodes[node].lost)
                 return false;
         for (uint32_t i = 0; i < e->nodes_count; i++)
-                if (i != node && node_room(e, i, room) >= class_bytes(0) && group_room(e, g, i, room) >= class_bytes(0))
+                if (i != node && node_space(e, i, room) >= class_bytes(0) &&
+                    group_room(e, g, i, room) >= class_bytes(0))
                         return false;
         return true;
 }
@@ -140,9 +146,14 @@ static unsigned rounds(bool pressing) {
         return pressing ? _ROUND_N : ROUND_WAITING;
 }
 
+static bool gives(const struct managed *e, uint32_t node, const struct owner *o, enum policy_turn turn) {
+        return turn == TURN_ALL || group_gives(e, o->range->group, node, turn);
+}
+
 /* It may go in the first round, and nothing uses it just now. */
-static bool is_candidate(const struct managed *e, uint32_t node, const struct owner *o) {
-        return evictable(e, node, o, ROUND_POLICY) && !granule_of(o->range, o->granule)->ops &&
+static bool is_candidate(const struct managed *e, uint32_t node, const struct owner *o, enum policy_turn turn) {
+        return evictable(e, node, o, ROUND_POLICY) && gives(e, node, o, turn) &&
+               !granule_of(o->range, o->granule)->ops &&
                granule_lies_on(o->range, granule_of(o->range, o->granule), node);
 }
 
@@ -178,32 +189,34 @@ static struct owner take_first(struct managed *e, uint32_t node, struct shortlis
         return o;
 }
 
-static bool evict_first(struct managed *e, uint32_t node, struct shortlist *s, bool pressing) {
+/* What goes now may be the last that a group gives. */
+static bool evict_first(struct managed *e, uint32_t node, struct shortlist *s, enum policy_turn turn, bool pressing) {
         while (s->count) {
                 struct owner o = take_first(e, node, s);
 
-                if (evict(e, node, &o, ROUND_POLICY, pressing))
+                if (gives(e, node, &o, turn) && evict(e, node, &o, ROUND_POLICY, pressing))
                         return true;
         }
         return false;
 }
 
 /* What was on the list and what was used last, as they are now; of `group` alone, if it is not NULL. */
-static void recall(struct managed *e, uint32_t node, struct shortlist *s, const struct managed_group *group) {
+static void recall(struct managed *e, uint32_t node, struct shortlist *s, const struct managed_group *group,
+                   enum policy_turn turn) {
         const struct node *n = &e->nodes[node];
 
         for (uint32_t i = s->count; i-- > 0;)
-                if (is_candidate(e, node, &s->granule[i]))
+                if (is_candidate(e, node, &s->granule[i], turn))
                         s->away[i] = reuse_away(e, node, &s->granule[i]);
                 else
                         shortlist_drop(s, i);
         for (uint32_t i = 0; i < RECENT; i++)
-                if (is_candidate(e, node, &n->recent[i]) && (!group || n->recent[i].range->group == group))
+                if (is_candidate(e, node, &n->recent[i], turn) && (!group || n->recent[i].range->group == group))
                         offer(e, node, s, &n->recent[i]);
 }
 
 /* Looks at what comes next under the hand; what has to be empty need not be in order. Returns how many slots. */
-static uint64_t look(struct managed *e, uint32_t node, uint64_t left) {
+static uint64_t look(struct managed *e, uint32_t node, uint64_t left, enum policy_turn turn) {
         struct node *n = &e->nodes[node];
         uint32_t looks = e->shape[node].online ? LOOKS : 1;
         uint64_t passed = 0;
@@ -213,7 +226,7 @@ static uint64_t look(struct managed *e, uint32_t node, uint64_t left) {
                 const struct owner *o = n->hand < p->high ? &p->owners[n->hand] : NULL;
 
                 advance(n);
-                if (!o || !is_candidate(e, node, o))
+                if (!o || !is_candidate(e, node, o, turn))
                         continue;
                 offer(e, node, &n->shortlist, o);
                 found++;
@@ -229,23 +242,23 @@ static uint64_t lap(const struct node *n) {
         return slots;
 }
 
-static bool evict_farthest(struct managed *e, uint32_t node, bool pressing) {
+static bool evict_farthest(struct managed *e, uint32_t node, enum policy_turn turn, bool pressing) {
         struct shortlist *s = &e->nodes[node].shortlist;
         uint64_t left = lap(&e->nodes[node]);
 
-        recall(e, node, s, NULL);
+        recall(e, node, s, NULL, turn);
         while (left) {
-                left -= look(e, node, left);
-                if (evict_first(e, node, s, pressing))
+                left -= look(e, node, left, turn);
+                if (evict_first(e, node, s, turn, pressing))
                         return true;
         }
         return false;
 }
 
-static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
+static bool evict_in_turn(struct managed *e, uint32_t node, enum policy_turn turn, bool pressing) {
         struct node *n = &e->nodes[node];
 
-        if (evict_farthest(e, node, pressing))
+        if (evict_farthest(e, node, turn, pressing))
                 return true;
         for (unsigned round = ROUND_ANY; round < rounds(pressing); round++) {
                 for (uint64_t left = lap(n); left > 0; left--) {
@@ -253,10 +266,20 @@ static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
                         const struct owner *o = n->hand < p->high ? &p->owners[n->hand] : NULL;
 
                         advance(n);
-                        if (o && evictable(e, node, o, round) && evict(e, node, o, round, pressing))
+                        if (o && evictable(e, node, o, round) && gives(e, node, o, turn) &&
+                            evict(e, node, o, round, pressing))
                                 return true;
                 }
         }
+        return false;
+}
+
+static bool evict_one(struct managed *e, uint32_t node, bool pressing) {
+        if (!e->nodes[node].protected || !e->shape[node].online)
+                return evict_in_turn(e, node, TURN_ALL, pressing);
+        for (enum policy_turn turn = 0; turn < _POLICY_TURN_N; turn++)
+                if (evict_in_turn(e, node, turn, pressing))
+                        return true;
         return false;
 }
 
@@ -280,7 +303,7 @@ static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, 
         if (!*kept)
                 *kept = alloc_zero(sizeof(**kept));
         s = *kept ? *kept : &once;
-        recall(e, node, s, g);
+        recall(e, node, s, g, TURN_ALL);
         while (passed < g->granules) {
                 uint64_t from = passed;
 
@@ -288,12 +311,12 @@ static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, 
                      passed < g->granules && found < LOOKS && (!found || passed - from < LOOKS_FAR);) {
                         struct owner o = group_next(e, g, node, &passed);
 
-                        if (!is_candidate(e, node, &o))
+                        if (!is_candidate(e, node, &o, TURN_ALL))
                                 continue;
                         offer(e, node, s, &o);
                         found++;
                 }
-                if (evict_first(e, node, s, pressing))
+                if (evict_first(e, node, s, TURN_ALL, pressing))
                         return true;
         }
         return false;
@@ -324,13 +347,12 @@ void evict_count(struct managed *e, const struct managed_range *r, uint32_t node
 static uint64_t excess(const struct managed *e, uint32_t node, bool *ret_pressing) {
         const struct node *n = &e->nodes[node];
         const struct managed_range *first = line_for_node(e, node, ROOM_GRANT);
-        uint64_t granted = n->capacity > n->reserve ? n->capacity - n->reserve : 0;
-        uint64_t need = room_under(n->used - n->arriving, granted);
+        uint64_t need = room_under(node_taken(n) - n->arriving, node_granted(n));
 
-        *ret_pressing = first || n->draining || n->used > n->capacity;
+        *ret_pressing = first || n->draining || node_taken(n) > n->capacity;
         if (!e->shape[node].online)
                 return n->used;
-        if (first && node_room(e, node, ROOM_GRANT) < first->bytes && need < first->bytes)
+        if (first && node_room(e, node, first->group, ROOM_GRANT) < first->bytes && need < first->bytes)
                 need = first->bytes;
         return need;
 }

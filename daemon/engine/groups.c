@@ -13,6 +13,9 @@
  * have: so what passes is bounded over all nodes and groups together, and a swap goes on with every node of the group
  * full. What is above the limit is a debt, paid by the group's own granules.
  *
+ * A group's min on a node is kept free for it, and its low protects it second to that (policy/share.h): the node counts
+ * what all groups, and those who are none, have not used of their mins.
+ *
  * When a limit is lowered under what is used, it may be that not all of that has a place elsewhere. Until it has left
  * touches swap above what is left of it, the floor.
  */
@@ -36,6 +39,47 @@ uint64_t group_room(const struct managed *e, const struct managed_group *g, uint
         return n ? room_under(limit_of(e, n, room), n->used) : UINT64_MAX;
 }
 
+/* ---- min and low ---- */
+
+struct policy_share group_share(const struct managed_group *g, uint32_t node) {
+        const struct group_node *n = &g->nodes[node];
+
+        return (struct policy_share){ .used = n->used, .min = n->min, .low = n->low, .high = UINT64_MAX };
+}
+
+bool group_has_min(const struct managed *e, const struct managed_group *g, uint32_t node, uint64_t bytes) {
+        const struct node *n = &e->nodes[node];
+        struct policy_share s;
+
+        if (!g || !g->nodes[node].min)
+                return false;
+        s = group_share(g, node);
+        return policy_share_fits_min(&n->promises, node_granted(n), &s, bytes);
+}
+
+bool group_gives(const struct managed *e, const struct managed_group *g, uint32_t node, enum policy_turn turn) {
+        const struct node *n = &e->nodes[node];
+        struct policy_share s;
+
+        if (!g || (!g->nodes[node].min && !g->nodes[node].low))
+                return true;
+        s = group_share(g, node);
+        s.used -= g->nodes[node].evicting;
+        return policy_share_gives(&n->promises, node_granted(n), &s, turn);
+}
+
+/* What its promise is, counted into the node's or out of them. */
+static void promise(struct managed *e, const struct managed_group *g, uint32_t node, bool on) {
+        struct policy_share s = group_share(g, node);
+        struct node *n = &e->nodes[node];
+
+        if (!s.min && !s.low)
+                return;
+        n->promises.min += on ? s.min : -s.min;
+        n->promises.unused += on ? policy_unused(&s) : -policy_unused(&s);
+        n->protected += on ? 1 : -1u;
+}
+
 void group_press(struct managed *e, struct managed_group *g, uint32_t node) {
         if (!g)
                 return;
@@ -49,18 +93,22 @@ void group_charge(struct managed *e, struct managed_group *g, uint32_t node, uin
 
         if (!n)
                 return;
+        promise(e, g, node, false);
         n->used += bytes;
+        promise(e, g, node, true);
         n->peak = n->used > n->peak ? n->used : n->peak;
         if (n->used > n->limit)
                 group_press(e, g, node);
 }
 
-void group_refund(struct managed_group *g, uint32_t node, uint64_t bytes) {
+void group_refund(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes) {
         struct group_node *n = g ? &g->nodes[node] : NULL;
 
         if (!n)
                 return;
+        promise(e, g, node, false);
         n->used -= bytes;
+        promise(e, g, node, true);
         n->floor = n->floor < n->used ? n->floor : n->used;
 }
 
@@ -182,18 +230,45 @@ void managed_group_free(struct managed *e, struct managed_group *g) {
                 return;
         list_remove(&g->link);
         list_remove(&g->press);
+        for (uint32_t i = 0; i < e->nodes_count; i++)
+                promise(e, g, i, false);
         group_destroy(g);
 }
 
-void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes, uint64_t now_ns) {
+static void set_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes) {
         struct group_node *n = &g->nodes[node];
 
-        e->now = now_ns;
         n->floor = n->used > bytes ? n->used : 0;
         n->limit = bytes;
         if (!bytes)
                 line_dissolve(e, &n->line); /* they have to look for another place */
         group_press(e, g, node);
+}
+
+void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes, uint64_t now_ns) {
+        e->now = now_ns;
+        set_limit(e, g, node, bytes);
+        e->changes++;
+        managed_run(e);
+}
+
+void managed_share_node(struct managed *e, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
+                        const struct managed_bounds *b, uint64_t now_ns) {
+        struct node *n = &e->nodes[node];
+
+        e->now = now_ns;
+        n->capacity = e->shape[node].capacity = s->capacity;
+        n->promises.min += s->kept - n->kept;
+        n->promises.unused += s->kept - n->kept;
+        n->kept = s->kept;
+        if (g) {
+                promise(e, g, node, false);
+                g->nodes[node].min = b->min;
+                g->nodes[node].low = b->low;
+                promise(e, g, node, true);
+                if (b->max != g->nodes[node].limit)
+                        set_limit(e, g, node, b->max);
+        }
         e->changes++;
         managed_run(e);
 }

@@ -169,8 +169,8 @@ void history_end(struct managed *e, struct work *w) {
 }
 
 enum managed_why history_full(const struct managed *e, uint32_t node, const struct managed_range *r) {
-        return node != MANAGED_NOWHERE && node_room(e, node, ROOM_GRANT) >= r->bytes ? MANAGED_WHY_LIMIT
-                                                                                     : MANAGED_WHY_ROOM;
+        return node != MANAGED_NOWHERE && node_room(e, node, r->group, ROOM_GRANT) >= r->bytes ? MANAGED_WHY_LIMIT
+                                                                                               : MANAGED_WHY_ROOM;
 }
 
 static enum managed_why why_not(const struct managed *e, const struct demand *d, int result) {
@@ -225,7 +225,7 @@ void history_victim(const struct managed *e, uint32_t node, const struct managed
         const struct managed_range *first = line_for_node(e, node, ROOM_GRANT);
 
         d->why = MANAGED_WHY_ROOM;
-        if (!first && n->used > n->capacity - node_reserve(n))
+        if (!first && node_taken(n) > node_granted(n))
                 d->why = MANAGED_WHY_RESERVE;
         else if (!first && victim->group) {
                 first = line_first(&victim->group->nodes[node].line);

@@ -3,7 +3,7 @@
 /*
  * Works that wait for room stand in line: on each node one line for each group, and one for ranges of no group. Who is
  * first in a line waits for its group or for the node. A group at its limit keeps nobody else waiting; while somebody
- * waits for the node itself, nobody passes, and the lines take turns.
+ * waits for the node itself, nobody passes but who has room of its own there (a min), and the lines take turns.
  */
 void line_init(struct line *l) {
         list_init(&l->link);
@@ -71,7 +71,8 @@ const struct managed_range *line_for_node(const struct managed *e, uint32_t node
 }
 
 bool line_ahead(struct managed *e, const struct managed_range *r, uint32_t node) {
-        return line_of(e, r, node)->waiting || line_for_node(e, node, ROOM_TOUCH);
+        return line_of(e, r, node)->waiting ||
+               (!group_has_min(e, r->group, node, r->bytes) && line_for_node(e, node, ROOM_TOUCH));
 }
 
 /* Lets the first one in whose time has come. */

@@ -5,6 +5,7 @@
 #include "engine/figures.h"
 #include "engine/history.h"
 #include "engine/managed.h"
+#include "policy/share.h"
 
 struct share;
 struct work;
@@ -134,6 +135,7 @@ struct shortlist {
 
 struct group_node {
         uint64_t limit, used, peak;
+        uint64_t min, low; /* of policy/share.h */
         uint64_t floor;    /* used when the limit was lowered under it, or less since; 0: none */
         uint64_t evicting; /* bytes on their way out, to make room */
         uint64_t arriving; /* as the node's */
@@ -299,9 +301,12 @@ struct pool {
 struct node {
         bool host;
         uint64_t capacity, reserve, used, pinned;
-        uint64_t evicting; /* bytes on their way out, to make room */
-        uint64_t arriving; /* bytes that are charged twice for a moment */
-        uint64_t copies;   /* slots that are copies to read */
+        uint64_t kept;                   /* of `promises`: for those who are no group */
+        struct policy_promises promises; /* groups' and those */
+        uint32_t protected;              /* groups with a min or low */
+        uint64_t evicting;               /* bytes on their way out, to make room */
+        uint64_t arriving;               /* bytes that are charged twice for a moment */
+        uint64_t copies;                 /* slots that are copies to read */
         struct managed_thrash thrash;
         struct managed_traffic traffic;
         struct pool pool[POOLS];   /* of slots, then a host's of places */
@@ -401,8 +406,15 @@ static inline bool node_holds(const struct managed *e, const struct granule *g) 
 
 /* room.c; with a range: in the node and in the range's group */
 uint64_t node_reserve(const struct node *n);
+/* What may be granted of the node. */
+uint64_t node_granted(const struct node *n);
+/* What counts as used of the node: what is, and what is kept free. */
+uint64_t node_taken(const struct node *n);
 uint64_t room_under(uint64_t limit, uint64_t used);
-uint64_t node_room(const struct managed *e, uint32_t node, enum room room);
+/* Whatever is kept free there. */
+uint64_t node_space(const struct managed *e, uint32_t node, enum room room);
+/* For the group (NULL: for whom no min is kept), whatever its limit is. */
+uint64_t node_room(const struct managed *e, uint32_t node, const struct managed_group *g, enum room room);
 bool room_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room);
 /* A granule of the range was wanted there: told if it is the node that has no room. */
 void room_missed(struct managed *e, uint32_t node, const struct managed_range *r);
@@ -426,7 +438,13 @@ void lost_free(struct managed *e, struct managed_range *r, struct granule *g);
 /* groups.c; `g` NULL: no limits, nothing to count */
 uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room);
 void group_charge(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes);
-void group_refund(struct managed_group *g, uint32_t node, uint64_t bytes);
+void group_refund(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes);
+/* What policy/share.h goes by. */
+struct policy_share group_share(const struct managed_group *g, uint32_t node);
+/* It has so much left of its own min there. */
+bool group_has_min(const struct managed *e, const struct managed_group *g, uint32_t node, uint64_t bytes);
+/* What the group has there may go for others in that turn. */
+bool group_gives(const struct managed *e, const struct managed_group *g, uint32_t node, enum policy_turn turn);
 bool group_may_pin(const struct managed *e, const struct managed_range *r, uint64_t bytes);
 void group_join(struct managed_group *g, struct managed_range *r);
 void group_leave(struct managed_range *r);

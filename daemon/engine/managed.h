@@ -238,6 +238,7 @@ void managed_link_flow(struct managed *e, uint32_t a, uint32_t b, struct managed
 struct managed_node_info {
         bool online;
         uint64_t capacity, used, reserve;
+        uint64_t kept;                /* of mins that are not used */
         uint64_t warm;                /* bytes of free slots that keep their space */
         uint64_t pinned;              /* on all host nodes, where this is the first one of them */
         uint32_t waiting;             /* granules that wait for room */
@@ -256,6 +257,19 @@ void managed_group_free(struct managed *e, struct managed_group *g);
 /* Bytes on the node, UINT64_MAX: no limit. What is above leaves; 0: the node is no place for the group. What somebody
  * waits for may pass the limit until something has left: config.workers of the largest granules at most. */
 void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes, uint64_t now_ns);
+/* Of a group on a node: `max` as above. `min` is kept free for it: what it has not used of that counts as used for all
+ * others, and what it has up to its min never leaves for them; what it has up to `low` leaves last. Where the node
+ * cannot grant all mins, each counts as so much less. */
+struct managed_bounds {
+        uint64_t max, low, min;
+};
+/* Of the node: its capacity, and bytes of that which are kept free for those who are no group. */
+struct managed_node_share {
+        uint64_t capacity, kept;
+};
+/* All of that at once, so that nothing leaves for what is true only in between. `g` NULL: `b` does not count. */
+void managed_share_node(struct managed *e, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
+                        const struct managed_bounds *b, uint64_t now_ns);
 /* What decisions about its ranges go by; NULL: what those about all others do. It has to stay. */
 void managed_group_profile(struct managed_group *g, const struct policy_profile *p);
 uint64_t managed_group_limit_of(const struct managed_group *g, uint32_t node);

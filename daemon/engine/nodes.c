@@ -136,7 +136,7 @@ void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32
         r->slots[node]--;
         n->used -= r->bytes;
         e->shape[node].used = n->used;
-        group_refund(r->group, node, r->bytes);
+        group_refund(e, r->group, node, r->bytes);
         trim(e, node);
 }
 
@@ -245,6 +245,7 @@ void managed_node_info(const struct managed *e, uint32_t node, struct managed_no
                 .capacity = n->capacity,
                 .used = n->used,
                 .reserve = node_reserve(n),
+                .kept = policy_kept(&n->promises, node_granted(n)),
                 .warm = warm,
                 .pinned = n->pinned,
                 .waiting = n->waiting,

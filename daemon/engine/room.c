@@ -11,15 +11,24 @@
  * 1 touches and one eviction more have taken out of reserves and not ended yet; so with every node full some node
  * always has room for a granule of any size, and a swap goes on.
  *
- * What is said of room is said to a range: it has to be in the node and in the range's group (groups.c).
+ * What is said of room is said to a range: it has to be in the node and in the range's group (groups.c). In the node
+ * what others have not used of their mins counts as used (policy/share.h).
  */
 uint64_t node_reserve(const struct node *n) {
         return n->reserve < n->capacity ? n->reserve : n->capacity;
 }
 
+uint64_t node_granted(const struct node *n) {
+        return n->capacity - node_reserve(n);
+}
+
+uint64_t node_taken(const struct node *n) {
+        return n->used + policy_kept(&n->promises, node_granted(n));
+}
+
 static uint64_t limit_of(const struct managed *e, const struct node *n, enum room room) {
         if (room == ROOM_GRANT || e->reserve_works + (room == ROOM_TOUCH) >= e->c.workers)
-                return n->capacity - node_reserve(n);
+                return node_granted(n);
         return n->capacity;
 }
 
@@ -27,14 +36,25 @@ uint64_t room_under(uint64_t limit, uint64_t used) {
         return used < limit ? limit - used : 0;
 }
 
-uint64_t node_room(const struct managed *e, uint32_t node, enum room room) {
+uint64_t node_space(const struct managed *e, uint32_t node, enum room room) {
         const struct node *n = &e->nodes[node];
 
         return e->shape[node].online ? room_under(limit_of(e, n, room), n->used) : 0;
 }
 
+uint64_t node_room(const struct managed *e, uint32_t node, const struct managed_group *g, enum room room) {
+        const struct node *n = &e->nodes[node];
+        struct policy_share own;
+
+        if (!e->shape[node].online || !n->promises.min)
+                return node_space(e, node, room);
+        if (g)
+                own = group_share(g, node);
+        return policy_share_room(&n->promises, node_granted(n), limit_of(e, n, room), n->used, g ? &own : NULL);
+}
+
 static uint64_t room_for(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
-        uint64_t there = node_room(e, node, room), in_group = group_room(e, r->group, node, room);
+        uint64_t there = node_room(e, node, r->group, room), in_group = group_room(e, r->group, node, room);
 
         return there < in_group ? there : in_group;
 }
@@ -44,7 +64,7 @@ bool room_fits(const struct managed *e, uint32_t node, const struct managed_rang
 }
 
 void room_missed(struct managed *e, uint32_t node, const struct managed_range *r) {
-        if (e->c.missed && e->shape[node].online && node_room(e, node, ROOM_GRANT) < r->bytes)
+        if (e->c.missed && e->shape[node].online && node_room(e, node, r->group, ROOM_GRANT) < r->bytes)
                 e->c.missed(e->c.userdata, node);
 }
 
