@@ -169,6 +169,20 @@ void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity) {
         mover_unlock(m);
 }
 
+void mover_share_node(struct mover *m, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
+                      const struct managed_bounds *b) {
+        bool limited;
+
+        mover_lock(m);
+        limited = g && managed_group_limit_of(g, node) != b->max;
+        managed_share_node(m->engine, node, s, g, b, mover_now(m));
+        if (m->traces_count)
+                traces_capacity(m, node, s->capacity);
+        if (m->traces_count && limited)
+                traces_limit(m, g, node, b->max);
+        mover_unlock(m);
+}
+
 void mover_node_lost(struct mover *m, uint32_t node) {
         mover_lock(m);
         managed_node_lost(m->engine, node, mover_now(m));

@@ -142,6 +142,9 @@ int mover_link_cap(struct mover *m, uint32_t a, uint32_t b, uint64_t rate);
 void mover_link_flow(struct mover *m, uint32_t a, uint32_t b, struct managed_flow *ret);
 /* Bytes of managed granules that the group may have on the node; UINT64_MAX: no limit. What is above goes elsewhere. */
 void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes);
+/* As managed_share_node(). */
+void mover_share_node(struct mover *m, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
+                      const struct managed_bounds *b);
 /* Bytes there now, and the most there have been. Either may be NULL. */
 void mover_group_used(struct mover *m, struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak);
 /* Bytes that are pinned, on all host nodes. */

@@ -1,11 +1,7 @@
 #include "service/capacity.h"
 
-#include <stdio.h>
-
 #include "base/clock.h"
-#include "base/text.h"
 #include "core/ledger.h"
-#include "core/name.h"
 #include "core/node.h"
 #include "core/partition.h"
 #include "service/internal.h"
@@ -15,145 +11,48 @@
 
 /* ---- telling the mover ---- */
 
+static uint64_t less(uint64_t a, uint64_t b) {
+        return a > b ? a - b : 0;
+}
+
+static uint64_t beside(uint64_t bound, uint64_t explicit) {
+        return bound == ACCOUNT_NO_LIMIT ? UINT64_MAX : less(bound, explicit);
+}
+
+/* What is kept free for the partition, of all that is: the rest is for those who are no group of the mover's. */
+static void note_unused(struct service *svc, struct managed_share *share, uint32_t node, uint64_t unused) {
+        svc->managed.unused[node] += unused - share->unused[node];
+        share->unused[node] = unused;
+}
+
+void capacity_node_changed(struct service *svc, uint32_t node) {
+        capacity_changed(svc, NULL, node);
+}
+
 void capacity_changed(struct service *svc, struct partition *p, uint32_t node) {
-        const struct managed_share *share = p->managed;
-        const struct account *own = &p->accounts[node], *all = &svc->state.nodes[node].account;
-        uint64_t capacity = node_desc(svc, node)->capacity, limit;
+        struct managed_share *share = p ? p->managed : NULL;
+        const struct account *own = p ? &p->accounts[node] : NULL, *all = &svc->state.nodes[node].account;
+        struct managed_node_share s = { .capacity = less(node_desc(svc, node)->capacity, all->used) };
+        struct managed_bounds b = { 0 };
 
-        give_back_changed(svc, p, node);
-
+        if (p)
+                give_back_changed(svc, p, node);
+        if (share && node < MANAGED_NODES_MAX)
+                note_unused(svc, share, node, account_unused(own));
         if (!svc->mover || node >= svc->managed.nodes_count)
                 return;
-        mover_node_capacity(svc->mover, node, capacity > all->used ? capacity - all->used : 0);
-        if (!share)
-                return;
-        limit = give_back_limit(p, node, own->max);
-        mover_group_limit(svc->mover, share->group, node,
-                          limit == ACCOUNT_NO_LIMIT ? UINT64_MAX
-                          : limit > own->used       ? limit - own->used
-                                                    : 0);
+        s.kept = less(all->held, svc->managed.unused[node]);
+        if (share) {
+                b.max = beside(give_back_limit(p, node, own->max), own->used);
+                b.low = less(own->low, own->used);
+                b.min = account_unused(own);
+        }
+        mover_share_node(svc->mover, node, &s, share ? share->group : NULL, &b);
 }
 
 void capacity_limits(struct service *svc, struct partition *p) {
         for (uint32_t i = 0; i < svc->managed.nodes_count; i++)
                 capacity_changed(svc, p, i);
-}
-
-/* ---- admission ---- */
-
-struct sums {
-        uint64_t could;    /* what managed ranges can have */
-        uint64_t kept;     /* for moves, out of that */
-        uint64_t explicit; /* what explicit memory has */
-};
-
-static void add(uint64_t *sum, uint64_t n) {
-        *sum = n > UINT64_MAX - *sum ? UINT64_MAX : *sum + n;
-}
-
-/* Of all nodes that take something. */
-static struct sums sum_nodes(struct service *svc) {
-        struct sums s = { 0 };
-
-        for (uint32_t i = 0; i < svc->managed.nodes_count; i++) {
-                uint64_t used = svc->state.nodes[i].account.used;
-                uint64_t capacity = node_desc(svc, i)->capacity, left = capacity > used ? capacity - used : 0;
-                struct managed_node_info info;
-
-                mover_node_info(svc->mover, i, &info);
-                add(&s.explicit, used);
-                if (!info.online)
-                        continue;
-                add(&s.kept, info.reserve < left ? info.reserve : left);
-                add(&s.could, info.reserve < left ? left - info.reserve : 0);
-        }
-        return s;
-}
-
-static struct sums sum_limits(const struct service *svc, const struct partition *p) {
-        struct sums s = { 0 };
-
-        for (uint32_t i = 0; i < svc->managed.nodes_count; i++) {
-                const struct account *a = &p->accounts[i];
-
-                add(&s.explicit, a->used);
-                add(&s.could, a->max == ACCOUNT_NO_LIMIT ? UINT64_MAX : a->max > a->used ? a->max - a->used : 0);
-        }
-        return s;
-}
-
-static unsigned say(unsigned code, char *why, size_t why_size, const char *what, const struct sums *s,
-                    uint64_t managed) {
-        char could[24], kept[24], explicit[24], sizes[24];
-
-        text_bytes(could, sizeof(could), s->could);
-        text_bytes(kept, sizeof(kept), s->kept);
-        text_bytes(explicit, sizeof(explicit), s->explicit);
-        text_bytes(sizes, sizeof(sizes), managed);
-        snprintf(why, why_size,
-                 "%s %s for managed ranges beside %s of explicit memory (%s is kept for moves), and their sizes would "
-                 "be %s together: reserve less, free some, or use less explicit memory",
-                 what, could, explicit, kept, sizes);
-        return code;
-}
-
-static unsigned admit(struct service *svc, struct partition *p, uint64_t more, char *why, size_t why_size) {
-        const struct managed_share *share = p->managed;
-        uint64_t all = svc->managed.bytes + more, own = (share ? share->bytes : 0) + more;
-        struct sums nodes = sum_nodes(svc), limits = sum_limits(svc, p);
-        char what[128];
-
-        if (own > limits.could) {
-                snprintf(what, sizeof(what), "partition %s may have", p->name->text);
-                return say(SVMD_STATUS_LIMIT, why, why_size, what, &limits, own);
-        }
-        if (all > nodes.could)
-                return say(SVMD_STATUS_NO_ROOM, why, why_size, "all nodes together have", &nodes, all);
-        return SVMD_STATUS_OK;
-}
-
-unsigned capacity_for_range(struct service *svc, struct partition *p, uint64_t size, char *why, size_t why_size) {
-        return admit(svc, p, size, why, why_size);
-}
-
-unsigned capacity_for_memory(struct service *svc, struct partition *p, uint32_t node, char *why, size_t why_size) {
-        if (!capacity_is_shared(svc, node))
-                return SVMD_STATUS_OK;
-        return admit(svc, p, 0, why, why_size);
-}
-
-static uint64_t less(uint64_t a, uint64_t b) {
-        return a > b ? a - b : 0;
-}
-
-/* What is pinned lies on host nodes and stays there, whoever comes. */
-static bool leaves_pinned(struct service *svc, const struct partition *p, uint64_t on_hosts) {
-        const struct managed_share *share = p->managed;
-        uint64_t all = 0, own = share ? mover_group_pinned(svc->mover, share->group) : 0, room = 0, limit = 0;
-
-        for (uint32_t i = 0; i < svc->managed.nodes_count; i++) {
-                const struct account *a = &p->accounts[i];
-                struct managed_node_info info;
-
-                if (node_desc(svc, i)->kind != NODE_HOST)
-                        continue;
-                mover_node_info(svc->mover, i, &info);
-                all += info.pinned;
-                add(&room, less(node_desc(svc, i)->capacity, svc->state.nodes[i].account.used));
-                add(&limit, a->max == ACCOUNT_NO_LIMIT ? UINT64_MAX : less(a->max, a->used));
-        }
-        return less(room, on_hosts) >= all && less(limit, on_hosts) >= own;
-}
-
-bool capacity_for_lease(struct service *svc, struct partition *p, uint64_t bytes, uint64_t on_hosts) {
-        const struct managed_share *share = p->managed;
-        struct sums nodes = sum_nodes(svc), limits = sum_limits(svc, p);
-        uint64_t own = share ? share->bytes : 0;
-
-        if (on_hosts && !leaves_pinned(svc, p, on_hosts))
-                return false;
-        return bytes <= nodes.could && nodes.could - bytes >= svc->managed.bytes && bytes <= limits.could &&
-               limits.could - bytes >= own;
 }
 
 /* ---- waiting ---- */

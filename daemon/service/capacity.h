@@ -14,13 +14,18 @@
  *      node       |-- explicit --|------ managed may have: mover_node_capacity() ------|
  *      partition  |-- explicit --|-- managed may have: mover_group_limit() --| its max
  *
- * A managed range is admitted by its size: so much always has a place somewhere, whatever is touched.
+ * A managed range is admitted by its size: so much always has a place somewhere, whatever is touched. What a partition
+ * has not used of its min on a node is no place for anything of others, explicit or managed (capacity_fit.c, and the
+ * mover, which goes by policy/share.h too).
  */
+struct lease;
 struct partition;
 struct service;
 
 /* The explicit memory of the partition on this node, or its limit there, has changed. */
 void capacity_changed(struct service *svc, struct partition *p, uint32_t node);
+/* What somebody who is no partition is promised there, or has, has changed. */
+void capacity_node_changed(struct service *svc, uint32_t node);
 /* The same of every node. */
 void capacity_limits(struct service *svc, struct partition *p);
 
@@ -29,9 +34,11 @@ unsigned capacity_for_range(struct service *svc, struct partition *p, uint64_t s
 /* Whether explicit memory that has just been charged on the node leaves what was admitted: likewise. */
 unsigned capacity_for_memory(struct service *svc, struct partition *p, uint32_t node, char *why, size_t why_size);
 
-/* Whether explicit memory of so many bytes on nodes with managed granules, `on_hosts` of them on host nodes, would
- * leave what was admitted, and what is pinned. */
-bool capacity_for_lease(struct service *svc, struct partition *p, uint64_t bytes, uint64_t on_hosts);
+/* Whether what the lease asks for, on nodes with managed granules too, would leave what was admitted, and what is
+ * pinned. */
+bool capacity_for_lease(struct service *svc, const struct lease *l);
+/* Whether these mins of the partition, one a node, would. */
+bool capacity_for_mins(struct service *svc, const struct partition *p, const uint64_t *mins);
 
 /* No managed granules lie where explicit memory of the partition has been charged. */
 bool capacity_is_free(struct service *svc, const struct partition *p, uint32_t node);

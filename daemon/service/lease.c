@@ -32,18 +32,14 @@ struct lease *lease_find(const struct service *svc, uint64_t id) {
 static bool forbids(void *userdata, const struct admission *a) {
         struct service *svc = userdata;
         const struct lease *l = container_of(a, struct lease, admission);
-        uint64_t shared = 0, on_hosts = 0;
+        bool shared = false;
 
         for (uint32_t i = 0; i < a->count; i++) {
                 if (svc->state.nodes[l->nodes[i].node].offline)
                         return true;
-                if (!capacity_is_shared(svc, l->nodes[i].node))
-                        continue;
-                shared += a->needs[i].bytes;
-                if (node_desc(svc, l->nodes[i].node)->kind == NODE_HOST)
-                        on_hosts += a->needs[i].bytes;
+                shared |= capacity_is_shared(svc, l->nodes[i].node);
         }
-        return shared && !capacity_for_lease(svc, l->partition, shared, on_hosts);
+        return shared && !capacity_for_lease(svc, l);
 }
 
 void leases_init(struct service *svc) {

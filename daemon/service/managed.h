@@ -72,7 +72,10 @@ struct managed_client {
 
 struct managed_share {
         struct managed_group *group;
-        uint64_t bytes; /* sizes of its ranges */
+        struct partition *partition;
+        struct list promised;               /* in managed_state.promised, of one with a min */
+        uint64_t bytes;                     /* sizes of its ranges */
+        uint64_t unused[MANAGED_NODES_MAX]; /* of its mins, by explicit memory: what was last told the mover */
 };
 
 struct memfile;
@@ -92,9 +95,11 @@ struct managed_state {
         int device_error;
         uint64_t bytes; /* sizes of all ranges */
         struct list ranges, ending, lost;
-        struct list joins, joined; /* struct join: asked for; and answered */
-        struct list waits;         /* struct capacity_wait */
-        struct list answered;      /* orders: see orders_collect() */
+        struct list promised;               /* managed_share.promised */
+        uint64_t unused[MANAGED_NODES_MAX]; /* of all shares, in sum */
+        struct list joins, joined;          /* struct join: asked for; and answered */
+        struct list waits;                  /* struct capacity_wait */
+        struct list answered;               /* orders: see orders_collect() */
 };
 
 /* By which the keeper holds a pool. */

@@ -15,6 +15,7 @@
 #include "core/session.h"
 #include "core/space.h"
 #include "service/bounds.h"
+#include "service/capacity.h"
 #include "service/lookup.h"
 #include "service/store_job.h"
 
@@ -155,11 +156,31 @@ static void set_as_asked(struct service *svc, struct partition *p, const Svmd__V
                 p->kept_max = m->kept_max;
 }
 
+/* What managed ranges were admitted with goes on having a place. */
+static int leaves_ranges(struct call *c, const struct partition *p, Svmd__V1__NodeLimit **limits, size_t count) {
+        uint64_t mins[MANAGED_NODES_MAX] = { 0 };
+
+        for (uint32_t i = 0; i < c->svc->managed.nodes_count; i++) {
+                struct bounds b = account_bounds(&p->accounts[i]);
+
+                limits_change(limits, count, i, &b);
+                mins[i] = b.bytes[BOUND_MIN];
+        }
+        if (capacity_for_mins(c->svc, p, mins))
+                return 0;
+        return refuse(c, SVMD_STATUS_LIMIT,
+                      "so much cannot be kept free for partition %s: managed ranges of others were admitted that need "
+                      "it; ask for less, or end some (svmd-ctl reservation list)",
+                      p->name->text);
+}
+
 /* What it asks for, over what it has: 0, or refused; OP_LATER while another min is on its way to the store. */
 static int check_bounds(struct call *c, const struct partition *p, Svmd__V1__NodeLimit **limits, size_t count,
                         bool *ret_promises) {
         int r = limits_fit(c, p->accounts, limits, count, ret_promises);
 
+        if (r == 0 && *ret_promises)
+                r = leaves_ranges(c, p, limits, count);
         if (r != 0 || !*ret_promises || !c->svc->promising || c->request->mode == SVMD__V1__MODE__DRY_RUN)
                 return r;
         c->request->again = true;

@@ -22,6 +22,7 @@ int partition_set_bounds(struct service *svc, struct partition *p, uint32_t node
                 return LEDGER_E_LIMIT;
         svc->state.nodes[node].limited += (a->max != ACCOUNT_NO_LIMIT) - (uint64_t)limited;
         leases_changed(svc);
+        managed_share_promised(svc, p);
         capacity_changed(svc, p, node);
         return 0;
 }

@@ -275,7 +275,10 @@ struct managed_share *managed_share_get(struct service *svc, struct partition *p
                 alloc_free(share);
                 return NULL;
         }
+        share->partition = p;
+        list_init(&share->promised);
         p->managed = share;
+        managed_share_promised(svc, p);
         profile = rates_profile(svc, partition_name(p), &rate);
         if (svc->mover)
                 mover_group_policy(svc->mover, share->group, profile, rate);
@@ -283,11 +286,27 @@ struct managed_share *managed_share_get(struct service *svc, struct partition *p
         return share;
 }
 
+void managed_share_promised(struct service *svc, struct partition *p) {
+        struct managed_share *share = p->managed;
+        bool any = false;
+
+        if (!share)
+                return;
+        for (uint32_t i = 0; i < svc->options.machine->count; i++)
+                any |= p->accounts[i].min > 0;
+        list_remove(&share->promised);
+        if (any)
+                list_push_back(&svc->managed.promised, &share->promised);
+}
+
 void managed_share_free(struct service *svc, struct partition *p) {
         struct managed_share *share = p->managed;
 
         if (!share)
                 return;
+        list_remove(&share->promised);
+        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
+                svc->managed.unused[i] -= share->unused[i];
         if (svc->mover)
                 mover_group_free(svc->mover, share->group);
         alloc_free(share);

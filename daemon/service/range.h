@@ -60,3 +60,5 @@ void managed_space_end(struct service *svc, struct space *space);
 
 /* The partition goes, or the mover. */
 void managed_share_free(struct service *svc, struct partition *p);
+/* Its mins have changed. */
+void managed_share_promised(struct service *svc, struct partition *p);
