@@ -366,15 +366,22 @@ static void is_barren(struct managed *e, uint32_t node, uint64_t *barren) {
                 line_dissolve(e, container_of(it, struct line, link));
 }
 
+/* Nothing has changed since; who waits may have more than who does not. */
+static bool found_none(const struct managed *e, uint64_t barren, bool was_pressing, bool pressing) {
+        return barren == e->changes + 1 && (was_pressing || !pressing);
+}
+
 static void run_node(struct managed *e, uint32_t node) {
         struct node *n = &e->nodes[node];
         bool pressing;
         uint64_t need = excess(e, node, &pressing);
 
-        if (need <= n->evicting || n->barren == e->changes + 1 || is_hopeless(e, NULL, node, pressing))
+        if (need <= n->evicting || found_none(e, n->barren, n->barren_pressing, pressing) ||
+            is_hopeless(e, NULL, node, pressing))
                 return;
         while (n->evicting < need)
                 if (!evict_one(e, node, pressing)) {
+                        n->barren_pressing = pressing;
                         is_barren(e, node, &n->barren);
                         break;
                 }
@@ -386,10 +393,12 @@ static bool run_group(struct managed *e, struct managed_group *g, uint32_t node)
         bool pressing;
         uint64_t need = group_excess(e, g, node, &pressing);
 
-        if (need <= n->evicting || n->barren == e->changes + 1 || is_hopeless(e, g, node, pressing))
+        if (need <= n->evicting || found_none(e, n->barren, n->barren_pressing, pressing) ||
+            is_hopeless(e, g, node, pressing))
                 return need || n->arriving || n->line.waiting;
         while (n->evicting < need)
                 if (!evict_of_group(e, g, node, pressing)) {
+                        n->barren_pressing = pressing;
                         is_barren(e, node, &n->barren);
                         break;
                 }

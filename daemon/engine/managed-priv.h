@@ -135,11 +135,12 @@ struct shortlist {
 
 struct group_node {
         uint64_t limit, used, peak;
-        uint64_t min, low; /* of policy/share.h */
-        uint64_t floor;    /* used when the limit was lowered under it, or less since; 0: none */
-        uint64_t evicting; /* bytes on their way out, to make room */
-        uint64_t arriving; /* as the node's */
-        uint64_t barren;   /* engine.changes when the hand last found nothing */
+        uint64_t min, low;    /* of policy/share.h */
+        uint64_t floor;       /* used when the limit was lowered under it, or less since; 0: none */
+        uint64_t evicting;    /* bytes on their way out, to make room */
+        uint64_t arriving;    /* as the node's */
+        uint64_t barren;      /* engine.changes when the hand last found nothing */
+        bool barren_pressing; /* it looked for somebody who waits */
         struct managed_range *hand;
         uint32_t hand_granule;       /* the next to be looked at */
         struct shortlist *shortlist; /* NULL: nothing has left for room, or there was no memory */
@@ -315,9 +316,10 @@ struct node {
         struct owner recent[RECENT]; /* used last, around */
         uint32_t recent_next;
         struct policy_haste haste;
-        uint64_t barren;   /* engine.changes when the hand last found nothing */
-        struct list lines; /* with somebody in them */
-        struct line line;  /* of ranges of no group */
+        uint64_t barren;      /* engine.changes when the hand last found nothing */
+        bool barren_pressing; /* it looked for somebody who waits */
+        struct list lines;    /* with somebody in them */
+        struct line line;     /* of ranges of no group */
         uint32_t waiting;
         uint64_t drain_token;
         bool draining, lost; /* lost: until it is online */

@@ -42,6 +42,7 @@ RULES = {
             "daemon/backend/private.h",
             "daemon/mover/mover.h",
             "policy/compile.h",
+            "policy/share.h",
             "daemon/store/store.h",
             "daemon/store/journal.h",
         ),

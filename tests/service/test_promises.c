@@ -247,8 +247,11 @@ static void test_random(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(test_granules_leave_a_min), TEST(test_granules_find_their_min), TEST(test_admitted_beside_mins),
-                TEST(test_after_a_restart),      TEST(test_random),
+                TEST(test_granules_leave_a_min),
+                TEST(test_granules_find_their_min),
+                TEST(test_admitted_beside_mins),
+                TEST(test_after_a_restart),
+                TEST(test_random),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
