@@ -256,3 +256,51 @@ static ssize_t encode_reply(const Svmd__V1__Packet *whole, void *bytes, size_t r
 ssize_t encode_packet(const Svmd__V1__Packet *m, void *bytes, size_t room) {
         return is_reply(m) ? encode_reply(m, bytes, room) : encode(&m->base, bytes, room);
 }
+
+/* ---- counting ---- */
+
+enum { WIRE_VARINT = 0, WIRE_8_BYTES = 1, WIRE_BYTES = 2, WIRE_4_BYTES = 5, FIELD_OPS = 3 };
+
+/* False: it ends too early. */
+static bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret) {
+        uint64_t v = 0;
+
+        for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
+                uint8_t byte = *(*at)++;
+
+                v |= (uint64_t)(byte & 0x7f) << shift;
+                if (byte & 0x80)
+                        continue;
+                *ret = v;
+                return true;
+        }
+        return false;
+}
+
+/* Behind the value of a field. False: there is nothing more that makes sense. */
+static bool skip_value(const uint8_t **at, const uint8_t *end, unsigned type) {
+        uint64_t n = 0;
+
+        if (type == WIRE_VARINT)
+                return take_varint(at, end, &n);
+        if (type == WIRE_BYTES && !take_varint(at, end, &n))
+                return false;
+        if (type == WIRE_8_BYTES || type == WIRE_4_BYTES)
+                n = type == WIRE_8_BYTES ? 8 : 4;
+        else if (type != WIRE_BYTES)
+                return false;
+        if (n > (size_t)(end - *at))
+                return false;
+        *at += n;
+        return true;
+}
+
+unsigned count_operations(const void *bytes, size_t size) {
+        const uint8_t *at = bytes, *end = at + size;
+        unsigned count = 0;
+        uint64_t tag;
+
+        while (count < SVMD_OPS_MAX && take_varint(&at, end, &tag) && skip_value(&at, end, tag & 7))
+                count += tag == (FIELD_OPS << 3 | WIRE_BYTES);
+        return count ? count : 1;
+}

@@ -29,6 +29,9 @@ void *arena_take(struct arena *a, size_t size);
 Svmd__V1__Request *decode_request(struct arena *a, const void *bytes, size_t size);
 Svmd__V1__Packet *decode_packet(struct arena *a, const void *bytes, size_t size);
 
+/* How many operations a request has, without decoding them: 1 to SVMD_OPS_MAX. Of what is no request, any of these. */
+unsigned count_operations(const void *bytes, size_t size);
+
 /* Bytes written, or -EMSGSIZE when they would be more than `room`. */
 ssize_t encode_request(const Svmd__V1__Request *m, void *bytes, size_t room);
 ssize_t encode_packet(const Svmd__V1__Packet *m, void *bytes, size_t room);

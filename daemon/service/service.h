@@ -158,6 +158,7 @@ bool service_recorded(const struct service *svc);
 bool service_idle(struct service *svc);
 
 uint64_t session_id(const struct session *s);
+uint32_t session_uid(const struct session *s);
 void *session_connection(const struct session *s);
 const char *partition_name(const struct partition *p);
 void *partition_listener(const struct partition *p);

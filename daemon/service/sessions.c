@@ -168,6 +168,10 @@ uint64_t session_id(const struct session *s) {
         return s->object.id;
 }
 
+uint32_t session_uid(const struct session *s) {
+        return s->who.uid;
+}
+
 void *session_connection(const struct session *s) {
         return s->connection;
 }

@@ -98,38 +98,61 @@ void conn_flush(struct conn *c) {
         set_interest(c);
 }
 
-/* One a turn: most clients wait for the reply, so that to look for another packet would be a system call in vain. */
-static void take_packet(struct conn *c) {
+/* Reading found that nobody is there any more. */
+static void end(struct conn *c) {
         struct transport *t = c->transport;
-        struct fdlist fds;
-        ssize_t n;
+        struct session *s = c->session;
+
+        turns_charge(&c->member, 1);
+        conn_free(c);
+        service_session_end(t->svc, s);
+}
+
+static void kick_malformed(struct conn *c, ssize_t n) {
+        turns_charge(&c->member, 1);
+        service_session_kick(c->transport->svc, c->session, SVMD_STATUS_MALFORMED,
+                             n == -EMSGSIZE ? "a packet is at most 128 KiB"
+                                            : "at most 64 file descriptors come with a packet");
+}
+
+/* The connection may be gone when the service has had the packet. */
+static unsigned receive(struct conn *c, size_t size, struct fdlist *fds) {
+        struct transport *t = c->transport;
+        unsigned cost = count_operations(t->buffer, size);
         int r;
 
-        fdlist_init(&fds);
-        n = packet_recv(c->io.fd, t->buffer, SVMD_PACKET_MAX, &fds, MSG_DONTWAIT);
-        if (n == -EAGAIN || n == -EINTR)
-                return;
-        if (n == -EMSGSIZE || n == -EBADMSG) {
-                service_session_kick(t->svc, c->session, SVMD_STATUS_MALFORMED,
-                                     n == -EMSGSIZE ? "a packet is at most 128 KiB"
-                                                    : "at most 64 file descriptors come with a packet");
-                return;
-        }
-        if (n <= 0) {
-                struct session *s = c->session;
-
-                conn_free(c);
-                service_session_end(t->svc, s);
-                return;
-        }
-        r = service_receive(t->svc, c->session, t->buffer, (size_t)n, &fds);
-        fdlist_close(&fds);
+        turns_served(&t->turns, &c->member, cost);
+        r = service_receive(t->svc, c->session, t->buffer, size, fds);
+        fdlist_close(fds);
         if (r == SERVICE_E_LATER) {
                 c->later = true;
                 set_interest(c);
         }
+        return cost;
 }
 
+unsigned conn_serve(struct conn *c) {
+        struct transport *t = c->transport;
+        struct fdlist fds;
+        ssize_t n = -EAGAIN;
+
+        fdlist_init(&fds);
+        if (c->io.events & EV_READ)
+                n = packet_recv(c->io.fd, t->buffer, SVMD_PACKET_MAX, &fds, MSG_DONTWAIT);
+        if (n > 0)
+                return receive(c, (size_t)n, &fds);
+        if (n == -EAGAIN || n == -EINTR) {
+                turns_idle(&t->turns, &c->member);
+                return 0;
+        }
+        if (n == -EMSGSIZE || n == -EBADMSG)
+                kick_malformed(c, n);
+        else
+                end(c);
+        return 1;
+}
+
+/* What it sent is taken when its turn comes. */
 static void on_io(struct ev_loop *loop, ev_io *io, int events) {
         struct conn *c = container_of(io, struct conn, io);
 
@@ -139,14 +162,19 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events) {
                         service_session_writable(c->transport->svc, c->session);
                 return;
         }
-        take_packet(c);
+        turns_ready(&c->transport->turns, &c->member);
 }
 
-static struct conn *conn_make(struct transport *t, int fd) {
+static struct conn *conn_make(struct transport *t, int fd, uint32_t uid) {
         struct conn *c = alloc_zero(sizeof(*c));
 
         if (!c)
                 return NULL;
+        if (turns_join(&t->turns, &c->member, uid) < 0) {
+                alloc_free(c);
+                return NULL;
+        }
+        turns_charge(&c->member, 1);
         c->transport = t;
         list_init(&c->dirty);
         list_init(&c->queue);
@@ -181,7 +209,7 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from) 
         struct conn *c;
         int r = peer_read(fd, &peer, &groups);
 
-        c = r == 0 ? conn_make(t, fd) : NULL;
+        c = r == 0 ? conn_make(t, fd, peer.uid) : NULL;
         if (!c) {
                 alloc_free(groups);
                 close(fd);
@@ -196,6 +224,7 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from) 
                 return c;
         ev_io_stop(t->loop, &c->io);
         list_remove(&c->link);
+        turns_leave(&t->turns, &c->member);
         alloc_free(c);
         refuse_connection(fd,
                           r == SERVICE_E_REFUSED
@@ -206,7 +235,7 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from) 
 }
 
 struct conn *conn_resume(struct transport *t, int fd, struct session *s) {
-        struct conn *c = conn_make(t, fd);
+        struct conn *c = conn_make(t, fd, session_uid(s));
 
         if (c)
                 c->session = s;
@@ -220,6 +249,7 @@ void conn_free(struct conn *c) {
         ev_io_stop(c->transport->loop, &c->io);
         list_remove(&c->link);
         list_remove(&c->dirty);
+        turns_leave(&c->transport->turns, &c->member);
         close(c->io.fd);
         alloc_free(c);
 }

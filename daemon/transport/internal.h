@@ -3,6 +3,7 @@
 #include <ev.h>
 
 #include "base/list.h"
+#include "core/turns.h"
 #include "proto/fdlist.h"
 #include "proto/limits.h"
 #include "service/service.h"
@@ -25,6 +26,8 @@ struct transport {
         ev_async wake;
         ev_timer soon, later, beat;
         ev_prepare flush;
+        ev_check serve;
+        struct turns turns; /* who is served next */
         ev_signal term, interrupt;
         ev_io watch;
         ev_timer retry; /* listeners rest while there are no descriptors */
@@ -55,6 +58,7 @@ struct conn {
         struct list queue;
         struct transport *transport;
         struct session *session;
+        struct turns_member member;
         unsigned events; /* in the queue */
         bool later;      /* a reply is to come before the next packet is taken */
 };
@@ -64,6 +68,8 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from);
 struct conn *conn_resume(struct transport *t, int fd, struct session *s);
 void conn_reply(struct conn *c, const void *bytes, size_t size, struct fdlist *fds);
 bool conn_event(struct conn *c, const void *bytes, size_t size);
+/* Takes a packet and has it served, where it has one and may be read: what that cost. May free the connection. */
+unsigned conn_serve(struct conn *c);
 /* Sends what can be sent. */
 void conn_flush(struct conn *c);
 /* Sends what can be sent at once, closes and frees; the session is not told. */

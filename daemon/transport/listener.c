@@ -15,7 +15,7 @@
  * One that systemd opened counts before one that was kept, which may be of an earlier file of that name.
  */
 
-#define ACCEPTS_A_TURN 64
+#define ACCEPTS_A_TURN 16
 #define REST_S         0.1
 
 static uint64_t key_of(const char *path) {

@@ -15,6 +15,11 @@
 
 #define SOON_S 0.01
 
+/* Operations, docs/security.md has the bound that follows: what a round gives each user, and after what the loop looks
+ * anew who is ready. One packet may go beyond either. */
+#define QUANTUM  32
+#define TURN_OPS 128
+
 /* ---- hooks ---- */
 
 static void on_reply(void *userdata, struct session *s, const void *bytes, size_t size, struct fdlist *fds) {
@@ -196,13 +201,39 @@ static void on_later(struct ev_loop *loop, ev_timer *timer, int events) {
         service_collect(t->svc);
 }
 
-/* Before the loop sleeps: the turn's effects become part of the journal, then its replies leave. */
-static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events) {
-        struct transport *t = container_of(prepare, struct transport, flush);
-
+/* What was served becomes part of the journal, then its replies leave. */
+static void finish(struct transport *t) {
         service_commit(t->svc);
         t->options.before_sleep(t->options.userdata);
         on_flush(t);
+}
+
+/* A turn: after the events that the loop has found, in rounds. Between two of them replies leave, and who was served
+ * may be served again; after the last one on_prepare() sees to that. */
+static void on_serve(struct ev_loop *loop, ev_check *check, int events) {
+        struct transport *t = container_of(check, struct transport, serve);
+        unsigned cost = 0;
+
+        turns_begin(&t->turns);
+        while (cost < TURN_OPS && t->outcome != TRANSPORT_E_UPGRADE) {
+                struct turns_member *m = turns_next(&t->turns);
+
+                if (m) {
+                        cost += conn_serve(container_of(m, struct conn, member));
+                        continue;
+                }
+                if (!turns_round(&t->turns))
+                        return;
+                if (!list_empty(&t->dirty))
+                        finish(t);
+        }
+}
+
+/* Before the loop sleeps. */
+static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events) {
+        struct transport *t = container_of(prepare, struct transport, flush);
+
+        finish(t);
         if (t->outcome == TRANSPORT_E_UPGRADE)
                 ev_break(loop, EVBREAK_ALL);
 }
@@ -230,6 +261,7 @@ int transport_new(struct transport **ret, const struct transport_options *option
         list_init(&t->conns);
         list_init(&t->dirty);
         list_init(&t->listeners);
+        turns_init(&t->turns, QUANTUM);
         t->buffer = alloc_zero(SVMD_PACKET_MAX);
         t->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
         if (!t->buffer || !t->loop) {
@@ -249,6 +281,8 @@ int transport_new(struct transport **ret, const struct transport_options *option
         ev_timer_init(&t->later, on_later, SOON_S, 0);
         ev_timer_init(&t->beat, on_beat, (double)options->beat_ms / 1000, (double)options->beat_ms / 1000);
         ev_prepare_init(&t->flush, on_prepare);
+        ev_check_init(&t->serve, on_serve);
+        ev_set_priority(&t->serve, EV_MINPRI); /* behind everything that the loop has found */
         ev_async_start(t->loop, &t->wake);
         *ret = t;
         return 0;
@@ -324,6 +358,7 @@ int transport_start(struct transport *t, struct service *svc, char *why, size_t 
         list_for_each (l, &t->listeners)
                 ev_io_start(t->loop, &container_of(l, struct listener, link)->io);
         ev_prepare_start(t->loop, &t->flush);
+        ev_check_start(t->loop, &t->serve);
         if (t->options.beat_ms)
                 ev_timer_start(t->loop, &t->beat);
         ev_signal_init(&t->term, on_signal, SIGTERM);
@@ -360,6 +395,7 @@ void transport_free(struct transport *t, bool keep_sockets) {
                 listener_free(container_of(l, struct listener, link), keep_sockets);
         if (t->loop)
                 ev_loop_destroy(t->loop);
+        turns_fini(&t->turns);
         alloc_free(t->buffer);
         alloc_free(t);
 }

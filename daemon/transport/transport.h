@@ -11,8 +11,9 @@ struct service_kept;
 struct transport;
 
 /*
- * Sockets around the service, on libev. One turn of the loop takes what is readable from every session, a bounded
- * number of packets each; before it sleeps again it has the service commit, and sends the replies.
+ * Sockets around the service, on libev. A turn of the loop serves who is ready in rounds, a packet of each session at
+ * most before its reply has left, and no more operations than a turn may have (core/turns.h says who is next). After
+ * each round the service commits, and replies leave.
  *
  * What keeps descriptors over a restart is the caller's.
  */

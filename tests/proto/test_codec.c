@@ -368,6 +368,25 @@ static void garbage_is_survived(void **state) {
         arena_fini(&arena);
 }
 
+/* As many as decoding finds, whatever the fields' order; and of anything else a number that is in bounds. */
+static void test_operations_are_counted(void **state) {
+        for (unsigned i = 0; i < 3000; i++) {
+                unsigned count = 1 + (unsigned)rnd(i % 10 ? 8 : SVMD_OPS_MAX);
+                ssize_t n;
+
+                fill_request(&request, count);
+                n = encode_request(&request.m, wire, sizeof(wire));
+                if (n < 0)
+                        continue;
+                assert_int_equal(count_operations(wire, (size_t)n), count);
+                assert_in_range(count_operations(wire, (size_t)rnd((uint64_t)n)), 1, count);
+                for (unsigned k = 0; k < 4; k++)
+                        wire[rnd((uint64_t)n)] = (unsigned char)rnd(256);
+                assert_in_range(count_operations(wire, (size_t)n), 1, SVMD_OPS_MAX);
+        }
+        assert_int_equal(count_operations(wire, 0), 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(requests_come_back_as_they_were),
@@ -383,6 +402,7 @@ int main(void) {
                 cmocka_unit_test(packets_come_back_as_they_were),
                 cmocka_unit_test(what_does_not_fit_is_not_written),
                 cmocka_unit_test(garbage_is_survived),
+                cmocka_unit_test(test_operations_are_counted),
         };
         const char *given = getenv("SVMD_SEED");
 
