@@ -472,6 +472,8 @@ int svmd_prefetch_ranges(svmd_session *s, svmd_fence **ret, const struct svmd_ra
                          svmd_node node);
 int svmd_discard_ranges(svmd_session *s, svmd_fence **ret, const struct svmd_range *ranges, size_t count);
 
+/* ---- advice ---------------------------------------------------------------------------------------------- */
+
 enum {
         SVMD_ADVISE_PREFERRED = 1,   /* `preferred`; SVMD_NODE_NONE takes it back */
         SVMD_ADVISE_ACCESSED_BY = 2, /* `accessed_by`: reach it where it is */
@@ -557,6 +559,8 @@ typedef int (*svmd_advice_fn)(const struct svmd_advice_report *report, void *use
  * ends the walk and is the result. */
 int svmd_query_advice(svmd_session *s, const char *partition, uint64_t address, size_t size, svmd_advice_fn fn,
                       void *userdata);
+
+/* ---- residency and reasons ------------------------------------------------------------------------------- */
 
 /* begin/retry, without a round trip: what was derived from the range (a translation, a residency) is still good when
  * svmd_range_retry() with the number that svmd_range_begin() gave before is 0. Moves by svmd, discards, revokes and
@@ -708,7 +712,7 @@ int svmd_query_kept(svmd_session *s, const char *partition, svmd_kept_fn fn, voi
  * that kind and name is kept. */
 int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, const char *name);
 
-/* ---- admission --------------------------------------------------------------------------------------------- */
+/* ---- admission ------------------------------------------------------------------------------------------- */
 
 /*
  * Room on several nodes at once, all of it or none, before anything is allocated: a lease. It is charged like memory,
@@ -968,6 +972,8 @@ struct svmd_reservation_row {
 typedef int (*svmd_reservation_fn)(const struct svmd_reservation_row *row, void *userdata);
 /* In address order. On a client's session `partition` must be NULL: its own. */
 int svmd_query_reservations(svmd_session *s, const char *partition, svmd_reservation_fn fn, void *userdata);
+/* ---- accounts -------------------------------------------------------------------------------------------- */
+
 /* Use per session and per partition (`partition` NULL: all), a row a node that is used. */
 int svmd_query_usage(svmd_session *s, const char *partition, svmd_use_fn fn, void *userdata);
 
@@ -1063,6 +1069,8 @@ struct svmd_drift_row {
 typedef int (*svmd_drift_fn)(const struct svmd_drift_row *row, void *userdata);
 /* What the kernel and drivers report, against what svmd gave out. For administrators. */
 int svmd_query_drift(svmd_session *s, svmd_drift_fn fn, void *userdata);
+/* ---- orders ---------------------------------------------------------------------------------------------- */
+
 /* From now on SVMD_EVENT_MONITOR events come. */
 int svmd_monitor(svmd_session *s, int on);
 
@@ -1085,6 +1093,8 @@ enum { SVMD_UPGRADE_KEEPER = 1, SVMD_UPGRADE_CHECK = 2 };
  * process, with all sessions. KEEPER: svmd-keeper too. CHECK: only tries whether the program could. Comes back before
  * it happens: afterwards the epoch is another one, and this session, if it is attached to no partition, has ended. */
 int svmd_upgrade(svmd_session *s, const char *binary, unsigned flags);
+
+/* ---- recordings ------------------------------------------------------------------------------------------ */
 
 enum { SVMD_TRACE_REQUESTS = 1 };
 /* What is asked of managed ranges (`partition` NULL: of all) is recorded into the file from now on, for svmd-sim(1):
