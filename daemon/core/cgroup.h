@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -23,6 +24,7 @@ struct cgroup {
         struct cgroup *outer;         /* that it lies in, of those that are known */
         struct give_back *give_backs; /* as of a partition */
         char *path;                   /* as in /proc/PID/cgroup: "/" and no "/" at its end, or "/" alone */
+        bool writing;                 /* the service's: the store has a change of it under way */
         struct account accounts[];    /* one a node */
 };
 

@@ -36,16 +36,22 @@ uint64_t account_unused(const struct account *a) {
         return less(a->min, a->used);
 }
 
-int account_set_min(struct account *a, uint64_t min) {
+static void put_min(struct account *a, uint64_t min) {
         struct account *in = a->within;
 
-        if (min > a->max || (in && min > a->min && min - a->min > less(in->max, in->promised)))
-                return LEDGER_E_LIMIT;
         if (in) {
                 in->promised = in->promised - a->min + min;
                 in->held = in->held - account_unused(a) + less(min, a->used);
         }
         a->min = min;
+}
+
+int account_set_min(struct account *a, uint64_t min) {
+        const struct account *in = a->within;
+
+        if (min > a->max || (in && min > a->min && min - a->min > less(in->max, in->promised)))
+                return LEDGER_E_LIMIT;
+        put_min(a, min);
         return 0;
 }
 
@@ -64,6 +70,13 @@ int account_set_bounds(struct account *a, const struct bounds *b) {
         a->high = b->bytes[BOUND_HIGH];
         a->low = b->bytes[BOUND_LOW];
         return 0;
+}
+
+void account_force_bounds(struct account *a, const struct bounds *b) {
+        put_min(a, b->bytes[BOUND_MIN]);
+        a->max = b->bytes[BOUND_MAX];
+        a->high = b->bytes[BOUND_HIGH];
+        a->low = b->bytes[BOUND_LOW];
 }
 
 bool bounds_are_none(const struct bounds *b) {

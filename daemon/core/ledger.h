@@ -74,6 +74,8 @@ int account_set_min(struct account *a, uint64_t min);
 struct bounds account_bounds(const struct account *a);
 /* All of them, or LEDGER_E_LIMIT and none: its min as above. */
 int account_set_bounds(struct account *a, const struct bounds *b);
+/* The same without asking whether its min still fits: for what was in force already. */
+void account_force_bounds(struct account *a, const struct bounds *b);
 bool bounds_are_none(const struct bounds *b);
 
 /* All accounts that a charge of `leaf` reaches: leaf, account_up(leaf, leaf), ... NULL. */

@@ -39,6 +39,7 @@ struct session {
         struct account *accounts; /* one a node, made with the first charge */
         struct cgroup *cgroup;    /* with limits, that its process is in */
         char *cgroup_path;        /* of the process; NULL: not known */
+        uint64_t cgroup_looked;   /* the service's: when it was read */
         struct credentials who;
         struct peer *process, *user;
         struct give_back *give_backs; /* as of a partition */

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "core/keeping.h"
 #include "core/lease.h"
+#include "core/ledger.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -25,6 +26,15 @@ struct effect_session effect_of_session(const struct session *s, const struct pa
         };
 
         text_copy(e.partition, p->name->text);
+        return e;
+}
+
+struct effect_session_bounds effect_of_bounds(const struct session *s, uint32_t node) {
+        struct effect_session_bounds e = { .session = s->object.id, .node = node };
+        const struct bounds b = account_bounds(&s->accounts[node]);
+
+        for (unsigned i = 0; i < BOUNDS; i++)
+                e.bounds[i] = b.bytes[i];
         return e;
 }
 

@@ -53,6 +53,7 @@ enum effect_type {
         EFFECT_LEASE_NAME = 44,
         EFFECT_LEASE_CLAIM = 45,
         EFFECT_LEASE_FILL = 46,
+        EFFECT_SESSION_BOUNDS = 47,
 };
 
 struct effect_epoch {
@@ -268,6 +269,13 @@ struct effect_lease_use {
         uint64_t lease, node, bytes;
 };
 
+/* Limits of a session, one node's; the numbers as of enum bound. */
+struct effect_session_bounds {
+        uint64_t session;
+        uint32_t node, pad;
+        uint64_t bounds[4];
+};
+
 /*
  * A snapshot must fit where the log did. An effect of PIN makes one run of granules into three at most, so in the log
  * it is as long as two.
@@ -292,6 +300,7 @@ struct session;
 
 /* The fixed parts; `p` is the partition that the session is attached to, or about to be. */
 struct effect_session effect_of_session(const struct session *s, const struct partition *p);
+struct effect_session_bounds effect_of_bounds(const struct session *s, uint32_t node);
 struct effect_reserve effect_of_reservation(const struct reservation *r);
 struct effect_file effect_of_file(const struct file *f);
 struct effect_keep effect_of_keeping(const struct keeping *k);

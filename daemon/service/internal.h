@@ -67,7 +67,7 @@ struct service {
         uint32_t own_uid;
         uint32_t store_lane;
         uint32_t removed;                  /* partitions that wait for their last session */
-        const struct partition *promising; /* a greater min of it is on its way to the store; one at a time */
+        const void *promising;             /* a greater min of it is on its way to the store; one at a time */
         bool replaying, starting, closing;
         unsigned keeper_replaced; /* svmd-keeper ended so often while this svmd ran */
         char lost[256];           /* before this svmd; empty: nothing */
@@ -442,6 +442,8 @@ int op_exclusive(struct call *c);
 int op_trace_start(struct call *c);
 int op_trace_stop(struct call *c);
 int op_trace_query(struct call *c);
+int op_limit_set(struct call *c);
+int op_limit_query(struct call *c);
 /* The session ends; so does its recording. */
 void trace_leave(struct session *s);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "core/cgroup.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -67,4 +68,36 @@ const char *limited_name(struct limited of, char name[LIMITED_NAME]) {
         else
                 snprintf(name, LIMITED_NAME, "control group %s", end_of(of.cgroup->path, LIMITED_NAME - 16));
         return name;
+}
+
+struct limited limited_of(const struct session *s, uint32_t node, const struct account *a) {
+        for (struct cgroup *g = s->cgroup; g; g = g->outer)
+                if (a == &g->accounts[node])
+                        return LIMITED_CGROUP(g);
+        if (s->accounts && a == &s->accounts[node])
+                return LIMITED_SESSION((struct session *)s);
+        return LIMITED_PARTITION(s->partition);
+}
+
+void limited_say(struct limited of, const char *node, uint64_t size, const struct account *over, char *why,
+                 size_t why_size) {
+        char asked[24], used[24], max[24], held[24], name[LIMITED_NAME], kept[80] = "", set[LIMITED_NAME];
+
+        text_bytes(asked, sizeof(asked), size);
+        text_bytes(used, sizeof(used), over->used);
+        text_bytes(max, sizeof(max), over->max);
+        text_bytes(held, sizeof(held), over->held);
+        if (over->held > 0)
+                snprintf(kept, sizeof(kept), ", with %s kept free for the min of sessions", held);
+        if (of.partition)
+                snprintf(set, sizeof(set), "partition set %s", of.partition->name->text);
+        else if (of.session)
+                snprintf(set, sizeof(set), "session limit %" PRIu64, of.session->object.id);
+        else
+                snprintf(set, sizeof(set), "cgroup set %s",
+                         strlen(of.cgroup->path) < sizeof(set) - 16 ? of.cgroup->path : "PATH");
+        snprintf(why, why_size,
+                 "%s may have %s on %s and has %s%s, so %s more is too much; free memory or ask for a higher limit "
+                 "(svmd-ctl %s --limit %s=SIZE)",
+                 limited_name(of, name), max, node, used, kept, asked, set, node);
 }

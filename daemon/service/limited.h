@@ -34,6 +34,12 @@ struct give_back **limited_give_backs(struct limited of);
 /* Each of the sessions that are charged there, the first after NULL; and NULL behind the last. */
 struct session *limited_session_after(const struct service *svc, struct limited of, const struct session *after);
 
-enum { LIMITED_NAME = 256 };
+/* Whose account on the node it is, of those that the session is charged to below the node's. */
+struct limited limited_of(const struct session *s, uint32_t node, const struct account *a);
+
+enum { LIMITED_NAME = 192 };
 /* "partition lab", "session 7 (pid 42)", "control group /a/b": the end of a path that is longer. */
 const char *limited_name(struct limited of, char name[LIMITED_NAME]);
+/* Why its account `over` has no room for so much more on the node, and what to do. */
+void limited_say(struct limited of, const char *node, uint64_t size, const struct account *over, char *why,
+                 size_t why_size);

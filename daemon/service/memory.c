@@ -398,8 +398,9 @@ static unsigned say_node(const char *name, uint64_t size, const struct account *
 
 unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size, const struct account *over,
                   char *why, size_t why_size) {
-        const char *name = node_desc(svc, node)->name, *p = s->partition->name->text;
-        char asked[24], used[24], max[24];
+        const struct limited of = limited_of(s, node, over);
+        const char *name = node_desc(svc, node)->name;
+        char asked[24], used[24], max[24], whose[LIMITED_NAME];
         uint64_t withheld;
 
         if (over == &svc->state.nodes[node].account)
@@ -409,16 +410,12 @@ unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_
         text_bytes(max, sizeof(max), over->max);
         if (message_passes(&svc->rates.limit, clock_ns(CLOCK_MONOTONIC), &withheld))
                 message(MESSAGE_LIMIT_REFUSED,
-                        FIELDS(FIELD_TEXT("SVMD_PARTITION", p), FIELD_TEXT("SVMD_NODE", name),
+                        FIELDS(FIELD_TEXT("SVMD_PARTITION", s->partition->name->text), FIELD_TEXT("SVMD_NODE", name),
                                FIELD_NUMBER("SVMD_BYTES", size), FIELD_NUMBER("SVMD_SESSION", s->object.id),
                                FIELD_NUMBER("SVMD_SESSION_PID", s->pid), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
-                        "session %" PRIu64 " (pid %u) was refused %s on %s: partition %s may have %s there and has %s",
-                        s->object.id, s->pid, asked, name, p, max, used);
-        snprintf(
-                why, why_size,
-                "partition %s may have %s on %s and has %s, so %s more is too much; free memory or ask for a higher limit "
-                "(svmd-ctl partition set %s --limit %s=SIZE)",
-                p, max, name, used, asked, p, name);
+                        "session %" PRIu64 " (pid %u) was refused %s on %s: %s may have %s there and has %s",
+                        s->object.id, s->pid, asked, name, limited_name(of, whose), max, used);
+        limited_say(of, name, size, over, why, why_size);
         return SVMD_STATUS_LIMIT;
 }
 

@@ -51,7 +51,7 @@ static int check_admit(struct call *c, const Svmd__V1__Admit *op) {
 /* It can never be granted as things are; or not now, and nobody wants to wait. */
 static int refuse_lease(struct call *c, const struct lease *l, const struct account *over) {
         const struct lease_need *n;
-        char why[320];
+        char why[640];
         unsigned code;
 
         if (!over)

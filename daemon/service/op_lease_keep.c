@@ -72,7 +72,7 @@ static int find_claimed(struct call *c, const char *name, struct lease **ret) {
 static int check_limits(struct call *c, const struct lease *l) {
         const struct admission_need *n = NULL;
         const struct account *over = lease_too_much_for(l, c->session, &n);
-        char why[320];
+        char why[640];
         unsigned code;
 
         if (!over)

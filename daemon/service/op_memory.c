@@ -302,7 +302,7 @@ static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memor
         struct staged *st = c->request->staged ? &c->request->staged[c->index] : NULL;
         bool dry = c->request->mode == SVMD__V1__MODE__DRY_RUN;
         struct account *over;
-        char why[320];
+        char why[640];
         unsigned code;
         int r;
 

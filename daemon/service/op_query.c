@@ -196,9 +196,8 @@ static bool is_unlimited(const struct account *a) {
         return bounds_are_none(&b);
 }
 
-/* A row a node that is used, was used, or is limited; of a session, or with all that is managed of a partition. */
-static int fill_use(struct call *c, const struct account *accounts, const struct partition *p, Svmd__V1__NodeUse ***ret,
-                    size_t *ret_count) {
+int use_rows(struct call *c, const struct account *accounts, const struct partition *p, Svmd__V1__NodeUse ***ret,
+             size_t *ret_count) {
         uint32_t count = c->svc->options.machine->count;
         Svmd__V1__NodeUse **rows = call_take(c, (count + 1) * sizeof(*rows));
         size_t n = 0;
@@ -243,7 +242,7 @@ static Svmd__V1__UsageRow *usage_row(struct call *c, const struct partition *p, 
                 row->uid = s->who.uid;
                 row->client = s->client;
         }
-        if (fill_use(c, s ? s->accounts : p->accounts, s ? NULL : p, &row->nodes, &row->n_nodes) < 0)
+        if (use_rows(c, s ? s->accounts : p->accounts, s ? NULL : p, &row->nodes, &row->n_nodes) < 0)
                 return NULL;
         return row;
 }
@@ -331,7 +330,7 @@ static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partit
         row->kept = p->kept_bytes;
         row->kept_max = p->kept_max;
         fill_flow(c->svc, p, row);
-        if (fill_use(c, p->accounts, p, &row->nodes, &row->n_nodes) < 0)
+        if (use_rows(c, p->accounts, p, &row->nodes, &row->n_nodes) < 0)
                 return NULL;
         return row;
 }

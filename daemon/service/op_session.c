@@ -8,6 +8,7 @@
 #include "core/name.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "service/cgroups.h"
 #include "service/effects.h"
 #include "service/lookup.h"
 #include "service/store_job.h"
@@ -93,6 +94,9 @@ static int attach_to(struct call *c, struct partition *p) {
                 return -ENOMEM;
         r = check_attach(c, p);
         if (r != 0)
+                return r;
+        r = cgroups_attach(c->svc, s);
+        if (r < 0)
                 return r;
         r = tx_reserve(c->tx, sizeof(struct effect_session) + s->who.groups_count * 4ul + 128 + SVMD_PACKET_MAX);
         if (r == 0)

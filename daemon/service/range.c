@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 #include "engine/hints.h"
 #include "service/advice.h"
 #include "service/capacity.h"
+#include "service/cgroups.h"
 #include "service/internal.h"
 #include "service/join.h"
 #include "service/rates.h"
@@ -33,25 +35,15 @@
 
 /* Whom the kernel charges for the process's pages: the number of its control group, or 0, and its folder. */
 static uint64_t cgroup_of(const struct service *svc, uint32_t pid, char **ret_folder) {
-        char path[512], line[512];
+        char own[CGROUP_PATH_MAX], path[PATH_MAX + CGROUP_PATH_MAX];
         uint64_t id = 0;
         struct stat st;
-        FILE *file;
 
-        snprintf(path, sizeof(path), "%s/%u/cgroup", svc->options.proc_root, pid);
-        file = fopen(path, "re");
-        if (!file)
+        if (cgroup_of_process(svc, pid, own) < 0)
                 return 0;
-        while (fgets(line, sizeof(line), file)) {
-                if (strncmp(line, "0::/", 4) != 0)
-                        continue;
-                line[strcspn(line, "\n")] = 0;
-                if ((size_t)snprintf(path, sizeof(path), "%s/fs/cgroup%s", svc->options.sys_root, line + 3) <
-                            sizeof(path) &&
-                    stat(path, &st) == 0)
-                        id = st.st_ino;
-        }
-        fclose(file);
+        snprintf(path, sizeof(path), "%s/fs/cgroup%s", svc->options.sys_root, own);
+        if (stat(path, &st) == 0)
+                id = st.st_ino;
         *ret_folder = id ? alloc_string(path) : NULL;
         return id;
 }

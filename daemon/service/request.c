@@ -14,6 +14,7 @@
 #include "service/adopted.h"
 #include "service/audit.h"
 #include "service/capacity.h"
+#include "service/cgroups.h"
 #include "service/effects.h"
 #include "service/join.h"
 
@@ -371,6 +372,8 @@ static int run_request(struct service *svc, struct request *request, const Svmd_
         struct run run = { .svc = svc, .request = request, .m = m, .flags = gather_flags(m), .fds = wanted_fds(m) };
         int r = 0;
 
+        if (run.flags & OP_CHANGES)
+                cgroups_look(svc, request->session);
         if (!make_results(&run))
                 return -ENOMEM;
         if (run.fds != fdlist_left(&request->in)) {

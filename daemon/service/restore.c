@@ -21,8 +21,10 @@
 #include "core/space.h"
 #include "service/adopted.h"
 #include "service/advice.h"
+#include "service/cgroups.h"
 #include "service/dmabuf.h"
 #include "service/effects.h"
+#include "service/limits.h"
 #include "service/lookup.h"
 #include "service/loss.h"
 #include "service/range.h"
@@ -170,6 +172,16 @@ static int do_session(struct restore *x, const struct effect_session *e) {
         session_attach(s, p);
         x->svc->attached++;
         return 0;
+}
+
+static int do_bounds(struct restore *x, const struct effect_session_bounds *e) {
+        struct session *s = OBJECT(x, e->session, SESSION, session);
+
+        if (!s || !s->partition || e->node >= x->svc->options.machine->count ||
+            e->bounds[BOUND_MIN] > e->bounds[BOUND_MAX])
+                return say(x, "session %" PRIu64 " has limits that it cannot have", e->session);
+        return session_limits_restore(x->svc, s, e->node,
+                                      &(struct bounds){ { e->bounds[0], e->bounds[1], e->bounds[2], e->bounds[3] } });
 }
 
 static int do_session_end(struct restore *x, const struct effect_id *e) {
@@ -657,6 +669,7 @@ static const struct {
         [EFFECT_LEASE_NAME] = { sizeof(struct effect_lease_name) + 1, true },
         [EFFECT_LEASE_CLAIM] = { sizeof(struct effect_lease_claim), false },
         [EFFECT_LEASE_FILL] = { sizeof(struct effect_lease_use), false },
+        [EFFECT_SESSION_BOUNDS] = { sizeof(struct effect_session_bounds), false },
 };
 
 unsigned service_effects(void) {
@@ -707,6 +720,7 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_EPOCH: return do_epoch(x, bytes);
         case EFFECT_NODE: return do_node(x, bytes);
         case EFFECT_SESSION: return do_session(x, bytes);
+        case EFFECT_SESSION_BOUNDS: return do_bounds(x, bytes);
         case EFFECT_SESSION_END: return do_session_end(x, bytes);
         case EFFECT_RESERVE: return do_reserve(x, bytes);
         case EFFECT_RESERVE_END: return do_reserve_end(x, bytes);
@@ -872,6 +886,7 @@ int journal_restore(struct service *svc, char *why, size_t why_size) {
                 return r;
         /* Ids that were given and not journaled (fences, sessions that had not attached) are not given again. */
         svc->state.next_id += 1ull << 32;
+        cgroups_look_all(svc);
         match_sockets(svc);
         keepings_restored(svc);
         r = registered_restore(svc, why, why_size);

@@ -16,6 +16,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/cgroups.h"
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/range.h"
@@ -267,6 +268,8 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         if (r == 0)
                 r = store_each(store, load_partition, &load, why, why_size);
         if (r == 0)
+                r = cgroups_load(svc, why, why_size);
+        if (r == 0)
                 r = open_journal(svc, why, why_size, &old);
         if (r == 0 && old)
                 r = journal_restore(svc, why, why_size);
@@ -451,6 +454,7 @@ void service_free(struct service *svc, bool keep_state) {
                 }
                 managed_stop(svc); /* ranges that end lie in partitions */
                 end_partitions(svc);
+                cgroups_end(svc);
                 end_files(svc);
                 end_nodes(svc);
                 state_fini(&svc->state);

@@ -70,6 +70,19 @@ static int put_session(struct service *svc, const struct session *s) {
                           s->client, strlen(s->client) + 1);
 }
 
+static int put_bounds(struct service *svc, const struct session *s) {
+        int r = 0;
+
+        for (uint32_t i = 0; r == 0 && s->accounts && i < svc->options.machine->count; i++) {
+                const struct bounds b = account_bounds(&s->accounts[i]);
+                struct effect_session_bounds e = effect_of_bounds(s, i);
+
+                if (!bounds_are_none(&b))
+                        r = put(svc, EFFECT_SESSION_BOUNDS, &e, sizeof(e));
+        }
+        return r;
+}
+
 static int put_file(struct service *svc, const struct file *f) {
         struct effect_file e = effect_of_file(f);
 
@@ -359,6 +372,8 @@ static int put_all(struct service *svc) {
 
                 if (r == 0 && s->partition)
                         r = put_session(svc, s);
+                if (r == 0 && s->partition)
+                        r = put_bounds(svc, s);
         }
         list_for_each (l, &svc->state.sessions) {
                 const struct session *s = container_of(l, struct session, by_state);

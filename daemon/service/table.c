@@ -81,6 +81,8 @@ static const struct op_row rows[] = {
         ROW(TRACE_STOP, "trace_stop", OP_ADMIN | OP_FINAL | OP_AUDIT, op_trace_stop),
         ROW(ACT_FOR, "act_for", OP_ADMIN | OP_FINAL, op_act_for),
         ROW(TRACE_QUERY, "trace_query", OP_ADMIN | OP_FINAL, op_trace_query),
+        ROW(LIMIT_SET, "limit_set", OP_ALONE | OP_CHANGES | OP_STORE, op_limit_set),
+        ROW(LIMIT_QUERY, "limit_query", 0, op_limit_query),
 #undef ROW
 };
 

@@ -230,42 +230,43 @@ static int copy_text(sqlite3_stmt *q, int column, char *to, size_t size) {
         return 0;
 }
 
-/* A partition with room for its limits. */
-struct reading {
-        struct store_partition p;
-        uint32_t room;
+/* Limits, with room for more. */
+struct limits {
+        struct store_limit *all;
+        uint32_t count, room;
 };
 
-static int add_limit(struct reading *a, sqlite3_stmt *q) {
+static int add_limit(struct limits *a, sqlite3_stmt *q) {
         struct store_limit *l;
 
-        if (a->p.limits_count == a->room) {
+        if (a->count == a->room) {
                 uint32_t more = a->room ? 2 * a->room : 8;
 
-                l = alloc_grow(a->p.limits, a->room * sizeof(*l), more * sizeof(*l));
+                l = alloc_grow(a->all, a->room * sizeof(*l), more * sizeof(*l));
                 if (!l)
                         return -ENOMEM;
-                a->p.limits = l;
+                a->all = l;
                 a->room = more;
         }
-        l = &a->p.limits[a->p.limits_count];
+        l = &a->all[a->count];
         if (copy_text(q, 0, l->node, sizeof(l->node)) < 0)
                 return -EUCLEAN;
         l->max = (uint64_t)sqlite3_column_int64(q, 1);
         l->min = (uint64_t)sqlite3_column_int64(q, 2);
         l->low = (uint64_t)sqlite3_column_int64(q, 3);
         l->high = (uint64_t)sqlite3_column_int64(q, 4);
-        a->p.limits_count++;
+        a->count++;
         return 0;
 }
 
-/* Returns an SQLite result, or a negative errno in `ret_error` beside SQLITE_OK. */
-static int read_limits(struct reading *a, sqlite3_stmt *q, int *ret_error) {
+/* Those of whom the statement's parameter names. Returns an SQLite result, or a negative errno in `ret_error` beside
+ * SQLITE_OK. */
+static int read_limits(struct limits *a, sqlite3_stmt *q, const char *name, int *ret_error) {
         int r;
 
-        a->p.limits_count = 0;
+        a->count = 0;
         sqlite3_reset(q);
-        r = sqlite3_bind_text(q, 1, a->p.name, -1, SQLITE_STATIC);
+        r = sqlite3_bind_text(q, 1, name, -1, SQLITE_STATIC);
         while (r == SQLITE_OK && *ret_error == 0) {
                 r = sqlite3_step(q);
                 if (r == SQLITE_DONE)
@@ -292,27 +293,38 @@ static int read_partition(struct store_partition *p, sqlite3_stmt *q) {
 }
 
 /* Walks the rows. `ret_stop` is what ended the walk: a negative errno of reading, or what `fn` returned. */
-static int walk(sqlite3_stmt *partitions, sqlite3_stmt *limits, struct reading *a, store_fn fn, void *userdata,
+static int walk(sqlite3_stmt *partitions, sqlite3_stmt *limits, struct limits *a, store_fn fn, void *userdata,
                 int *ret_error, int *ret_stop) {
+        struct store_partition p = { 0 };
         int r;
 
         while ((r = sqlite3_step(partitions)) == SQLITE_ROW) {
-                *ret_error = read_partition(&a->p, partitions);
+                *ret_error = read_partition(&p, partitions);
                 if (*ret_error)
                         return SQLITE_OK;
-                r = read_limits(a, limits, ret_error);
+                r = read_limits(a, limits, p.name, ret_error);
                 if (r != SQLITE_OK || *ret_error)
                         return r;
-                *ret_stop = fn(userdata, &a->p);
+                p.limits = a->all;
+                p.limits_count = a->count;
+                *ret_stop = fn(userdata, &p);
                 if (*ret_stop)
                         return SQLITE_OK;
         }
         return r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
+static int say_read(struct store *s, const struct reason *c, int r, int error) {
+        if (r != SQLITE_OK)
+                return fail(s, c, r);
+        if (error == -EUCLEAN)
+                return damaged(s, c, "a name in it is longer than svmd writes them");
+        return error ? complain(c->why, c->size, error, "%s: no memory to read it", s->path) : 0;
+}
+
 int store_each(struct store *s, store_fn fn, void *userdata, char *why, size_t why_size) {
         struct reason c = { why, why_size };
-        struct reading a = { .room = 0 };
+        struct limits a = { 0 };
         sqlite3_stmt *partitions = NULL, *limits = NULL;
         int r, error = 0, stop = 0;
 
@@ -326,15 +338,10 @@ int store_each(struct store *s, store_fn fn, void *userdata, char *why, size_t w
                         &limits, NULL);
         if (r == SQLITE_OK)
                 r = walk(partitions, limits, &a, fn, userdata, &error, &stop);
-        if (r != SQLITE_OK)
-                error = fail(s, &c, r);
-        else if (error == -EUCLEAN)
-                error = damaged(s, &c, "a name in it is longer than svmd writes them");
-        else if (error)
-                error = complain(c.why, c.size, error, "%s: no memory to read it", s->path);
+        error = say_read(s, &c, r, error);
         sqlite3_finalize(partitions);
         sqlite3_finalize(limits);
-        alloc_free(a.p.limits);
+        alloc_free(a.all);
         return error ? error : stop;
 }
 
@@ -389,20 +396,19 @@ static void bind_limit(sqlite3_stmt *q, int at, const struct store_limit *l) {
         sqlite3_bind_int64(q, at + 3, (int64_t)l->high);
 }
 
-static int put_limits(struct store *s, const struct store_partition *p) {
+/* In the place of those that there are; `drop` and `insert` begin with the name of whose they are. */
+static int put_limits(struct store *s, const char *drop, const char *insert, const char *name,
+                      const struct store_limit *limits, uint32_t count) {
         sqlite3_stmt *q = NULL;
-        int r = run_for(s, "DELETE FROM partition_limit WHERE partition = ?", p->name);
+        int r = run_for(s, drop, name);
 
         if (r == SQLITE_OK)
-                r = sqlite3_prepare_v2(
-                        s->db,
-                        "INSERT INTO partition_limit (partition, node, max, min, low, high) VALUES (?, ?, ?, ?, ?, ?)",
-                        -1, &q, NULL);
-        for (uint32_t i = 0; i < p->limits_count && r == SQLITE_OK; i++) {
+                r = sqlite3_prepare_v2(s->db, insert, -1, &q, NULL);
+        for (uint32_t i = 0; i < count && r == SQLITE_OK; i++) {
                 sqlite3_reset(q);
-                sqlite3_bind_text(q, 1, p->name, -1, SQLITE_STATIC);
-                sqlite3_bind_text(q, 2, p->limits[i].node, -1, SQLITE_STATIC);
-                bind_limit(q, 3, &p->limits[i]);
+                sqlite3_bind_text(q, 1, name, -1, SQLITE_STATIC);
+                sqlite3_bind_text(q, 2, limits[i].node, -1, SQLITE_STATIC);
+                bind_limit(q, 3, &limits[i]);
                 r = step_once(q);
         }
         sqlite3_finalize(q);
@@ -430,7 +436,10 @@ int store_put(struct store *s, const struct store_partition *p, char *why, size_
         if (r == SQLITE_OK)
                 r = put_partition(s, p);
         if (r == SQLITE_OK)
-                r = put_limits(s, p);
+                r = put_limits(
+                        s, "DELETE FROM partition_limit WHERE partition = ?",
+                        "INSERT INTO partition_limit (partition, node, max, min, low, high) VALUES (?, ?, ?, ?, ?, ?)",
+                        p->name, p->limits, p->limits_count);
         return finish(s, &c, r);
 }
 
@@ -443,4 +452,61 @@ int store_remove(struct store *s, const char *name, char *why, size_t why_size) 
         if (sqlite3_changes(s->db) == 0)
                 return complain(c.why, c.size, -ENOENT, "%s has no partition %s", s->path, name);
         return 0;
+}
+
+/* ---- control groups ---- */
+
+/* As walk(). A path is never moved by SQLite while its row is not left. */
+static int walk_cgroups(sqlite3_stmt *paths, sqlite3_stmt *limits, struct limits *a, store_cgroup_fn fn, void *userdata,
+                        int *ret_error, int *ret_stop) {
+        int r;
+
+        while ((r = sqlite3_step(paths)) == SQLITE_ROW) {
+                struct store_cgroup g = { .path = (const char *)sqlite3_column_text(paths, 0) };
+
+                if (!g.path || strlen(g.path) != (size_t)sqlite3_column_bytes(paths, 0)) {
+                        *ret_error = -EUCLEAN;
+                        return SQLITE_OK;
+                }
+                r = read_limits(a, limits, g.path, ret_error);
+                if (r != SQLITE_OK || *ret_error)
+                        return r;
+                g.limits = a->all;
+                g.limits_count = a->count;
+                *ret_stop = fn(userdata, &g);
+                if (*ret_stop)
+                        return SQLITE_OK;
+        }
+        return r == SQLITE_DONE ? SQLITE_OK : r;
+}
+
+int store_each_cgroup(struct store *s, store_cgroup_fn fn, void *userdata, char *why, size_t why_size) {
+        struct reason c = { why, why_size };
+        struct limits a = { 0 };
+        sqlite3_stmt *paths = NULL, *limits = NULL;
+        int error = 0, stop = 0;
+        int r = sqlite3_prepare_v2(s->db, "SELECT DISTINCT path FROM cgroup_limit ORDER BY path", -1, &paths, NULL);
+
+        if (r == SQLITE_OK)
+                r = sqlite3_prepare_v2(
+                        s->db, "SELECT node, max, min, low, high FROM cgroup_limit WHERE path = ? ORDER BY node", -1,
+                        &limits, NULL);
+        if (r == SQLITE_OK)
+                r = walk_cgroups(paths, limits, &a, fn, userdata, &error, &stop);
+        error = say_read(s, &c, r, error);
+        sqlite3_finalize(paths);
+        sqlite3_finalize(limits);
+        alloc_free(a.all);
+        return error ? error : stop;
+}
+
+int store_put_cgroup(struct store *s, const struct store_cgroup *g, char *why, size_t why_size) {
+        struct reason c = { why, why_size };
+        int r = run(s, "BEGIN IMMEDIATE");
+
+        if (r == SQLITE_OK)
+                r = put_limits(s, "DELETE FROM cgroup_limit WHERE path = ?",
+                               "INSERT INTO cgroup_limit (path, node, max, min, low, high) VALUES (?, ?, ?, ?, ?, ?)",
+                               g->path, g->limits, g->limits_count);
+        return finish(s, &c, r);
 }

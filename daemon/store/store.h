@@ -4,10 +4,10 @@
 #include <stdint.h>
 
 /*
- * What outlives a boot: partitions and their limits, in STATE_DIR/state.db (SQLite, WAL, synchronous=FULL).
- * A call returns when the disk has it, so they are made from a worker thread, one at a time, never from the loop.
- * The schema has a version; older files are upgraded in one transaction, newer or damaged ones are refused and left as
- * they are. `why` gets a sentence with what to do.
+ * What outlives a boot: partitions and their limits, and those of control groups, in STATE_DIR/state.db (SQLite, WAL,
+ * synchronous=FULL). A call returns when the disk has it, so they are made from a worker thread, one at a time, never
+ * from the loop. The schema has a version; older files are upgraded in one transaction, newer or damaged ones are
+ * refused and left as they are. `why` gets a sentence with what to do.
  */
 struct store;
 
@@ -27,6 +27,12 @@ struct store_partition {
         uint32_t limits_count;
 };
 
+struct store_cgroup {
+        const char *path;
+        struct store_limit *limits;
+        uint32_t limits_count;
+};
+
 int store_open(struct store **ret, const char *state_dir, char *why, size_t why_size);
 void store_close(struct store *s);
 
@@ -37,3 +43,9 @@ int store_each(struct store *s, store_fn fn, void *userdata, char *why, size_t w
 /* Writes the partition and exactly these limits, new or changed. -ENOSPC, -EIO, -EROFS ...: nothing changed. */
 int store_put(struct store *s, const struct store_partition *p, char *why, size_t why_size);
 int store_remove(struct store *s, const char *name, char *why, size_t why_size);
+
+/* Every control group that has limits, ordered by path; as store_each(). */
+typedef int (*store_cgroup_fn)(void *userdata, const struct store_cgroup *g);
+int store_each_cgroup(struct store *s, store_cgroup_fn fn, void *userdata, char *why, size_t why_size);
+/* Exactly these limits; with none of them it is forgotten. As store_put(). */
+int store_put_cgroup(struct store *s, const struct store_cgroup *g, char *why, size_t why_size);

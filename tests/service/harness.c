@@ -15,6 +15,7 @@
 
 #include "backend/memfile.h"
 #include "base/alloc.h"
+#include "core/cgroup.h"
 #include "core/imap.h"
 #include "core/keeping.h"
 #include "core/lease.h"
@@ -761,6 +762,18 @@ Svmd__V1__Op *mk_bound(const char *partition, uint32_t node, unsigned bound, uin
         return op;
 }
 
+Svmd__V1__Op *mk_own_limit(uint64_t session, const char *cgroup, uint32_t node, unsigned bound, uint64_t bytes) {
+        Svmd__V1__Op *bounds = mk_bound("", node, bound, bytes);
+        MAKE(LIMIT_SET, limit_set);
+
+        m->session = session;
+        if (cgroup)
+                m->cgroup = (char *)cgroup;
+        m->limits = bounds->partition_set->limits;
+        m->n_limits = 1;
+        return op;
+}
+
 Svmd__V1__Op *mk_kept_max(const char *partition, uint64_t max) {
         MAKE(PARTITION_SET, partition_set);
         m->name = (char *)partition;
@@ -899,6 +912,13 @@ static void put_accounts(FILE *f, const struct world *w, const struct account *a
                         fprintf(f, " node%u:%" PRIu64 "/%" PRIx64, i, a[i].used, a[i].max);
 }
 
+/* Beside max. */
+static void put_bounds(FILE *f, const struct world *w, const struct account *a) {
+        for (uint32_t i = 0; a && i < w->machine.count; i++)
+                if (a[i].min || a[i].low || a[i].high != ACCOUNT_NO_LIMIT)
+                        fprintf(f, " node%u:%" PRIx64 "-%" PRIx64 "-%" PRIx64, i, a[i].min, a[i].low, a[i].high);
+}
+
 static void put_vmap(FILE *f, const struct vmap *m, const struct imap *sparse) {
         for (struct mapping *e = vmap_first_from(m, 0); e; e = vmap_next(e))
                 fprintf(f, "    %" PRIx64 "+%" PRIx64 " memory %" PRIu64 "+%" PRIx64 " access %u pat %u kind %u\n",
@@ -938,6 +958,7 @@ static void put_session(FILE *f, const struct world *w, const struct session *s,
         if (all)
                 fprintf(f, " fences %" PRIu64 " monitor %d", s->fences_count, s->monitor);
         put_accounts(f, w, s->accounts);
+        put_bounds(f, w, s->accounts);
         fprintf(f, "\n");
         list_for_each (l, &s->openings) {
                 struct opening *o = container_of(l, struct opening, by_session);
@@ -1009,6 +1030,27 @@ static void put_lease(FILE *f, const struct lease *l) {
         fprintf(f, "%s\n", l->releasing ? " RELEASING" : "");
 }
 
+/* By path. */
+static void put_cgroups(FILE *f, const struct world *w) {
+        const struct cgroup *last = NULL, *next;
+
+        for (;; last = next) {
+                next = NULL;
+                list_for_each (l, &w->svc->state.cgroups) {
+                        const struct cgroup *g = container_of(l, struct cgroup, by_state);
+
+                        if ((!last || strcmp(g->path, last->path) > 0) && (!next || strcmp(g->path, next->path) < 0))
+                                next = g;
+                }
+                if (!next)
+                        return;
+                fprintf(f, "cgroup %s", next->path);
+                put_accounts(f, w, next->accounts);
+                put_bounds(f, w, next->accounts);
+                fprintf(f, "\n");
+        }
+}
+
 static void put_line(FILE *f, const struct service *svc) {
         fprintf(f, "line");
         list_for_each (l, &svc->leases.line.waiting)
@@ -1037,6 +1079,7 @@ char *digest(struct world *w, bool all) {
                 fprintf(f, " %" PRIu64 " (%" PRIu64 " limited, %" PRIu64 " spaces)", s->nodes[i].account.used,
                         s->nodes[i].limited, s->nodes[i].spaces);
         fprintf(f, "\nmappings %" PRIu64 "\n", s->mappings_count);
+        put_cgroups(f, w);
         put_line(f, w->svc);
         for (uint64_t i = 0; i < s->ids.size; i++)
                 if (s->ids.slots[i])

@@ -141,6 +141,8 @@ Svmd__V1__Op *mk_submit(uint64_t space, uint32_t op, uint64_t dst, uint64_t src,
 Svmd__V1__Op *mk_partition(const char *name, uint64_t size, const char *domain, uint32_t uid, uint32_t mode);
 Svmd__V1__Op *mk_bound(const char *partition, uint32_t node, unsigned bound, uint64_t bytes);
 Svmd__V1__Op *mk_limit(const char *partition, uint32_t node, uint64_t max);
+/* Of a session, or of the control group `cgroup` where that is not NULL. */
+Svmd__V1__Op *mk_own_limit(uint64_t session, const char *cgroup, uint32_t node, unsigned bound, uint64_t bytes);
 Svmd__V1__Op *mk_kept_max(const char *partition, uint64_t max);
 Svmd__V1__Op *mk_keep(uint64_t reservation, uint64_t memory, uint64_t seconds);
 Svmd__V1__Op *mk_unkeep(uint64_t reservation, uint64_t memory);

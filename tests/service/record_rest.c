@@ -277,6 +277,16 @@ static void sleeps(struct world *w) {
         world_settle(w);
 }
 
+static void is_limited(struct world *w, struct client *a) {
+        struct client admin;
+
+        client_open(w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        must(&admin, mk_own_limit(a->id, NULL, GPU0, BOUND_MAX, 512ull << 20));
+        must(&admin, mk_own_limit(a->id, NULL, GPU0, BOUND_HIGH, 256ull << 20));
+        client_close(&admin);
+}
+
 void record_rest(struct world *w, struct client *a, struct client *b) {
         opens_and_closes(a, b);
         takes_away(w);
@@ -287,4 +297,5 @@ void record_rest(struct world *w, struct client *a, struct client *b) {
         has_private_memory(w);
         admits(w, a, b);
         sleeps(w);
+        is_limited(w, a);
 }

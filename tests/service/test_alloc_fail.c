@@ -172,6 +172,10 @@ static void test_allocations(void **state) {
         until_it_works(&a, SVMD__V1__MODE__BEST_EFFORT, &op, 1, -1);
         each(&admin, mk_partition("two", 4ull << 30, "new", 1, 0600));
         each(&admin, mk_limit("two", GPU0, PAGE));
+        each(&admin, mk_own_limit(a.id, NULL, GPU0, BOUND_HIGH, 64 * PAGE));
+        each(&admin, mk_own_limit(0, "/group", GPU0, BOUND_HIGH, 64 * PAGE));
+        each(&admin, mk_own_limit(0, "/group", GPU0, BOUND_HIGH, UINT64_MAX));
+        each(&admin, mk_own_limit(a.id, NULL, GPU0, BOUND_HIGH, UINT64_MAX));
         each(&admin, mk_delete("two", true));
         /* Several, in one: everything that the first ones did is taken back. */
         many[0] = mk_create(GPU0, 4u << 20, 0);
@@ -516,9 +520,10 @@ static void test_store_fails(void **state) {
         ops[1] = mk_limit("one", GPU0, 1ull << 30);
         must(&admin, mk_partition("empty", 4ull << 30, "", 1, 0600));
         ops[2] = mk_delete("empty", true);
+        ops[3] = mk_own_limit(0, "/group", GPU0, BOUND_MIN, PAGE);
         before = digest(&w, true);
         limit_files(16);
-        for (unsigned i = 0; i < 3; i++) {
+        for (unsigned i = 0; i < 4; i++) {
                 Svmd__V1__Result *r = client_call(&admin, ops[i]);
 
                 assert_int_equal(r->code, SVMD_STATUS_STORE);
@@ -529,7 +534,7 @@ static void test_store_fails(void **state) {
         same(before, op->op_case, 0);
         limit_files(RLIM_INFINITY);
         free(before);
-        for (unsigned i = 0; i < 3; i++)
+        for (unsigned i = 0; i < 4; i++)
                 must(&admin, ops[i]);
         must(&x, op);
         client_close(&x);

@@ -969,6 +969,33 @@ static void devices(void) {
         no(&a, W_NODE, SVMD_STATUS_NO_NODE, op);
 }
 
+/* Limits of sessions and of control groups. */
+static void limited(void) {
+        Svmd__V1__Op *op = mk_own_limit(a.id, NULL, GPU0, BOUND_MAX, 5);
+
+        no(&admin, W_STALE, SVMD_STATUS_NO_SUCH, mk_own_limit(UINT64_MAX, NULL, GPU0, BOUND_MAX, 5));
+        no(&admin, W_KIND, SVMD_STATUS_NO_SUCH, mk_own_limit(ma, NULL, GPU0, BOUND_MAX, 5));
+        no(&admin, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, mk_own_limit(admin.id, NULL, GPU0, BOUND_MAX, 5));
+        no(&admin, W_NODE, SVMD_STATUS_NO_NODE, mk_own_limit(a.id, NULL, 99, BOUND_MAX, 5));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_own_limit(a.id, NULL, GPU0, BOUNDS, 5));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_own_limit(a.id, "/x", GPU0, BOUND_MAX, 5));
+        op->limit_set->clear = true;
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, op);
+        no(&admin, W_NAME, SVMD_STATUS_NAME, mk_own_limit(0, "x", GPU0, BOUND_MAX, 5));
+        no(&admin, W_ROOM, SVMD_STATUS_LIMIT, mk_own_limit(0, "/x", GPU0, BOUND_MIN, UINT64_MAX - 1));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_own_limit(0, "/x", GPU0, BOUND_MAX, 5));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_own_limit(a.id, NULL, GPU0, BOUND_LOW, 5));
+
+        op = op_make(SVMD__V1__OP__OP_LIMIT_QUERY);
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, op);
+        op->limit_query->cgroup = (char *)"/nowhere";
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op);
+        op->limit_query->session = UINT64_MAX;
+        no(&admin, W_STALE, SVMD_STATUS_NO_SUCH, op);
+        op->limit_query->session = ma;
+        no(&admin, W_KIND, SVMD_STATUS_NO_SUCH, op);
+}
+
 static void administration(void) {
         Svmd__V1__Op *op;
 
@@ -1011,6 +1038,7 @@ static void administration(void) {
         no(&admin, W_KIND, SVMD_STATUS_NO_SUCH, op);
         op->session_kill->session = admin.id;
         no(&admin, W_BUSY, SVMD_STATUS_INVALID, op);
+        limited();
 }
 
 static void quotas(void) {
@@ -1421,6 +1449,9 @@ static const struct {
         { SVMD__V1__OP__OP_TRACE_STOP, B(W_NONE) },
         { SVMD__V1__OP__OP_TRACE_QUERY, B(W_NONE) },
         { SVMD__V1__OP__OP_ACT_FOR, B(W_RIGHT) },
+        { SVMD__V1__OP__OP_LIMIT_SET,
+          B(W_STALE) | B(W_KIND) | B(W_ATTACHED) | B(W_NODE) | B(W_ENUM) | B(W_NAME) | B(W_ROOM) | B(W_RIGHT) },
+        { SVMD__V1__OP__OP_LIMIT_QUERY, B(W_RIGHT) | B(W_NONE) | B(W_STALE) | B(W_KIND) },
 };
 
 /* What the row of an operation makes it be wrong in besides. */
