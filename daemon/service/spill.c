@@ -121,14 +121,16 @@ static void put_in_order(struct list *head) {
         }
 }
 
-/* Whether what it has now is charged there. */
-static bool is_charged(const struct memory *m, const struct account *over) {
-        const struct account *leaf = m->charge.account;
-
-        for (const struct account *a = leaf; a; a = account_up(leaf, a))
-                if (a == over)
+static bool reaches(const struct account *leaf, const struct account *a) {
+        for (const struct account *at = leaf; at; at = account_up(leaf, at))
+                if (at == a)
                         return true;
         return false;
+}
+
+/* Whether what it has now is charged there. */
+static bool is_charged(const struct memory *m, const struct account *over) {
+        return reaches(m->charge.account, over);
 }
 
 static bool is_wanted(const struct service *svc, const struct memory *m) {
@@ -178,38 +180,59 @@ static struct around all_moves(const struct service *svc, uint32_t node, const s
 
 /* ---- whose gives way ---- */
 
-/* First that of who is above his high, then that of who is above his low, then that of who is above his min. */
+/* First that of who is above his high, then that of who is above his low, then that of who is above his min. Who has
+ * these: its session, its partition, its control groups. */
 enum { ABOVE_HIGH, ABOVE_LOW, ABOVE_MIN, _ABOVE_N };
 
-/* Whether its partition has that much without it. Who asks for room has no protection from himself, and none against
- * limits other than the node's. */
-static bool leaves_enough(const struct service *svc, const struct memory *m, const struct account *payer,
-                          const struct account *over, unsigned above) {
-        const struct account *own = &m->partition->accounts[m->node];
-        uint64_t floor = above == ABOVE_HIGH                         ? own->high
-                         : above == ABOVE_LOW && own->low > own->min ? own->low
-                                                                     : own->min;
-        uint64_t leaving;
+/* What is asked for. */
+struct want {
+        const struct account *payer, *over;
+};
 
-        if (floor == 0)
-                return true;
-        if (over->parent || over->aside || payer == own || payer->parent == own)
-                return above != ABOVE_HIGH || own->used > own->high;
-        leaving = all_moves(svc, m->node, own).leaving;
-        return own->used > leaving && own->used - leaving >= floor && own->used - leaving - floor >= m->size;
+/* Whether `a` is safe from that down to its floors: who asks for room has no protection from himself, and none against
+ * limits that do not lie around his own. */
+static bool protects(const struct account *a, const struct want *w) {
+        return a != w->over && (reaches(a, w->over) || a->within == w->over) && !reaches(w->payer, a);
+}
+
+static bool stays_above(const struct service *svc, const struct memory *m, const struct account *a, uint64_t floor) {
+        uint64_t leaving = floor ? all_moves(svc, m->node, a).leaving : 0;
+
+        return floor == 0 || (a->used > leaving && a->used - leaving >= floor && a->used - leaving - floor >= m->size);
+}
+
+static bool is_above_high(const struct service *svc, const struct memory *m, const struct account *a,
+                          const struct want *w) {
+        return protects(a, w) ? stays_above(svc, m, a, a->high) : a->used > a->high;
+}
+
+/* Whether all who have it have that much without it. */
+static bool leaves_enough(const struct service *svc, const struct memory *m, const struct want *w, unsigned above) {
+        const struct account *leaf = m->charge.account;
+        bool high = false;
+
+        for (const struct account *a = leaf; a; a = account_up(leaf, a)) {
+                bool own_high = above == ABOVE_HIGH && is_above_high(svc, m, a, w);
+                uint64_t floor = above != ABOVE_MIN && a->low > a->min ? a->low : a->min;
+
+                if (!own_high && protects(a, w) && !stays_above(svc, m, a, floor))
+                        return false;
+                high |= own_high;
+        }
+        return above != ABOVE_HIGH || high;
 }
 
 static struct around look_around(struct service *svc, uint32_t node, const struct account *payer,
                                  const struct account *over) {
         struct list *head = &svc->state.nodes[node].memories;
         struct around a = all_moves(svc, node, over);
+        const struct want w = { payer, over };
 
         put_in_order(head);
         list_for_each (l, head) {
                 const struct memory *m = container_of(l, struct memory, by_node);
 
-                if (!is_charged(m, over) || m->wanted == svc->spill.visit ||
-                    !leaves_enough(svc, m, payer, over, ABOVE_MIN))
+                if (!is_charged(m, over) || m->wanted == svc->spill.visit || !leaves_enough(svc, m, &w, ABOVE_MIN))
                         continue;
                 if (is_used(m) || is_wanted(svc, m))
                         a.later = true;
@@ -228,6 +251,7 @@ static bool has_failed(const struct service *svc, uint32_t node) {
 /* Bytes of what has begun to leave. */
 static uint64_t give_up_above(struct service *svc, uint32_t node, const struct account *payer,
                               const struct account *over, unsigned above, uint64_t bytes) {
+        const struct want w = { payer, over };
         uint64_t sum = 0;
 
         list_for_each_safe (l, &svc->state.nodes[node].memories) {
@@ -236,8 +260,7 @@ static uint64_t give_up_above(struct service *svc, uint32_t node, const struct a
 
                 if (sum >= bytes)
                         break;
-                if (!is_charged(m, over) || is_used(m) || is_wanted(svc, m) ||
-                    !leaves_enough(svc, m, payer, over, above))
+                if (!is_charged(m, over) || is_used(m) || is_wanted(svc, m) || !leaves_enough(svc, m, &w, above))
                         continue;
                 if (move_out(svc, m) == 0)
                         sum += size;

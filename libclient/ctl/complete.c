@@ -132,6 +132,16 @@ static void offer_sessions(struct ctl *c, const char *part) {
                 offer(c, part, ctl_text(c, "%llu", (unsigned long long)sessions.rows[i].id), "");
 }
 
+static void offer_cgroups(struct ctl *c, const char *part) {
+        struct limited_rows groups;
+        const char *why;
+
+        if (reach_quietly(c, VERB_ADMIN, &why) != EXIT_OK || rows_limited(c, 0, &groups) != 0)
+                return;
+        for (size_t i = 0; i < groups.count; i++)
+                offer(c, part, groups.rows[i].cgroup, "");
+}
+
 /* What a placeholder such as NODE stands for. */
 static void offer_value(struct ctl *c, const char *part, const char *placeholder, const char *family) {
         if (strncmp(placeholder, "NODE=", 5) == 0)
@@ -142,6 +152,8 @@ static void offer_value(struct ctl *c, const char *part, const char *placeholder
                 offer_sessions(c, part);
         else if (strncmp(placeholder, "NAME", 4) == 0 && strcmp(family, "partition") == 0)
                 offer_partitions(c, part);
+        else if (strncmp(placeholder, "PATH", 4) == 0 && strcmp(family, "cgroup") == 0)
+                offer_cgroups(c, part);
 }
 
 static const char *operand(struct ctl *c, const struct verb *v, unsigned at) {

@@ -5,6 +5,7 @@
 #include "args.h"
 #include "ctl.h"
 #include "json.h"
+#include "lower.h"
 #include "partition.h"
 #include "plan.h"
 #include "rows.h"
@@ -79,72 +80,30 @@ int partition_create_run(struct ctl *c, const struct args *a) {
 struct setting {
         const char *name;
         struct svmd_partition_options opts;
-        struct plan plan, left;
 };
 
-static int set_json(struct ctl *c, const struct setting *set) {
-        struct json_object *o = json_object_new_object();
+static int ask_plan(struct ctl *c, const void *what, svmd_plan_fn fn, void *userdata) {
+        const struct setting *set = what;
 
-        json_add_text(o, "partition", set->name);
-        json_add_flag(o, "dry_run", set->opts.dry_run);
-        json_add(o, "plan", plan_json(c, &set->plan));
-        json_add_count(o, "left_bytes", plan_bytes(set->opts.come_down ? &set->left : &set->plan));
-        json_add(o, "left", plan_json(c, set->opts.come_down ? &set->left : &set->plan));
-        return json_print(c, o);
+        return svmd_partition_plan(c->session, set->name, &set->opts, fn, userdata);
 }
 
-static int set_say(struct ctl *c, const struct setting *set) {
-        uint64_t above = plan_bytes(&set->plan), left = plan_bytes(&set->left);
+static int set_limits(struct ctl *c, const struct args *a, struct setting *set, unsigned what) {
+        struct lower lower = {
+                .what = ctl_text(c, "partition %s", set->name),
+                .key = "partition",
+                .name = set->name,
+                .from = { set->name, ask_plan, set },
+                .dry_run = set->opts.dry_run,
+        };
+        int r = lower_plan(c, a, &lower, a->limits_count > 0);
 
-        if (c->json)
-                return set_json(c, set);
-        fprintf(c->out, "%s partition %s\n", set->opts.dry_run ? "Would change" : "Changed", set->name);
-        if (set->opts.dry_run)
-                return ctl_result(c, plan_show(c, &set->plan));
-        if (!set->opts.come_down) {
-                if (above)
-                        fprintf(c->out, "It has %s more than that, which stays; --deadline takes it\n",
-                                ctl_size(c, above));
-                return EXIT_OK;
-        }
-        if (above)
-                fprintf(c->out, "%s of %s has left\n", ctl_size(c, above > left ? above - left : 0),
-                        ctl_size(c, above));
-        return ctl_result(c, plan_show(c, &set->left));
-}
-
-/* What has to be taken by force is asked for, where somebody can answer. */
-static int set_by(struct ctl *c, const struct args *a, struct setting *set) {
-        uint64_t deadline_ns = 10000000000ull;
-        unsigned steals = plan_steals(&set->plan);
-        int r = args_seconds(c, a, OPT_DEADLINE, &deadline_ns);
-
-        if (r != EXIT_OK || (!a->value[OPT_DEADLINE] && !a->value[OPT_FORCE]))
+        if (r != EXIT_OK)
                 return r;
-        set->opts.deadline_ms = deadline_ns / 1000000;
-        set->opts.come_down = a->value[OPT_FORCE] ? SVMD_STEAL : SVMD_COME_DOWN;
-        if (set->opts.dry_run || steals == 0 || a->value[OPT_YES] || a->value[OPT_FORCE] || !c->can_ask)
-                return EXIT_OK;
-        r = ctl_result(c, plan_tell(c, &set->plan));
-        if (r == EXIT_OK &&
-            !ctl_confirm(c, ctl_text(c, "End %u session%s that may not give it back?", steals, steals == 1 ? "" : "s")))
-                return ctl_fail(c, EXIT_REFUSED, "nothing was done");
-        set->opts.come_down = SVMD_STEAL;
-        return r;
-}
-
-static int set_done(struct ctl *c, struct setting *set) {
-        int r = SVMD_OK;
-
-        if (set->opts.come_down && !set->opts.dry_run && set->plan.count)
-                r = plan_await(c, set->name, &set->opts, &set->left);
-        if (r != SVMD_OK)
-                return ctl_result(c, r);
-        r = set_say(c, set);
-        if (r == EXIT_OK && set->left.count)
-                return ctl_fail(c, EXIT_TIMEOUT, "%s is left above the limits of partition %s",
-                                ctl_size(c, plan_bytes(&set->left)), set->name);
-        return r;
+        set->opts.come_down = lower.come_down;
+        set->opts.deadline_ms = lower.deadline_ms;
+        r = svmd_partition_set(c->session, set->name, &set->opts, what);
+        return r == SVMD_OK ? lower_done(c, &lower) : ctl_result(c, r);
 }
 
 int partition_set_run(struct ctl *c, const struct args *a) {
@@ -164,14 +123,7 @@ int partition_set_run(struct ctl *c, const struct args *a) {
         set.name = p->name;
         what |= a->value[OPT_OWNER] ? SVMD_SET_OWNER : 0;
         what |= a->value[OPT_MODE] ? SVMD_SET_MODE : 0;
-        if (a->limits_count)
-                r = ctl_result(c, plan_get(c, p->name, &set.opts, &set.plan));
-        if (r == EXIT_OK)
-                r = set_by(c, a, &set);
-        if (r != EXIT_OK)
-                return r;
-        r = svmd_partition_set(c->session, p->name, &set.opts, what);
-        return r == SVMD_OK ? set_done(c, &set) : ctl_result(c, r);
+        return set_limits(c, a, &set, what);
 }
 
 /* ---- delete ---- */

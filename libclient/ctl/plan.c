@@ -35,6 +35,13 @@ static int take(const struct svmd_plan_row *row, void *userdata) {
         return 0;
 }
 
+int plan_from(struct ctl *c, const struct plan_source *from, struct plan *ret) {
+        struct taking t = { .c = c, .plan = ret };
+
+        *ret = (struct plan){ 0 };
+        return from->ask(c, from->what, take, &t);
+}
+
 int plan_get(struct ctl *c, const char *partition, const struct svmd_partition_options *opts, struct plan *ret) {
         struct taking t = { .c = c, .plan = ret };
 
@@ -132,19 +139,19 @@ struct json_object *plan_json(struct ctl *c, const struct plan *p) {
 
 /* ---- waiting ---- */
 
-static void show_left(struct ctl *c, const char *partition, uint64_t left) {
+static void show_left(struct ctl *c, const char *name, uint64_t left) {
         if (!c->watched)
                 return;
-        fprintf(c->err, "\r\033[K%s: %s left", partition, ctl_size(c, left));
+        fprintf(c->err, "\r\033[K%s: %s left", name, ctl_size(c, left));
         fflush(c->err);
 }
 
-int plan_await(struct ctl *c, const char *partition, const struct svmd_partition_options *opts, struct plan *ret) {
+int plan_wait(struct ctl *c, const struct plan_source *from, uint64_t deadline_ms, struct plan *ret) {
         const struct timespec pause = { .tv_nsec = LOOK_NS };
-        uint64_t since = ctl_now_ns() + opts->deadline_ms * 1000000, least = UINT64_MAX, left;
+        uint64_t since = ctl_now_ns() + deadline_ms * 1000000, least = UINT64_MAX, left;
         int r;
 
-        while ((r = plan_get(c, partition, opts, ret)) == SVMD_OK && (left = plan_bytes(ret)) > 0) {
+        while ((r = plan_from(c, from, ret)) == SVMD_OK && (left = plan_bytes(ret)) > 0) {
                 uint64_t now = ctl_now_ns();
 
                 if (left < least && now > since)
@@ -152,7 +159,7 @@ int plan_await(struct ctl *c, const char *partition, const struct svmd_partition
                 least = left < least ? left : least;
                 if (now > since && now - since > STILL_NS)
                         break;
-                show_left(c, partition, left);
+                show_left(c, from->name, left);
                 nanosleep(&pause, NULL);
         }
         if (c->watched)

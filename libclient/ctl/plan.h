@@ -18,6 +18,15 @@ struct plan {
         size_t count;
 };
 
+/* Who is asked for the steps: `ask` hands them to `fn`, and returns a code of libsvmd. */
+struct plan_source {
+        const char *name;
+        int (*ask)(struct ctl *c, const void *what, svmd_plan_fn fn, void *userdata);
+        const void *what;
+};
+
+/* A code of libsvmd. */
+int plan_from(struct ctl *c, const struct plan_source *from, struct plan *ret);
 /* `opts` NULL: for deleting it. A code of libsvmd. */
 int plan_get(struct ctl *c, const char *partition, const struct svmd_partition_options *opts, struct plan *ret);
 /* What has to leave, or would have to stay. */
@@ -31,4 +40,4 @@ int plan_tell(struct ctl *c, const struct plan *p);
 struct json_object *plan_json(struct ctl *c, const struct plan *p);
 /* Until there is nothing left, or it has stood still for a while after the deadline. A code of libsvmd; `ret` is what
  * is left. */
-int plan_await(struct ctl *c, const char *partition, const struct svmd_partition_options *opts, struct plan *ret);
+int plan_wait(struct ctl *c, const struct plan_source *from, uint64_t deadline_ms, struct plan *ret);

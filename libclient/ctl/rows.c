@@ -51,6 +51,30 @@ int rows_nodes(struct ctl *c, struct node_rows *ret) {
         return r;
 }
 
+static int add_limited(const struct svmd_limited_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_limited_row *copy = collect_row(l, row);
+        struct svmd_use_row *nodes = ctl_alloc(l->ctl, row->nodes_count * sizeof(*nodes));
+
+        copy->cgroup = ctl_copy(l->ctl, row->cgroup);
+        copy->partition = ctl_copy(l->ctl, row->partition);
+        copy->client = ctl_copy(l->ctl, row->client);
+        for (size_t i = 0; i < row->nodes_count; i++)
+                nodes[i] = row->nodes[i];
+        copy->nodes = nodes;
+        return 0;
+}
+
+int rows_limited(struct ctl *c, uint64_t session, struct limited_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = session ? svmd_query_session(c->session, session, add_limited, &l)
+                        : svmd_query_cgroups(c->session, NULL, add_limited, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct limited_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
 static int add_link(const struct svmd_link_row *row, void *userdata) {
         struct collect *l = userdata;
         struct svmd_link_row *copy = collect_row(l, row);

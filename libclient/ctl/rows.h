@@ -51,12 +51,18 @@ struct lease_rows {
         const struct svmd_lease_row *rows;
         size_t count;
 };
+struct limited_rows {
+        const struct svmd_limited_row *rows;
+        size_t count;
+};
 struct residency_rows {
         const struct svmd_residency_row *rows;
         size_t count;
 };
 
 int rows_nodes(struct ctl *c, struct node_rows *ret);
+/* Of one session, or with 0 of all control groups that have limits. */
+int rows_limited(struct ctl *c, uint64_t session, struct limited_rows *ret);
 int rows_links(struct ctl *c, svmd_node node, struct link_rows *ret);
 int rows_findings(struct ctl *c, struct finding_rows *ret);
 /* Of one partition, or of all (NULL). */

@@ -12,6 +12,7 @@
 
 #define CHANGE_PAGES  BIT(OPT_PARTITION) | BIT(OPT_DRY_RUN) | BIT(OPT_TIMEOUT)
 #define BOUNDS        BIT(OPT_MAX) | BIT(OPT_HIGH) | BIT(OPT_LOW) | BIT(OPT_MIN)
+#define COMES_DOWN    BIT(OPT_DEADLINE) | BIT(OPT_FORCE) | BIT(OPT_YES)
 #define COMMON_LIMITS BIT(OPT_LIMIT) | BOUNDS | BIT(OPT_KEPT_MAX) | BIT(OPT_OWNER) | BIT(OPT_MODE) | BIT(OPT_DRY_RUN)
 
 const struct verb verbs[] = {
@@ -133,7 +134,7 @@ const struct verb verbs[] = {
           "NAME",
           1,
           1,
-          COMMON_LIMITS | BIT(OPT_DEADLINE) | BIT(OPT_FORCE) | BIT(OPT_YES),
+          COMMON_LIMITS | COMES_DOWN,
           VERB_ADMIN,
           "Change limits, owner or mode of a partition",
           "What is not named stays as it is. A limit below the present use refuses more, and takes nothing away unless "
@@ -173,6 +174,50 @@ const struct verb verbs[] = {
           NULL,
           { "svmd-ctl session kill 12", "svmd-ctl session kill 12 --dry-run" },
           session_kill_run },
+        { "session limit",
+          "ID",
+          1,
+          1,
+          BIT(OPT_LIMIT) | BOUNDS | BIT(OPT_DRY_RUN) | COMES_DOWN,
+          0,
+          "Show or change limits of one session",
+          "They are for its explicit memory, beside those of its partition and its control group, and end with it. Its "
+          "user may lower max and high; an administrator may do all. --min is kept free of what the partition may have "
+          "on the node, so that has to have a --max there. --deadline and --force are as of 'partition set'.",
+          { "svmd-ctl session limit 12", "svmd-ctl session limit 12 --max gpu0=1G --deadline 30" },
+          session_limit_run },
+        { "cgroup list",
+          "",
+          0,
+          0,
+          0,
+          VERB_ADMIN,
+          "List the control groups that have limits",
+          "Charged to one is the explicit memory of sessions of processes in it and below it, in all partitions.",
+          { "svmd-ctl cgroup list", "svmd-ctl cgroup list --json | jq '.[] | .cgroup'" },
+          cgroup_list_run },
+        { "cgroup set",
+          "PATH",
+          1,
+          1,
+          BIT(OPT_LIMIT) | BOUNDS | BIT(OPT_DRY_RUN) | COMES_DOWN,
+          VERB_ADMIN,
+          "Change limits of a control group",
+          "PATH is that of version 2, as behind 0:: in /proc/PID/cgroup; it need not be there yet. The limits are kept "
+          "over restarts. --deadline and --force are as of 'partition set'.",
+          { "svmd-ctl cgroup set /system.slice/docker.service --max gpu0=4G --high gpu0=3G",
+            "svmd-ctl cgroup set /user.slice --max gpu0=1G --deadline 30 --dry-run" },
+          cgroup_set_run },
+        { "cgroup delete",
+          "PATH",
+          1,
+          1,
+          BIT(OPT_DRY_RUN),
+          VERB_ADMIN,
+          "Take all limits of a control group away",
+          NULL,
+          { "svmd-ctl cgroup delete /user.slice", "svmd-ctl cgroup delete /user.slice --dry-run" },
+          cgroup_delete_run },
         { "reservation list",
           "",
           0,

@@ -915,6 +915,46 @@ typedef int (*svmd_plan_fn)(const struct svmd_plan_row *row, void *userdata);
 int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_partition_options *opts, svmd_plan_fn fn,
                         void *userdata);
 
+/* Limits of a session or of a control group. Of both together with the partition the tightest counts. They are about
+ * explicit memory: managed memory of a partition is its sessions' together, and has the partition's limits alone. */
+struct svmd_limit_options {
+        size_t size;
+        const struct svmd_limit *limits; /* what is not named stays as it is */
+        size_t limits_count;
+        int clear;            /* takes all of them away; without `limits` then */
+        unsigned come_down;   /* SVMD_COME_DOWN or SVMD_STEAL */
+        uint64_t deadline_ms; /* that sessions have to give back, then */
+        int dry_run;
+};
+/* Of a session, for as long as it is there. On a client's session: of the own, or another one of the same user; they
+ * may lower max and high, and SVMD_E_DENIED is all else. A min is kept free of what the partition may have, so it has
+ * to have a max. */
+int svmd_session_limit(svmd_session *s, uint64_t session, const struct svmd_limit_options *opts);
+/* Of a control group of version 2, by its path ("/system.slice"), over all sessions of processes in it and below it,
+ * whatever their partitions. It need not be there yet, and the limits are kept over restarts of svmd and of the
+ * machine. For administrators. */
+int svmd_cgroup_limit(svmd_session *s, const char *path, const struct svmd_limit_options *opts);
+/* What these would have to take now, as svmd_partition_plan(). */
+int svmd_session_plan(svmd_session *s, uint64_t session, const struct svmd_limit_options *opts, svmd_plan_fn fn,
+                      void *userdata);
+int svmd_cgroup_plan(svmd_session *s, const char *path, const struct svmd_limit_options *opts, svmd_plan_fn fn,
+                     void *userdata);
+
+struct svmd_limited_row {
+        uint64_t session;   /* 0: a control group */
+        const char *cgroup; /* that one; or the one that the session's process is in, "": not known */
+        uint64_t sessions;  /* of a control group: those in it and below it */
+        const char *partition, *client;
+        uint32_t pid, uid;
+        const struct svmd_use_row *nodes; /* one a node that is used or limited */
+        size_t nodes_count;
+};
+typedef int (*svmd_limited_fn)(const struct svmd_limited_row *row, void *userdata);
+/* One session: any for administrators, for others those of the same user. */
+int svmd_query_session(svmd_session *s, uint64_t session, svmd_limited_fn fn, void *userdata);
+/* Control groups that have limits, by path (`path` NULL: all). For administrators. */
+int svmd_query_cgroups(svmd_session *s, const char *path, svmd_limited_fn fn, void *userdata);
+
 /* `ret_base` may be NULL. */
 int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_partition_options *opts,
                           uint64_t *ret_base);

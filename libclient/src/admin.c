@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "limits.h"
 #include "options.h"
 #include "order.h"
 #include "query.h"
@@ -9,37 +10,6 @@
 #include "wire.h"
 
 /* ---- partitions ---- */
-
-struct limits {
-        Svmd__V1__NodeLimit *body, **pointers;
-};
-
-static int limits_take(struct limits *l, const struct svmd_partition_options *opts) {
-        l->body = calloc(opts->limits_count + 1, sizeof(*l->body));
-        l->pointers = calloc(opts->limits_count + 1, sizeof(*l->pointers));
-        if (!l->body || !l->pointers) {
-                free(l->body);
-                free(l->pointers);
-                return fail_memory();
-        }
-        for (size_t i = 0; i < opts->limits_count; i++) {
-                svmd__v1__node_limit__init(&l->body[i]);
-                l->body[i].node = opts->limits[i].node;
-                l->body[i].max = opts->limits[i].max;
-                l->body[i].bound = (Svmd__V1__Bound)opts->limits[i].bound;
-                l->pointers[i] = &l->body[i];
-        }
-        return 0;
-}
-
-static void limits_free(struct limits *l) {
-        free(l->body);
-        free(l->pointers);
-}
-
-static Svmd__V1__Mode mode_of(int dry_run) {
-        return dry_run ? SVMD__V1__MODE__DRY_RUN : SVMD__V1__MODE__BEST_EFFORT;
-}
 
 static int begin(svmd_session *s, const char *name, struct svmd_partition_options *opts,
                  const struct svmd_partition_options *given) {
@@ -77,7 +47,7 @@ int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_p
         int r = begin(s, name, &opts, given);
 
         if (!r)
-                r = limits_take(&limits, &opts);
+                r = limits_take(&limits, opts.limits, opts.limits_count);
         if (r)
                 return r;
         body.name = (char *)name;
@@ -122,7 +92,7 @@ int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_part
         int r = begin(s, name, &opts, given);
 
         if (!r)
-                r = limits_take(&limits, &opts);
+                r = limits_take(&limits, opts.limits, opts.limits_count);
         if (r)
                 return r;
         fill_set(&body, name, &opts, &limits, set);
@@ -152,38 +122,6 @@ int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int
 
 /* ---- plans ---- */
 
-static int plan_rows(const Svmd__V1__PlanResult *plan, svmd_plan_fn fn, void *userdata) {
-        int r = 0;
-
-        for (size_t i = 0; r == 0 && plan && i < plan->n_steps; i++) {
-                const Svmd__V1__PlanStep *step = plan->steps[i];
-                const struct svmd_plan_row row = {
-                        .node = step->node,
-                        .kind = step->kind,
-                        .bytes = step->bytes,
-                        .session = step->session,
-                        .pid = step->pid,
-                        .client = step->client,
-                };
-
-                r = fn(&row, userdata);
-        }
-        return r;
-}
-
-static int plan_call(svmd_session *s, Svmd__V1__Op *op, svmd_plan_fn fn, void *userdata) {
-        const Svmd__V1__Result *result;
-        struct call *c;
-        int r = call_one(s, op, SVMD__V1__MODE__DRY_RUN, &c, &result);
-
-        if (r)
-                return r;
-        if (result->detail_case == SVMD__V1__RESULT__DETAIL_PLAN)
-                r = plan_rows(result->plan, fn, userdata);
-        call_put(s, c);
-        return r;
-}
-
 static int plan_delete(svmd_session *s, const char *name, svmd_plan_fn fn, void *userdata) {
         Svmd__V1__PartitionDelete body = SVMD__V1__PARTITION_DELETE__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
@@ -212,7 +150,7 @@ int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_par
                 return plan_delete(s, name, fn, userdata);
         r = begin(s, name, &opts, given);
         if (!r)
-                r = limits_take(&limits, &opts);
+                r = limits_take(&limits, opts.limits, opts.limits_count);
         if (r)
                 return r;
         fill_set(&body, name, &opts, &limits, 0);

@@ -22,6 +22,7 @@ struct walk {
                 svmd_holder_fn holder;
                 svmd_history_fn history;
                 svmd_drift_fn drift;
+                svmd_limited_fn limited;
         } fn;
         void *userdata;
         const Svmd__V1__Result *result; /* that the row is of */

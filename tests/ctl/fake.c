@@ -272,6 +272,49 @@ int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_par
         return r;
 }
 
+static int keep_limits(const char *name, uint64_t session, const struct svmd_limit_options *opts) {
+        fake.limit_options = *opts;
+        fake.limited_session = session;
+        for (size_t i = 0; i < opts->limits_count && i < 8; i++)
+                fake.limits[i] = opts->limits[i];
+        snprintf(fake.name, sizeof(fake.name), "%s", name);
+        fake.changes++;
+        return fake.code;
+}
+
+int svmd_session_limit(svmd_session *s, uint64_t session, const struct svmd_limit_options *opts) {
+        return keep_limits("", session, opts);
+}
+
+int svmd_cgroup_limit(svmd_session *s, const char *path, const struct svmd_limit_options *opts) {
+        return keep_limits(path, 0, opts);
+}
+
+int svmd_session_plan(svmd_session *s, uint64_t session, const struct svmd_limit_options *opts, svmd_plan_fn fn,
+                      void *userdata) {
+        return svmd_partition_plan(s, "", NULL, fn, userdata);
+}
+
+int svmd_cgroup_plan(svmd_session *s, const char *path, const struct svmd_limit_options *opts, svmd_plan_fn fn,
+                     void *userdata) {
+        return svmd_partition_plan(s, "", NULL, fn, userdata);
+}
+
+static int each_limited(uint64_t session, bool groups, svmd_limited_fn fn, void *userdata) {
+        for (size_t i = 0; i < fake.limited_count && fake.code == SVMD_OK; i++)
+                if (groups ? !fake.limited[i].session : fake.limited[i].session == session)
+                        fn(&fake.limited[i], userdata);
+        return fake.code;
+}
+
+int svmd_query_session(svmd_session *s, uint64_t session, svmd_limited_fn fn, void *userdata) {
+        return each_limited(session, false, fn, userdata);
+}
+
+int svmd_query_cgroups(svmd_session *s, const char *path, svmd_limited_fn fn, void *userdata) {
+        return each_limited(0, true, fn, userdata);
+}
+
 int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run) {
         snprintf(fake.name, sizeof(fake.name), "%s", name);
         fake.end_sessions = flags & SVMD_DELETE_END_SESSIONS;

@@ -32,6 +32,8 @@ struct fake {
         size_t partitions_count;
         const struct svmd_session_row *sessions;
         size_t sessions_count;
+        const struct svmd_limited_row *limited; /* of sessions and of control groups */
+        size_t limited_count;
         const struct svmd_reservation_row *reservations;
         size_t reservations_count;
         const struct svmd_holder_row *holders;
@@ -74,6 +76,8 @@ struct fake {
         struct svmd_limit limits[8];
         unsigned set;
         int end_sessions, drop_kept, dry_run;
+        uint64_t limited_session; /* whose limits were set: this one's, or those of `name` */
+        struct svmd_limit_options limit_options;
         unsigned kind; /* of what was to be kept no longer */
         uint64_t killed;
         const struct svmd_plan_row *plan; /* until there were more changes than `plan_until` */

@@ -291,8 +291,12 @@ static void test_refusals(void **state) {
 
                 if (strcmp(verbs[i].name, "wait") == 0)
                         continue;
-                snprintf(line, sizeof(line), "%s %s %s", verbs[i].name, operands[verbs[i].least],
-                         strcmp(verbs[i].name, "partition set") ? "" : "--mode 0600");
+                snprintf(line, sizeof(line), "%s %s%s %s", verbs[i].name,
+                         verbs[i].least && strncmp(verbs[i].name, "cgroup ", 7) == 0 ? "/" : "",
+                         operands[verbs[i].least],
+                         strcmp(verbs[i].name, "partition set") == 0 ? "--mode 0600"
+                         : strcmp(verbs[i].name, "cgroup set") == 0  ? "--max gpu0=1G"
+                                                                     : "");
                 expect(line, 4, "", "svmd-ctl: svmd ended the session\n");
         }
 }
@@ -648,6 +652,64 @@ static void test_partition_comes_down(void **state) {
                "");
         assert_int_equal(fake.options.come_down, SVMD_STEAL);
         assert_int_equal(fake.options.deadline_ms, 10000);
+}
+
+/* ---- limits of sessions and of control groups ---- */
+
+static const struct svmd_use_row own_places[] = {
+        { .node = 1, .used = GIB, .peak = GIB, .max = 2 * GIB, .high = UINT64_MAX, .min = GIB / 2 },
+};
+static const struct svmd_limited_row limited[] = {
+        { .session = 12,
+          .cgroup = "/pod/a",
+          .partition = "train",
+          .client = "loader",
+          .pid = 77,
+          .nodes = own_places,
+          .nodes_count = 1 },
+        { .cgroup = "/pod", .sessions = 3, .partition = "", .client = "", .nodes = own_places, .nodes_count = 1 },
+};
+
+static void test_limits_shown(void **state) {
+        expect("cgroup list", 0, "No control group has limits\n", "");
+        fake.limited = limited;
+        fake.limited_count = 2;
+        expect("cgroup list", 0,
+               "CONTROL GROUP SESSIONS NODE  USED LIMIT HIGH LOW     MIN\n"
+               "/pod                 3 gpu0 1 GiB 2 GiB    -   0 512 MiB\n",
+               "");
+        expect("session limit 12", 0,
+               "session 12 (loader, process 77 of root), partition train, control group /pod/a\n"
+               "NODE  USED LIMIT HIGH LOW     MIN\n"
+               "gpu0 1 GiB 2 GiB    -   0 512 MiB\n",
+               "");
+        expect_part("session limit all", 2, "", "'all' is no session");
+        expect_part("session limit 12 --dry-run", 2, "", "what to set?");
+        expect_part("cgroup set /pod", 2, "", "what to set?");
+        expect_part("cgroup set pod --max gpu0=1G", 2, "", "'pod' is no control group");
+        assert_int_equal(fake.changes, 0);
+}
+
+static void test_limits_set(void **state) {
+        expect("session limit 12 --max gpu0=4G", 0, "Changed session 12\n", "");
+        assert_int_equal(fake.limited_session, 12);
+        assert_int_equal(fake.limits[0].max, 4 * GIB);
+        expect("cgroup set /sys/fs/cgroup/pod/ --min gpu0=1G --dry-run", 0, "Would change control group /pod\n", "");
+        assert_string_equal(fake.name, "/pod");
+        assert_int_equal(fake.limits[0].bound, SVMD_BOUND_MIN);
+        assert_true(fake.limit_options.dry_run);
+        expect("cgroup delete /sys/fs/cgroup", 0, "Changed control group /\n", "");
+        assert_string_equal(fake.name, "/");
+        assert_true(fake.limit_options.clear);
+        fake.plan = steps;
+        fake.plan_count = 3;
+        fake.changes = 0;
+        expect("session limit 12 --max gpu0=1G --deadline 0", 0, "Changed session 12\n2 GiB of 2 GiB has left\n", "");
+        assert_int_equal(fake.limit_options.come_down, SVMD_COME_DOWN);
+        fake.changes = 0;
+        expect("cgroup set /pod --max gpu0=1G --force", 0, "Changed control group /pod\n2 GiB of 2 GiB has left\n", "");
+        assert_int_equal(fake.limit_options.come_down, SVMD_STEAL);
+        assert_int_equal(fake.limit_options.deadline_ms, 10000);
 }
 
 static const struct svmd_use_row kept_places[] = { { .node = 1, .used = GIB }, { .node = 0, .used = GIB / 2 } };
@@ -1191,6 +1253,8 @@ int main(void) {
                 cmocka_unit_test_setup(test_partition_create, setup),
                 cmocka_unit_test_setup(test_wrong_values, setup),
                 cmocka_unit_test_setup(test_partition_set, setup),
+                cmocka_unit_test_setup(test_limits_shown, setup),
+                cmocka_unit_test_setup(test_limits_set, setup),
                 cmocka_unit_test_setup(test_partition_comes_down, setup),
                 cmocka_unit_test_setup(test_partition_delete, setup),
                 cmocka_unit_test_setup(test_leases, setup),

@@ -202,6 +202,56 @@ static void test_min_of_a_group(void **state) {
         must(&a, mk_create(GPU1, capacity / 2, PINNED));
 }
 
+static bool is_away(uint64_t id) {
+        return container_of(ids_find(&w.svc->state.ids, id), struct memory, object)->away;
+}
+
+/* Who needs room of a full node takes it from a session or a group above its high first, and leaves one its low while
+ * others have some. */
+static void test_whose_memory_gives_way(void **state) {
+        uint64_t part = w.machine.nodes[GPU1].capacity / 4, lies_a[2], lies_b[2];
+        struct client c;
+
+        client_open(&w, &c, 102, 102, false);
+        client_greet(&c, "two");
+        for (int i = 0; i < 2; i++) {
+                lies_a[i] = must(&a, mk_create(GPU1, part, 0))->id;
+                lies_b[i] = must(&b, mk_create(GPU1, part, 0))->id;
+        }
+        must(&admin, of_a(GPU1, BOUND_LOW, 2 * part));
+        must(&c, mk_create(GPU1, part, PINNED));
+        world_settle(&w);
+        assert_true(is_away(lies_b[0]) && !is_away(lies_a[0]) && !is_away(lies_a[1]) && !is_away(lies_b[1]));
+        must(&admin, of_group("/pod/b", GPU1, BOUND_LOW, part));
+        must(&admin, of_a(GPU1, BOUND_LOW, part));
+        must(&c, mk_create(GPU1, part, PINNED));
+        world_settle(&w);
+        assert_true(is_away(lies_a[0]) && !is_away(lies_a[1]) && !is_away(lies_b[1]));
+        must(&admin, of_group("/pod/b", GPU1, BOUND_MIN, part));
+        must(&c, mk_create(GPU1, part, PINNED));
+        world_settle(&w);
+        assert_true(is_away(lies_a[1]) && !is_away(lies_b[1]));
+        must_not(&c, mk_create(GPU1, part, PINNED), SVMD_STATUS_NO_ROOM, "");
+        assert_false(is_away(lies_b[1]));
+        client_close(&c);
+}
+
+/* The partition is full: the min of a session holds within it. */
+static void test_min_within_the_partition(void **state) {
+        uint64_t lies_a;
+
+        must(&admin, mk_limit("one", GPU1, 8 * MIB));
+        lies_a = must(&a, mk_create(GPU1, 4 * MIB, 0))->id;
+        must(&admin, of_a(GPU1, BOUND_MIN, 4 * MIB));
+        must(&b, mk_create(GPU1, 4 * MIB, PINNED));
+        must_not(&b, mk_create(GPU1, 4 * MIB, PINNED), SVMD_STATUS_LIMIT, "partition one");
+        assert_false(is_away(lies_a));
+        must(&admin, of_a(GPU1, BOUND_MIN, 0));
+        must(&b, mk_create(GPU1, 4 * MIB, PINNED));
+        world_settle(&w);
+        assert_true(is_away(lies_a));
+}
+
 /* ---- who may ---- */
 
 static void test_user_lowers(void **state) {
@@ -461,6 +511,8 @@ int main(void) {
                 TEST(test_min_of_a_session),
                 TEST(test_min_above_the_partition),
                 TEST(test_min_of_a_group),
+                TEST(test_whose_memory_gives_way),
+                TEST(test_min_within_the_partition),
                 TEST(test_user_lowers),
                 TEST(test_not_from_another_container),
                 TEST(test_refusals),
