@@ -66,8 +66,8 @@ struct service {
         uint32_t moves_told; /* to them, in this collection */
         uint32_t own_uid;
         uint32_t store_lane;
-        uint32_t removed;                  /* partitions that wait for their last session */
-        const void *promising;             /* a greater min of it is on its way to the store; one at a time */
+        uint32_t removed;      /* partitions that wait for their last session */
+        const void *promising; /* a greater min of it is on its way to the store; one at a time */
         bool replaying, starting, closing;
         unsigned keeper_replaced; /* svmd-keeper ended so often while this svmd ran */
         char lost[256];           /* before this svmd; empty: nothing */

@@ -1,8 +1,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bounds.h"
 #include "error.h"
-#include "limits.h"
 #include "options.h"
 #include "order.h"
 #include "query.h"

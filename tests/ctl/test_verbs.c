@@ -671,6 +671,8 @@ static const struct svmd_limited_row limited[] = {
 };
 
 static void test_limits_shown(void **state) {
+        struct json_object *o;
+
         expect("cgroup list", 0, "No control group has limits\n", "");
         fake.limited = limited;
         fake.limited_count = 2;
@@ -683,6 +685,13 @@ static void test_limits_shown(void **state) {
                "NODE  USED LIMIT HIGH LOW     MIN\n"
                "gpu0 1 GiB 2 GiB    -   0 512 MiB\n",
                "");
+        o = run_json("cgroup list --json", 0);
+        assert_int_equal(json_object_array_length(o), 1);
+        expect_json(json_object_array_get_idx(o, 0), "cgroup", "/pod");
+        json_object_put(o);
+        o = run_json("session limit 12 --json", 0);
+        expect_json(o, "cgroup", "/pod/a");
+        json_object_put(o);
         expect_part("session limit all", 2, "", "'all' is no session");
         expect_part("session limit 12 --dry-run", 2, "", "what to set?");
         expect_part("cgroup set /pod", 2, "", "what to set?");
@@ -691,6 +700,8 @@ static void test_limits_shown(void **state) {
 }
 
 static void test_limits_set(void **state) {
+        struct json_object *o;
+
         expect("session limit 12 --max gpu0=4G", 0, "Changed session 12\n", "");
         assert_int_equal(fake.limited_session, 12);
         assert_int_equal(fake.limits[0].max, 4 * GIB);
@@ -706,6 +717,16 @@ static void test_limits_set(void **state) {
         fake.changes = 0;
         expect("session limit 12 --max gpu0=1G --deadline 0", 0, "Changed session 12\n2 GiB of 2 GiB has left\n", "");
         assert_int_equal(fake.limit_options.come_down, SVMD_COME_DOWN);
+        fake.changes = 0;
+        o = run_json("cgroup set /pod --max gpu0=1G --dry-run --json", 0);
+        expect_json(o, "cgroup", "/pod");
+        expect_json(o, "left_bytes", "2147483648");
+        json_object_put(o);
+        fake.changes = 0;
+        o = run_json("session limit 12 --max gpu0=1G --json", 0);
+        expect_json(o, "session", "12");
+        json_object_put(o);
+        json_object_put(run_json("cgroup delete /pod --json", 0));
         fake.changes = 0;
         expect("cgroup set /pod --max gpu0=1G --force", 0, "Changed control group /pod\n2 GiB of 2 GiB has left\n", "");
         assert_int_equal(fake.limit_options.come_down, SVMD_STEAL);
