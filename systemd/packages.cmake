@@ -71,7 +71,8 @@ set(CPACK_DEBIAN_PYTHON3-SVMD_PACKAGE_CONTROL_EXTRA ${debian}/python3/postinst $
 set(CPACK_DEBIAN_SVMD-CTL_PACKAGE_DEPENDS "libsvmd1 (>= ${PROJECT_VERSION}-1)")
 set(CPACK_DEBIAN_LIBSVMD1_PACKAGE_CONTROL_EXTRA ${debian}/triggers)
 set(CPACK_DEBIAN_SVMD_PACKAGE_DEPENDS "systemd | systemd-sysusers")
-set(CPACK_DEBIAN_SVMD_PACKAGE_RECOMMENDS svmd-ctl)
+set(CPACK_DEBIAN_SVMD_PACKAGE_RECOMMENDS "svmd-ctl, default-dbus-system-bus | dbus-system-bus")
+set(CPACK_DEBIAN_SVMD_PACKAGE_SUGGESTS polkitd)
 set(CPACK_DEBIAN_SVMD_PACKAGE_CONTROL_EXTRA ${debian}/postinst ${debian}/prerm ${debian}/postrm ${debian}/conffiles)
 install(FILES ${debian}/svmd.conf DESTINATION ${CMAKE_INSTALL_FULL_SYSCONFDIR}/svmd COMPONENT svmd)
 

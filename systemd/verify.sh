@@ -5,7 +5,7 @@ set -euo pipefail
 build=$1 units=$2 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-services=(svmd.service svmd-keeper.service) sockets=(svmd.socket svmd-admin.socket)
+services=(svmd.service svmd-keeper.service svmd-dbus.service) sockets=(svmd.socket svmd-admin.socket)
 for unit in "${services[@]}"; do
         sed -E "s#^ExecStart=[^ ]*/#ExecStart=$build/#; /^Documentation=/d" "$units/$unit" >"$dir/$unit"
 done
