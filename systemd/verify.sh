@@ -5,12 +5,10 @@ set -euo pipefail
 build=$1 units=$2 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-services=(svmd.service svmd-keeper.service svmd-dbus.service) sockets=(svmd.socket svmd-admin.socket)
-for unit in "${services[@]}"; do
-        sed -E "s#^ExecStart=[^ ]*/#ExecStart=$build/#; /^Documentation=/d" "$units/$unit" >"$dir/$unit"
-done
-for unit in "${sockets[@]}"; do
-        sed '/^Documentation=/d' "$here/$unit" >"$dir/$unit"
+services=(svmd.service svmd-keeper.service svmd-dbus.service svmd@x.service svmd-keeper@x.service)
+sockets=(svmd.socket svmd-admin.socket svmd-keeper.socket svmd@x.socket svmd-admin@x.socket svmd-keeper@x.socket)
+for unit in "$units"/svmd*.service "$units"/svmd*.socket; do
+        sed -E "s#^Exec(Start|Reload)=[^ ]*/(svmd[^ ]*)#Exec\1=$build/\2#; /^Documentation=/d" "$unit" >"$dir/${unit##*/}"
 done
 verify() {
         (cd "$dir" && SYSTEMD_UNIT_PATH="$dir:" systemd-analyze verify "${services[@]/#/$dir/}" "${sockets[@]/#/$dir/}" 2>&1) |

@@ -6,11 +6,13 @@
 
 struct policy_profile;
 
-/* What the configuration says of links and partitions; what comes later goes over what came before. */
+/* What is said of links and partitions, by the configuration or an administrator; what comes later goes over what came
+ * before. */
 enum setting_kind {
         SETTING_LINK_RATE,        /* of the link between two nodes, "*": every one */
         SETTING_PARTITION_RATE,   /* "*": every partition without one of its own */
         SETTING_PARTITION_POLICY, /* likewise */
+        SETTING_POLICY,           /* where a partition has none; not of the configuration, which has a profile */
 };
 
 enum { SETTING_NAME_MAX = 63 };

@@ -178,7 +178,10 @@ void flow_init(struct flow *f) {
         list_init(&f->by_engine);
 }
 
+/* What was used up counts no more, unless nothing has changed. */
 static void set(struct managed *e, struct flow *f, uint64_t rate) {
+        if (f->pub.rate == rate)
+                return;
         f->pub.rate = rate;
         f->bucket = (struct policy_bucket){ 0 };
         f->next_ns = e->now;

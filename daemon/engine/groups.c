@@ -274,7 +274,9 @@ void managed_share_node(struct managed *e, uint32_t node, const struct managed_n
 }
 
 void managed_group_profile(struct managed_group *g, const struct policy_profile *p) {
-        g->profile = p;
+        if (p)
+                g->own = *p;
+        g->profile = p ? &g->own : NULL;
 }
 
 uint64_t managed_group_limit_of(const struct managed_group *g, uint32_t node) {

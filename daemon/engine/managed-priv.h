@@ -152,7 +152,8 @@ struct managed_group {
         struct list press;                    /* in the engine's list while a node may have to be looked at */
         uint64_t pressed;                     /* bit per node */
         uint64_t granules;                    /* of all ranges */
-        const struct policy_profile *profile; /* NULL: the engine's */
+        const struct policy_profile *profile; /* NULL: the engine's; else `own` */
+        struct policy_profile own;
         uint64_t pinned;
         struct managed_thrash thrash;
         struct managed_traffic traffic;
@@ -329,6 +330,7 @@ struct node {
 
 struct managed {
         struct managed_config c;
+        struct policy_profile profile; /* c.profile */
         struct list groups, press, ranges, sessions, todo, cancelled;
         struct list steps[URGENCIES], ready[URGENCIES]; /* ready: sessions */
         unsigned turns;

@@ -5,6 +5,11 @@
 #include "base/alloc.h"
 #include "engine/managed-priv.h"
 
+void managed_profile(struct managed *e, const struct policy_profile *p) {
+        e->profile = *p;
+        e->c.profile = &e->profile;
+}
+
 int managed_new(struct managed **ret, const struct managed_config *c) {
         struct managed *e;
 
@@ -14,8 +19,7 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
         if (!e)
                 return -ENOMEM;
         e->c = *c;
-        if (!e->c.profile)
-                e->c.profile = policy_profile_default();
+        managed_profile(e, c->profile ? c->profile : policy_profile_default());
         if (!e->c.decide.place)
                 e->c.decide.place = policy_place;
         if (!e->c.decide.promote)

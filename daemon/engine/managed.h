@@ -179,7 +179,7 @@ struct managed_config {
         uint32_t largest;                     /* bytes of the largest granule */
         uint64_t warm;                        /* bytes of freed slots of a node and size that keep their space */
         bool continue_protects;               /* the kernel has UFFDIO_CONTINUE_MODE_WP */
-        const struct policy_profile *profile; /* NULL: policy's default. It has to stay */
+        const struct policy_profile *profile; /* NULL: policy's default. Copied */
         struct managed_decisions decide;      /* NULL: policy.h's */
         void *userdata;
         void (*intent)(void *userdata, const struct managed_record *r);
@@ -201,6 +201,8 @@ struct managed_config {
 int managed_new(struct managed **ret, const struct managed_config *c);
 /* Whatever is in flight is forgotten, as if the daemon had died. */
 void managed_free(struct managed *e);
+/* What decisions go by from now on, where a group says nothing else. Copied. */
+void managed_profile(struct managed *e, const struct policy_profile *p);
 
 /* Nodes are numbered from 0 as they are added. `bandwidth` as in policy_node; it has to stay. -ENOMEM, -ENOSPC. */
 int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacity, uint64_t hive,
@@ -231,7 +233,8 @@ struct managed_flow {
         uint64_t put_off; /* moves that waited for the cap, were refused for it, or became a mapping */
 };
 /* Both ways together. What somebody waits for goes all the same, and is counted. Of a link that never had a cap nothing
- * is known. -ENOMEM. */
+ * is known. What waits for a cap that is another now goes by that with the next input. -ENOMEM, of a link's first cap
+ * alone. */
 int managed_link_cap(struct managed *e, uint32_t a, uint32_t b, uint64_t rate);
 void managed_link_flow(struct managed *e, uint32_t a, uint32_t b, struct managed_flow *ret);
 
@@ -270,7 +273,7 @@ struct managed_node_share {
 /* All of that at once, so that nothing leaves for what is true only in between. `g` NULL: `b` does not count. */
 void managed_share_node(struct managed *e, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
                         const struct managed_bounds *b, uint64_t now_ns);
-/* What decisions about its ranges go by; NULL: what those about all others do. It has to stay. */
+/* What decisions about its ranges go by from now on; NULL: what those about all others do. Copied. */
 void managed_group_profile(struct managed_group *g, const struct policy_profile *p);
 uint64_t managed_group_limit_of(const struct managed_group *g, uint32_t node);
 /* Bytes there now, and the most there have been. Either may be NULL. */

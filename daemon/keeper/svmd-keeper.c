@@ -41,6 +41,8 @@
 #define OWN_FDS (KEEPER_BATCH + 32)
 /* How it ends where another one runs; the unit of systemd does not try again then. */
 #define EXIT_ANOTHER 3
+/* The first descriptor of a service manager's. */
+#define GIVEN_FD 3
 /* More messages than a socket can queue. */
 #define DRAIN_MAX 8192
 
@@ -52,6 +54,7 @@ struct state {
         uint64_t most;              /* descriptors that may be kept */
         struct packet packet;
         bool quit;
+        bool given; /* the listener is a service manager's */
 };
 
 static void __attribute__((format(printf, 1, 2))) say(const char *format, ...) {
@@ -320,6 +323,24 @@ static int listen_in(const char *dir, struct sockaddr_un *address) {
         return fd;
 }
 
+/* The socket that a service manager listens at in this process's place, and starts it for: then nobody who connects has
+ * to start one. -1: there is none. Its file is the manager's. Another program in this process finds the same. */
+static int given_listener(void) {
+        const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+        int type = 0, listens = 0, fd = GIVEN_FD;
+        socklen_t size = sizeof(type);
+
+        if (!pid || !count || atoi(pid) != getpid() || atoi(count) != 1)
+                return -1;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_SEQPACKET ||
+            getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens ||
+            fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+                say("descriptor %d of the service manager is no socket that svmd can connect to, and is not used", fd);
+                return -1;
+        }
+        return fd;
+}
+
 static uint64_t raise_limit(void) {
         struct rlimit l;
 
@@ -400,7 +421,8 @@ static int begin(struct state *s) {
                                         : strerror(-s->t.lock));
                 return s->t.lock == -EBUSY ? EXIT_ANOTHER : 1;
         }
-        s->t.listener = listen_in(s->dir, &address);
+        s->given = given_listener() >= 0;
+        s->t.listener = s->given ? GIVEN_FD : listen_in(s->dir, &address);
         if (s->t.listener >= 0)
                 return 0;
         say("cannot listen on %s/" KEEPER_SOCKET_NAME ": %s", s->dir, strerror(-s->t.listener));
@@ -410,6 +432,8 @@ static int begin(struct state *s) {
 /* Where another program was before, in this same process. 0, or how to end. */
 static int go_on(struct state *s, const char *table) {
         int r = table_read(&s->t, atoi(table));
+
+        s->given = s->t.listener == GIVEN_FD && given_listener() >= 0;
 
         if (r < 0) {
                 say("what the program before left cannot be read, and is lost: %s", strerror(-r));
@@ -424,7 +448,7 @@ static void finish(struct state *s) {
         struct sockaddr_un address;
 
         /* The next keeper may start while this one is still closing what it held. */
-        if (packet_address(&address, s->dir) == 0)
+        if (!s->given && packet_address(&address, s->dir) == 0)
                 unlink(address.sun_path);
         close(s->t.listener);
         close(s->t.lock);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "main/live.h"
 #include "main/options.h"
 #include "main/profile.h"
 
@@ -570,7 +571,8 @@ static void print_sentences(FILE *out, const char *text) {
         fputc('\n', out);
 }
 
-static void print_item(FILE *out, const struct option_desc *o, bool for_file) {
+/* `top`: of the first table, of which some can change while svmd runs. */
+static void print_item(FILE *out, const struct option_desc *o, bool for_file, bool top) {
         if (for_file)
                 fprintf(out, ".It Cm %s No = Ar %s\n", o->name, o->value);
         else
@@ -578,13 +580,15 @@ static void print_item(FILE *out, const struct option_desc *o, bool for_file) {
         print_sentences(out, o->text);
         if (o->fallback)
                 fprintf(out, "The default is\n.Ql %s .\n", o->fallback);
+        if (for_file && top)
+                fputs(option_is_live(o->name) ? "Counts with a reload.\n" : "Counts with a restart.\n", out);
 }
 
 static void print_list(FILE *out, const struct option_desc *table, size_t count, bool for_file) {
         fputs(".Bl -tag -width Ds\n", out);
         for (size_t i = 0; i < count; i++)
                 if (!for_file || !table[i].line_only)
-                        print_item(out, &table[i], for_file);
+                        print_item(out, &table[i], for_file, table == options);
         fputs(".El\n", out);
 }
 

@@ -20,8 +20,10 @@
 #include "main/config.h"
 #include "main/holder.h"
 #include "main/journald.h"
+#include "main/live.h"
 #include "main/manager.h"
 #include "main/record.h"
+#include "main/reload.h"
 #include "main/takeover.h"
 #include "service/service.h"
 #include "store/store.h"
@@ -33,6 +35,7 @@ enum { KFD_PATIENCE_MS = 5000 };
 #define SVMD_BUS_USER "svmd-dbus" /* systemd/svmd.sysusers makes it */
 
 struct program {
+        int argc;
         char **argv;
         char *self; /* the file that was started; NULL: it is not known */
         char *next; /* the program to become */
@@ -391,9 +394,10 @@ static int ask_kfd(struct program *p) {
                        KFD_PATIENCE_MS);
 }
 
-static int start_service(struct program *p) {
+static struct service_options options_of(const struct program *p) {
         const struct config *c = &p->config;
-        struct service_options options = {
+
+        return (struct service_options){
                 .policy = &c->profile,
                 .settings = c->settings,
                 .settings_count = c->settings_count,
@@ -410,6 +414,8 @@ static int start_service(struct program *p) {
                 .max_sessions = c->max_sessions,
                 .bus_uid = uid_of(SVMD_BUS_USER),
                 .max_sessions_per_uid = c->max_sessions_per_uid,
+                .default_limits = p->default_limits,
+                .default_limits_count = c->default_limits_count,
                 .keeper = true,
                 .sys_root = c->sys_root,
                 .proc_root = c->proc_root,
@@ -417,22 +423,54 @@ static int start_service(struct program *p) {
                 .drm = p->drm,
                 .kfd = p->kfd,
         };
-        struct service_default_limit *limits = alloc_array(c->default_limits_count + 1, sizeof(*limits));
+}
+
+static int start_service(struct program *p) {
+        struct service_options options;
         struct service_hooks hooks;
         int r;
 
-        if (!limits)
+        p->default_limits = reload_limits(&p->config);
+        if (!p->default_limits)
                 return -ENOMEM;
-        p->default_limits = limits;
-        for (uint32_t i = 0; i < c->default_limits_count; i++)
-                limits[i] = (struct service_default_limit){ .node = c->default_limits[i].node,
-                                                            .max = c->default_limits[i].max };
-        options.default_limits = limits;
-        options.default_limits_count = c->default_limits_count;
+        options = options_of(p);
         transport_hooks(p->transport, &hooks);
         r = service_new(&p->service, &options, &hooks);
         if (r == 0)
                 r = service_start(p->service, p->store, p->kept, p->kept_count, p->why, sizeof(p->why));
+        return r;
+}
+
+/* ---- reload ---- */
+
+/* In a job's thread: arguments do not change but for the program's name. */
+static int on_reload_read(void *userdata, void **ret, char *why, size_t why_size) {
+        const struct program *p = userdata;
+
+        manager_reloading();
+        return reload_read((struct config **)ret, p->argc, p->argv, why, why_size);
+}
+
+static int on_reload(void *userdata, void *read, struct service_reloaded *ret) {
+        struct program *p = userdata;
+        struct service_default_limit *before = p->default_limits, *limits = read ? reload_limits(read) : NULL;
+        struct service_options options;
+        int r = read && !limits ? -ENOMEM : 0;
+
+        if (limits) {
+                reload_exchange(&p->config, read, ret);
+                p->default_limits = limits;
+                options = options_of(p);
+                r = service_configure(p->service, &options);
+                if (r < 0) {
+                        config_exchange(&p->config, read);
+                        p->default_limits = before;
+                }
+                alloc_free(r < 0 ? limits : before);
+        }
+        log_set_level(p->config.log_level);
+        reload_free(read);
+        say_ready(p);
         return r;
 }
 
@@ -451,6 +489,8 @@ static int bring_up(struct program *p) {
                 .before_sleep = before_sleep,
                 .upgrade_check = on_upgrade_check,
                 .upgrade = on_upgrade,
+                .reload_read = on_reload_read,
+                .reload = on_reload,
         };
         int r;
 
@@ -529,6 +569,7 @@ int main(int argc, char **argv) {
                 return r == CONFIG_E_DONE ? 0 : 2;
         log_set_level(p.config.log_level);
         journald_begin();
+        p.argc = argc;
         p.argv = argv;
         p.self = own_path();
         r = make_machine(&p);
@@ -550,6 +591,7 @@ int main(int argc, char **argv) {
                 return 0;
         }
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGHUP, SIG_IGN); /* until there is something to reload */
         p.given_count = manager_sockets(p.given);
         raise_nofile();
         say_rights(&p.config);

@@ -62,6 +62,11 @@ void manager_ready(uint32_t nodes, uint64_t sessions) {
         sd_notifyf(0, "READY=1\nSTATUS=%" PRIu32 " nodes, %" PRIu64 " sessions", nodes, sessions);
 }
 
+void manager_reloading(void) {
+        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=reading the configuration again",
+                   clock_ns(CLOCK_MONOTONIC) / 1000);
+}
+
 void manager_becoming(const char *program) {
         sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=becoming %s", clock_ns(CLOCK_MONOTONIC) / 1000,
                    program);

@@ -18,6 +18,8 @@ uint64_t manager_beat_ms(void);
 /* The loop turns. Also a line of status for people. */
 void manager_alive(uint32_t nodes, uint64_t sessions);
 void manager_ready(uint32_t nodes, uint64_t sessions);
+/* The configuration is read again; manager_ready() ends it. */
+void manager_reloading(void);
 /* Becoming another program, with the same process. */
 void manager_becoming(const char *program);
 void manager_stopping(void);

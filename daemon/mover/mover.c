@@ -229,10 +229,17 @@ void mover_group_free(struct mover *m, struct managed_group *g) {
         mover_unlock(m);
 }
 
+void mover_policy(struct mover *m, const struct policy_profile *p) {
+        mover_lock(m);
+        managed_profile(m->engine, p);
+        mover_unlock(m);
+}
+
 void mover_group_policy(struct mover *m, struct managed_group *g, const struct policy_profile *p, uint64_t rate) {
         mover_lock(m);
         managed_group_profile(g, p);
         managed_group_cap(m->engine, g, rate);
+        managed_tick(m->engine, mover_now(m));
         mover_unlock(m);
 }
 
@@ -249,6 +256,7 @@ int mover_link_cap(struct mover *m, uint32_t a, uint32_t b, uint64_t rate) {
 
         mover_lock(m);
         k = managed_link_cap(m->engine, a, b, rate);
+        managed_tick(m->engine, mover_now(m));
         mover_unlock(m);
         return k;
 }

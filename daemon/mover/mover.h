@@ -87,7 +87,7 @@ struct mover_config {
         uint64_t held_ns;       /* of a revocation's time that one session can use up; 0: 5 s */
         const struct mover_node *nodes;
         uint32_t nodes_count;                 /* at most MANAGED_NODES_MAX */
-        const struct policy_profile *profile; /* NULL: policy's default. Must stay */
+        const struct policy_profile *profile; /* NULL: policy's default. Copied */
 };
 
 /* What this kernel's userfaultfd can do; probed once. */
@@ -133,7 +133,9 @@ struct managed_group;
 struct managed_group *mover_group_new(struct mover *m);
 /* Its ranges have ended. */
 void mover_group_free(struct mover *m, struct managed_group *g);
-/* Its profile; and bytes a second that move, 0: no cap. */
+/* What decisions go by from now on, where a group has no profile. Copied. */
+void mover_policy(struct mover *m, const struct policy_profile *p);
+/* Its profile, likewise; and bytes a second that move, 0: no cap. */
 void mover_group_policy(struct mover *m, struct managed_group *g, const struct policy_profile *p, uint64_t rate);
 void mover_group_flow(struct mover *m, struct managed_group *g, struct managed_flow *ret,
                       struct managed_thrash *ret_thrash);

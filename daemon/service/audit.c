@@ -178,6 +178,11 @@ int audit_begin(struct service *svc, struct session *s, unsigned flags) {
         return find_out(svc, s, s->pid, s->who.uid, false);
 }
 
+/* A list is no change. */
+static bool only_asks(const Svmd__V1__Op *op) {
+        return op->op_case == SVMD__V1__OP__OP_POLICY && !op->policy->change;
+}
+
 void audit_end(struct service *svc, const struct session *s, const struct call *c) {
         const struct op_row *row = op_row(c->op->op_case);
         const struct asker *a = s->asker;
@@ -186,7 +191,7 @@ void audit_end(struct service *svc, const struct session *s, const struct call *
         char more[64] = "";
         struct text t;
 
-        if (!row || !a || !concerns(s, row->flags))
+        if (!row || !a || !concerns(s, row->flags) || only_asks(c->op))
                 return;
         if (code != 0 && !message_passes(&svc->rates.refused, clock_ns(CLOCK_MONOTONIC), &withheld))
                 return;

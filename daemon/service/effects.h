@@ -54,6 +54,7 @@ enum effect_type {
         EFFECT_LEASE_CLAIM = 45,
         EFFECT_LEASE_FILL = 46,
         EFFECT_SESSION_BOUNDS = 47,
+        EFFECT_SETTING = 48,
 };
 
 struct effect_epoch {
@@ -274,6 +275,15 @@ struct effect_session_bounds {
         uint64_t session;
         uint32_t node, pad;
         uint64_t bounds[4];
+};
+
+/* An administrator has set this, in the place of what was set of the same; or (back) nothing is any more. */
+struct effect_setting {
+        uint32_t kind, back; /* enum setting_kind */
+        uint64_t rate, set_ns;
+        uint32_t uid, pad;
+        char name[64], other[32];
+        char profile[16];
 };
 
 /*

@@ -18,6 +18,7 @@
 #include "service/managed.h"
 #include "service/private.h"
 #include "service/service.h"
+#include "service/settings.h"
 #include "service/spill.h"
 #include "store/journal.h"
 #include "store/store.h"
@@ -58,6 +59,8 @@ struct service {
         struct accounts accounts;
         struct give_backs give_backs;
         struct figures figures;
+        struct settings settings;
+        struct policy_profile policy;         /* options.policy */
         uint64_t epoch, generation, first_id; /* ids below first_id were given by an earlier svmd */
         uint64_t started_ns, requests, refusals;
         uint64_t attached;   /* sessions that have a partition */
@@ -128,6 +131,7 @@ struct request {
         char store_why[256];
         bool looked;                /* processes are, or were, looked at for it */
         struct usage_answer *usage; /* what the worker of accounts found out; NULL: it was not asked */
+        struct reloading *reloaded; /* what came of its own job; NULL: nothing yet */
         struct partition *made;     /* by its own store job */
         struct partition *removing; /* it waits for this one's sessions to end */
         uint64_t ended;             /* how many those were */
@@ -434,6 +438,8 @@ int op_metrics(struct call *c);
 void usage_answer_free(struct usage_answer *a);
 int op_upgrade(struct call *c);
 int op_act_for(struct call *c);
+int op_policy(struct call *c);
+int op_reload(struct call *c);
 int op_dmabuf_import(struct call *c);
 int op_mem_dmabuf(struct call *c);
 int op_device_give(struct call *c);

@@ -21,7 +21,6 @@
 #include "service/lookup.h"
 #include "service/order.h"
 #include "service/range.h"
-#include "service/rates.h"
 #include "service/registered.h"
 
 /*
@@ -313,8 +312,6 @@ int managed_start(struct service *svc, char *why, size_t why_size) {
         config.nodes_count = svc->managed.nodes_count;
         if (r == 0)
                 r = mover_new(&svc->mover, &config, &hooks);
-        if (r == 0)
-                r = rates_start(svc);
         if (r < 0)
                 snprintf(why, why_size, "what moves pages cannot come up: %s", strerror(-r));
         return r;

@@ -11,6 +11,7 @@
 #include "service/internal.h"
 #include "service/lookup.h"
 #include "service/order.h"
+#include "service/verdicts.h"
 
 /*
  * What programs say about the use of a range, for all nodes at once: hints, which lie side by side with those of other
@@ -104,6 +105,58 @@ static void words_of(const Svmd__V1__Advise *op, uint32_t first, uint32_t count,
                 ret->advice.fallback[i] = op->fallback[i];
 }
 
+/* ---- what becomes of it ---- */
+
+/* Runs that are looked at for words that others overrule. */
+#define LOOKED_AT 16384
+
+/* Members that were not set may hold anything. */
+static struct policy_advice said(const struct hint_words *w) {
+        struct policy_advice a = { 0 };
+
+        for (enum policy_attribute k = 0; k < _POLICY_ATTRIBUTE_N; k++)
+                if (w->what >> k & 1)
+                        policy_copy(&a, &w->advice, k);
+        return a;
+}
+
+static bool counts(const struct policy_advice *all, const struct policy_advice *a, enum policy_attribute k) {
+        if (k == POLICY_ACCESSED_BY)
+                return !(a->accessed_by & ~all->accessed_by);
+        return policy_is_zero(a, k) || policy_same(all, a, k);
+}
+
+/* Bits of what was said and does not count in some granule. */
+static uint32_t overruled(const struct managed_reservation *m, const struct hint_words *w) {
+        uint32_t end = w->first + w->count, next, count, bits = 0;
+        struct policy_advice a = said(w);
+
+        for (uint32_t at = w->first, looked = 0; at < end && looked < LOOKED_AT; at = next, looked++) {
+                const struct policy_voice *voices = hints_at(m->hints, at, end, &count, &next);
+                struct policy_ruling ruling;
+
+                policy_arbitrate(voices, count, &ruling);
+                for (enum policy_attribute k = 0; k < _POLICY_ATTRIBUTE_N; k++)
+                        bits |= counts(&ruling.advice, &a, k) ? 0 : 1u << k;
+        }
+        return bits;
+}
+
+/* Nothing is said yet: it cannot be taken back for want of memory. */
+static int judge(struct call *c, const struct managed_reservation *m, const struct hint_words *w) {
+        Svmd__V1__AdviseResult *result = call_take(c, sizeof(*result));
+        struct policy_advice a = said(w);
+
+        if (c->request->ops > 1)
+                return refuse(c, SVMD_STATUS_SHAPE, "advice whose verdicts are asked for must be alone in its request");
+        if (!result)
+                return -ENOMEM;
+        svmd__v1__advise_result__init(result);
+        c->result->detail_case = SVMD__V1__RESULT__DETAIL_ADVISE;
+        c->result->advise = result;
+        return verdicts_of(c, m, &a, &result->verdicts, &result->n_verdicts);
+}
+
 static int advise_shared(struct call *c) {
         const Svmd__V1__Advise *op = c->op->advise;
         struct managed_reservation *m;
@@ -117,10 +170,15 @@ static int advise_shared(struct call *c) {
         if (r != 0)
                 return r;
         words_of(op, first, count, &w);
-        r = advice_say(c->svc, m, c->session, &w, &e);
+        r = op->verdicts ? judge(c, m, &w) : 0;
         if (r == 0)
-                tx_effect(c->tx, EFFECT_ADVICE, &e, sizeof(e));
-        return r;
+                r = advice_say(c->svc, m, c->session, &w, &e);
+        if (r != 0)
+                return r;
+        if (op->verdicts)
+                c->result->advise->overruled = overruled(m, &w);
+        tx_effect(c->tx, EFFECT_ADVICE, &e, sizeof(e));
+        return 0;
 }
 
 int op_advise(struct call *c) {

@@ -3,11 +3,11 @@
 #include "core/node.h"
 #include "core/reservation.h"
 #include "core/session.h"
-#include "policy/compile.h"
 #include "service/advice.h"
 #include "service/internal.h"
 #include "service/lookup.h"
 #include "service/order.h"
+#include "service/verdicts.h"
 
 /*
  * What counts in a range, run by run: an attribute that is not the same in all of it is mixed. Beside that each hint
@@ -135,94 +135,6 @@ static int walk(struct show *s, uint32_t first, uint32_t end, uint32_t *ret_at) 
         return r;
 }
 
-/* ---- what nodes make of it ---- */
-
-static enum policy_location location_from(const struct service *svc, uint32_t node, uint32_t at) {
-        const struct mover_node *nodes = svc->managed.nodes;
-
-        if (at == 0)
-                return POLICY_AT_HOST; /* where pages are if nobody says otherwise */
-        if (at - 1 == node)
-                return POLICY_AT_HERE;
-        if (nodes[at - 1].host)
-                return POLICY_AT_HOST;
-        return nodes[node].bandwidth[at - 1] ? POLICY_AT_PEER : POLICY_AT_FAR;
-}
-
-/* False: the node has nothing to make of it. */
-static bool wish_of(const struct show *s, uint32_t node, enum policy_attribute a, struct policy_wish *ret) {
-        const struct service *svc = s->call->svc;
-        const struct policy_advice *x = &s->advice;
-
-        *ret = (struct policy_wish){ 0 };
-        if (policy_is_zero(x, a))
-                return false;
-        switch (a) {
-        case POLICY_PREFERRED:
-                *ret = (struct policy_wish){ POLICY_WISH_PREFERRED, location_from(svc, node, x->preferred), 0 };
-                return true;
-        case POLICY_FALLBACK:
-                *ret = (struct policy_wish){ POLICY_WISH_PREFERRED, location_from(svc, node, x->fallback[0]), 0 };
-                return true;
-        case POLICY_ACCESSED_BY:
-                *ret = (struct policy_wish){ POLICY_WISH_ACCESSED_BY, location_from(svc, node, x->preferred), 1 };
-                return x->accessed_by >> node & 1;
-        case POLICY_READ_MOSTLY:
-                *ret = (struct policy_wish){ .word = POLICY_WISH_READ_MOSTLY, .value = 1 };
-                return true;
-        case POLICY_PINNED: *ret = (struct policy_wish){ .word = POLICY_WISH_PINNED, .value = 1 }; return true;
-        case POLICY_GRANULARITY:
-                *ret = (struct policy_wish){ .word = POLICY_WISH_GRANULARITY, .value = x->granularity };
-                return true;
-        case POLICY_ATOMICS:
-                *ret = (struct policy_wish){ .word = POLICY_WISH_ATOMICS, .value = x->atomics };
-                return true;
-        case POLICY_COARSE: *ret = (struct policy_wish){ .word = POLICY_WISH_COARSE, .value = 1 }; return true;
-        case POLICY_GROUP: *ret = (struct policy_wish){ .word = POLICY_WISH_GROUP, .value = x->group }; return true;
-        case _POLICY_ATTRIBUTE_N: break;
-        }
-        return false;
-}
-
-static int add_verdict(struct show *s, uint32_t node, enum policy_attribute a) {
-        const struct mover_node *n = &s->call->svc->managed.nodes[node];
-        struct policy_target target = { .dialect = POLICY_ENGINE,
-                                        .host = n->host,
-                                        .faults = n->faults,
-                                        .huge_pages = s->m->granule >= 2u << 20,
-                                        .granule = s->m->granule };
-        Svmd__V1__AdviceVerdict *row;
-        struct policy_verdict v;
-        struct policy_wish wish;
-
-        if (!wish_of(s, node, a, &wish))
-                return 0;
-        policy_compile(&target, &wish, &v);
-        row = call_take(s->call, sizeof(*row));
-        if (!row)
-                return -ENOMEM;
-        svmd__v1__advice_verdict__init(row);
-        row->node = node;
-        row->what = 1u << a;
-        row->became = (Svmd__V1__AdviceBecame)v.became;
-        row->why = call_string(s->call, policy_why_text(v.why));
-        s->result->verdicts[s->result->n_verdicts++] = row;
-        return 0;
-}
-
-static int add_verdicts(struct show *s) {
-        uint32_t nodes = s->call->svc->managed.nodes_count;
-        int r = 0;
-
-        s->result->verdicts = call_take(s->call, (size_t)nodes * _POLICY_ATTRIBUTE_N * sizeof(*s->result->verdicts));
-        if (!s->result->verdicts)
-                return -ENOMEM;
-        for (uint32_t node = 0; node < nodes; node++)
-                for (enum policy_attribute a = 0; a < _POLICY_ATTRIBUTE_N && r == 0; a++)
-                        r = add_verdict(s, node, a);
-        return r;
-}
-
 /* ---- the operation ---- */
 
 int op_advice_show(struct call *c) {
@@ -247,7 +159,7 @@ int op_advice_show(struct call *c) {
         if (r == 0)
                 r = advice_fill(c, &s.advice, s.result->advice);
         if (r == 0)
-                r = add_verdicts(&s);
+                r = verdicts_of(c, m, &s.advice, &s.result->verdicts, &s.result->n_verdicts);
         if (r != 0)
                 return r;
         s.result->address = m->reservation->va.start + (uint64_t)first * m->granule;

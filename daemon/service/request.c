@@ -84,6 +84,7 @@ void request_free(struct request *r) {
         list_remove(&r->link);
         alloc_free(r->bytes);
         usage_answer_free(r->usage);
+        alloc_free(r->reloaded);
         alloc_free(r->staged);
         fdlist_close(&r->in);
         fdlist_close(&r->out);

@@ -670,6 +670,7 @@ static const struct {
         [EFFECT_LEASE_CLAIM] = { sizeof(struct effect_lease_claim), false },
         [EFFECT_LEASE_FILL] = { sizeof(struct effect_lease_use), false },
         [EFFECT_SESSION_BOUNDS] = { sizeof(struct effect_session_bounds), false },
+        [EFFECT_SETTING] = { sizeof(struct effect_setting), false },
 };
 
 unsigned service_effects(void) {
@@ -764,6 +765,7 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_DEVICE: return do_device(x, bytes);
         case EFFECT_PRIVATE:
         case EFFECT_PREFER: return private_replay(x->svc, type, bytes, x->why, x->why_size);
+        case EFFECT_SETTING: return settings_replay(x->svc, bytes, x->why, x->why_size);
         }
         return 0;
 }

@@ -189,6 +189,8 @@ int said_put(struct service *svc) {
                 if (e.state)
                         r = journal_snapshot_put(svc->journal, EFFECT_NODE_STATE, &e, sizeof(e));
         }
+        if (r == 0)
+                r = settings_put(svc);
         list_for_each (l, &svc->managed.ranges) {
                 if (r == 0)
                         r = put_range(svc, container_of(l, struct managed_reservation, link));

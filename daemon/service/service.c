@@ -21,6 +21,7 @@
 #include "service/fence.h"
 #include "service/range.h"
 #include "service/range_restore.h"
+#include "service/rates.h"
 
 /* Coming up and going down. */
 
@@ -34,6 +35,11 @@ const struct backend *node_backend(const struct service *svc, uint32_t node) {
         return backend_for(node_desc(svc, node)->kind);
 }
 
+static void take_policy(struct service *svc, const struct service_options *o) {
+        svc->policy = o->policy ? *o->policy : *policy_profile_default();
+        svc->options.policy = &svc->policy;
+}
+
 int service_new(struct service **ret, const struct service_options *options, const struct service_hooks *hooks) {
         struct service *svc = alloc_zero(sizeof(*svc));
         uint32_t count = options->machine->count;
@@ -42,8 +48,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         if (!svc)
                 return -ENOMEM;
         svc->options = *options;
-        if (!options->policy)
-                svc->options.policy = policy_profile_default();
+        take_policy(svc, options);
         svc->hooks = *hooks;
         svc->own_uid = geteuid();
         svc->started_ns = clock_ns(CLOCK_MONOTONIC);
@@ -278,6 +283,9 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         svc->epoch++;
         svc->first_id = svc->state.next_id;
         svc->starting = false;
+        r = rates_apply(svc);
+        if (r < 0)
+                return r;
         /* Clients stand still until then; nothing has come to be that the next svmd would have to hear of. */
         r = ranges_go_on(svc, why, why_size);
         if (r < 0)
@@ -295,7 +303,35 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         svc->kept_count = 0;
         if (r == 0)
                 accounts_start(svc);
+        rates_warn(svc);
         return r > 0 ? -ENOSPC : r;
+}
+
+int service_configure(struct service *svc, const struct service_options *to) {
+        struct service_options before = svc->options, *o = &svc->options;
+        struct policy_profile policy = svc->policy;
+        int r;
+
+        take_policy(svc, to);
+        o->settings = to->settings;
+        o->settings_count = to->settings_count;
+        o->default_partition_size = to->default_partition_size;
+        o->default_limits = to->default_limits;
+        o->default_limits_count = to->default_limits_count;
+        o->max_objects_per_session = to->max_objects_per_session;
+        o->max_registered = to->max_registered;
+        o->max_sessions = to->max_sessions;
+        o->max_sessions_per_uid = to->max_sessions_per_uid;
+        o->kept_max = to->kept_max;
+        r = rates_apply(svc);
+        if (r < 0) {
+                svc->options = before;
+                svc->policy = policy;
+                (void)rates_apply(svc); /* what had a cap has what that needs */
+                return r;
+        }
+        rates_warn(svc);
+        return 0;
 }
 
 /* ---- running ---- */
@@ -464,6 +500,7 @@ void service_free(struct service *svc, bool keep_state) {
         private_fini(svc);
         spill_fini(svc);
         accounts_fini(svc);
+        settings_free(svc);
         tx_free(svc->tx);
         alloc_free(svc->reply_buffer);
         arena_fini(&svc->arena);

@@ -22,6 +22,14 @@ struct store;
 struct setting;
 struct policy_profile;
 
+enum { SERVICE_OPTIONS_MAX = 64 };
+
+/* What a reload came to: names of options, which stay. */
+struct service_reloaded {
+        const char *changed[SERVICE_OPTIONS_MAX], *restart[SERVICE_OPTIONS_MAX]; /* with a restart alone */
+        unsigned changed_count, restart_count;
+};
+
 struct service_hooks {
         void *userdata;
         /* A reply's bytes are valid during the call; descriptors are sent from `fds` (may be NULL) and stay the
@@ -54,6 +62,11 @@ struct service_hooks {
         /* It does, as soon as the replies of this turn have left; `keeper`: svmd-keeper has become another program when
          * this returns. The same errors. */
         int (*upgrade)(void *userdata, const char *binary, bool keeper, char *why, size_t why_size);
+        /* The configuration as it is now: 0, or negative with a sentence. In a job's thread. */
+        int (*reload_read)(void *userdata, void **ret, char *why, size_t why_size);
+        /* What was read counts from now on, as far as it can while svmd runs, and is this hook's (NULL: it could not be
+         * read). 0 or -ENOMEM, and nothing has changed. */
+        int (*reload)(void *userdata, void *read, struct service_reloaded *ret);
 };
 
 struct service_default_limit {
@@ -62,7 +75,7 @@ struct service_default_limit {
 };
 
 struct service_options {
-        const struct policy_profile *policy; /* what decisions about pages go by; NULL: policy's default. Must stay */
+        const struct policy_profile *policy; /* what decisions about pages go by; NULL: policy's default. Copied */
         const struct setting *settings;      /* of links and partitions. Must stay */
         uint32_t settings_count;
         const struct machine *machine;
@@ -114,6 +127,11 @@ int service_new(struct service **ret, const struct service_options *options, con
  * sockets excepted. `why` gets a sentence. The store may be NULL (partitions are not durable then). */
 int service_start(struct service *svc, struct store *store, struct service_kept *kept, size_t kept_count, char *why,
                   size_t why_size);
+/* From now on these count: policy, settings, sizes and limits of what is made, maxima. 0 or -ENOMEM, and nothing has
+ * changed. */
+int service_configure(struct service *svc, const struct service_options *options);
+/* Reads the configuration again; the log says what came of it. */
+void service_reload(struct service *svc);
 /* Ends every session without telling (`keep_state`: leaves journal and files as they are for the next svmd). */
 void service_free(struct service *svc, bool keep_state);
 

@@ -14,6 +14,7 @@
 #include "core/space.h"
 #include "service/internal.h"
 #include "service/move.h"
+#include "service/rates.h"
 
 /*
  * Who waits for room is visited in the order in which he came. A visit marks what it needs, and takes the room of what
@@ -409,7 +410,7 @@ static void relieve(struct service *svc, uint32_t node) {
         m = idle_longest(svc, node);
         if (!m)
                 return;
-        if (!offline && !policy_give_way(svc->options.policy, m->used_ns, now_ns())) {
+        if (!offline && !policy_give_way(rates_machine(svc), m->used_ns, now_ns())) {
                 service_wake_soon(svc);
                 return;
         }

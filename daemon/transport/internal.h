@@ -28,7 +28,7 @@ struct transport {
         ev_prepare flush;
         ev_check serve;
         struct turns turns; /* who is served next */
-        ev_signal term, interrupt;
+        ev_signal term, interrupt, hangup;
         ev_io watch;
         ev_timer retry; /* listeners rest while there are no descriptors */
         struct service *svc;

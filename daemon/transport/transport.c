@@ -154,6 +154,18 @@ static int on_upgrade(void *userdata, const char *binary, bool keeper, char *why
         return r;
 }
 
+static int on_reload_read(void *userdata, void **ret, char *why, size_t why_size) {
+        struct transport *t = userdata;
+
+        return t->options.reload_read(t->options.userdata, ret, why, why_size);
+}
+
+static int on_reload(void *userdata, void *read, struct service_reloaded *ret) {
+        struct transport *t = userdata;
+
+        return t->options.reload(t->options.userdata, read, ret);
+}
+
 void transport_hooks(struct transport *t, struct service_hooks *hooks) {
         *hooks = (struct service_hooks){
                 .userdata = t,
@@ -172,6 +184,8 @@ void transport_hooks(struct transport *t, struct service_hooks *hooks) {
                 .wake_in = on_wake_in,
                 .upgrade_check = on_upgrade_check,
                 .upgrade = on_upgrade,
+                .reload_read = on_reload_read,
+                .reload = on_reload,
         };
 }
 
@@ -243,6 +257,12 @@ static void on_signal(struct ev_loop *loop, ev_signal *signal, int events) {
 
         t->outcome = signal->signum == SIGINT ? TRANSPORT_E_END : TRANSPORT_E_KEEP;
         ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_hangup(struct ev_loop *loop, ev_signal *signal, int events) {
+        struct transport *t = ev_userdata(loop);
+
+        service_reload(t->svc);
 }
 
 static void on_watch(struct ev_loop *loop, ev_io *io, int events) {
@@ -365,6 +385,8 @@ int transport_start(struct transport *t, struct service *svc, char *why, size_t 
         ev_signal_init(&t->interrupt, on_signal, SIGINT);
         ev_signal_start(t->loop, &t->term);
         ev_signal_start(t->loop, &t->interrupt);
+        ev_signal_init(&t->hangup, on_hangup, SIGHUP);
+        ev_signal_start(t->loop, &t->hangup);
         return 0;
 }
 

@@ -8,6 +8,7 @@
 struct service;
 struct service_hooks;
 struct service_kept;
+struct service_reloaded;
 struct transport;
 
 /*
@@ -40,6 +41,9 @@ struct transport_options {
         /* As in struct service_hooks. When `upgrade` gives 0, transport_run() returns after the turn. */
         int (*upgrade_check)(void *userdata, const char *binary, bool keeper, char *why, size_t why_size);
         int (*upgrade)(void *userdata, const char *binary, bool keeper, char *why, size_t why_size);
+        /* Likewise; SIGHUP reloads, too. */
+        int (*reload_read)(void *userdata, void **ret, char *why, size_t why_size);
+        int (*reload)(void *userdata, void *read, struct service_reloaded *ret);
 };
 
 int transport_new(struct transport **ret, const struct transport_options *options);

@@ -158,7 +158,7 @@ static struct json_object *value_json(const struct report *x, const struct svmd_
         }
 }
 
-static struct json_object *bits_json(unsigned bits) {
+struct json_object *advice_bits_json(unsigned bits) {
         struct json_object *list = json_object_new_array();
 
         for (unsigned i = 0; i < ADVICE_NAMES; i++)
@@ -182,12 +182,12 @@ static struct json_object *hint_json(const struct report *x, const struct said *
                 if (s->advice.what & advice_names[i].bit)
                         json_add(says, advice_names[i].json, value_json(x, &s->advice, advice_names[i].bit));
         json_add(o, "says", says);
-        json_add(o, "against", bits_json(s->advice.against));
-        json_add(o, "wins", bits_json(s->row.wins));
-        json_add(o, "agrees", bits_json(s->row.agrees));
-        json_add(o, "outranked", bits_json(s->row.outranked));
-        json_add(o, "overtaken", bits_json(s->row.overtaken));
-        json_add(o, "moot", bits_json(s->row.moot));
+        json_add(o, "against", advice_bits_json(s->advice.against));
+        json_add(o, "wins", advice_bits_json(s->row.wins));
+        json_add(o, "agrees", advice_bits_json(s->row.agrees));
+        json_add(o, "outranked", advice_bits_json(s->row.outranked));
+        json_add(o, "overtaken", advice_bits_json(s->row.overtaken));
+        json_add(o, "moot", advice_bits_json(s->row.moot));
         return o;
 }
 
@@ -207,9 +207,28 @@ static const struct advice_name *attribute(unsigned bit) {
         return &unknown;
 }
 
+struct json_object *advice_verdicts_json(struct ctl *c, const struct node_rows *nodes,
+                                         const struct svmd_verdict_row *rows, size_t count, unsigned but) {
+        struct json_object *verdicts = json_object_new_array();
+
+        for (const struct svmd_verdict_row *v = rows; v < rows + count; v++) {
+                struct json_object *row;
+
+                if (but & v->what)
+                        continue;
+                row = json_object_new_object();
+                json_add_text(row, "node", rows_node_name(c, nodes, v->node));
+                json_add_text(row, "attribute", attribute(v->what)->json);
+                json_add_text(row, "became", v->became);
+                json_add_text(row, "why", v->why);
+                json_object_array_add(verdicts, row);
+        }
+        return verdicts;
+}
+
 static int print_json(const struct report *x, const struct target *t) {
         struct json_object *o = json_object_new_object(), *counts = json_object_new_object();
-        struct json_object *hints = json_object_new_array(), *verdicts = json_object_new_array();
+        struct json_object *hints = json_object_new_array();
 
         json_add_address(o, "address", t->address);
         json_add_count(o, "size", t->size);
@@ -217,25 +236,11 @@ static int print_json(const struct report *x, const struct target *t) {
                 if (!(x->mixed & advice_names[i].bit))
                         json_add(counts, advice_names[i].json, value_json(x, &x->advice, advice_names[i].bit));
         json_add(o, "counts", counts);
-        json_add(o, "mixed", bits_json(x->mixed));
+        json_add(o, "mixed", advice_bits_json(x->mixed));
         for (size_t i = 0; i < x->hints_count; i++)
                 json_object_array_add(hints, hint_json(x, &x->hints[i]));
         json_add(o, "hints", hints);
-        for (size_t i = 0; i < x->verdicts_count; i++) {
-                const struct svmd_verdict_row *v = &x->verdicts[i];
-                struct json_object *row = json_object_new_object();
-
-                if (x->mixed & v->what) {
-                        json_object_put(row);
-                        continue;
-                }
-                json_add_text(row, "node", rows_node_name(x->ctl, &x->nodes, v->node));
-                json_add_text(row, "attribute", attribute(v->what)->json);
-                json_add_text(row, "became", v->became);
-                json_add_text(row, "why", v->why);
-                json_object_array_add(verdicts, row);
-        }
-        json_add(o, "nodes", verdicts);
+        json_add(o, "nodes", advice_verdicts_json(x->ctl, &x->nodes, x->verdicts, x->verdicts_count, x->mixed));
         return json_print(x->ctl, o);
 }
 
@@ -306,20 +311,20 @@ static void print_hints(const struct report *x) {
         table_print(t, "Nobody has advised anything about it.");
 }
 
-static void print_verdicts(const struct report *x) {
+void advice_verdicts_print(struct ctl *c, const struct node_rows *nodes, const struct svmd_verdict_row *rows,
+                           size_t count, unsigned but) {
         static const struct column columns[] = {
                 { "NODE", 0 }, { "ATTRIBUTE", 0 }, { "BECAME", 0 }, { "WHY", COLUMN_WRAP }
         };
-        struct table *t = table_new(x->ctl, columns, sizeof(columns) / sizeof(columns[0]));
+        struct table *t = table_new(c, columns, sizeof(columns) / sizeof(columns[0]));
 
-        for (size_t i = 0; i < x->verdicts_count; i++) {
-                const struct svmd_verdict_row *v = &x->verdicts[i];
+        for (const struct svmd_verdict_row *v = rows; v < rows + count; v++) {
                 struct table_line *l;
 
-                if (x->mixed & v->what)
+                if (but & v->what)
                         continue;
                 l = table_line(t, NULL);
-                table_cell(l, rows_node_name(x->ctl, &x->nodes, v->node));
+                table_cell(l, rows_node_name(c, nodes, v->node));
                 table_cell(l, attribute(v->what)->word);
                 table_cell(l, v->became);
                 table_cell(l, v->why);
@@ -338,7 +343,7 @@ static int print_text(const struct report *x, const struct target *t) {
         }
         fields_print(f);
         print_hints(x);
-        print_verdicts(x);
+        advice_verdicts_print(x->ctl, &x->nodes, x->verdicts, x->verdicts_count, x->mixed);
         return EXIT_OK;
 }
 

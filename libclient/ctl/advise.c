@@ -15,6 +15,8 @@ struct words {
         struct ctl *ctl;
         struct node_rows nodes;
         struct svmd_advice advice;
+        struct svmd_verdict_row *verdicts;
+        size_t count;
 };
 
 /* Nodes with commas; each is handed to `add`. */
@@ -123,7 +125,9 @@ static int take_word(struct words *w, const char *word) {
                         names);
 }
 
-static int say_json(struct ctl *c, const struct args *a, const struct target *t) {
+/* ---- what becomes of it ---- */
+
+static struct json_object *said_json(struct ctl *c, const struct args *a, const struct target *t) {
         struct json_object *o = json_object_new_object(), *list = json_object_new_array();
 
         json_add_text(o, "partition", t->reservation->partition);
@@ -133,11 +137,52 @@ static int say_json(struct ctl *c, const struct args *a, const struct target *t)
         for (unsigned i = 1; i < a->words_count; i++)
                 json_object_array_add(list, json_object_new_string(a->words[i]));
         json_add(o, "advised", list);
+        return o;
+}
+
+static int on_verdict(const struct svmd_verdict_row *row, void *userdata) {
+        struct words *w = userdata;
+        struct svmd_verdict_row *v = ctl_alloc(w->ctl, (w->count + 1) * sizeof(*v));
+
+        if (w->count)
+                memcpy(v, w->verdicts, w->count * sizeof(*v));
+        v[w->count] = *row;
+        v[w->count].why = ctl_copy(w->ctl, row->why);
+        w->verdicts = v;
+        w->count++;
+        return 0;
+}
+
+static const char *names_of(struct ctl *c, unsigned bits) {
+        const char *text = "";
+
+        for (unsigned i = 0; i < ADVICE_NAMES; i++)
+                if (bits & advice_names[i].bit)
+                        text = ctl_text(c, "%s%s%s", text, *text ? ", " : "", advice_names[i].word);
+        return text;
+}
+
+static int say(struct words *w, const struct args *a, const struct target *t, unsigned overruled) {
+        struct ctl *c = w->ctl;
+        struct json_object *o;
+
+        if (!c->json) {
+                advice_verdicts_print(c, &w->nodes, w->verdicts, w->count, 0);
+                if (overruled)
+                        fprintf(c->out,
+                                "Somebody else's word counts in some of it, of %s: 'svmd-ctl advice' says whose\n",
+                                names_of(c, overruled));
+                return EXIT_OK;
+        }
+        o = said_json(c, a, t);
+        json_add(o, "nodes", advice_verdicts_json(c, &w->nodes, w->verdicts, w->count, 0));
+        json_add(o, "overruled", advice_bits_json(overruled));
         return json_print(c, o);
 }
 
 int advise_run(struct ctl *c, const struct args *a) {
         struct words w = { .ctl = c, .advice = { .size = sizeof(w.advice), .preferred = SVMD_NODE_NONE } };
+        unsigned overruled = 0;
         struct target t;
         int r = target_managed(c, a->words[0], &t);
 
@@ -147,6 +192,7 @@ int advise_run(struct ctl *c, const struct args *a) {
                 r = take_word(&w, a->words[i]);
         if (r != EXIT_OK)
                 return r;
-        r = ctl_result(c, svmd_partition_advise(c->session, t.partition, t.address, t.size, &w.advice));
-        return r == EXIT_OK && c->json ? say_json(c, a, &t) : r;
+        r = ctl_result(c, svmd_advise_judged(c->session, t.partition, t.address, t.size, &w.advice, on_verdict, &w,
+                                             &overruled));
+        return r == EXIT_OK ? say(&w, a, &t, overruled) : r;
 }

@@ -518,6 +518,14 @@ int svmd_advise_ranges(svmd_session *s, const struct svmd_range *ranges, size_t 
 /* An administrator's word. */
 int svmd_partition_advise(svmd_session *s, const char *partition, uint64_t address, size_t size,
                           const struct svmd_advice *advice);
+struct svmd_verdict_row;
+typedef int (*svmd_verdict_fn)(const struct svmd_verdict_row *row, void *userdata);
+/* As svmd_advise(), or with `partition` as svmd_partition_advise(), and `fn` is called with what each node makes of it:
+ * a row for each attribute that the node has something to do with. *ret_overruled (may be NULL): SVMD_ADVISE_* of which
+ * somebody else's word counts in some of it; what the nodes make of those is not what happens there. Of private ranges
+ * nothing is told. A non-zero return of `fn` ends the rows and is the result; the advice stays. */
+int svmd_advise_judged(svmd_session *s, const char *partition, uint64_t address, size_t size,
+                       const struct svmd_advice *advice, svmd_verdict_fn fn, void *userdata, unsigned *ret_overruled);
 /* What counts at one address. */
 int svmd_advice_query(svmd_session *s, const void *address, struct svmd_advice *ret);
 
@@ -1133,6 +1141,38 @@ enum { SVMD_UPGRADE_KEEPER = 1, SVMD_UPGRADE_CHECK = 2 };
  * process, with all sessions. KEEPER: svmd-keeper too. CHECK: only tries whether the program could. Comes back before
  * it happens: afterwards the epoch is another one, and this session, if it is attached to no partition, has ended. */
 int svmd_upgrade(svmd_session *s, const char *binary, unsigned flags);
+
+/* ---- what svmd goes by ----------------------------------------------------------------------------------- */
+
+enum {
+        SVMD_SETTING_POLICY,           /* what decides where pages go, where a partition has nothing of its own */
+        SVMD_SETTING_PARTITION_POLICY, /* `name`: a partition, or "*" */
+        SVMD_SETTING_PARTITION_RATE,   /* likewise */
+        SVMD_SETTING_LINK_RATE,        /* `name`, `other`: nodes, or "*" */
+};
+/* Sets it over what the configuration says of the same, until it is taken back or the machine starts again. `profile`:
+ * "balanced", "throughput", "latency" or "pinned"; `rate`: bytes a second, 0 is no cap. What does not belong to the
+ * kind is NULL, or 0. For administrators, as all of these. */
+int svmd_policy_set(svmd_session *s, unsigned kind, const char *name, const char *other, const char *profile,
+                    uint64_t rate);
+int svmd_policy_unset(svmd_session *s, unsigned kind, const char *name, const char *other);
+struct svmd_setting_row {
+        unsigned kind; /* SVMD_SETTING_* */
+        const char *name, *other, *profile;
+        uint64_t rate;
+        int set;         /* by an administrator; else the configuration says so */
+        uint64_t set_ns; /* since 1970 */
+        unsigned uid;
+};
+typedef int (*svmd_setting_fn)(const struct svmd_setting_row *row, void *userdata);
+/* What is configured, and then what is set. What names something goes over what means all; of equals the later counts.
+ */
+int svmd_query_policy(svmd_session *s, svmd_setting_fn fn, void *userdata);
+
+typedef int (*svmd_reload_fn)(const char *option, int needs_restart, void *userdata);
+/* svmd reads its configuration again. `fn` (may be NULL) is called with each option that is another one now, or would
+ * be with a restart. SVMD_E_INVALID: nothing has changed, and svmd_error() has file, line and what was expected. */
+int svmd_reload(svmd_session *s, svmd_reload_fn fn, void *userdata);
 
 /* ---- recordings ------------------------------------------------------------------------------------------ */
 

@@ -64,6 +64,59 @@ int svmd_partition_advise(svmd_session *s, const char *partition, uint64_t addre
         return session_leave(s, call_simple(s, &m.op, SVMD__V1__MODE__BEST_EFFORT));
 }
 
+static const char *became_name(Svmd__V1__AdviceBecame became) {
+        switch ((int)became) {
+        case SVMD__V1__ADVICE_BECAME__BECAME_APPLIED: return "applied";
+        case SVMD__V1__ADVICE_BECAME__BECAME_APPROXIMATED: return "approximated";
+        case SVMD__V1__ADVICE_BECAME__BECAME_REFUSED: return "refused";
+        default: return "unknown";
+        }
+}
+
+static struct svmd_verdict_row verdict_row(const Svmd__V1__AdviceVerdict *from) {
+        return (struct svmd_verdict_row){
+                .node = from->node, .what = from->what, .became = became_name(from->became), .why = from->why
+        };
+}
+
+/* An older svmd judges nothing. */
+static int judged(const Svmd__V1__Result *result, svmd_verdict_fn fn, void *userdata, unsigned *ret_overruled) {
+        const Svmd__V1__AdviseResult *m =
+                result->detail_case == SVMD__V1__RESULT__DETAIL_ADVISE ? result->advise : NULL;
+        int r = 0;
+
+        if (ret_overruled)
+                *ret_overruled = m ? m->overruled : 0;
+        for (size_t i = 0; m && !r && i < m->n_verdicts; i++) {
+                const struct svmd_verdict_row row = verdict_row(m->verdicts[i]);
+
+                r = fn(&row, userdata);
+        }
+        return r;
+}
+
+int svmd_advise_judged(svmd_session *s, const char *partition, uint64_t address, size_t size,
+                       const struct svmd_advice *given, svmd_verdict_fn fn, void *userdata, unsigned *ret_overruled) {
+        const Svmd__V1__Result *result;
+        struct svmd_advice advice;
+        struct message m;
+        struct call *c;
+        int r = advice_take(s, given, &advice);
+
+        if (r)
+                return r;
+        message_fill(&m, &advice, address, size);
+        m.body.verdicts = true;
+        if (partition)
+                m.body.partition = (char *)partition;
+        r = call_one(s, &m.op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
+        if (r)
+                return session_leave(s, r);
+        r = judged(result, fn, userdata, ret_overruled);
+        call_put(s, c);
+        return session_leave(s, r);
+}
+
 int svmd_advise(svmd_session *s, const void *address, size_t size, const struct svmd_advice *given) {
         return svmd_partition_advise(s, NULL, (uintptr_t)address, size, given);
 }
@@ -144,15 +197,6 @@ struct report {
         struct svmd_advice *said; /* of each hint */
 };
 
-static const char *became_name(Svmd__V1__AdviceBecame became) {
-        switch ((int)became) {
-        case SVMD__V1__ADVICE_BECAME__BECAME_APPLIED: return "applied";
-        case SVMD__V1__ADVICE_BECAME__BECAME_APPROXIMATED: return "approximated";
-        case SVMD__V1__ADVICE_BECAME__BECAME_REFUSED: return "refused";
-        default: return "unknown";
-        }
-}
-
 static int report_new(struct report *x, const Svmd__V1__AdviceShowResult *from) {
         x->hints = calloc(1, from->n_hints * (sizeof(*x->hints) + sizeof(*x->said)) +
                                      from->n_verdicts * sizeof(*x->verdicts) + 1);
@@ -163,10 +207,7 @@ static int report_new(struct report *x, const Svmd__V1__AdviceShowResult *from) 
         for (size_t i = 0; i < from->n_hints; i++)
                 row_hint(&x->hints[i], &x->said[i], from->hints[i]);
         for (size_t i = 0; i < from->n_verdicts; i++)
-                x->verdicts[i] = (struct svmd_verdict_row){ .node = from->verdicts[i]->node,
-                                                            .what = from->verdicts[i]->what,
-                                                            .became = became_name(from->verdicts[i]->became),
-                                                            .why = from->verdicts[i]->why };
+                x->verdicts[i] = verdict_row(from->verdicts[i]);
         return 0;
 }
 

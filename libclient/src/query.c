@@ -28,6 +28,7 @@ static Svmd__V1__Result__DetailCase detail_of(Svmd__V1__Op__OpCase op_case) {
         case SVMD__V1__OP__OP_USAGE_HISTORY: return SVMD__V1__RESULT__DETAIL_USAGE_HISTORY;
         case SVMD__V1__OP__OP_LIMIT_QUERY: return SVMD__V1__RESULT__DETAIL_LIMITED;
         case SVMD__V1__OP__OP_DRIFT: return SVMD__V1__RESULT__DETAIL_DRIFT;
+        case SVMD__V1__OP__OP_POLICY: return SVMD__V1__RESULT__DETAIL_POLICY;
         default: return SVMD__V1__RESULT__DETAIL__NOT_SET;
         }
 }
@@ -53,6 +54,7 @@ static const void *row_at(Svmd__V1__Op__OpCase op_case, const Svmd__V1__Result *
         case SVMD__V1__RESULT__DETAIL_DRIFT: return i < r->drift->n_rows ? r->drift->rows[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_LIMITED: return i < r->limited->n_rows ? r->limited->rows[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_LEASES: return i < r->leases->n_leases ? r->leases->leases[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_POLICY: return i < r->policy->n_settings ? r->policy->settings[i] : NULL;
         default: return NULL;
         }
 }

@@ -23,6 +23,7 @@ struct walk {
                 svmd_history_fn history;
                 svmd_drift_fn drift;
                 svmd_limited_fn limited;
+                svmd_setting_fn setting;
         } fn;
         void *userdata;
         const Svmd__V1__Result *result; /* that the row is of */

@@ -406,10 +406,44 @@ int svmd_query_advice(svmd_session *s, const char *partition, uint64_t address, 
         return fake.code;
 }
 
-int svmd_partition_advise(svmd_session *s, const char *partition, uint64_t address, size_t size,
-                          const struct svmd_advice *advice) {
+int svmd_advise_judged(svmd_session *s, const char *partition, uint64_t address, size_t size,
+                       const struct svmd_advice *advice, svmd_verdict_fn fn, void *userdata, unsigned *ret_overruled) {
         keep_asked("advise", partition, address, size);
         fake.advised = *advice;
+        *ret_overruled = fake.overruled;
+        for (size_t i = 0; i < fake.verdicts_count && fake.code == SVMD_OK; i++)
+                fn(&fake.verdicts[i], userdata);
+        return fake.code;
+}
+
+int svmd_policy_set(svmd_session *s, unsigned kind, const char *name, const char *other, const char *profile,
+                    uint64_t rate) {
+        size_t n = strlen(fake.set_asked);
+
+        snprintf(fake.set_asked + n, sizeof(fake.set_asked) - n, "set %u %s:%s %s %llu;", kind, name ? name : "-",
+                 other ? other : "-", profile ? profile : "-", (unsigned long long)rate);
+        return fake.code;
+}
+
+int svmd_policy_unset(svmd_session *s, unsigned kind, const char *name, const char *other) {
+        size_t n = strlen(fake.set_asked);
+
+        snprintf(fake.set_asked + n, sizeof(fake.set_asked) - n, "unset %u %s:%s;", kind, name ? name : "-",
+                 other ? other : "-");
+        return fake.code;
+}
+
+int svmd_query_policy(svmd_session *s, svmd_setting_fn fn, void *userdata) {
+        for (size_t i = 0; i < fake.settings_count && fake.code == SVMD_OK; i++)
+                fn(&fake.settings[i], userdata);
+        return fake.code;
+}
+
+int svmd_reload(svmd_session *s, svmd_reload_fn fn, void *userdata) {
+        for (unsigned i = 0; i < 4 && fake.reloaded[i] && fake.code == SVMD_OK; i++)
+                fn(fake.reloaded[i], 0, userdata);
+        for (unsigned i = 0; i < 4 && fake.needs_restart[i] && fake.code == SVMD_OK; i++)
+                fn(fake.needs_restart[i], 1, userdata);
         return fake.code;
 }
 

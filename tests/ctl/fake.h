@@ -62,6 +62,13 @@ struct fake {
         const struct svmd_advice_report *reports; /* parts, one behind the other */
         size_t reports_count;
         struct svmd_advice advised;
+        const struct svmd_verdict_row *verdicts; /* of advice that is given */
+        size_t verdicts_count;
+        unsigned overruled;
+        const struct svmd_setting_row *settings;
+        size_t settings_count;
+        char set_asked[512]; /* settings, one behind the other */
+        const char *reloaded[4], *needs_restart[4];
         int start_code;       /* of what would return a fence */
         int fence_code;       /* how the fence ends */
         unsigned fence_after; /* waits that are over before it does */

@@ -293,7 +293,9 @@ static void test_refusals(void **state) {
                         continue;
                 snprintf(line, sizeof(line), "%s %s%s %s", verbs[i].name,
                          verbs[i].least && strncmp(verbs[i].name, "cgroup ", 7) == 0 ? "/" : "",
-                         operands[verbs[i].least],
+                         strcmp(verbs[i].name, "policy set") == 0     ? "policy=latency"
+                         : strcmp(verbs[i].name, "policy unset") == 0 ? "policy"
+                                                                      : operands[verbs[i].least],
                          strcmp(verbs[i].name, "partition set") == 0 ? "--mode 0600"
                          : strcmp(verbs[i].name, "cgroup set") == 0  ? "--max gpu0=1G"
                                                                      : "");

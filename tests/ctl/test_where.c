@@ -395,7 +395,11 @@ static void test_advice(void **state) {
 }
 
 static void test_advise(void **state) {
+        static const struct svmd_verdict_row verdicts[] = {
+                { 0, SVMD_ADVISE_PREFERRED, "applied", "" }, { 1, SVMD_ADVISE_PREFERRED, "refused", "it cannot fault" }
+        };
         const struct svmd_advice *a = &fake.advised;
+        struct json_object *o;
 
         expect("advise index preferred=gpu0 fallback=gpu1,host0 accessed-by=host0 pinned=no group=7 atomics=global "
                "granularity=64K read-mostly=yes coarse=default",
@@ -407,6 +411,21 @@ static void test_advise(void **state) {
         assert_true(a->fallbacks == 2 && a->fallback[0] == 2 && a->fallback[1] == 0);
         assert_true(a->accessed_by == 1 && a->read_mostly && !a->pinned && !a->coarse);
         assert_true(a->group == 7 && a->atomics == SVMD_ATOMICS_GLOBAL && a->granularity == 65536);
+        fake.verdicts = verdicts;
+        fake.verdicts_count = 2;
+        fake.overruled = SVMD_ADVISE_PREFERRED | SVMD_ADVISE_PINNED;
+        expect("advise index preferred=gpu0", 0,
+               "NODE  ATTRIBUTE BECAME  WHY\n"
+               "host0 preferred applied -\n"
+               "gpu0  preferred refused it cannot fault\n"
+               "Somebody else's word counts in some of it, of preferred, pinned: 'svmd-ctl advice' says whose\n",
+               "");
+        o = run_json("advise index preferred=gpu0 --json", 0);
+        expect_json(o, "nodes.1.node", "gpu0");
+        expect_json(o, "nodes.1.became", "refused");
+        expect_json(o, "nodes.1.why", "it cannot fault");
+        expect_json(o, "overruled.1", "pinned");
+        json_object_put(o);
         expect("advise index likes=gpu0", 2, "",
                "svmd-ctl: 'likes=gpu0': expected ATTRIBUTE=VALUE, where ATTRIBUTE is one of preferred, fallback, "
                "accessed-by, read-mostly, pinned, granularity, atomics, coarse, group\n");

@@ -851,6 +851,47 @@ Svmd__V1__Op *mk_lease_list(const char *partition) {
         return op;
 }
 
+static Svmd__V1__Op *mk_setting(Svmd__V1__SettingChange *change, unsigned kind, const char *name, const char *other) {
+        MAKE(POLICY, policy);
+        svmd__v1__setting_change__init(change);
+        change->kind = (Svmd__V1__SettingKind)kind;
+        change->name = (char *)(name ? name : "");
+        change->other = (char *)(other ? other : "");
+        m->change = change;
+        return op;
+}
+
+/* Changes go round: a few live at a time. */
+static Svmd__V1__SettingChange *next_change(void) {
+        static Svmd__V1__SettingChange changes[16];
+        static unsigned next;
+
+        return &changes[next++ % 16];
+}
+
+Svmd__V1__Op *mk_set(unsigned kind, const char *name, const char *other, const char *profile, uint64_t rate) {
+        Svmd__V1__SettingChange *change = next_change();
+        Svmd__V1__Op *op = mk_setting(change, kind, name, other);
+
+        change->profile = (char *)(profile ? profile : "");
+        change->rate = rate;
+        return op;
+}
+
+Svmd__V1__Op *mk_unset(unsigned kind, const char *name, const char *other) {
+        Svmd__V1__SettingChange *change = next_change();
+        Svmd__V1__Op *op = mk_setting(change, kind, name, other);
+
+        change->back = true;
+        return op;
+}
+
+Svmd__V1__Op *mk_policy(uint32_t from) {
+        MAKE(POLICY, policy);
+        m->from = from;
+        return op;
+}
+
 Svmd__V1__Op *mk_holders(const char *partition) {
         MAKE(HOLDERS, holders);
         m->partition = (char *)partition;
@@ -1058,6 +1099,16 @@ static void put_line(FILE *f, const struct service *svc) {
         fprintf(f, "\n");
 }
 
+static void put_settings(FILE *f, const struct service *svc) {
+        for (uint32_t i = 0; i < svc->settings.count; i++) {
+                const struct settings_row *row = &svc->settings.rows[i];
+                const struct setting *s = &row->setting;
+
+                fprintf(f, "set %d %s:%s %s %" PRIu64 " by %u at %" PRIu64 "\n", s->kind, s->name, s->other,
+                        s->profile ? s->profile->name : "-", s->rate, row->uid, row->set_ns);
+        }
+}
+
 char *digest(struct world *w, bool all) {
         struct state *s = &w->svc->state;
         struct object **objects = calloc(s->ids.count + 1, sizeof(*objects));
@@ -1081,6 +1132,7 @@ char *digest(struct world *w, bool all) {
         fprintf(f, "\nmappings %" PRIu64 "\n", s->mappings_count);
         put_cgroups(f, w);
         put_line(f, w->svc);
+        put_settings(f, w->svc);
         for (uint64_t i = 0; i < s->ids.size; i++)
                 if (s->ids.slots[i])
                         objects[n++] = s->ids.slots[i];

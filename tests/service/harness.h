@@ -160,6 +160,10 @@ Svmd__V1__Op *mk_lease_keep(uint64_t lease, const char *name, uint64_t seconds);
 Svmd__V1__Op *mk_lease_claim(const char *name);
 Svmd__V1__Op *mk_lease_fill(uint64_t memory, uint64_t lease);
 Svmd__V1__Op *mk_create_leased(uint32_t node, uint64_t size, uint64_t lease);
+/* A setting of that kind; what does not belong to it NULL or 0. And taken back; and the list. */
+Svmd__V1__Op *mk_set(unsigned kind, const char *name, const char *other, const char *profile, uint64_t rate);
+Svmd__V1__Op *mk_unset(unsigned kind, const char *name, const char *other);
+Svmd__V1__Op *mk_policy(uint32_t from);
 Svmd__V1__Op *mk_delete(const char *partition, bool end_sessions);
 
 /* All that a restart must keep, as text; the caller frees it. `all`: also what it need not (sessions that have not

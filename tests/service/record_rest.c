@@ -287,6 +287,16 @@ static void is_limited(struct world *w, struct client *a) {
         client_close(&admin);
 }
 
+static void sets(struct world *w) {
+        struct client admin;
+
+        client_open(w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        must(&admin, mk_set(SVMD__V1__SETTING_KIND__SETTING_LINK_RATE, "host0", "gpu0", NULL, 1u << 20));
+        must(&admin, mk_unset(SVMD__V1__SETTING_KIND__SETTING_LINK_RATE, "gpu0", "host0"));
+        client_close(&admin);
+}
+
 void record_rest(struct world *w, struct client *a, struct client *b) {
         opens_and_closes(a, b);
         takes_away(w);
@@ -298,4 +308,5 @@ void record_rest(struct world *w, struct client *a, struct client *b) {
         admits(w, a, b);
         sleeps(w);
         is_limited(w, a);
+        sets(w);
 }

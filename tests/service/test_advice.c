@@ -233,6 +233,54 @@ static void test_verdicts(void **state) {
         assert_int_equal(applied, 1);
 }
 
+static Svmd__V1__AdviseResult *judge(struct client *x, Svmd__V1__Op *op) {
+        Svmd__V1__Result *r;
+
+        op->advise->verdicts = true;
+        op->advise->partition = (char *)(x == &admin ? "one" : "");
+        r = must(x, op);
+        assert_int_equal(r->detail_case, SVMD__V1__RESULT__DETAIL_ADVISE);
+        return r->advise;
+}
+
+/* The reply to advice says the same as a question afterwards, and what others keep from counting. */
+static void test_judged(void **state) {
+        Svmd__V1__Op *op = mk_advise(0, 64, BIT(READ_MOSTLY) | BIT(PREFERRED)), *two[2] = { op, op };
+        const Svmd__V1__AdviceShowResult *shown;
+        const Svmd__V1__AdviseResult *r;
+
+        op->advise->read_mostly = true;
+        op->advise->preferred = GPU0 + 1;
+        op->advise->pinned = true; /* not named in `what` */
+        r = judge(&a, op);
+        assert_int_equal(r->overruled, 0);
+        assert_true(r->n_verdicts >= 4);
+        shown = show(&admin, 0, 64);
+        assert_int_equal(shown->n_verdicts, r->n_verdicts);
+        for (size_t i = 0; i < r->n_verdicts; i++) {
+                assert_int_equal(shown->verdicts[i]->node, r->verdicts[i]->node);
+                assert_int_equal(shown->verdicts[i]->what, r->verdicts[i]->what);
+                assert_int_equal(shown->verdicts[i]->became, r->verdicts[i]->became);
+                assert_string_equal(shown->verdicts[i]->why, r->verdicts[i]->why);
+        }
+        prefer(&admin, 63, 1, GPU1);
+        op = mk_advise(0, 64, BIT(PREFERRED));
+        op->advise->preferred = GPU0 + 1;
+        assert_int_equal(judge(&a, op)->overruled, BIT(PREFERRED));
+        op = mk_advise(0, 63, BIT(PREFERRED));
+        op->advise->preferred = GPU0 + 1;
+        assert_int_equal(judge(&a, op)->overruled, 0);
+        op = mk_advise(0, 64, BIT(PREFERRED));
+        r = judge(&a, op); /* taken back */
+        assert_true(r->n_verdicts == 0 && r->overruled == 0);
+        /* As a reply could be too long otherwise. */
+        two[0]->advise->verdicts = true;
+        assert_non_null(client_send(&a, SVMD__V1__MODE__BEST_EFFORT, two, 2, NULL, 0));
+        assert_int_equal(a.reply->results[0]->code, SVMD_STATUS_SHAPE);
+        assert_int_equal(preferred(1), UINT32_MAX);
+        restart_twice();
+}
+
 static void test_pages(void **state) {
         const Svmd__V1__AdviceShowResult *r;
         Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_ADVICE_SHOW);
@@ -340,10 +388,9 @@ static void test_close(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(test_side_by_side),   TEST(test_a_wish_against),
-                TEST(test_all_attributes), TEST(test_verdicts),
-                TEST(test_pages),          TEST(test_sessions_end),
-                TEST(test_close),          TEST(test_an_administrator_stays),
+                TEST(test_side_by_side), TEST(test_a_wish_against), TEST(test_all_attributes),
+                TEST(test_verdicts),     TEST(test_judged),         TEST(test_pages),
+                TEST(test_sessions_end), TEST(test_close),          TEST(test_an_administrator_stays),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

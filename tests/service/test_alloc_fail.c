@@ -315,6 +315,25 @@ static void test_traces(void **state) {
         tear_down();
 }
 
+/* The first cap of a link takes memory. What is asked for first makes room for more settings. */
+static void test_settings(void **state) {
+        const unsigned policy = SVMD__V1__SETTING_KIND__SETTING_PARTITION_POLICY,
+                       link = SVMD__V1__SETTING_KIND__SETTING_LINK_RATE;
+
+        set_up(0);
+        failures = 0;
+        each(&admin, mk_set(policy, "one", NULL, "latency", 0));
+        each(&admin, mk_set(link, "*", "*", NULL, 1u << 20));
+        each(&admin, mk_set(link, "host0", "gpu0", NULL, 0));
+        each(&admin, mk_set(policy, "one", NULL, "pinned", 0));
+        each(&admin, mk_unset(link, "*", "*"));
+        each(&admin, mk_unset(policy, "one", NULL));
+        until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, (Svmd__V1__Op *[]){ mk_policy(0) }, 1, -1);
+        printf("%lu refused allocations\n", failures);
+        assert_true(failures > 2);
+        tear_down();
+}
+
 /* The keeper is full. */
 static void test_keeper_takes_no_more(void **state) {
         Svmd__V1__Op *op;
@@ -553,6 +572,7 @@ int main(void) {
                 cmocka_unit_test(test_leases),
                 cmocka_unit_test(test_held_for_later),
                 cmocka_unit_test(test_traces),
+                cmocka_unit_test(test_settings),
                 cmocka_unit_test(test_keeper_takes_no_more),
                 cmocka_unit_test(test_advice_fills_the_journal),
         };

@@ -89,7 +89,7 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_TRACE_QUERY + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_RELOAD + 1 };
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -755,6 +755,34 @@ static void partitions_of_others(void) {
                 *names[i] = (char *)"nowhere";
                 no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, ops[i]);
         }
+}
+
+static void settings(void) {
+        enum { POLICY, PARTITION_POLICY, PARTITION_RATE, LINK_RATE };
+        char name[16];
+
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_set(9, "", "", "latency", 0));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_set(POLICY, "", "", "none", 0));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_set(POLICY, "one", "", "latency", 0));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_set(PARTITION_POLICY, "one", "two", "latency", 0));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_set(PARTITION_RATE, "one", "", "", UINT64_MAX));
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, mk_set(LINK_RATE, "host0", "host0", "", 1));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_set(PARTITION_RATE, "none", "", "", 1));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_set(PARTITION_POLICY, "", "", "latency", 0));
+        no(&admin, W_NODE, SVMD_STATUS_NO_NODE, mk_set(LINK_RATE, "host0", "gpu9", "", 1));
+        no(&admin, W_NODE, SVMD_STATUS_NO_NODE,
+           mk_unset(LINK_RATE, "host0", "a name that is longer than that of a node can be"));
+        no(&admin, W_STALE, SVMD_STATUS_NO_SUCH, mk_unset(LINK_RATE, "host0", "gpu0"));
+        for (unsigned i = 0; i < SETTINGS_MAX; i++) {
+                struct settings_row row = { .setting = { .kind = SETTING_PARTITION_RATE } };
+
+                snprintf(name, sizeof(name), "p%u", i);
+                memcpy(row.setting.name, name, sizeof(name));
+                assert_int_equal(settings_set(w.svc, &row), 0);
+        }
+        no(&admin, W_QUOTA, SVMD_STATUS_QUOTA, mk_set(POLICY, "", "", "latency", 0));
+        settings_free(w.svc);
+        no(&admin, W_BUSY, SVMD_STATUS_UNSUPPORTED, op_make(SVMD__V1__OP__OP_RELOAD));
 }
 
 static void nodes(void) {
@@ -1426,6 +1454,8 @@ static const struct {
                                              B(W_ENUM) | B(W_RIGHT) | B(W_NONE) | B(W_TAKEN) | B(W_LIMIT) },
         { SVMD__V1__OP__OP_UNREGISTER, ID_WAYS },
         { SVMD__V1__OP__OP_UPGRADE, 0 },
+        { SVMD__V1__OP__OP_POLICY, B(W_ENUM) | B(W_NONE) | B(W_NODE) | B(W_STALE) | B(W_QUOTA) },
+        { SVMD__V1__OP__OP_RELOAD, B(W_BUSY) },
         { SVMD__V1__OP__OP_DMABUF_IMPORT, B(W_FD_KIND) | B(W_ZERO) | B(W_PAGE) | B(W_OUTSIDE) | B(W_NODE) |
                                                   B(W_NODE_KIND) | B(W_ROOM) | B(W_LIMIT) | B(W_QUOTA) | B(W_TAKEN) },
         { SVMD__V1__OP__OP_MEM_DMABUF, ID_WAYS },
@@ -1684,6 +1714,7 @@ static void test_refusals(void **state) {
         leases();
         held_for_later();
         administration();
+        settings();
         quotas();
         tokens();
         whole_requests();

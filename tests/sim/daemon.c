@@ -156,6 +156,27 @@ void daemon_caps(struct world *w, bool on) {
                 managed_group_cap(w->engine, w->group[i].group, i ? 0 : rate);
 }
 
+/* An administrator's word, at any moment: another profile, which is gone when it was said, or another cap. */
+void daemon_set(struct world *w) {
+        struct policy_profile p = policy_profiles[below(w, policy_profiles_count)];
+        struct managed_group *group = w->group[below(w, GROUPS)].group;
+        uint64_t rate = chance(w, 2) ? (1 + below(w, 80)) * (uint64_t)w->largest : 0;
+
+        p.settle_us = below(w, 3);
+        p.window_us = 1 + below(w, 3);
+        p.window_moves = below(w, 16);
+        switch (below(w, 4)) {
+        case 0: managed_profile(w->engine, &p); break;
+        case 1: managed_group_profile(group, chance(w, 4) ? NULL : &p); break;
+        case 2: managed_group_cap(w->engine, group, rate); break;
+        default:
+                if (managed_link_cap(w->engine, 0, 2 + below(w, NODES - 2), rate))
+                        world_fail(w, "no cap");
+        }
+        memset(&p, 0xff, sizeof(p));
+        w->total.set++;
+}
+
 static void make_engine(struct world *w) {
         static struct policy_profile profile;
         struct managed_config c = {

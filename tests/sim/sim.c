@@ -168,6 +168,8 @@ static void step(struct world *w) {
                 process_run(w, p);
         else if (chance(w, 4))
                 daemon_kill(w);
+        if (!w->quiesce && chance(w, 500))
+                daemon_set(w);
         if (managed_due(w->engine) && managed_due(w->engine) <= w->now)
                 managed_tick(w->engine, w->now);
         daemon_calm(w);
@@ -255,10 +257,10 @@ static void report(const struct world *w) {
                " duplicated %" PRIu64 " discards %" PRIu64 " revokes %" PRIu64 " device %" PRIu64 " joins %" PRIu64
                " enomem %" PRIu64 " deaths %" PRIu64 " evictions %" PRIu64 " limits %" PRIu64 " above %" PRIu64
                " vanished %" PRIu64 " lost %" PRIu64 " to another host %" PRIu64 " cures %" PRIu64 " put off %" PRIu64
-               "\n",
+               " set %" PRIu64 "\n",
                t->outs, t->ins, t->written_back, t->merged, t->moves, t->duplicated, t->discards, t->revokes, t->device,
                t->joins, t->enomem, t->kills, t->evictions, t->limits, t->above, t->losses, t->lost, t->rehosted,
-               t->cures, t->put_off);
+               t->cures, t->put_off, t->set);
 }
 
 /* A world of one seed. */

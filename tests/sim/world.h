@@ -137,7 +137,7 @@ struct shortcuts {
 struct totals {
         uint64_t accesses, verified, writes, faults, steps, kills, outs, ins, moves, discards, device, joins, enomem,
                 revokes, evictions, limits, above, losses, lost;
-        uint64_t written_back, merged, duplicated, rehosted, cures, put_off;
+        uint64_t written_back, merged, duplicated, rehosted, cures, put_off, set;
 };
 
 struct world {
@@ -233,3 +233,4 @@ void daemon_notice(struct world *w, struct process *p);
 void device_run(struct world *w, struct device_op *op);
 void daemon_calm(struct world *w);
 void daemon_caps(struct world *w, bool on);
+void daemon_set(struct world *w);

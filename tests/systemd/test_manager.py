@@ -3,6 +3,7 @@
 
     test_manager.py BUILD
 """
+import json
 import os
 import shutil
 import signal
@@ -115,6 +116,75 @@ class Notify(unittest.TestCase):
         m.notify.settimeout(PATIENCE)
         m.process.send_signal(signal.SIGCONT)
         m.hear("WATCHDOG=1")
+
+
+class Reload(unittest.TestCase):
+    def setUp(self):
+        self.m = Manager()
+        self.m.listen("admin.sock")
+        self.write("policy = latency")
+        self.m.start()
+        self.addCleanup(self.m.end)
+        self.m.hear("READY=1")
+
+    def write(self, *lines):
+        with open(self.m.file("svmd.conf"), "w", encoding="ascii") as f:
+            f.write("\n".join(("[svmd]",) + lines) + "\n")
+
+    def ctl(self, *words):
+        return subprocess.run([os.path.join(BUILD, "svmd-ctl"), "--socket", self.m.file("run", "admin.sock"), *words],
+                              capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+    def settings(self):
+        done = self.ctl("policy", "show", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return {(s["setting"], s.get("partition") or s.get("node")): s for s in json.loads(done.stdout)}
+
+    def test_asked(self):
+        """Who asks is told what changed and what could not; the manager, when it begins and when it is done."""
+        self.write("policy = throughput", "link-rate = *:*=1G", "journal-size = 32M")
+        done = self.ctl("reload")
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (0, "Changed: policy, link-rate\nNeeds a restart of svmd to change: journal-size\n", ""))
+        self.m.hear("RELOADING=1")
+        self.m.hear("READY=1")
+        self.assertEqual(self.settings()["policy", None]["policy"], "throughput")
+        self.assertEqual(self.settings()["link-rate", "*"]["rate"], 1 << 30)
+        done = self.ctl("reload", "--json")
+        self.assertEqual(json.loads(done.stdout), {"changed": [], "needs_restart": ["journal-size"]})
+
+    def test_wrong(self):
+        """A file with a mistake changes nothing, and who asks is told where it is."""
+        self.write("policy = throughput", "max-sessions = many")
+        done = self.ctl("reload")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("svmd.conf:3: max-sessions: expected a number", done.stderr)
+        self.m.hear("RELOADING=1")
+        self.m.hear("READY=1")
+        self.assertEqual(self.settings()["policy", None]["policy"], "latency")
+        self.assertIn("svmd.conf:3: max-sessions: expected a number", self.m.log())
+
+    def test_signal(self):
+        self.write("policy = pinned", "log-level = debug")
+        self.m.process.send_signal(signal.SIGHUP)
+        self.m.hear("RELOADING=1")
+        self.m.hear("READY=1")
+        self.assertEqual(self.settings()["policy", None]["policy"], "pinned")
+        self.assertIn("changed: policy, log-level", self.m.log())
+
+    def test_set_and_killed(self):
+        """What was set outlives svmd, and goes over what the configuration says."""
+        done = self.ctl("policy", "set", "policy=pinned", "partition-rate=*=5M")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.m.stop(signal.SIGKILL), -signal.SIGKILL)
+        self.write("policy = throughput")
+        self.m.start()
+        self.m.hear("READY=1")
+        now = self.settings()
+        self.assertEqual((now["policy", None]["policy"], now["policy", None]["set"]), ("pinned", True))
+        self.assertEqual(now["partition-rate", "*"]["rate"], 5 << 20)
+        self.assertEqual(self.ctl("policy", "unset", "policy", "partition-rate=*").returncode, 0)
+        self.assertEqual(self.settings()["policy", None]["policy"], "throughput")
 
 
 class Sockets(unittest.TestCase):
