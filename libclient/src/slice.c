@@ -98,11 +98,13 @@ static int reserve(const struct svmd_session_info *info) {
                 syscall(SYS_munmap, p, info->length);
                 return fail_collision(info);
         }
-        if (madvise((void *)p, info->length, MADV_DONTFORK) < 0) {
+        /* A debugger that writes a core would read all of it: there is nothing. */
+        if (madvise((void *)p, info->length, MADV_DONTFORK) < 0 ||
+            madvise((void *)p, info->length, MADV_DONTDUMP) < 0) {
                 int error = errno;
 
                 syscall(SYS_munmap, p, info->length);
-                return fail_errno(error, "the addresses of partition %s could not be kept from children",
+                return fail_errno(error, "the addresses of partition %s could not be kept from children and cores",
                                   info->partition);
         }
         return 0;

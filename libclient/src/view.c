@@ -134,6 +134,9 @@ static int _map(uint64_t start, uint64_t end, int prot, int fd, uint64_t offset)
                 return -errno;
         if (madvise((void *)(uintptr_t)start, end - start, MADV_DONTFORK) < 0)
                 return -errno;
+        /* As the slice around it, with which it becomes one mapping again. */
+        if (prot == PROT_NONE && fd < 0 && madvise((void *)(uintptr_t)start, end - start, MADV_DONTDUMP) < 0)
+                return -errno;
         return 0;
 }
 

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -332,6 +333,25 @@ static void one_process_may_have_it_twice(void **state) {
 
 /* ---- the slice ---- */
 
+/* How many mappings of nothing this process has in [base, base + length); `hidden`: those that no core gets. */
+static unsigned holes(uint64_t base, uint64_t length, unsigned *hidden) {
+        char line[512], rights[8];
+        uint64_t start = 0, end;
+        unsigned n = 0;
+        bool hole = false;
+        FILE *f = fopen("/proc/self/smaps", "re");
+
+        assert_non_null(f);
+        for (*hidden = 0; fgets(line, sizeof(line), f);) {
+                if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s", &start, &end, rights) == 3)
+                        n += hole = start >= base && end <= base + length && strncmp(rights, "---", 3) == 0;
+                else if (hole && strncmp(line, "VmFlags:", 8) == 0)
+                        *hidden += strstr(line, " dd") && strstr(line, " dc");
+        }
+        fclose(f);
+        return n;
+}
+
 static uint64_t slice_base(svmd_session *s) {
         struct svmd_session_info info = { .size = sizeof(info) };
 
@@ -454,6 +474,26 @@ static void random_changes_match_a_model(void **state) {
         }
 }
 
+/* A core of a process with a slice would have all of it otherwise: gdb writes what it can read of a mapping. */
+static void what_shows_nothing_is_in_no_core(void **state) {
+        struct world *w = *state;
+        struct svmd_session_info info = { .size = sizeof(info) };
+        svmd_mem mem = create(w->s, SIZE);
+        void *at;
+        unsigned n, hidden;
+
+        assert_int_equal(svmd_session_info(w->s, &info), 0);
+        assert_int_equal(holes(info.base, info.length, &hidden), 1);
+        assert_int_equal(hidden, 1);
+        assert_int_equal(svmd_address_reserve(w->s, &at, SIZE, 0, NULL, NULL), 0);
+        assert_int_equal(svmd_mem_map(w->s, SVMD_CPU, addr(at), SIZE, 0, mem, SVMD_ACCESS_READ_WRITE, 0), 0);
+        n = holes(info.base, info.length, &hidden);
+        assert_true(n > 0 && hidden == n);
+        assert_int_equal(svmd_mem_unmap(w->s, SVMD_CPU, addr(at), SIZE), 0);
+        assert_int_equal(holes(info.base, info.length, &hidden), 1);
+        assert_int_equal(hidden, 1);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 world_test(memory_shows_where_it_is_mapped),
@@ -471,6 +511,7 @@ int main(void) {
                 world_test(a_limit_of_addresses_is_named),
 #endif
                 world_test(the_last_session_gives_the_slice_back),
+                world_test(what_shows_nothing_is_in_no_core),
                 world_test(random_changes_match_a_model),
         };
 
