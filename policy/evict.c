@@ -23,28 +23,14 @@ static uint32_t distance(const struct policy_machine *m, uint32_t from, uint32_t
         return stated && stated[to] ? stated[to] : UNSTATED;
 }
 
-/* Less is better. */
-static unsigned rank(const struct policy_machine *m, const struct policy_profile *p, uint32_t from, uint32_t to) {
+/* Less is better; of hosts' the nearer one. */
+static uint64_t rank(const struct policy_machine *m, const struct policy_profile *p, uint32_t from, uint32_t to) {
         const struct policy_node *a = &m->nodes[from], *b = &m->nodes[to];
+        uint64_t kind = b->far ? 0 : 1 + (b->host == a->far);
 
-        if (!a->host && p->evict_to_peer && policy_peers(m, from, to))
-                return 0;
         if (!a->host)
-                return b->host ? 1 : 2;
-        if (b->far)
-                return 0;
-        return b->host == a->far ? 2 : 1;
-}
-
-static bool better(const struct policy_machine *m, const struct policy_profile *p, uint32_t from, uint32_t a,
-                   uint32_t b, const uint64_t *room) {
-        unsigned of_a = rank(m, p, from, a), of_b = rank(m, p, from, b);
-
-        if (of_a == of_b && m->nodes[from].host) {
-                of_a = distance(m, from, a);
-                of_b = distance(m, from, b);
-        }
-        return of_a != of_b ? of_a < of_b : room[a] > room[b];
+                return p->evict_to_peer && policy_peers(m, from, to) ? 0 : b->host ? 1 : 2;
+        return kind << 32 | distance(m, from, to);
 }
 
 bool policy_give_way(const struct policy_profile *p, uint64_t touched_ns, uint64_t now_ns) {
@@ -68,16 +54,22 @@ static bool wished(const struct policy_machine *m, const struct policy_advice *a
 bool policy_evict(const struct policy_machine *m, const struct policy_profile *p, const struct policy_advice *advice,
                   const struct policy_granule *g, uint64_t now_ns, const uint64_t *room, uint32_t *ret_to) {
         uint32_t to = POLICY_NOWHERE;
+        uint64_t least = 0;
 
         if (advice->pinned)
                 return false;
         if (wished(m, advice, g, room, ret_to))
                 return true;
         for (uint32_t i = 0; i < m->count; i++) {
+                uint64_t is;
+
                 if (!takes(m, g, i, room))
                         continue;
-                if (to == POLICY_NOWHERE || better(m, p, g->where, i, to, room))
+                is = rank(m, p, g->where, i);
+                if (to == POLICY_NOWHERE || is < least || (is == least && room[i] > room[to])) {
                         to = i;
+                        least = is;
+                }
         }
         if (to == POLICY_NOWHERE)
                 return false;

@@ -18,7 +18,6 @@
  * What is let go and comes back at once shows that gaps do not tell all: then nothing that has just been used leaves
  * the node for a grace, which is forgotten again while that does not happen.
  */
-static const uint64_t uses_mask = (1ull << 36) - 1;
 enum { MANTISSA = 9, BESIDE = 8, GRACE_UNIT = 256 };
 
 /* Values below 2^10 as they are, greater ones to a part in 512. */
@@ -38,7 +37,7 @@ static uint64_t unpack(uint64_t packed) {
 }
 
 static uint64_t age_of(const struct policy_reuse *r, uint64_t uses) {
-        return (uses - r->last) & uses_mask;
+        return (uses - r->last) & POLICY_USES;
 }
 
 static uint64_t greater(uint64_t a, uint64_t b) {
@@ -64,17 +63,17 @@ static void learn(struct policy_reuse *r, uint64_t since) {
 }
 
 void policy_used(struct policy_reuse *r, uint64_t *uses) {
-        if (r->last && r->last == (*uses & uses_mask))
+        if (r->last && r->last == (*uses & POLICY_USES))
                 return;
-        *uses += (*uses + 1) & uses_mask ? 1 : 2; /* 0 is never */
+        *uses += (*uses + 1) & POLICY_USES ? 1 : 2; /* 0 is never */
         if (r->last)
                 learn(r, age_of(r, *uses));
-        r->last = *uses & uses_mask;
+        r->last = *uses & POLICY_USES;
 }
 
 void policy_brought(struct policy_reuse *r, uint64_t uses) {
-        if (uses & uses_mask && (!r->last || age_of(r, uses) > unpack(r->gap)))
-                r->last = uses & uses_mask;
+        if (uses & POLICY_USES && (!r->last || age_of(r, uses) > unpack(r->gap)))
+                r->last = uses & POLICY_USES;
 }
 
 void policy_missed(struct policy_haste *h, const struct policy_reuse *r, uint64_t uses, uint64_t granules) {
@@ -89,27 +88,30 @@ void policy_left(struct policy_haste *h) {
 }
 
 uint64_t policy_away(const struct policy_reuse *r, const struct policy_haste *h, uint64_t uses) {
-        uint64_t age = age_of(r, uses), gap = unpack(r->gap), soon = unpack(r->soon), grace = h->grace / GRACE_UNIT;
-        uint64_t missed;
+        uint64_t age = age_of(r, uses), gap, soon, grace, missed;
 
-        if (!r->last)
-                return uses & uses_mask;
-        if (!gap)
+        if (!r->gap || h->recency)
                 return age;
-        if (soon && age <= soon + soon / 4)
-                return soon;
+        gap = unpack(r->gap);
+        if (r->soon) {
+                soon = unpack(r->soon);
+                if (age <= soon + soon / 4)
+                        return soon;
+        }
+        grace = h->grace / GRACE_UNIT;
         if (grace && age <= grace)
                 return grace;
         if (age <= gap)
                 return gap - age;
         if (age <= gap + gap / 8)
                 return 0;
-        missed = age / gap;
+        missed = age >> 32 ? age / gap : (uint32_t)age / (uint32_t)gap; /* 32 bits are divided in half the time */
         return (missed + 1) * gap - age + missed * gap / 8;
 }
 
+/* By shifts: what advice says cannot be guessed, and a wrong guess of the machine's costs more than they do. */
 uint64_t policy_spare(const struct policy_advice *advice, uint32_t node, bool copy, uint64_t away) {
-        if (advice->preferred)
-                away = advice->preferred - 1 == node ? away / 4 : away * 4;
-        return copy ? away * 2 : away;
+        unsigned here = advice->preferred == node + 1, there = advice->preferred && !here;
+
+        return away << (2 * there + copy) >> (2 * here);
 }

@@ -8,6 +8,8 @@
  * all granules together: it stands still when nobody works, and waiting for what is fetched takes none of it.
  */
 
+#define POLICY_USES ((1ull << 36) - 1)
+
 /* Of a granule. Zeroes: never used. */
 struct policy_reuse {
         uint64_t last : 36; /* use, modulo 2^36 */
@@ -18,6 +20,7 @@ struct policy_reuse {
 /* Of a node. Zeroes: nothing seen. */
 struct policy_haste {
         uint64_t grace; /* uses, times 256, for which nothing leaves that has just been used */
+        bool recency;   /* what was used longest ago goes, as with LRU: gaps tell less (rival.h) */
 };
 
 /* The granule is used; `*uses` is counted on, unless the last use was of the same granule. */

@@ -20,6 +20,8 @@ enum { ROUND_POLICY, ROUND_ANY, ROUND_WAITING, _ROUND_N };
 enum { LOOKS = 24, LOOKS_FAR = 1024 };
 /* A turn in which nobody is spared. */
 #define TURN_ALL _POLICY_TURN_N
+/* Of these in a group: at so many places besides where its hand is, so many at each. */
+enum { DARTS = 4, DART_LOOKS = 3 };
 
 static bool evictable(const struct managed *e, uint32_t node, const struct owner *o, unsigned round) {
         const struct granule *g;
@@ -157,8 +159,13 @@ static bool is_candidate(const struct managed *e, uint32_t node, const struct ow
                granule_lies_on(o->range, granule_of(o->range, o->granule), node);
 }
 
-static void offer(const struct managed *e, uint32_t node, struct shortlist *s, const struct owner *o) {
-        shortlist_offer(s, o, reuse_away(e, node, o));
+/* Twice as many where LRU is to be met. */
+static uint32_t looks_of(const struct policy_haste *h) {
+        return h->recency ? 2 * LOOKS : LOOKS;
+}
+
+static void offer(const struct managed *e, const struct policy_haste *h, struct shortlist *s, const struct owner *o) {
+        shortlist_offer(s, o, reuse_away(e, h, o));
 }
 
 static uint64_t spare(struct managed *e, uint32_t node, const struct owner *o, uint64_t away) {
@@ -203,22 +210,24 @@ static bool evict_first(struct managed *e, uint32_t node, struct shortlist *s, e
 /* What was on the list and what was used last, as they are now; of `group` alone, if it is not NULL. */
 static void recall(struct managed *e, uint32_t node, struct shortlist *s, const struct managed_group *group,
                    enum policy_turn turn) {
+        const struct policy_haste h = reuse_haste(e, node, group);
         const struct node *n = &e->nodes[node];
 
         for (uint32_t i = s->count; i-- > 0;)
                 if (is_candidate(e, node, &s->granule[i], turn))
-                        s->away[i] = reuse_away(e, node, &s->granule[i]);
+                        s->away[i] = reuse_away(e, &h, &s->granule[i]);
                 else
                         shortlist_drop(s, i);
         for (uint32_t i = 0; i < RECENT; i++)
                 if (is_candidate(e, node, &n->recent[i], turn) && (!group || n->recent[i].range->group == group))
-                        offer(e, node, s, &n->recent[i]);
+                        offer(e, &h, s, &n->recent[i]);
 }
 
 /* Looks at what comes next under the hand; what has to be empty need not be in order. Returns how many slots. */
 static uint64_t look(struct managed *e, uint32_t node, uint64_t left, enum policy_turn turn) {
+        const struct policy_haste h = reuse_haste(e, node, NULL);
         struct node *n = &e->nodes[node];
-        uint32_t looks = e->shape[node].online ? LOOKS : 1;
+        uint32_t looks = e->shape[node].online ? looks_of(&h) : 1;
         uint64_t passed = 0;
 
         for (uint32_t found = 0; passed < left && found < looks && (!found || passed < LOOKS_FAR); passed++) {
@@ -228,7 +237,7 @@ static uint64_t look(struct managed *e, uint32_t node, uint64_t left, enum polic
                 advance(n);
                 if (!o || !is_candidate(e, node, o, turn))
                         continue;
-                offer(e, node, &n->shortlist, o);
+                offer(e, &h, &n->order.shortlist, o);
                 found++;
         }
         return passed;
@@ -243,7 +252,7 @@ static uint64_t lap(const struct node *n) {
 }
 
 static bool evict_farthest(struct managed *e, uint32_t node, enum policy_turn turn, bool pressing) {
-        struct shortlist *s = &e->nodes[node].shortlist;
+        struct shortlist *s = &e->nodes[node].order.shortlist;
         uint64_t left = lap(&e->nodes[node]);
 
         recall(e, node, s, NULL, turn);
@@ -295,27 +304,55 @@ static struct owner group_next(struct managed *e, struct managed_group *g, uint3
         return o;
 }
 
+/* Looks at as many that come next under the group's hand. Returns how many it passed, `left` at most. */
+static uint64_t look_in_group(struct managed *e, struct managed_group *g, uint32_t node, struct shortlist *s,
+                              uint32_t looks, uint64_t left) {
+        const struct policy_haste h = reuse_haste(e, node, g);
+        uint64_t passed = 0;
+
+        for (uint32_t found = 0; passed < left && found < looks && (!found || passed < LOOKS_FAR);) {
+                struct owner o = group_next(e, g, node, &passed);
+
+                if (!is_candidate(e, node, &o, TURN_ALL))
+                        continue;
+                offer(e, &h, s, &o);
+                found++;
+        }
+        return passed;
+}
+
+/* The hand goes through a range in the order of its addresses, where those next to each other are often alike: so look
+ * elsewhere in it, too. */
+static void look_around(struct managed *e, struct managed_group *g, uint32_t node, struct shortlist *s) {
+        struct group_node *n = &g->nodes[node];
+        struct managed_range *hand = n->hand;
+        uint32_t at = n->hand_granule;
+
+        for (unsigned i = 0; hand && i < DARTS; i++) {
+                e->dart = e->dart * 6364136223846793005u + 1442695040888963407u;
+                n->hand = hand;
+                n->hand_granule = (uint32_t)((e->dart >> 32) * hand->count >> 32);
+                look_in_group(e, g, node, s, DART_LOOKS, LOOKS_FAR);
+        }
+        n->hand = hand;
+        n->hand_granule = at;
+}
+
 /* The same among the granules of a group. */
 static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
-        struct shortlist once = { 0 }, **kept = &g->nodes[node].shortlist, *s;
+        struct order **kept = &g->nodes[node].order;
+        struct shortlist once = { 0 }, *s;
         uint64_t passed = 0;
+        struct policy_haste h;
 
         if (!*kept)
                 *kept = alloc_zero(sizeof(**kept));
-        s = *kept ? *kept : &once;
+        s = *kept ? &(*kept)->shortlist : &once;
+        h = reuse_haste(e, node, g);
         recall(e, node, s, g, TURN_ALL);
+        look_around(e, g, node, s);
         while (passed < g->granules) {
-                uint64_t from = passed;
-
-                for (uint32_t found = 0;
-                     passed < g->granules && found < LOOKS && (!found || passed - from < LOOKS_FAR);) {
-                        struct owner o = group_next(e, g, node, &passed);
-
-                        if (!is_candidate(e, node, &o, TURN_ALL))
-                                continue;
-                        offer(e, node, s, &o);
-                        found++;
-                }
+                passed += look_in_group(e, g, node, s, looks_of(&h) - DARTS * DART_LOOKS, g->granules - passed);
                 if (evict_first(e, node, s, TURN_ALL, pressing))
                         return true;
         }

@@ -221,7 +221,7 @@ int managed_group_new(struct managed *e, struct managed_group **ret) {
 
 void group_destroy(struct managed_group *g) {
         for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
-                alloc_free(g->nodes[i].shortlist);
+                alloc_free(g->nodes[i].order);
         alloc_free(g);
 }
 

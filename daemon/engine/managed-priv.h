@@ -133,6 +133,12 @@ struct shortlist {
         uint32_t count;
 };
 
+/* In which order what lies on a node leaves for room, of all or of a group. */
+struct order {
+        struct shortlist shortlist;
+        struct policy_rival rival;
+};
+
 struct group_node {
         uint64_t limit, used, peak;
         uint64_t min, low;    /* of policy/share.h */
@@ -142,8 +148,8 @@ struct group_node {
         uint64_t barren;      /* engine.changes when the hand last found nothing */
         bool barren_pressing; /* it looked for somebody who waits */
         struct managed_range *hand;
-        uint32_t hand_granule;       /* the next to be looked at */
-        struct shortlist *shortlist; /* NULL: nothing has left for room, or there was no memory */
+        uint32_t hand_granule; /* the next to be looked at */
+        struct order *order;   /* NULL: no limit yet, or there was no memory */
         struct line line;
 };
 
@@ -313,7 +319,7 @@ struct node {
         struct managed_traffic traffic;
         struct pool pool[POOLS];   /* of slots, then a host's of places */
         uint32_t hand, hand_class; /* where the clock stands */
-        struct shortlist shortlist;
+        struct order order;
         struct owner recent[RECENT]; /* used last, around */
         uint32_t recent_next;
         struct policy_haste haste;
@@ -346,6 +352,7 @@ struct managed {
         uint32_t reserve_works; /* works that hold room out of a reserve */
         uint64_t steps_out, now;
         uint64_t uses;     /* of granules, so far */
+        uint64_t dart;     /* where a group's hand looks besides, some number */
         uint64_t changes;  /* grows when something may have become evictable */
         uint64_t settling; /* works of a restart that are not done */
         uint64_t waking;   /* wakes of a restart that are out */
@@ -491,11 +498,13 @@ bool evict_for(struct managed *e, struct work *resumes, uint16_t cgroup);
 /* reuse.c */
 void reuse_use(struct managed *e, struct managed_range *r, struct granule *g);
 /* A touch has to bring it to the node. */
-void reuse_miss(struct managed *e, uint32_t node, const struct managed_range *r, const struct granule *g);
+void reuse_miss(struct managed *e, uint32_t node, struct managed_range *r, struct granule *g);
 void reuse_bring(struct managed *e, struct granule *g);
 /* The range ends. */
 void reuse_forget(struct managed *e, const struct managed_range *r);
-uint64_t reuse_away(const struct managed *e, uint32_t node, const struct owner *o);
+/* What leaves the node goes by; `group`: at its limit, else NULL. */
+struct policy_haste reuse_haste(const struct managed *e, uint32_t node, const struct managed_group *group);
+uint64_t reuse_away(const struct managed *e, const struct policy_haste *h, const struct owner *o);
 /* Keeps it if it is farther away than one that is there, or there is place. */
 void shortlist_offer(struct shortlist *s, const struct owner *o, uint64_t away);
 void shortlist_drop(struct shortlist *s, uint32_t i);

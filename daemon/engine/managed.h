@@ -7,6 +7,7 @@
 #include "core/residency.h"
 #include "policy/policy.h"
 #include "policy/reuse.h"
+#include "policy/rival.h"
 
 /*
  * Shared managed ranges as a deterministic state machine: no system call, lock, thread or clock. Inputs are the calls

@@ -1,3 +1,4 @@
+#include "base/alloc.h"
 #include "engine/managed-priv.h"
 
 /*
@@ -7,15 +8,38 @@
  * Beside it each node remembers which granules were used last, and a short list of those that seemed farthest from
  * being used again when the hand came by: what a scan has just left behind is in the one, what nobody comes back to in
  * the other. Entries may be out of date: whoever takes one looks whether the granule can go.
+ *
+ * Where all uses are seen, LRU is played beside (policy/rival.c), for a node and for each group that is at a limit.
  */
 static bool is_same(const struct owner *a, const struct owner *b) {
         return a->range == b->range && a->granule == b->granule;
 }
 
-void reuse_use(struct managed *e, struct managed_range *r, struct granule *g) {
-        struct node *n = &e->nodes[g->slot && g->state != RESIDENCY_DUPLICATED ? g->node : g->host];
+/* Whose uses are compared: those of a group that has a limit there, else the node's. */
+static struct policy_rival *rival_of(struct managed *e, uint32_t node, const struct managed_range *r,
+                                     uint64_t *ret_used) {
+        struct group_node *of_group = r->group ? &r->group->nodes[node] : NULL;
+
+        if (of_group && !of_group->order && of_group->limit < e->nodes[node].capacity)
+                of_group->order = alloc_zero(sizeof(*of_group->order));
+        if (of_group && of_group->order) {
+                *ret_used = of_group->used;
+                return &of_group->order->rival;
+        }
+        *ret_used = e->nodes[node].used;
+        return &e->nodes[node].order.rival;
+}
+
+static void use(struct managed *e, uint32_t node, struct managed_range *r, struct granule *g, enum policy_found found) {
+        struct node *n = &e->nodes[node];
         struct owner o = { .range = r, .granule = (uint32_t)(g - r->granules) };
 
+        if (!n->host) {
+                uint64_t used;
+                struct policy_rival *rival = rival_of(e, node, r, &used);
+
+                policy_compared(rival, &g->reuse, e->uses, used / r->bytes, found);
+        }
         policy_used(&g->reuse, &e->uses);
         if (is_same(&n->recent[n->recent_next], &o))
                 return;
@@ -23,18 +47,29 @@ void reuse_use(struct managed *e, struct managed_range *r, struct granule *g) {
         n->recent[n->recent_next] = o;
 }
 
-void reuse_miss(struct managed *e, uint32_t node, const struct managed_range *r, const struct granule *g) {
-        struct node *n = &e->nodes[node];
+void reuse_use(struct managed *e, struct managed_range *r, struct granule *g) {
+        use(e, g->slot && g->state != RESIDENCY_DUPLICATED ? g->node : g->host, r, g, POLICY_THERE);
+}
 
-        policy_missed(&n->haste, &g->reuse, e->uses, n->used / r->bytes);
+void reuse_miss(struct managed *e, uint32_t node, struct managed_range *r, struct granule *g) {
+        policy_missed(&e->nodes[node].haste, &g->reuse, e->uses, e->nodes[node].used / r->bytes);
+        use(e, node, r, g, g->cause == MANAGED_BY_EVICTION ? POLICY_LET_GO : POLICY_NEW);
 }
 
 void reuse_bring(struct managed *e, struct granule *g) {
         policy_brought(&g->reuse, e->uses);
 }
 
-uint64_t reuse_away(const struct managed *e, uint32_t node, const struct owner *o) {
-        return e->c.decide.away(&granule_of(o->range, o->granule)->reuse, &e->nodes[node].haste, e->uses);
+struct policy_haste reuse_haste(const struct managed *e, uint32_t node, const struct managed_group *group) {
+        const struct order *order = group ? group->nodes[node].order : &e->nodes[node].order;
+        struct policy_haste h = e->nodes[node].haste;
+
+        h.recency = order && order->rival.leads;
+        return h;
+}
+
+uint64_t reuse_away(const struct managed *e, const struct policy_haste *h, const struct owner *o) {
+        return e->c.decide.away(&granule_of(o->range, o->granule)->reuse, h, e->uses);
 }
 
 void shortlist_drop(struct shortlist *s, uint32_t i) {
@@ -74,8 +109,8 @@ void reuse_forget(struct managed *e, const struct managed_range *r) {
                 for (uint32_t k = 0; k < RECENT; k++)
                         if (n->recent[k].range == r)
                                 n->recent[k].range = NULL;
-                shortlist_forget(&n->shortlist, r);
-                if (r->group && r->group->nodes[i].shortlist)
-                        shortlist_forget(r->group->nodes[i].shortlist, r);
+                shortlist_forget(&n->order.shortlist, r);
+                if (r->group && r->group->nodes[i].order)
+                        shortlist_forget(&r->group->nodes[i].order->shortlist, r);
         }
 }

@@ -109,10 +109,8 @@ bool serve_fill(struct managed *e, struct work *w, struct demand *d) {
                 around_bring(e, w, host);
         if (event_is_fault(d->event) && w->g->state == RESIDENCY_EMPTY)
                 around_first(e, w, d, host);
-        if (event_is_fault(d->event)) {
+        if (event_is_fault(d->event))
                 reuse_miss(e, host, w->range, w->g);
-                reuse_use(e, w->range, w->g);
-        }
         w->g->touched = granule_stamp(e->now);
         around_group(e, w, d, host);
         change_begin(e, w, d, CHANGE_IN);

@@ -23,10 +23,10 @@ static uint64_t away_clock(const struct policy_reuse *r, const struct policy_has
 
 static void show_json(const struct cell *c, const char *seed, const char *fault, bool first) {
         printf("%s\n{\"pattern\":\"%s\",\"percent\":%u,\"seed\":%s,\"min\":%" PRIu64 ",\"lru\":%" PRIu64
-               ",\"svmd\":%" PRIu64 ",\"svmd_group\":%" PRIu64 ",\"svmd_faults\":%" PRIu64 ",\"ahead_demand\":%" PRIu64
-               ",\"ahead\":%" PRIu64 ",\"bound\":%.2f,\"ok\":%s}",
+               ",\"svmd\":%" PRIu64 ",\"svmd_group\":%" PRIu64 ",\"svmd_faults\":%" PRIu64 ",\"lru_faults\":%" PRIu64
+               ",\"ahead_demand\":%" PRIu64 ",\"ahead\":%" PRIu64 ",\"bound\":%.2f,\"ok\":%s}",
                first ? "[" : ",", c->name, c->percent, seed, c->min, c->lru, c->seen, c->group, c->faults,
-               c->ahead.demanded, c->ahead.ahead, c->bound / 1000.0, fault ? "false" : "true");
+               c->lru_of_faults, c->ahead.demanded, c->ahead.ahead, c->bound / 1000.0, fault ? "false" : "true");
 }
 
 static void show_text(const struct cell *c, const char *seed, const char *fault, bool first) {
@@ -34,11 +34,12 @@ static void show_text(const struct cell *c, const char *seed, const char *fault,
         double min = (double)c->min;
 
         if (first)
-                printf("%-12s %4s %-10s %8s %6s %6s %6s %6s %8s + %s\n", "pattern", "", "seed", "min", "lru", "svmd",
-                       "group", "faults", "demanded", "ahead");
-        printf("%-12s %3u%% %-10s %8" PRIu64 " %6.3f %6.3f %6.3f %6.3f %8.3f + %.3f  %s\n", name, c->percent, seed,
-               c->min, (double)c->lru / min, (double)c->seen / min, (double)c->group / min, (double)c->faults / min,
-               (double)c->ahead.demanded / min, (double)c->ahead.ahead / min, fault ? fault : "");
+                printf("%-12s %4s %-10s %8s %6s %6s %6s %6s %6s %8s + %s\n", "pattern", "", "seed", "min", "lru",
+                       "svmd", "group", "lru-f", "faults", "demanded", "ahead");
+        printf("%-12s %3u%% %-10s %8" PRIu64 " %6.3f %6.3f %6.3f %6.3f %6.3f %8.3f + %.3f  %s\n", name, c->percent,
+               seed, c->min, (double)c->lru / min, (double)c->seen / min, (double)c->group / min,
+               (double)c->lru_of_faults / min, (double)c->faults / min, (double)c->ahead.demanded / min,
+               (double)c->ahead.ahead / min, fault ? fault : "");
 }
 
 struct table {

@@ -8,12 +8,17 @@ enum { MEMORY = 512, SIZES = 4, CELLS = PATTERNS * SIZES };
 /* What one pattern, or a recording, made a node fetch, in granules. */
 struct cell {
         const char *name;
+        bool pattern; /* else a recording */
         uint32_t percent;
-        uint32_t bound; /* as many times MIN as may be, in thousandths; 0: no bound */
+        uint32_t bound;       /* as many times MIN as may be, in thousandths; 0: no bound */
+        uint32_t group_bound; /* the same at a limit of a group */
+        uint32_t wager;       /* granules that may be fetched beyond LRU's bound */
+        uint32_t memory;      /* granules */
         uint64_t min, lru;
+        uint64_t lru_of_faults;
         uint64_t seen;        /* svmd's, that sees every use */
         uint64_t group;       /* the same, at a limit of a group */
-        uint64_t faults;      /* that sees faults alone */
+        uint64_t faults;      /* that sees faults alone: of a pattern held to LRU that does */
         struct fetched ahead; /* with prefetch, and every use seen */
 };
 

@@ -6,7 +6,8 @@
 
 /*
  * Both are one machine: a heap of what is resident, the granule with the greatest key on top. For MIN the key is when
- * it is used next; for LRU how far back its last use lies, as UINT64_MAX less its time.
+ * it is used next; for LRU how far back its last use lies, as UINT64_MAX less its time; for LRU that sees faults alone
+ * how far back its last fault does.
  */
 struct heap {
         uint32_t *granule; /* by place */
@@ -52,9 +53,11 @@ static void evict(struct heap *h) {
         }
 }
 
-static bool use(struct heap *h, uint32_t memory, uint32_t granule, uint64_t key) {
+static bool use(struct heap *h, uint32_t memory, uint32_t granule, uint64_t key, bool seen) {
         uint32_t place = h->place[granule];
 
+        if (place && !seen)
+                return false;
         if (place) {
                 h->key[granule] = key;
                 sift_up(h, place - 1);
@@ -87,7 +90,7 @@ static uint64_t *next_uses(const struct trace *t) {
         return next;
 }
 
-static int run(const struct trace *t, uint32_t memory, const uint64_t *next, uint64_t *ret) {
+static int run(const struct trace *t, uint32_t memory, const uint64_t *next, bool seen, uint64_t *ret) {
         struct heap h = { .granule = calloc(t->granules, sizeof(*h.granule)),
                           .place = calloc(t->granules, sizeof(*h.place)),
                           .key = calloc(t->granules, sizeof(*h.key)) };
@@ -95,7 +98,7 @@ static int run(const struct trace *t, uint32_t memory, const uint64_t *next, uin
         uint64_t fetched = 0;
 
         for (uint32_t i = 0; made && i < t->uses; i++)
-                fetched += use(&h, memory, t->use[i], next ? next[i] : UINT64_MAX - i);
+                fetched += use(&h, memory, t->use[i], next ? next[i] : UINT64_MAX - i, seen);
         free(h.granule);
         free(h.place);
         free(h.key);
@@ -106,12 +109,16 @@ static int run(const struct trace *t, uint32_t memory, const uint64_t *next, uin
 
 int oracle_min(const struct trace *t, uint32_t memory, uint64_t *ret) {
         uint64_t *next = next_uses(t);
-        int k = next ? run(t, memory, next, ret) : -ENOMEM;
+        int k = next ? run(t, memory, next, true, ret) : -ENOMEM;
 
         free(next);
         return k;
 }
 
 int oracle_lru(const struct trace *t, uint32_t memory, uint64_t *ret) {
-        return run(t, memory, NULL, ret);
+        return run(t, memory, NULL, true, ret);
+}
+
+int oracle_lru_of_faults(const struct trace *t, uint32_t memory, uint64_t *ret) {
+        return run(t, memory, NULL, false, ret);
 }

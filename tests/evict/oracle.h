@@ -9,3 +9,5 @@
  */
 int oracle_min(const struct trace *t, uint32_t memory, uint64_t *ret);
 int oracle_lru(const struct trace *t, uint32_t memory, uint64_t *ret);
+/* LRU that knows of uses no more than that they faulted: what came first goes first. */
+int oracle_lru_of_faults(const struct trace *t, uint32_t memory, uint64_t *ret);

@@ -1,20 +1,15 @@
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 
-#include "patterns.h"
+#include "draw.h"
 
 /*
  * stream     up to three arrays walked in lockstep, pass after pass
  * stencil    sweeps over a grid: three rows of one array are read, a row of the other written; then they change roles
  * weights    tokens of a model: a layer's weights, then all of its cache of keys and values, which grows
- * graph      iterations over edges, nine of ten or more of which are active; each names vertices that a power law chose
+ * graph      sweeps over all edges and breadth-first searches, in a graph with a power law (graph.c)
  * random     any, each as likely
  */
-struct draw {
-        uint64_t state;
-};
-
 static uint64_t draw(struct draw *d) {
         d->state ^= d->state << 13;
         d->state ^= d->state >> 7;
@@ -22,12 +17,12 @@ static uint64_t draw(struct draw *d) {
         return d->state * 0x2545f4914f6cdd1dull >> 32;
 }
 
-static uint32_t below(struct draw *d, uint32_t n) {
+uint32_t draw_below(struct draw *d, uint32_t n) {
         return (uint32_t)(draw(d) * n >> 32);
 }
 
-static uint32_t between(struct draw *d, uint32_t low, uint32_t high) {
-        return low + below(d, high - low + 1);
+uint32_t draw_between(struct draw *d, uint32_t low, uint32_t high) {
+        return low + draw_below(d, high - low + 1);
 }
 
 const char *pattern_name(enum pattern p) {
@@ -64,7 +59,7 @@ static int add_all(struct trace *t, uint32_t first, uint32_t count) {
 }
 
 static int stream(struct trace *t, struct draw *d) {
-        uint32_t arrays = between(d, 1, 3), passes = between(d, 12, 20), length = t->granules / arrays;
+        uint32_t arrays = draw_between(d, 1, 3), passes = draw_between(d, 12, 20), length = t->granules / arrays;
         int k = 0;
 
         for (uint32_t pass = 0; pass < passes; pass++)
@@ -75,7 +70,7 @@ static int stream(struct trace *t, struct draw *d) {
 }
 
 static int stencil(struct trace *t, struct draw *d) {
-        uint32_t row = between(d, 1, 8), rows = t->granules / 2 / row, sweeps = between(d, 12, 20);
+        uint32_t row = draw_between(d, 1, 8), rows = t->granules / 2 / row, sweeps = draw_between(d, 12, 20);
         int k = 0;
 
         for (uint32_t sweep = 0; sweep < sweeps; sweep++) {
@@ -92,7 +87,7 @@ static int stencil(struct trace *t, struct draw *d) {
 }
 
 static int weights(struct trace *t, struct draw *d) {
-        uint32_t layers = between(d, 4, 12), tokens = between(d, 40, 64), share = between(d, 15, 35);
+        uint32_t layers = draw_between(d, 4, 12), tokens = draw_between(d, 40, 64), share = draw_between(d, 15, 35);
         uint32_t cache = t->granules * share / 100 / layers, layer = t->granules / layers - cache;
         int k = 0;
 
@@ -104,55 +99,18 @@ static int weights(struct trace *t, struct draw *d) {
         return k;
 }
 
-/* The vertex of that rank lies anywhere. */
-static uint32_t scatter(uint32_t rank, uint32_t vertices) {
-        return (uint32_t)(rank * 2654435761ull % vertices);
-}
-
-static int edges(struct trace *t, struct draw *d, uint32_t vertices, double exponent, uint32_t degree) {
-        int k = 0;
-
-        for (uint32_t i = 0; !k && i < degree; i++) {
-                double u = (double)(draw(d) & 0xffffff) / 0x1000000;
-                double rank = vertices * pow(u, exponent);
-
-                k = trace_add(t, scatter((uint32_t)rank, vertices));
-        }
-        return k;
-}
-
-/* The edges are the same each time, so their vertices are drawn from what numbers them. */
-static int graph(struct trace *t, struct draw *d) {
-        uint32_t vertices = t->granules * between(d, 20, 40) / 100, iterations = between(d, 10, 16);
-        uint32_t degree = between(d, 4, 8), active = between(d, 90, 100);
-        double exponent = between(d, 20, 35) / 10.0;
-        uint64_t seed = d->state;
-        int k = 0;
-
-        for (uint32_t iteration = 0; iteration < iterations; iteration++)
-                for (uint32_t at = vertices; !k && at < t->granules; at++) {
-                        struct draw of_edge = { seed + at * 0x9e3779b97f4a7c15ull };
-
-                        if (below(d, 100) >= active)
-                                continue;
-                        k = trace_add(t, at);
-                        k = k ? k : edges(t, &of_edge, vertices, exponent, degree);
-                }
-        return k;
-}
-
 /* So many that two policies that are equally good fetch equally much, to less than a hundredth. */
 static int uniform(struct trace *t, struct draw *d) {
         uint32_t uses = t->granules > t->memory ? 1000 * t->memory : 20 * t->memory;
         int k = 0;
 
         for (uint32_t i = 0; !k && i < uses; i++)
-                k = trace_add(t, below(d, t->granules));
+                k = trace_add(t, draw_below(d, t->granules));
         return k;
 }
 
 int pattern_make(struct trace *ret, enum pattern p, uint32_t memory, uint32_t percent, uint64_t seed) {
-        static int (*const make[PATTERNS])(struct trace * t, struct draw * d) = { stream, stencil, weights, graph,
+        static int (*const make[PATTERNS])(struct trace * t, struct draw * d) = { stream, stencil, weights, graph_run,
                                                                                   uniform };
         struct trace t = { .granules = (uint32_t)((uint64_t)memory * percent / 100), .memory = memory };
         struct draw d = { (seed + p + 1) * 0x9e3779b97f4a7c15ull | 1 };
