@@ -81,7 +81,7 @@ static const struct op_row rows[] = {
         ROW(TRACE_STOP, "trace_stop", OP_ADMIN | OP_FINAL | OP_AUDIT, op_trace_stop),
         ROW(ACT_FOR, "act_for", OP_ADMIN | OP_FINAL, op_act_for),
         ROW(TRACE_QUERY, "trace_query", OP_ADMIN | OP_FINAL, op_trace_query),
-        ROW(LIMIT_SET, "limit_set", OP_ALONE | OP_CHANGES | OP_STORE, op_limit_set),
+        ROW(LIMIT_SET, "limit_set", OP_ALONE | OP_CHANGES | OP_STORE | OP_AUDIT, op_limit_set),
         ROW(LIMIT_QUERY, "limit_query", 0, op_limit_query),
         ROW(POLICY, "policy", OP_ADMIN | OP_CHANGES | OP_FINAL | OP_AUDIT, op_policy),
         ROW(RELOAD, "reload", OP_ADMIN | OP_ALONE | OP_STORE | OP_FINAL | OP_AUDIT, op_reload),
