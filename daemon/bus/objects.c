@@ -25,6 +25,7 @@
 #define ACTION_PARTITIONS "org.svmd1.manage-partitions"
 #define ACTION_NODES      "org.svmd1.manage-nodes"
 #define ACTION_SESSIONS   "org.svmd1.end-sessions"
+#define ACTION_RELOAD     "org.svmd1.reload"
 
 struct objects {
         sd_bus *bus;
@@ -161,6 +162,16 @@ static int on_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return call_begin(current(m)->calls, m, &desc, &op, error);
 }
 
+static int on_reload(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        struct call_desc desc = { .action = ACTION_RELOAD };
+        Svmd__V1__Reload reload = SVMD__V1__RELOAD__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+
+        op.op_case = SVMD__V1__OP__OP_RELOAD;
+        op.reload = &reload;
+        return call_begin(current(m)->calls, m, &desc, &op, error);
+}
+
 static int reply_path(sd_bus_message *m, const char *prefix, const void *row, const char *name, sd_bus_error *error) {
         char *path = NULL;
         int r;
@@ -207,6 +218,7 @@ static const sd_bus_vtable manager_vtable[] = {
         SD_BUS_METHOD_WITH_NAMES("CreatePartition", "sa{sv}", SD_BUS_PARAM(name) SD_BUS_PARAM(settings), "o",
                                  SD_BUS_PARAM(partition), on_create, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_NAMES("KillSession", "t", SD_BUS_PARAM(session), "", , on_kill, SD_BUS_VTABLE_UNPRIVILEGED),
+        METHOD("Reload", "", "", on_reload),
         SD_BUS_SIGNAL_WITH_NAMES("NodeLost", "os", SD_BUS_PARAM(node) SD_BUS_PARAM(text), 0),
         SD_BUS_SIGNAL_WITH_NAMES("Pressure", "sot", SD_BUS_PARAM(partition) SD_BUS_PARAM(node) SD_BUS_PARAM(bytes), 0),
         SD_BUS_SIGNAL_WITH_NAMES("GiveBack", "sot", SD_BUS_PARAM(partition) SD_BUS_PARAM(node) SD_BUS_PARAM(left), 0),

@@ -35,17 +35,19 @@ static void name_all(char *to, size_t size, const char *const *names, unsigned c
 }
 
 static void say(const struct reloading *j) {
-        char names[1024];
+        char changed[512], restart[512];
 
         if (j->result < 0) {
-                log_error("the configuration was read again, and nothing has changed: %s", j->why);
+                message(MESSAGE_RELOAD_FAILED, NO_FIELDS,
+                        "the configuration was read again, and nothing has changed: %s", j->why);
                 return;
         }
-        name_all(names, sizeof(names), j->done.changed, j->done.changed_count);
-        log_info("the configuration was read again; changed: %s", names[0] ? names : "nothing");
-        name_all(names, sizeof(names), j->done.restart, j->done.restart_count);
-        if (names[0])
-                log_warning("what the configuration says of %s needs a restart of svmd to count", names);
+        name_all(changed, sizeof(changed), j->done.changed, j->done.changed_count);
+        name_all(restart, sizeof(restart), j->done.restart, j->done.restart_count);
+        message(MESSAGE_RELOADED, FIELDS(FIELD_TEXT("SVMD_CHANGED", changed), FIELD_TEXT("SVMD_RESTART", restart)),
+                "the configuration was read again; changed: %s", changed[0] ? changed : "nothing");
+        if (restart[0])
+                log_warning("what the configuration says of %s needs a restart of svmd to count", restart);
 }
 
 static void read_done(struct job *job) {

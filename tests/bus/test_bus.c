@@ -295,6 +295,8 @@ static void test_wrong(void) {
         is("org.svmd1.Error.NAME", create(root, ""));
         is("org.svmd1.Error.NO_SUCH", CALL(root, ROOT, MANAGER, "KillSession", "t", 1234567ull));
         is("org.svmd1.Error.NO_SUCH", CALL(root, ROOT, MANAGER, "GetNode", "s", "none"));
+        is("", CALL(root, ROOT, MANAGER, "Reload", ""));
+        must(daemon_said(&b.svmd, "reload: done; asked by bus_bus"));
         is("", CALL(root, ROOT, MANAGER, "GetNode", "s", "gpu-1.x"));
         is(SD_BUS_ERROR_UNKNOWN_OBJECT, CALL(root, "/org/svmd1/node/none", NODE, "Drain", ""));
         is(SD_BUS_ERROR_UNKNOWN_METHOD, CALL(root, ROOT, MANAGER, "Explode", ""));

@@ -53,6 +53,7 @@ class Catalog(unittest.TestCase):
             entry = self.entries[number]
             self.assertRegex(entry, r"\ASubject: \S.*\nDefined-By: svmd\nDocumentation: man:\S.*\n\n\S", name)
             uses = re.findall(rf"MESSAGE_{name}\b(.{{0,1200}})", code, re.S)
+            self.assertTrue(uses, f"nobody says {name}")
             for field in re.findall(r"@(\w+)@", entry):
                 self.assertTrue(any(f'"{field}"' in use for use in uses), f"{name} has no field {field}")
 
