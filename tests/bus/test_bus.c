@@ -406,8 +406,8 @@ static void test_pressure(void) {
         connect_to(&s, b.svmd.socket, "train");
         ok(svmd_mem_create(s, &mem, 4 << 20, (svmd_node)number(GPU0, NODE, "Id", 'u'), SVMD_MEM_PINNED));
         await_signal(bus, "Pressure", GPU0);
-        await_signal(bus, "GiveBack", GPU0);
         svmd_disconnect(s);
+        await_signal(bus, "GiveBack", GPU0);
         is("", CALL(root, TRAIN, PARTITION, "Delete", "a{sv}", 1, "EndSessions", "b", 1));
         must(!exists(TRAIN));
         sd_bus_flush_close_unref(bus);

@@ -52,7 +52,10 @@ check "and administrators" svmd-ctl partition list
 [ "$(status_of svmd CapEff)" = 0000000000080020 ] || fail "svmd has the capabilities $(status_of svmd CapEff)"
 [ "$(status_of svmd CapBnd)" = 0000000000080020 ] || fail "svmd could get the capabilities $(status_of svmd CapBnd)"
 [ "$(status_of svmd-keeper CapBnd)" = 0000000000000000 ] || fail "the keeper could get the capabilities $(status_of svmd-keeper CapBnd)"
-for unit in svmd svmd-keeper; do
+wait_until "svmd is on D-Bus" busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
+[ "$(stat -c %U "/proc/$(main_pid svmd-dbus)")" = svmd-dbus ] || fail "svmd-dbus runs as another user"
+[ "$(status_of svmd-dbus CapBnd)" = 0000000000000000 ] || fail "svmd-dbus could get the capabilities $(status_of svmd-dbus CapBnd)"
+for unit in svmd svmd-keeper svmd-dbus; do
         [ "$(status_of $unit NoNewPrivs)" = 1 ] || fail "$unit may get new privileges"
         [ "$(status_of $unit Seccomp)" = 2 ] || fail "$unit has no filter of system calls"
         [ "$(readlink "/proc/$(main_pid $unit)/ns/net")" != "$(readlink /proc/1/ns/net)" ] || fail "$unit sees the network"
@@ -60,9 +63,57 @@ for unit in svmd svmd-keeper; do
                 grep -qE ' / / ro' "/proc/$(main_pid $unit)/mountinfo" || fail "$unit could write to /usr"
 done
 echo "ok: the sandbox is in force"
-for unit in svmd svmd-keeper; do
+for unit in svmd svmd-keeper svmd-dbus; do
         check "$unit is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager $unit.service
 done
+
+# ---- D-Bus, polkit, and what the journal has of it ----
+as_nobody() {
+        setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+}
+create_on_bus() {
+        busctl call org.svmd1 /org/svmd1 org.svmd1.Manager CreatePartition 'sa{sv}' "$1" 1 Size t 4294967296
+}
+# said NUMBER TEXT...: the journal has such a message, and all that is in it
+said() {
+        local number=$1 text
+        shift
+        for text; do
+                journalctl -q -o export MESSAGE_ID="$number" | grep -qF -- "$text" || return 1
+        done
+}
+changed=ff3c7865b2d541d68c4afdada86e70a3 refused=901d5a3d96e1468199ebef3b3d44c1f8
+wait_until "busctl sees its nodes" bash -c 'busctl tree --list org.svmd1 | grep -q /org/svmd1/node/'
+check "and what they have" busctl introspect org.svmd1 /org/svmd1/node/host0
+check "root makes a partition" create_on_bus on_bus
+check "which svmd-ctl shows" svmd-ctl partition show on_bus
+wait_until "the journal says who did" said $changed SVMD_OPERATION=partition_create SVMD_ASKER_COMM=busctl SVMD_ASKER_UID=0 \
+        'SVMD_ARGUMENTS=name="on_bus" size=4294967296' "SVMD_THROUGH_PID=$(main_pid svmd-dbus)"
+check "and svmd-ctl too" svmd-ctl partition delete on_bus
+wait_until "the journal says that, too" said $changed SVMD_OPERATION=partition_delete SVMD_ASKER_COMM=svmd-ctl
+export -f create_on_bus as_nobody
+as_nobody bash -c 'create_on_bus nobodys' >/tmp/denied 2>&1 && fail "anybody may make partitions"
+grep -qiE 'has to authenticate|polkit does not allow' /tmp/denied || fail "polkit was not asked: $(cat /tmp/denied)"
+as_nobody busctl introspect org.svmd1 /org/svmd1/node/host0 >/dev/null 2>&1 && fail "anybody sees nodes over the bus"
+check "anybody sees that svmd runs" setpriv --reuid=65534 --regid=65534 --clear-groups \
+        busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
+cat >/etc/polkit-1/rules.d/50-svmd.rules <<'RULE'
+polkit.addRule(function(action, subject) {
+        if (action.id == "org.svmd1.manage-partitions" && subject.user == "nobody")
+                return polkit.Result.YES;
+});
+RULE
+wait_until "with a rule of polkit's he may" bash -c "as_nobody bash -c 'create_on_bus nobodys'"
+wait_until "and the journal says that it was he" said $changed SVMD_ASKER_UID=65534
+as_nobody busctl call org.svmd1 /org/svmd1/node/host0 org.svmd1.Node Offline >/dev/null 2>&1 && fail "and may do other things"
+as_nobody svmd-ctl partition delete nobodys >/dev/null 2>&1 && fail "anybody may delete partitions"
+check "he deletes it over the bus" setpriv --reuid=65534 --regid=65534 --clear-groups \
+        busctl call org.svmd1 /org/svmd1/partition/nobodys org.svmd1.Partition Delete 'a{sv}' 0
+check "the catalogue explains it" bash -c "journalctl -x -u svmd | grep -q 'An administrator has changed something: partition_create'"
+[ "$(journalctl --list-catalog | grep -c svmd:)" -ge 17 ] || fail "the catalogue lacks messages"
+systemctl stop svmd-dbus.service
+check "the bus starts svmd-dbus" busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
+wait_until "which finds svmd" bash -c '[ "$(busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running)" = "b true" ]'
 
 # ---- a client of another user, whose heap is svmd's, while svmd is killed, stopped and upgraded ----
 seq 1 200000 | tac >/tmp/lines
@@ -137,7 +188,7 @@ check "a member of svmd-admin may administer" setpriv --reuid=65534 --regid=6553
         svmd-ctl partition list
 
 dpkg -r svmd-ctl svmd libsvmd1 >/dev/null 2>&1 || fail "the packages are not removed"
-wait_until "nothing of svmd runs any more" bash -c '! pgrep -x "svmd|svmd-keeper"'
+wait_until "nothing of svmd runs any more" bash -c '! pgrep -x "svmd|svmd-keeper|svmd-dbus"'
 dpkg -P svmd >/dev/null 2>&1
 [ ! -e /var/lib/svmd ] || fail "purging leaves /var/lib/svmd"
 echo "everything held"

@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 packages=$(cd "$1" && pwd)
 cache=${SVMD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/svmd}/systemd
-base=$cache/rootfs-2
+base=$cache/rootfs-polkit
 patience=300
 
 mkdir -p "$cache"
@@ -14,7 +14,7 @@ flock 9
 if [ ! -e "$base.done" ]; then
         echo "making a Debian 12 in $base (about a minute, once)"
         rm -rf "$base"
-        include=systemd,systemd-sysv,dbus,udev,procps,python3-minimal,libev4,libprotobuf-c1,libsqlite3-0,libinih1,libdrm2
+        include=systemd,systemd-sysv,dbus,libpam-systemd,polkitd,udev,procps,python3-minimal,libev4,libprotobuf-c1,libsqlite3-0,libinih1,libdrm2
         include+=,libhsakmt1,libjson-c5,libsmartcols1,zlib1g,libnuma1
         debootstrap --variant=minbase --include=$include bookworm "$base" "${SVMD_MIRROR:-http://deb.debian.org/debian}" \
                 >"$cache/debootstrap.log" 2>&1 || { tail -20 "$cache/debootstrap.log" >&2; exit 1; }
