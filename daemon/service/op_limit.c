@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "core/cgroup.h"
 #include "core/name.h"
@@ -320,7 +319,6 @@ static int cgroup_finish(struct call *c) {
         if (c->request->store_result < 0)
                 return refuse(c, SVMD_STATUS_STORE, "the limits of control group %s were not changed: %s", path,
                               c->request->store_why);
-        log_info("control group %s: limits changed by pid %u (uid %u)", path, c->session->pid, c->session->who.uid);
         event_monitor(c->svc, "cgroup-limit", c->session, "", "limits of %s changed by uid %u", path,
                       c->session->who.uid);
         return 0;
