@@ -43,6 +43,11 @@ enum opt {
         OPT_UNTIL,
         OPT_DRIFT,
         OPT_SVG,
+        OPT_INTERVAL,
+        OPT_ONCE,
+        OPT_BATCH,
+        OPT_SORT,
+        OPT_FILTER,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

@@ -3,26 +3,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "utf8.h"
+
 /* Of Okabe and Ito: far apart for all kinds of colour blindness, in print, and beside white and grey. */
 static const char *const colors[SVG_COLORS] = { "#0072b2", "#e69f00", "#009e73", "#d55e00",
                                                 "#cc79a7", "#56b4e9", "#b8a500", "#5b4a9e" };
-
-/* The bytes of one character of UTF-8, and which; 0: it is none. */
-static unsigned decode(const unsigned char *at, uint32_t *ret) {
-        unsigned length = *at < 0x80 ? 1 : *at >> 5 == 6 ? 2 : *at >> 4 == 14 ? 3 : *at >> 3 == 30 ? 4 : 0;
-        uint32_t c = length == 1 ? *at : length ? *at & (0x7fu >> length) : 0;
-        static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-
-        for (unsigned i = 1; i < length; i++) {
-                if (at[i] >> 6 != 2)
-                        return 0;
-                c = c << 6 | (at[i] & 0x3f);
-        }
-        if (c < least[length] || (c >= 0xd800 && c < 0xe000) || c > 0x10ffff)
-                return 0;
-        *ret = c;
-        return length;
-}
 
 static bool has_place(uint32_t c) {
         return c >= 0x20 && c != 0x7f && c != 0xfffe && c != 0xffff && !(c >= 0x80 && c < 0xa0);
@@ -32,7 +17,7 @@ static unsigned characters(const char *text) {
         unsigned n = 0;
 
         for (uint32_t c; *text; n++) {
-                unsigned length = decode((const unsigned char *)text, &c);
+                unsigned length = utf8_decode(text, &c);
 
                 text += length ? length : 1;
         }
@@ -44,7 +29,7 @@ void svg_escape(FILE *out, const char *text, unsigned most) {
 
         for (unsigned n = 0; *text && (!most || n < most - cut); n++) {
                 uint32_t c = 0;
-                unsigned length = decode((const unsigned char *)text, &c);
+                unsigned length = utf8_decode(text, &c);
 
                 switch (length && has_place(c) ? c : '?') {
                 case '<': fputs("&lt;", out); break;

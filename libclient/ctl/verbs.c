@@ -383,6 +383,20 @@ const struct verb verbs[] = {
           "--off, or gets SIGBUS where the reservation says so.",
           { "svmd-ctl revoke index", "svmd-ctl revoke --off index" },
           revoke_run },
+        { "top",
+          "",
+          0,
+          0,
+          BIT(OPT_INTERVAL) | BIT(OPT_ONCE) | BIT(OPT_BATCH) | BIT(OPT_COUNT) | BIT(OPT_SORT) | BIT(OPT_FILTER) |
+                  BIT(OPT_WIDTH),
+          VERB_ADMIN,
+          "Show nodes, partitions and sessions, and what moves, as it changes",
+          "On a terminal, till 'q': '?' says the keys. While svmd is away the last picture stays, with how old it is. "
+          "Elsewhere, and with --batch, a picture follows the other, without keys; with --json each is a line. Rates "
+          "are of the time since the last look.",
+          { "svmd-ctl top --interval 0.1 --sort used --count 2 --batch",
+            "svmd-ctl top --once --interval 0.2 --json | jq '.nodes[].in_rate'" },
+          top_run },
         { "monitor",
           "",
           0,

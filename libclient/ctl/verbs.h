@@ -66,6 +66,7 @@ int migrate_run(struct ctl *c, const struct args *a);
 int evict_run(struct ctl *c, const struct args *a);
 int discard_run(struct ctl *c, const struct args *a);
 int revoke_run(struct ctl *c, const struct args *a);
+int top_run(struct ctl *c, const struct args *a);
 int monitor_run(struct ctl *c, const struct args *a);
 int policy_show_run(struct ctl *c, const struct args *a);
 int policy_set_run(struct ctl *c, const struct args *a);

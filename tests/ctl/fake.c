@@ -211,6 +211,14 @@ int svmd_query_kept(svmd_session *s, const char *wanted, svmd_kept_fn fn, void *
         ROWS(kept);
 }
 
+int svmd_query_metrics(svmd_session *s, svmd_metric_fn fn, void *userdata) {
+#undef matches
+#define matches(row, wanted) 1
+        ROWS(metrics);
+#undef matches
+#define matches(row, wanted) (!(wanted) || strcmp((row)->partition, (wanted)) == 0)
+}
+
 int svmd_query_usage(svmd_session *s, const char *wanted, svmd_use_fn fn, void *userdata) {
         ROWS(use);
 }

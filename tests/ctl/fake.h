@@ -42,6 +42,8 @@ struct fake {
         size_t history_count;
         struct svmd_history_options history_asked;
         struct svmd_history_span history_span;
+        const struct svmd_metric_row *metrics;
+        size_t metrics_count;
         const struct svmd_drift_row *drift;
         size_t drift_count;
         const struct svmd_lease_row *leases;

@@ -15,7 +15,7 @@ if [ ! -e "$base.done" ]; then
         echo "making a Debian 12 in $base (about a minute, once)"
         rm -rf "$base"
         include=systemd,systemd-sysv,dbus,libpam-systemd,polkitd,udev,procps,python3-minimal,libev4,libprotobuf-c1,libsqlite3-0,libinih1,libdrm2
-        include+=,libhsakmt1,libjson-c5,libsmartcols1,zlib1g,libnuma1
+        include+=,libhsakmt1,libjson-c5,libsmartcols1,libncursesw6,zlib1g,libnuma1
         debootstrap --variant=minbase --include=$include bookworm "$base" "${SVMD_MIRROR:-http://deb.debian.org/debian}" \
                 >"$cache/debootstrap.log" 2>&1 || { tail -20 "$cache/debootstrap.log" >&2; exit 1; }
         touch "$base.done"
