@@ -48,6 +48,8 @@ enum opt {
         OPT_BATCH,
         OPT_SORT,
         OPT_FILTER,
+        OPT_OUTPUT,
+        OPT_FULL,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

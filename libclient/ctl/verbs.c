@@ -410,6 +410,19 @@ const struct verb verbs[] = {
           { "svmd-ctl monitor --partition train --cause fault,eviction",
             "svmd-ctl monitor --json --count 1 --timeout 30" },
           monitor_run },
+        { "bugreport",
+          "",
+          0,
+          0,
+          BIT(OPT_OUTPUT) | BIT(OPT_FULL),
+          VERB_NO_SESSION,
+          "Pack what is to be known about svmd and this machine into one file",
+          "What svmd says of itself and what it holds, a picture of it, why pages are where they are, its configuration, "
+          "what the kernel has, and the last lines of the journal. Names of programs, users, partitions and the like are "
+          "replaced. What cannot be had is noted in the report, and it ends with 0 all the same. It says what to check "
+          "before you send it.",
+          { "svmd-ctl bugreport", "svmd-ctl bugreport --output /tmp/svmd.tar.gz --json | jq '.parts[].note'" },
+          bugreport_run },
         { "trace record",
           "FILE [PROGRAM [ARGUMENT ...]]",
           1,

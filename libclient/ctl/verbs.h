@@ -67,6 +67,7 @@ int evict_run(struct ctl *c, const struct args *a);
 int discard_run(struct ctl *c, const struct args *a);
 int revoke_run(struct ctl *c, const struct args *a);
 int top_run(struct ctl *c, const struct args *a);
+int bugreport_run(struct ctl *c, const struct args *a);
 int monitor_run(struct ctl *c, const struct args *a);
 int policy_show_run(struct ctl *c, const struct args *a);
 int policy_set_run(struct ctl *c, const struct args *a);
