@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""svg.py PROGRAM: the pictures that PROGRAM (ctl_map_svg FOLDER) draws are well-formed, lie within their page, and say what
-was to be said, also where a program has called itself something that is no text."""
+"""svg.py PROGRAM FILE...: the pictures that PROGRAM (ctl_map_svg FOLDER) draws are well-formed, lie within their page, and say what
+was to be said, also where a program has called itself something that is no text. So are the FILEs, of the documentation."""
 
 import os
 import re
@@ -51,6 +51,8 @@ def overlaps(shapes):
 
 
 def main():
+    for path in sys.argv[2:]:
+        xml.etree.ElementTree.parse(path)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.argv[1], folder], check=True, timeout=60)
         names = sorted(os.listdir(folder))
