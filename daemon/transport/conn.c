@@ -65,8 +65,10 @@ void conn_reply(struct conn *c, const void *bytes, size_t size, struct fdlist *f
 }
 
 bool conn_event(struct conn *c, const void *bytes, size_t size) {
-        if (c->events >= EVENTS_MAX)
+        if (c->events >= EVENTS_MAX) {
+                c->missed = true;
                 return false;
+        }
         return outgoing_new(c, bytes, size, true) != NULL;
 }
 
@@ -94,6 +96,10 @@ void conn_flush(struct conn *c) {
                         break;
                 if (r < 0)
                         shutdown(c->io.fd, SHUT_RDWR); /* reading finds the end, and that ends the session */
+        }
+        if (c->missed && list_empty(&c->queue)) {
+                c->missed = false;
+                service_session_writable(c->transport->svc, c->session);
         }
         set_interest(c);
 }
@@ -156,13 +162,10 @@ unsigned conn_serve(struct conn *c) {
 static void on_io(struct ev_loop *loop, ev_io *io, int events) {
         struct conn *c = container_of(io, struct conn, io);
 
-        if (events & EV_WRITE) {
+        if (events & EV_WRITE)
                 conn_flush(c);
-                if (list_empty(&c->queue))
-                        service_session_writable(c->transport->svc, c->session);
-                return;
-        }
-        turns_ready(&c->transport->turns, &c->member);
+        else
+                turns_ready(&c->transport->turns, &c->member);
 }
 
 static struct conn *conn_make(struct transport *t, int fd, uint32_t uid) {

@@ -60,6 +60,7 @@ struct conn {
         struct session *session;
         struct turns_member member;
         unsigned events; /* in the queue */
+        bool missed;     /* there was no room for an event: its session is told when there is */
         bool later;      /* a reply is to come before the next packet is taken */
 };
 
