@@ -22,7 +22,15 @@ struct file *file_new(uint64_t id, enum file_kind kind, uint32_t node, uint64_t 
 }
 
 void file_free(struct file *f) {
+        if (f)
+                peer_drop_fds(f->payer, 1);
         alloc_free(f);
+}
+
+void file_pay(struct file *f, struct peer *user) {
+        peer_take_fds(user, 1);
+        peer_drop_fds(f->payer, 1);
+        f->payer = user;
 }
 
 struct memory *memory_new(uint64_t id, struct partition *p, uint32_t node, uint64_t size) {

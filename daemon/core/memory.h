@@ -14,6 +14,7 @@ struct session;
 struct partition;
 struct name;
 struct keeping;
+struct peer;
 
 /* What memory lies in: the pool of a soft node, an arena that a session's plain host memory shares, or one object's
  * own. */
@@ -33,6 +34,7 @@ struct file {
         struct list by_session;  /* arenas; dma-bufs: in the service's list */
         struct va_space slots;   /* offsets in the file, shifted by FILE_BASE so that 0 is no offset */
         bool journaled;          /* the journal knows it */
+        struct peer *payer;      /* the user whose descriptor it is, or NULL */
         void *memfile, *release; /* the service's */
 };
 #define FILE_BASE VA_PAGE
@@ -87,6 +89,8 @@ struct memory {
 /* Not linked to ids; no slots. NULL: out of memory. `slots` is how a file's offsets are counted. */
 struct file *file_new(uint64_t id, enum file_kind kind, uint32_t node, uint64_t size);
 void file_free(struct file *f);
+/* Its descriptor counts as the user's from now on. */
+void file_pay(struct file *f, struct peer *user);
 
 enum {
         _MEMORY_E_OK,

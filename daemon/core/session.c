@@ -41,15 +41,35 @@ static struct peer *peer_get(struct tree *t, uint32_t number) {
                 return NULL;
         p->number = number;
         p->sessions = 1;
+        p->in = t;
         tree_insert(t, parent, parent && peer_of(parent)->number < number, &p->node, NULL);
         return p;
 }
 
-static void peer_put(struct tree *t, struct peer *p) {
-        if (!p || --p->sessions > 0)
+static void peer_left(struct peer *p) {
+        if (p->sessions > 0 || p->fds > 0)
                 return;
-        tree_remove(t, &p->node, NULL);
+        tree_remove(p->in, &p->node, NULL);
         alloc_free(p);
+}
+
+static void peer_put(struct peer *p) {
+        if (!p)
+                return;
+        p->sessions--;
+        peer_left(p);
+}
+
+void peer_take_fds(struct peer *p, uint32_t n) {
+        if (p)
+                p->fds += n;
+}
+
+void peer_drop_fds(struct peer *p, uint32_t n) {
+        if (!p)
+                return;
+        p->fds -= n;
+        peer_left(p);
 }
 
 uint64_t sessions_of_user(const struct state *s, uint32_t uid) {
@@ -92,8 +112,8 @@ int session_new(struct session **ret, struct state *s, const struct session_args
         session->process = peer_get(&s->processes, args->pid);
         session->user = peer_get(&s->users, args->who.uid);
         if (!session->process || !session->user || copy_groups(session, &args->who) < 0) {
-                peer_put(&s->processes, session->process);
-                peer_put(&s->users, session->user);
+                peer_put(session->process);
+                peer_put(session->user);
                 alloc_free(session);
                 return -ENOMEM;
         }
@@ -126,8 +146,8 @@ void session_free(struct state *s, struct session *session) {
                 if (--session->process->attached == 0)
                         session->process->domain = NULL;
         }
-        peer_put(&s->processes, session->process);
-        peer_put(&s->users, session->user);
+        peer_put(session->process);
+        peer_put(session->user);
         list_remove(&session->by_partition);
         list_remove(&session->by_state);
         ids_remove(&s->ids, &session->object);

@@ -21,6 +21,8 @@ struct peer {
         uint32_t number; /* pid or uid */
         uint64_t sessions, attached;
         struct domain *domain; /* while one is attached */
+        struct tree *in;
+        uint64_t fds; /* of a user: that svmd keeps for him, beside those that each session has */
 };
 
 /* One connection of one process; once attached, to a partition. Idle it is this struct and its groups. */
@@ -73,6 +75,10 @@ struct session_args {
 };
 
 int session_new(struct session **ret, struct state *s, const struct session_args *args);
+/* Descriptors that svmd keeps for a user: counted, and counted no more. Who has some stays when his last session has
+ * gone. NULL: nobody's. */
+void peer_take_fds(struct peer *p, uint32_t n);
+void peer_drop_fds(struct peer *p, uint32_t n);
 /* How many sessions a user has. */
 uint64_t sessions_of_user(const struct state *s, uint32_t uid);
 /* The domain that the process of this session is attached in by another of its sessions, or NULL. */

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/node.h"
@@ -12,6 +13,7 @@ enum setting_kind {
         SETTING_LINK_RATE,        /* of the link between two nodes, "*": every one */
         SETTING_PARTITION_RATE,   /* "*": every partition without one of its own */
         SETTING_PARTITION_POLICY, /* likewise */
+        SETTING_PARTITION_UFFD,   /* likewise: whether its processes may give svmd their page faults */
         SETTING_POLICY,           /* where a partition has none; not of the configuration, which has a profile */
 };
 
@@ -22,4 +24,5 @@ struct setting {
         char name[SETTING_NAME_MAX + 1], other[NODE_NAME_MAX + 1]; /* of a link: its nodes */
         uint64_t rate;                                             /* bytes a second; 0: no cap */
         struct policy_profile *profile;
+        bool on;
 };

@@ -149,6 +149,7 @@ static int set_profile(struct loading *l, const struct option_desc *o, struct po
 
 static int set_setting(struct loading *l, const struct option_desc *o, const char *text) {
         static const struct option_desc size = { .kind = OPTION_SIZE, .max = 1ull << 60, .multiple = 1 };
+        static const struct option_desc on_off = { .kind = OPTION_SWITCH };
         struct setting s = { .kind = (enum setting_kind)o->min }, *grown;
         size_t n = l->c.settings_count;
         const char *value = NULL;
@@ -160,6 +161,9 @@ static int set_setting(struct loading *l, const struct option_desc *o, const cha
         if (s.kind == SETTING_PARTITION_POLICY) {
                 s.profile = alloc_zero(sizeof(*s.profile));
                 r = s.profile ? set_profile(l, o, s.profile, value) : -ENOMEM;
+        } else if (s.kind == SETTING_PARTITION_UFFD) {
+                if (option_read(&on_off, &s.on, value, why, sizeof(why)))
+                        return bad(l, "%s%s%s", l->option ? "" : o->name, l->option ? "" : ": ", why);
         } else if (option_read(&size, &s.rate, value, why, sizeof(why))) {
                 return bad(l, "%s%s%s", l->option ? "" : o->name, l->option ? "" : ": ", why);
         }

@@ -414,6 +414,7 @@ static struct service_options options_of(const struct program *p) {
                 .max_sessions = c->max_sessions,
                 .bus_uid = uid_of(SVMD_BUS_USER),
                 .max_sessions_per_uid = c->max_sessions_per_uid,
+                .max_fds_per_uid = c->max_fds_per_uid,
                 .default_limits = p->default_limits,
                 .default_limits_count = c->default_limits_count,
                 .keeper = true,

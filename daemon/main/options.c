@@ -68,6 +68,11 @@ const struct option_desc options[] = {
           "Sessions at a time. An idle session costs svmd one file descriptor." },
         { "max-sessions-per-uid", "NUMBER", OPTION_COUNT, false, AT(max_sessions_per_uid), "4096", 1, 1000000, 1,
           "Sessions of one user at a time. The user that svmd runs as has no such bound." },
+        { "max-fds-per-uid", "NUMBER", OPTION_COUNT, false, AT(max_fds_per_uid), "65536", 64, 1u << 30, 1,
+          "File descriptors that svmd keeps for one user at a time: one for each shareable memory, each dma-buf, each fence "
+          "with an eventfd and each arena of 64 MiB, two for each managed range. What each session has (its connection, a "
+          "userfaultfd, files of devices) is not counted: max-sessions-per-uid bounds that. The user that svmd runs as has "
+          "no such bound." },
         { "max-objects-per-session", "NUMBER", OPTION_NUMBER, false, AT(max_objects_per_session), "1048576", 1,
           UINT32_MAX, 1, "Reservations, memories, spaces and mappings of one session together." },
         { "max-registered-per-session", "SIZE", OPTION_SIZE, false, AT(max_registered), "64G", 0, 64 * TIB, 4 * KIB,
@@ -84,6 +89,10 @@ const struct option_desc options[] = {
         { "partition-policy", "PARTITION=NAME|FILE", OPTION_SETTING, false, 0, NULL, SETTING_PARTITION_POLICY, 0, 0,
           "The same for the pages of one partition. PARTITION may be *, which is every one that is not named. May be "
           "repeated." },
+        { "partition-userfaultfd", "PARTITION=on|off", OPTION_SETTING, false, 0, NULL, SETTING_PARTITION_UFFD, 0, 0,
+          "Whether processes of this partition get a descriptor of /dev/userfaultfd, and may have managed memory; without "
+          "this it is on. PARTITION may be *, which is every one that is not named. May be repeated. docs/security.md says "
+          "what passing that device means." },
         { "link-rate", "NODE:NODE=SIZE", OPTION_SETTING, false, 0, NULL, SETTING_LINK_RATE, 0, 0,
           "How many bytes a second may move between these two nodes, both ways together, when nobody waits for them: "
           "prefetches, orders, and what would come to a device that can reach it where it is. A fault is served at once, "

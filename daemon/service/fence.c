@@ -117,6 +117,7 @@ struct fence *fence_new(struct call *c, size_t size, const struct fence_kind *ki
         f->kind = kind;
         f->session = c->session;
         f->notify = notify;
+        peer_take_fds(notify >= 0 ? c->session->user : NULL, 1);
         list_push_back(&c->session->fences, &f->by_session);
         c->session->fences_count++;
         ids_add(&c->svc->state.ids, &f->object);
@@ -138,8 +139,10 @@ void fence_free(struct service *svc, struct fence *f) {
         ids_remove(&svc->state.ids, &f->object);
         list_remove(&f->by_session);
         f->session->fences_count--;
-        if (f->notify >= 0)
+        if (f->notify >= 0) {
                 close(f->notify);
+                peer_drop_fds(f->session->user, 1);
+        }
         alloc_free(f);
 }
 

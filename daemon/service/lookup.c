@@ -26,6 +26,22 @@ int check_quota(struct call *c, uint64_t more) {
                       c->session->objects);
 }
 
+bool fds_fit(const struct service *svc, const struct session *s, uint32_t more) {
+        uint32_t max = svc->options.max_fds_per_uid;
+
+        return !s || max == 0 || s->who.superuser || s->user->fds + more <= max;
+}
+
+int check_fds(struct call *c, uint32_t more) {
+        if (fds_fit(c->svc, c->session, more))
+                return 0;
+        return refuse(c, SVMD_STATUS_QUOTA,
+                      "svmd keeps %" PRIu64 " file descriptors for user %u, of %u that it may (max-fds-per-uid): give "
+                      "back shareable memory, dma-bufs, managed ranges or fences with an eventfd, or have the limit "
+                      "raised",
+                      c->session->user->fds, c->session->who.uid, c->svc->options.max_fds_per_uid);
+}
+
 int check_range(struct call *c, uint64_t address, uint64_t size) {
         if (size == 0 || size % SVMD_PAGE)
                 return refuse(c, SVMD_STATUS_SIZE, "size %" PRIu64 " is not a multiple of 4 KiB above 0", size);

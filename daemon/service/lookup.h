@@ -10,6 +10,9 @@ struct name;
 struct reservation;
 
 int check_quota(struct call *c, uint64_t more);
+/* Whether svmd may keep so many descriptors more for the session's user; and the same as a refusal. */
+bool fds_fit(const struct service *svc, const struct session *s, uint32_t more);
+int check_fds(struct call *c, uint32_t more);
 /* A range of whole pages that does not overflow. */
 int check_range(struct call *c, uint64_t address, uint64_t size);
 int check_access(struct call *c, uint32_t access);

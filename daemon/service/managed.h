@@ -30,12 +30,15 @@ struct service;
 struct session;
 struct space;
 
+enum { RANGE_FDS = 2 }; /* its memory and its state */
+
 struct managed_reservation {
         struct reservation *reservation;
         struct mover_range *range; /* NULL once it has ended; never in an operation */
         struct hints *hints;       /* what is advised */
         uint32_t granule, count;   /* granule: bytes */
         unsigned flags;            /* of the wire: RangeFlag */
+        struct peer *payer;        /* the user whose descriptors its files are, or NULL */
         bool revoked;
         uint64_t changing;   /* fence of the revoke or steal that is under way, or 0 */
         struct list members; /* managed_member.by_reservation */

@@ -15,6 +15,7 @@
 #include "core/partition.h"
 #include "core/session.h"
 #include "service/capacity.h"
+#include "service/lookup.h"
 #include "service/registered.h"
 #include "service/spill.h"
 
@@ -113,6 +114,8 @@ int file_adopt(struct service *svc, struct file *f) {
 
 static void file_link(struct service *svc, struct file *f, struct session *s) {
         f->session = s;
+        if (s)
+                file_pay(f, s->user);
         if (f->kind == FILE_ARENA)
                 list_push_back(&s->files, &f->by_session);
         if (f->kind == FILE_DMABUF)
@@ -122,9 +125,13 @@ static void file_link(struct service *svc, struct file *f, struct session *s) {
 
 static int file_make(struct service *svc, uint32_t node, enum file_kind kind, uint64_t size, struct session *s,
                      struct file **ret) {
-        struct file *f = file_new(state_take_id(&svc->state), kind, node, size);
-        int r = f && ids_reserve(&svc->state.ids, 1) == 0 ? 0 : -ENOMEM;
+        struct file *f;
+        int r;
 
+        if (!fds_fit(svc, s, 1))
+                return -EDQUOT;
+        f = file_new(state_take_id(&svc->state), kind, node, size);
+        r = f && ids_reserve(&svc->state.ids, 1) == 0 ? 0 : -ENOMEM;
         if (r == 0 && kind == FILE_ARENA && !(f->release = release_new(svc, node)))
                 r = -ENOMEM;
         if (r == 0)
@@ -424,6 +431,12 @@ static unsigned say_errno(int r, const char *name, char *why, size_t why_size) {
                 snprintf(why, why_size, "%s has no room for it", name);
                 return SVMD_STATUS_NO_ROOM;
         }
+        if (r == -EDQUOT) {
+                snprintf(why, why_size,
+                         "svmd keeps as many file descriptors for this user as it may (max-fds-per-uid): give back "
+                         "shareable memory, dma-bufs or managed ranges, or have the limit raised");
+                return SVMD_STATUS_QUOTA;
+        }
         if (r == -EMFILE || r == -ENFILE || r == -EXFULL) {
                 snprintf(why, why_size,
                          "svmd has no file descriptor left for memory of its own on %s; use memory that is not "
@@ -561,13 +574,14 @@ unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t nod
         m->shareable = m->pinned = true;
         m->release = release_new(svc, node);
         code = memory_charge(svc, s, m, account, 0, &over, why, why_size);
-        r = code ? 0 : m->release ? dmabuf_file(svc, node, size, fd, &f) : -ENOMEM;
+        r = code ? 0 : !m->release ? -ENOMEM : !fds_fit(svc, s, 1) ? -EDQUOT : dmabuf_file(svc, node, size, fd, &f);
         if (r < 0)
                 code = say_errno(r, node_desc(svc, node)->name, why, why_size);
         if (code) {
                 memory_abandon(m);
                 return code;
         }
+        file_pay(f, s->user);
         memory_take_extents(m, f, false); /* all of it: nothing is in the way */
         capacity_changed(svc, s->partition, node);
         *ret = m;

@@ -18,6 +18,7 @@
 #include "service/lookup.h"
 #include "service/op_range.h"
 #include "service/range.h"
+#include "service/rates.h"
 
 /*
  * Managed reservations: made, and brought into a process.
@@ -78,7 +79,8 @@ int range_check(struct call *c, const Svmd__V1__Reserve *m, uint64_t *align) {
                 return refuse(c, SVMD_STATUS_INVALID, "a granule is 4 KiB, 64 KiB or 2 MiB, not %u bytes", m->granule);
         if (!c->svc->mover)
                 return refuse_unusable(c);
-        if ((r = check_flags(c, m, granule)) != 0 || (r = check_sizes(c, m, granule)) != 0)
+        if ((r = check_flags(c, m, granule)) != 0 || (r = check_sizes(c, m, granule)) != 0 ||
+            (r = check_fds(c, RANGE_FDS)) != 0)
                 return r;
         code = capacity_for_range(c->svc, c->session->partition, m->size, why, sizeof(why));
         if (code)
@@ -160,11 +162,25 @@ static int duplicate(int fd) {
         return copy < 0 ? -errno : copy;
 }
 
+/* The switch of the partition. */
+static int check_allowed(struct call *c) {
+        const char *name = c->session->partition->name->text;
+
+        if (userfaultfd_allowed(c->svc, name))
+                return 0;
+        return refuse(c, SVMD_STATUS_DENIED,
+                      "processes of partition %s may have no managed memory: partition-userfaultfd is off for it in "
+                      "svmd.conf",
+                      name);
+}
+
 int op_uffd_device(struct call *c) {
         const struct managed_state *g = &c->svc->managed;
 
         if (!c->svc->mover)
                 return refuse_unusable(c);
+        if (check_allowed(c) != 0)
+                return OP_REFUSED;
         if (g->device < 0)
                 return refuse(c, SVMD_STATUS_UNSUPPORTED,
                               "svmd cannot open %s/userfaultfd (%s), from which clients make what serves their page "
@@ -215,6 +231,8 @@ static int give(struct call *c, struct managed_client *k, int *fd) {
 
         if (!c->svc->mover)
                 return refuse_unusable(c);
+        if (check_allowed(c) != 0)
+                return OP_REFUSED;
         if (*fd < 0 || !is_userfaultfd(*fd))
                 return refuse(c, SVMD_STATUS_FD_KIND, "the descriptor that came with uffd_give is no userfaultfd");
         if (!k)

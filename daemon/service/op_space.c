@@ -273,6 +273,8 @@ static int take_eventfd(struct call *c, int *ret) {
         *ret = -1;
         if (!c->op->submit->notify)
                 return 0;
+        if (check_fds(c, 1) != 0)
+                return OP_REFUSED;
         fd = fdlist_steal(&c->request->in);
         if (fd < 0 || !is_eventfd(fd)) {
                 if (fd >= 0)

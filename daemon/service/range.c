@@ -326,6 +326,8 @@ int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, 
         m->granule = granule;
         m->count = (uint32_t)(r->va.size / granule);
         m->flags = flags;
+        m->payer = r->owner ? r->owner->user : NULL;
+        peer_take_fds(m->payer, RANGE_FDS);
         list_init(&m->members);
         list_init(&m->adopted);
         if (k)
@@ -411,5 +413,6 @@ void managed_ended(struct service *svc, struct managed_reservation *m) {
         list_remove(&m->adopted);
         reservation_release(m->reservation);
         hints_free(m->hints);
+        peer_drop_fds(m->payer, RANGE_FDS);
         alloc_free(m);
 }

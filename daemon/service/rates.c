@@ -67,6 +67,12 @@ const struct policy_profile *rates_profile(const struct service *svc, const char
         return policy ? policy->profile : rates_machine(svc);
 }
 
+bool userfaultfd_allowed(const struct service *svc, const char *partition) {
+        const struct setting *s = of_partition(svc, SETTING_PARTITION_UFFD, partition);
+
+        return !s || s->on;
+}
+
 static uint64_t rate_between(const struct service *svc, uint32_t a, uint32_t b) {
         const struct setting *best = NULL;
 

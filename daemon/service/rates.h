@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/managed.h"
@@ -14,3 +15,5 @@ void rates_warn(const struct service *svc);
 /* What counts where a partition has nothing of its own; and of a partition, with how much may move, 0: no cap. */
 const struct policy_profile *rates_machine(const struct service *svc);
 const struct policy_profile *rates_profile(const struct service *svc, const char *partition, uint64_t *ret_rate);
+/* Whether processes of the partition may give svmd their page faults. */
+bool userfaultfd_allowed(const struct service *svc, const char *partition);

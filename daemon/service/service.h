@@ -84,7 +84,8 @@ struct service_options {
         uint64_t kept_max;       /* of a partition that is made without a word about it */
         uint64_t max_registered; /* bytes a session */
         uint32_t max_sessions, max_sessions_per_uid;
-        uint32_t bus_uid; /* of svmd-dbus, which asks for others; (uint32_t)-1: none */
+        uint32_t max_fds_per_uid; /* 0: no bound */
+        uint32_t bus_uid;         /* of svmd-dbus, which asks for others; (uint32_t)-1: none */
         const struct service_default_limit *default_limits;
         uint32_t default_limits_count;
         bool keeper; /* sessions survive this process */

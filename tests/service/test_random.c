@@ -862,7 +862,7 @@ static void set_up(void) {
 static void test_random(void **state) {
         const char *text = getenv("SVMD_SEED"), *count = getenv("SVMD_OPS");
         uint64_t seed = text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
-        unsigned long wanted = count ? strtoul(count, NULL, 0) : 100000;
+        unsigned long wanted = count ? strtoul(count, NULL, 0) : getenv("SVMD_LONG") ? 10000000 : 100000;
 
         printf("seed: SVMD_SEED=%" PRIu64 "\n", seed);
         fflush(stdout);
