@@ -88,7 +88,7 @@ static void start_bus(struct bus *b) {
         char config[160];
         const char *words[] = { "dbus-daemon", config, "--nofork", "--nosyslog", NULL };
         uint64_t end = now_ms() + CEILING_MS;
-        sd_bus *bus = NULL;
+        sd_bus *bus;
 
         write_policy(b);
         write_config(b);
@@ -96,7 +96,7 @@ static void start_bus(struct bus *b) {
         snprintf(b->address, sizeof(b->address), "unix:path=%s/bus", b->svmd.dir);
         b->daemon = spawn(words, -1);
         while (!(bus = bus_connect(b)) || sd_bus_get_unique_name(bus, &(const char *){ NULL }) < 0) {
-                bus = sd_bus_flush_close_unref(bus);
+                sd_bus_flush_close_unref(bus);
                 must(now_ms() < end);
                 usleep(5000);
         }
