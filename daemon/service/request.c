@@ -108,7 +108,12 @@ static int check_op(struct call *c, const struct op_row *row, const Svmd__V1__Re
                               row->name);
         }
         if ((row->flags & OP_ADMIN) && !s->admin && !((row->flags & OP_READS) && s->reader))
-                return refuse(c, SVMD_STATUS_DENIED, "%s is for administrators: connect to admin.sock", row->name);
+                return refuse(c, SVMD_STATUS_DENIED,
+                              row->flags & OP_READS
+                                      ? "%s is for administrators (connect to admin.sock), and for members of "
+                                        "the group that svmd's option metrics-group names"
+                                      : "%s is for administrators: connect to admin.sock",
+                              row->name);
         if ((row->flags & OP_ATTACHED) && !s->partition)
                 return refuse(c, SVMD_STATUS_NOT_ATTACHED, "%s needs a partition: attach first", row->name);
         if ((row->flags & OP_ALONE) && m->n_ops != 1)

@@ -62,6 +62,7 @@ RULES = {
     "libclient/src": (("libclient/include", "proto"), ()),
     "libclient/heap": ((), ("libclient/include/svmd.h", "proto/range.h")),
     "libclient/ctl": ((), ("libclient/include/svmd.h",)),
+    "libclient/exporter": ((), ("libclient/include/svmd.h",)),
 }
 
 # A system header that only one layer may include.
@@ -175,6 +176,7 @@ ALLOWED = [
     ("libclient/ctl/a.c", '"svmd.h"'),
     ("libclient/ctl/a.c", "<svmd.h>"),
     ("libclient/ctl/a.c", '"ctl/b.h"'),
+    ("libclient/exporter/a.c", '"exporter/b.h"'),
 ]
 FORBIDDEN = [
     ("daemon/base/a.c", '"core/b.h"'),
@@ -226,6 +228,8 @@ FORBIDDEN = [
     ("libclient/ctl/a.c", '"proto/b.h"'),
     ("libclient/ctl/a.c", '"src/b.h"'),
     ("libclient/ctl/a.c", "<ev.h>"),
+    ("libclient/exporter/a.c", '"ctl/b.h"'),
+    ("libclient/exporter/a.c", '"proto/b.h"'),
     ("daemon/novel/a.c", "<stdio.h>"),
     ("daemon/core/a.c", '"core/absent.h"'),
     ("daemon/core/a.c", '"stdio.h"'),
