@@ -4,7 +4,7 @@ set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME svmd)
 set(CPACK_PACKAGE_CONTACT "the svmd authors <svmd@svmd.org>")
 set(CPACK_PACKAGE_VENDOR svmd)
-set(CPACK_COMPONENTS_ALL svmd libsvmd1 libsvmd-dev python3-svmd svmd-ctl)
+set(CPACK_COMPONENTS_ALL svmd libsvmd1 libsvmd-dev python3-svmd svmd-ctl svmd-exporter)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_COMPONENTS_GROUPING IGNORE)
 set(CPACK_SET_DESTDIR ON)
@@ -63,6 +63,16 @@ and on every device of a machine, and decides where its pages live.
 .
 This package has svmd-ctl, which shows and changes what a running svmd
 does, and svmd-run, which gives an unmodified program a heap in it.")
+svmd_package(svmd-exporter net "shared virtual memory over the CPU and devices (metrics)"
+"svmd owns a range of addresses that means the same bytes in every process
+and on every device of a machine, and decides where its pages live.
+.
+This package has the program that answers Prometheus with what a running
+svmd says of itself, alerts for Prometheus, and a dashboard for Grafana.")
+set(CPACK_DEBIAN_SVMD-EXPORTER_PACKAGE_DEPENDS "svmd (>= ${PROJECT_VERSION}-1), libsvmd1 (>= ${PROJECT_VERSION}-1)")
+set(CPACK_DEBIAN_SVMD-EXPORTER_PACKAGE_SUGGESTS prometheus)
+set(CPACK_DEBIAN_SVMD-EXPORTER_PACKAGE_CONTROL_EXTRA ${debian}/exporter/postinst ${debian}/exporter/prerm
+    ${debian}/exporter/postrm)
 set(CPACK_DEBIAN_LIBSVMD-DEV_PACKAGE_DEPENDS "libsvmd1 (= ${PROJECT_VERSION}-1), libprotobuf-c-dev")
 set(CPACK_DEBIAN_PYTHON3-SVMD_PACKAGE_DEPENDS "libsvmd1 (>= ${PROJECT_VERSION}-1), python3, python3-cffi")
 set(CPACK_DEBIAN_PYTHON3-SVMD_PACKAGE_RECOMMENDS python3-numpy)

@@ -1,4 +1,4 @@
-#include "exporter/accept.h"
+#include "accept.h"
 
 #include <stddef.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "exporter/expose.h"
+#include "expose.h"
 
 #include <inttypes.h>
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "exporter/expose.h"
+#include "expose.h"
 
 /* Every family that there is, in the order in which they are written; docs/metrics.md says of each what it means. */
 #define FAMILIES(X)                                                                                                    \

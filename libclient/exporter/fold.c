@@ -1,10 +1,10 @@
-#include "exporter/fold.h"
+#include "fold.h"
 
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "exporter/need.h"
+#include "need.h"
 
 void fold_init(struct fold *f, size_t nodes) {
         *f = (struct fold){ .nodes = nodes };

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
-#include "exporter/serve.h"
+#include "serve.h"
 
 /* svmd-exporter: arguments, and the sockets that systemd hands over. */
 enum { EXIT_USAGE = 2, SOCKETS_MAX = 8 };

@@ -1,10 +1,10 @@
-#include "exporter/page.h"
+#include "page.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "exporter/families.h"
-#include "exporter/need.h"
+#include "families.h"
+#include "need.h"
 
 /* A family is written in one go, so each is a walk over what it is of. */
 const struct family families[_FAMILY_N] = {

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "exporter/scrape.h"
+#include "scrape.h"
 
 struct page_options {
         bool open_metrics;

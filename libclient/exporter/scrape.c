@@ -1,10 +1,10 @@
-#include "exporter/scrape.h"
+#include "scrape.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "exporter/need.h"
+#include "need.h"
 
 /*
  * One session a scrape, of no partition: what svmd has of it ends with it. Rows are copied, since they live only during

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "exporter/fold.h"
+#include "fold.h"
 #include "svmd.h"
 
 /* What svmd said, at one time. Lists are in the order in which it said it; all strings are the scrape's. */

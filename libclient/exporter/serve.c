@@ -1,4 +1,4 @@
-#include "exporter/serve.h"
+#include "serve.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -9,10 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "exporter/accept.h"
-#include "exporter/expose.h"
-#include "exporter/need.h"
-#include "exporter/page.h"
+#include "accept.h"
+#include "expose.h"
+#include "need.h"
+#include "page.h"
 
 /*
  * HTTP by libmicrohttpd, in one thread: while svmd is asked nobody else is answered, and what was learnt serves whoever

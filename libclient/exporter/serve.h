@@ -2,7 +2,7 @@
 
 #include <stddef.h>
 
-#include "exporter/scrape.h"
+#include "scrape.h"
 
 struct serve_options {
         struct scrape_options scrape;

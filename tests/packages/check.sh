@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# check.sh DIR: the packages in DIR are what they should be: all five, without a word of lintian's, and what is in them runs
+# check.sh DIR: the packages in DIR are what they should be: all six, without a word of lintian's, and what is in them runs
 # from where it was unpacked.
 set -euo pipefail
 dir=$(cd "$1" && pwd)
@@ -11,7 +11,7 @@ fail() {
         exit 1
 }
 
-for package in svmd libsvmd1 libsvmd-dev python3-svmd svmd-ctl; do
+for package in svmd libsvmd1 libsvmd-dev python3-svmd svmd-ctl svmd-exporter; do
         files=("$dir/$package"_*.deb)
         [ ${#files[@]} -eq 1 ] && [ -e "${files[0]}" ] || fail "$dir has not one package $package"
         dpkg-deb -x "${files[0]}" "$root"
@@ -28,7 +28,7 @@ rm -r "$root/bad"
 
 lib=$(dirname "$(find "$root" -name libsvmd.so.1)")
 export LD_LIBRARY_PATH=$lib
-for program in sbin/svmd bin/svmd-ctl bin/svmd-run libexec/svmd-keeper; do
+for program in sbin/svmd sbin/svmd-exporter bin/svmd-ctl bin/svmd-run libexec/svmd-keeper; do
         "$root/usr/$program" --help >/dev/null || fail "$program does not run"
         ! readelf -d "$root/usr/$program" | grep -qE 'RPATH|RUNPATH' || fail "$program looks for libraries where it was built"
 done

@@ -41,7 +41,7 @@ status_of() {
         sed -nE "s/^$2:[[:space:]]*//p" "/proc/$(main_pid "$1")/status"
 }
 
-check "packages are installed" dpkg -i ./libsvmd1_*.deb ./svmd_*.deb ./svmd-ctl_*.deb
+check "packages are installed" dpkg -i ./libsvmd1_*.deb ./svmd_*.deb ./svmd-ctl_*.deb ./svmd-exporter_*.deb
 wait_until "svmd runs" systemctl is-active svmd.service
 check "and its keeper" systemctl is-active svmd-keeper.service
 check "it answers" svmd-ctl node list
@@ -115,6 +115,25 @@ systemctl stop svmd-dbus.service
 check "the bus starts svmd-dbus" busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
 wait_until "which finds svmd" bash -c '[ "$(busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running)" = "b true" ]'
 
+# ---- metrics, by who scrapes ----
+scrape() {
+        curl -sf --max-time 15 -H "Accept: $1" http://127.0.0.1:9757/metrics
+}
+scrape_says() {
+        scrape "$1" >/tmp/page && grep -q "$2" /tmp/page
+}
+systemctl is-active -q svmd-exporter.service && fail "the exporter runs before anybody has asked"
+wait_until "the exporter is started by its socket, and may ask svmd" scrape_says text/plain '^svmd_up 1$'
+check "it knows partitions" grep -q '^svmd_partitions ' /tmp/page
+check "and speaks OpenMetrics" scrape_says 'application/openmetrics-text;version=1.0.0' '^# EOF$'
+check "it runs" systemctl is-active svmd-exporter.service
+for user in root svmd; do
+        [ "$(status_of svmd-exporter Uid | cut -f1)" != "$(id -u $user)" ] || fail "the exporter runs as $user"
+done
+[ "$(status_of svmd-exporter CapBnd)" = 0000000000000000 ] || fail "the exporter could get the capabilities $(status_of svmd-exporter CapBnd)"
+[ "$(status_of svmd-exporter Seccomp)" = 2 ] || fail "the exporter has no filter of system calls"
+check "svmd-exporter is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager svmd-exporter.service
+
 # ---- a client of another user, whose heap is svmd's, while svmd is killed, stopped and upgraded ----
 seq 1 200000 | tac >/tmp/lines
 sort /tmp/lines | cksum >/tmp/right
@@ -169,12 +188,14 @@ goes_on "its client goes on"
 
 before=$(main_pid svmd)
 keeper=$(main_pid svmd-keeper)
-check "packages are upgraded" dpkg -i later/libsvmd1_*.deb later/svmd_*.deb later/svmd-ctl_*.deb
+check "packages are upgraded" dpkg -i later/libsvmd1_*.deb later/svmd_*.deb later/svmd-ctl_*.deb later/svmd-exporter_*.deb
 wait_until "another svmd runs" is_new "$before"
 [ "$(main_pid svmd-keeper)" = "$keeper" ] || fail "the upgrade has ended the keeper"
 goes_on "its client goes on"
 touch /tmp/enough
 wait $worker || fail "the client failed: $(cat /tmp/work.bad)"
+
+check "metrics go on" scrape_says text/plain "^svmd_up 1$"
 
 # ---- started by who connects ----
 systemctl stop svmd.service
@@ -187,7 +208,7 @@ setpriv --reuid=65534 --regid=65534 --clear-groups svmd-ctl partition list >/dev
 check "a member of svmd-admin may administer" setpriv --reuid=65534 --regid=65534 --groups="$(getent group svmd-admin | cut -d: -f3)" \
         svmd-ctl partition list
 
-dpkg -r svmd-ctl svmd libsvmd1 >/dev/null 2>&1 || fail "the packages are not removed"
+dpkg -r svmd-exporter svmd-ctl svmd libsvmd1 >/dev/null 2>&1 || fail "the packages are not removed"
 wait_until "nothing of svmd runs any more" bash -c '! pgrep -x "svmd|svmd-keeper|svmd-dbus"'
 dpkg -P svmd >/dev/null 2>&1
 [ ! -e /var/lib/svmd ] || fail "purging leaves /var/lib/svmd"

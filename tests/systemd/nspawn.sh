@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 packages=$(cd "$1" && pwd)
 cache=${SVMD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/svmd}/systemd
-base=$cache/rootfs-polkit
+base=$cache/rootfs-polkit-metrics
 patience=300
 
 mkdir -p "$cache"
@@ -15,7 +15,7 @@ if [ ! -e "$base.done" ]; then
         echo "making a Debian 12 in $base (about a minute, once)"
         rm -rf "$base"
         include=systemd,systemd-sysv,dbus,libpam-systemd,polkitd,udev,procps,python3-minimal,libev4,libprotobuf-c1,libsqlite3-0,libinih1,libdrm2
-        include+=,libhsakmt1,libjson-c5,libsmartcols1,libncursesw6,zlib1g,libnuma1
+        include+=,libhsakmt1,libjson-c5,libsmartcols1,libncursesw6,zlib1g,libnuma1,libmicrohttpd12,curl
         debootstrap --variant=minbase --include=$include bookworm "$base" "${SVMD_MIRROR:-http://deb.debian.org/debian}" \
                 >"$cache/debootstrap.log" 2>&1 || { tail -20 "$cache/debootstrap.log" >&2; exit 1; }
         touch "$base.done"
@@ -62,7 +62,7 @@ ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.t
 mknod -m 0666 "$work/dev/userfaultfd" c 10 "$(awk '$2 == "userfaultfd" { print $1 }' /proc/misc)"
 binds=(--bind="$work/dev/userfaultfd:/dev/userfaultfd")
 
-if ! timeout "$patience" systemd-nspawn -q -D "$root" --boot --register=no --keep-unit --console=pipe "${binds[@]}" \
+if ! timeout "$patience" systemd-nspawn -q -D "$root" --boot --register=no --keep-unit --private-network --console=pipe "${binds[@]}" \
         --system-call-filter="userfaultfd kcmp process_vm_readv process_vm_writev mbind set_mempolicy get_mempolicy" \
         --link-journal=no </dev/null >"$work/console" 2>&1; then
         tail -30 "$work/console" >&2
