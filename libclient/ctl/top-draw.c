@@ -152,6 +152,12 @@ static struct layout layout_of(enum top_part part, unsigned columns) {
 
 /* ---- what a cell says ---- */
 
+static void append(char text[TEXT], const char *more) {
+        size_t length = strlen(text);
+
+        snprintf(text + length, TEXT - length, "%s", more);
+}
+
 static void past_text(const struct top_screen *s, char text[TEXT], const uint64_t *values, unsigned past,
                       unsigned width, uint64_t most) {
         static const char *const utf8[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
@@ -162,11 +168,11 @@ static void past_text(const struct top_screen *s, char text[TEXT], const uint64_
                 most = values[i] > most ? values[i] : most;
         *text = '\0';
         for (unsigned i = shown; i < width; i++)
-                strcat(text, " ");
+                append(text, " ");
         for (unsigned i = TOP_PAST - shown; i < TOP_PAST; i++) {
                 unsigned level = most ? (unsigned)(((unsigned __int128)values[i] * 8 + most - 1) / most) : 0;
 
-                strcat(text, (s->utf8 ? utf8 : ascii)[level]);
+                append(text, (s->utf8 ? utf8 : ascii)[level]);
         }
 }
 
@@ -176,17 +182,17 @@ static void bar_text(const struct top_screen *s, char text[TEXT], const struct t
         if (row->size)
                 full = (unsigned)(((unsigned __int128)row->used * inner + row->size - 1) / row->size);
         full = full > inner ? inner : full;
-        strcpy(text, "[");
+        snprintf(text, TEXT, "%s", "[");
         for (unsigned i = 0; i < inner; i++)
-                strcat(text, i >= full ? " " : s->utf8 ? "█" : "|");
-        strcat(text, "]");
+                append(text, i >= full ? " " : s->utf8 ? "█" : "|");
+        append(text, "]");
 }
 
 static void rate_text(char text[TEXT], uint64_t bytes) {
         if (bytes)
                 size_format(text, bytes);
         else
-                strcpy(text, "-");
+                snprintf(text, TEXT, "%s", "-");
 }
 
 static void user_text(char text[TEXT], uint32_t uid) {
@@ -209,7 +215,7 @@ static void cell_text(const struct top_screen *s, char text[TEXT], const struct 
         case TOP_PARTITION: snprintf(text, TEXT, "%s", row->partition); break;
         case TOP_PID: snprintf(text, TEXT, "%u", row->pid); break;
         case TOP_USER: user_text(text, row->uid); break;
-        case TOP_STATE: strcpy(text, row->offline ? "offline" : "online"); break;
+        case TOP_STATE: snprintf(text, TEXT, "%s", row->offline ? "offline" : "online"); break;
         case TOP_USED: size_format(text, row->used); break;
         case TOP_SIZE: size_format(text, row->size); break;
         case TOP_SHARE:

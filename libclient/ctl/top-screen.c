@@ -58,9 +58,9 @@ static void colors_begin(void) {
 
         start_color();
         use_default_colors();
-        for (short i = 1; i < _TOP_STYLES; i++)
+        for (unsigned i = 1; i < _TOP_STYLES; i++)
                 if (colors[i])
-                        init_pair(i, colors[i], -1);
+                        init_pair((short)i, colors[i], -1);
 }
 
 static attr_t attributes_of(uint8_t style, bool color) {
