@@ -321,15 +321,14 @@ struct node {
         uint32_t hand, hand_class; /* where the clock stands */
         struct order order;
         struct owner recent[RECENT]; /* used last, around */
-        uint32_t recent_next;
         struct policy_haste haste;
-        uint64_t barren;      /* engine.changes when the hand last found nothing */
-        bool barren_pressing; /* it looked for somebody who waits */
-        struct list lines;    /* with somebody in them */
-        struct line line;     /* of ranges of no group */
-        uint32_t waiting;
+        uint64_t barren;   /* engine.changes when the hand last found nothing */
+        struct list lines; /* with somebody in them */
+        struct line line;  /* of ranges of no group */
+        uint32_t waiting, recent_next;
         uint64_t drain_token;
-        bool draining, lost; /* lost: until it is online */
+        bool draining, lost;  /* lost: until it is online */
+        bool barren_pressing; /* the hand looked for somebody who waits */
         struct step trim;
         uint8_t trim_class;
 };
