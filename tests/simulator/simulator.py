@@ -2,6 +2,8 @@
 """svmd-sim as a program.
 
     simulator.py program --build DIR   options, tables, JSON, pictures, what is refused
+    simulator.py machine --build DIR   a recording on other machines: generated ones always, the recorded ones where
+                                       SVMD_FIXTURES names their folder
     simulator.py real --build DIR      two programs' heaps under a real svmd, recorded with little memory; what
                                        svmd-sim says of more memory is compared with what svmd then really does
 
@@ -17,12 +19,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import xml.dom.minidom
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TRACES = os.path.join(HERE, "..", "policy", "traces")
+GENERATOR = os.path.join(HERE, "..", "backend", "mkmachine.py")
+COUNTER = os.path.join(HERE, "..", "backend", "count_machine.py")
+RECORDED = ["kfd-mi210-8gpu-2hives", "kfd-mi308x-8gpu-cpx4"]
 
 # Of the faults and bytes of a real run.
 LEAST, MOST = 0.6, 1.5
@@ -115,6 +121,73 @@ def program(r):
     return 0
 
 
+# ---- other machines ----
+
+
+def nodes_of(machine):
+    """name -> capacity, from the files alone."""
+    lines = subprocess.check_output([sys.executable, COUNTER, machine], text=True).splitlines()
+    rows = [line.split() for line in lines if not line.startswith((" ", "total"))]
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def on_machine(r, machine, *args):
+    """What was made of the recording there: the nodes are the machine's, and none holds more than it can."""
+    run = r.runs("--trace", os.path.join(TRACES, "sort.trace"), "--machine", machine, *args)["balanced"]
+    nodes, shown = nodes_of(machine), {n["node"]: n for n in run["nodes"]}
+    must(run["touches"] == 2201 and shown, run)
+    for name, node in shown.items():
+        must(name in nodes and node["capacity"] == nodes[name], f"{name} has {node['capacity']}, of {nodes.get(name)}")
+        must(node["peak"] <= node["capacity"], node)
+    for link in run["links"]:
+        must(link["from"] in nodes and link["to"] in nodes, link)
+    return run
+
+
+def slow_links(machine):
+    for root, _, files in os.walk(machine):
+        if "io_links" in root and "properties" in files:
+            path = os.path.join(root, "properties")
+            with open(path, encoding="ascii") as f:
+                lines = [line.split() for line in f]
+            with open(path, "w", encoding="ascii") as f:
+                f.writelines(f"{k} {max(int(v) // 100, 1) if k.endswith('bandwidth') else v}\n" for k, v in lines)
+
+
+def generate(folder, name, *args):
+    machine = os.path.join(folder, name)
+    subprocess.check_call([sys.executable, GENERATOR, machine, *args])
+    return machine
+
+
+def machine(r):
+    with tempfile.TemporaryDirectory() as folder:
+        small = generate(folder, "small", "--gpus", "2", "--hives", "1", "--mem", "64M", "--host-mem", "32M", "--cpus", "1")
+        run = on_machine(r, small)
+        must(run["evictions"] > 0 and {n["node"] for n in run["nodes"]} == {"host0", "gpu0", "gpu1"}, run)
+        must(on_machine(r, small) == run, "the same input gave another output")
+        must(on_machine(r, small, "--machine-faults", "off")["evictions"] > 0, "nothing leaves without faults of devices")
+        slow_links(small)
+        must(on_machine(r, small)["stalled_ns"] > 2 * run["stalled_ns"], "slower links cost nothing")
+        large = generate(folder, "large", "--gpus", "8", "--hives", "2", "--mem", "1G", "--host-mem", "1G", "--cpus", "2")
+        run = on_machine(r, large, "--limit", "host0=1G")
+        must(run["evictions"] == 0 and run["moved"] == 0, run)
+        sort = os.path.join(TRACES, "sort.trace")
+        refused(r, "no recorded machine is there", "--trace", sort, "--machine", os.path.join(folder, "none"), status=1)
+        with open(os.path.join(large, "topology", "nodes", "1", "properties"), "a", encoding="ascii") as f:
+            f.write("mem_banks_count many\n")
+        refused(r, "nodes/1/properties:", "--trace", sort, "--machine", large, status=1)
+        fixtures = os.environ.get("SVMD_FIXTURES")
+        for name in RECORDED if fixtures else ():
+            with tarfile.open(os.path.join(fixtures, name + ".tar.xz")) as tar:
+                tar.extractall(os.path.join(folder, name))
+            recorded = os.path.join(folder, name, os.listdir(os.path.join(folder, name))[0])
+            run = on_machine(r, recorded)
+            must(run["evictions"] == 0, f"{name}: {run['evictions']} evictions where there is room")
+            print(f"{name}: {len(nodes_of(recorded))} nodes, {run['faults']} faults")
+    return 0
+
+
 # ---- real programs ----
 
 
@@ -192,10 +265,10 @@ def real(r):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["program", "real"])
+    parser.add_argument("what", choices=["program", "machine", "real"])
     parser.add_argument("--build", required=True)
     args = parser.parse_args()
-    return {"program": program, "real": real}[args.what](Runner(args.build))
+    return {"program": program, "machine": machine, "real": real}[args.what](Runner(args.build))
 
 
 if __name__ == "__main__":
