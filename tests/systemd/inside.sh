@@ -6,8 +6,8 @@ cd /packages
 
 fail() {
         echo "FAILED: $*"
-        systemctl status --no-pager -l svmd.service svmd-keeper.service svmd.socket 2>&1 | tail -40
-        journalctl --no-pager -u svmd -u svmd-keeper 2>&1 | tail -40
+        systemctl status --no-pager -l svmd.service svmd-keeper.service svmd-keeper.socket svmd.socket svmd@test.service 2>&1 | tail -40
+        journalctl --no-pager -u svmd -u svmd-keeper -u svmd@test -u svmd-keeper@test -u svmd-keeper.socket -u svmd-dbus 2>&1 | tail -40
         exit 1
 }
 
@@ -25,7 +25,7 @@ wait_until() {
 check() {
         local what=$1
         shift
-        "$@" >/dev/null 2>&1 || fail "$what: $*"
+        "$@" >/tmp/said 2>&1 || { tail -20 /tmp/said; fail "$what: $*"; }
         echo "ok: $what"
 }
 
@@ -48,24 +48,28 @@ check "it answers" svmd-ctl node list
 check "and administrators" svmd-ctl partition list
 
 # ---- the sandbox is in force ----
-[ "$(stat -c %U "/proc/$(main_pid svmd)")" = svmd ] || fail "svmd runs as another user"
-[ "$(status_of svmd CapEff)" = 0000000000080020 ] || fail "svmd has the capabilities $(status_of svmd CapEff)"
-[ "$(status_of svmd CapBnd)" = 0000000000080020 ] || fail "svmd could get the capabilities $(status_of svmd CapBnd)"
-[ "$(status_of svmd-keeper CapBnd)" = 0000000000000000 ] || fail "the keeper could get the capabilities $(status_of svmd-keeper CapBnd)"
+# sandboxed SVMD OTHER...: units
+sandboxed() {
+        local unit
+        [ "$(stat -c %U "/proc/$(main_pid "$1")")" = svmd ] || fail "$1 runs as another user"
+        [ "$(status_of "$1" CapEff)" = 0000000000080020 ] || fail "$1 has the capabilities $(status_of "$1" CapEff)"
+        [ "$(status_of "$1" CapBnd)" = 0000000000080020 ] || fail "$1 could get the capabilities $(status_of "$1" CapBnd)"
+        for unit in "${@:2}"; do
+                [ "$(status_of "$unit" CapBnd)" = 0000000000000000 ] || fail "$unit could get the capabilities $(status_of "$unit" CapBnd)"
+        done
+        for unit; do
+                [ "$(status_of "$unit" NoNewPrivs)" = 1 ] || fail "$unit may get new privileges"
+                [ "$(status_of "$unit" Seccomp)" = 2 ] || fail "$unit has no filter of system calls"
+                [ "$(readlink "/proc/$(main_pid "$unit")/ns/net")" != "$(readlink /proc/1/ns/net)" ] || fail "$unit sees the network"
+                grep -q ' /usr .*\bro\b' "/proc/$(main_pid "$unit")/mountinfo" ||
+                        grep -qE ' / / ro' "/proc/$(main_pid "$unit")/mountinfo" || fail "$unit could write to /usr"
+                check "$unit is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager "$unit.service"
+        done
+        echo "ok: the sandbox of $1 is in force"
+}
 wait_until "svmd is on D-Bus" busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
 [ "$(stat -c %U "/proc/$(main_pid svmd-dbus)")" = svmd-dbus ] || fail "svmd-dbus runs as another user"
-[ "$(status_of svmd-dbus CapBnd)" = 0000000000000000 ] || fail "svmd-dbus could get the capabilities $(status_of svmd-dbus CapBnd)"
-for unit in svmd svmd-keeper svmd-dbus; do
-        [ "$(status_of $unit NoNewPrivs)" = 1 ] || fail "$unit may get new privileges"
-        [ "$(status_of $unit Seccomp)" = 2 ] || fail "$unit has no filter of system calls"
-        [ "$(readlink "/proc/$(main_pid $unit)/ns/net")" != "$(readlink /proc/1/ns/net)" ] || fail "$unit sees the network"
-        grep -q ' /usr .*\bro\b' "/proc/$(main_pid $unit)/mountinfo" ||
-                grep -qE ' / / ro' "/proc/$(main_pid $unit)/mountinfo" || fail "$unit could write to /usr"
-done
-echo "ok: the sandbox is in force"
-for unit in svmd svmd-keeper svmd-dbus; do
-        check "$unit is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager $unit.service
-done
+sandboxed svmd svmd-keeper svmd-dbus
 
 # ---- D-Bus, polkit, and what the journal has of it ----
 as_nobody() {
@@ -175,6 +179,76 @@ before=$(main_pid svmd)
 check "svmd is restarted" systemctl restart svmd.service
 wait_until "and is there again" is_new "$before"
 goes_on "its client goes on"
+
+# ---- the keeper is a unit of its own ----
+unit_of() {
+        sed -n 's#.*:.*/\([^/]*\.service\)$#\1#p' "/proc/$1/cgroup" | sort -u
+}
+keeper=$(main_pid svmd-keeper)
+[ "$(unit_of "$keeper")" = svmd-keeper.service ] || fail "the keeper lies in $(unit_of "$keeper")"
+check "all of svmd's unit is killed" systemctl kill -s KILL svmd.service
+goes_on "its client goes on"
+[ "$(main_pid svmd-keeper)" = "$keeper" ] || fail "svmd's end has ended the keeper"
+wait_until "svmd is there again" systemctl is-active svmd.service
+before=$(main_pid svmd)
+kill -KILL "$keeper"
+other_keeper() {
+        [ "$(main_pid svmd-keeper)" != 0 ] && [ "$(main_pid svmd-keeper)" != "$keeper" ] && svmd-ctl status | grep -q 'keeper  *present'
+}
+wait_until "the keeper was killed, and systemd has started another one" other_keeper
+[ "$(main_pid svmd)" = "$before" ] || fail "the keeper's end has ended svmd"
+for pid in $(pgrep -x svmd-keeper); do
+        [ "$(unit_of "$pid")" = svmd-keeper.service ] || fail "a keeper lies in $(unit_of "$pid")"
+done
+goes_on "its client goes on"
+before=$(main_pid svmd)
+kill -KILL "$before"
+wait_until "svmd was killed, and the other keeper had everything" is_new "$before"
+goes_on "its client goes on"
+
+# ---- reload ----
+goes_by() {
+        svmd-ctl policy show | grep -qE "^policy .* $1 "
+}
+mkdir -p /etc/svmd/svmd.conf.d
+before=$(main_pid svmd)
+printf '[svmd]\npolicy = latency\n' >/etc/svmd/svmd.conf.d/policy.conf
+check "svmd is reloaded" systemctl reload svmd.service
+check "and goes by the new configuration" goes_by latency
+printf '[svmd]\npolicy = pinned\nmax-sessions = many\n' >/etc/svmd/svmd.conf.d/policy.conf
+systemctl reload svmd.service 2>/dev/null && fail "a mistake in the configuration is no failure of the reload"
+journalctl --no-pager -u svmd | grep -q 'policy.conf:3: max-sessions: expected a number' || fail "the log does not say what is wrong"
+check "a mistake changes nothing" goes_by latency
+[ "$(main_pid svmd)" = "$before" ] || fail "a reload has ended svmd"
+wait_until "svmd is active after it" systemctl is-active svmd.service
+rm /etc/svmd/svmd.conf.d/policy.conf
+check "svmd is reloaded again" systemctl reload svmd.service
+check "and goes by what was there before" goes_by balanced
+goes_on "its client goes on"
+
+# ---- another svmd beside it ----
+printf '[svmd]\nhost-capacity = 64M\n[node other0]\nsize = 64M\n' >/etc/svmd/test.conf
+beside() {
+        svmd-ctl --runtime-dir /run/svmd-test "$@"
+}
+before=$(main_pid svmd)
+check "another svmd is started" systemctl start svmd@test.service
+check "it has its own nodes" bash -c 'svmd-ctl --runtime-dir /run/svmd-test node list | grep -q other0'
+check "and keeper" systemctl is-active svmd-keeper@test.service
+check "and administrators" beside partition list
+check "members of svmd-admin among them" setpriv --reuid=65534 --regid=65534 --groups="$(getent group svmd-admin | cut -d: -f3)" \
+        svmd-ctl --runtime-dir /run/svmd-test partition list
+setpriv --reuid=65534 --regid=65534 --clear-groups svmd-ctl --runtime-dir /run/svmd-test partition list >/dev/null 2>&1 &&
+        fail "anybody may administer the other svmd"
+svmd-ctl node list | grep -q other0 && fail "both svmds are one"
+sandboxed svmd@test svmd-keeper@test
+printf '[svmd]\npolicy = pinned\n[node other0]\nsize = 64M\n' >/etc/svmd/test.conf
+check "it is reloaded" systemctl reload svmd@test.service
+beside policy show | grep -qE '^policy .* pinned ' || fail "the other svmd was not reloaded"
+check "the first one is not" goes_by balanced
+check "it is stopped" systemctl stop svmd@test.socket svmd-admin@test.socket svmd-keeper@test.socket svmd@test.service svmd-keeper@test.service
+[ "$(main_pid svmd)" = "$before" ] || fail "the other svmd's end was the first one's, too"
+goes_on "a client of the first goes on"
 
 mkdir -p /etc/systemd/system/svmd.service.d
 printf '[Service]\nWatchdogSec=2s\n' >/etc/systemd/system/svmd.service.d/watchdog.conf

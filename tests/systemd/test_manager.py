@@ -5,6 +5,7 @@
 """
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -185,6 +186,46 @@ class Reload(unittest.TestCase):
         self.assertEqual(now["partition-rate", "*"]["rate"], 5 << 20)
         self.assertEqual(self.ctl("policy", "unset", "policy", "partition-rate=*").returncode, 0)
         self.assertEqual(self.settings()["policy", None]["policy"], "throughput")
+
+
+class Keeper(unittest.TestCase):
+    """The keeper's socket is the manager's, which starts a keeper for who connects."""
+
+    def keep(self):
+        s = self.listener
+        command = ["bash", "-c", f'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&{s.fileno()}', "-",
+                   os.path.join(BUILD, "svmd-keeper"), "--runtime-dir", self.m.file("run")]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[s.fileno()])
+
+    def test_given(self):
+        self.m = m = Manager()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(self.listener.close)
+        self.listener.bind(m.file("run", "keeper.sock"))
+        self.listener.listen()
+        m.start()
+        self.addCleanup(m.end)
+        first = self.keep()
+        m.hear("READY=1")
+        first.kill()
+        first.wait(PATIENCE)
+        self.assertTrue(select.select([self.listener], [], [], PATIENCE)[0], "svmd does not connect again")
+        second = self.keep()
+        self.addCleanup(second.kill)
+        end = time.monotonic() + PATIENCE
+        while "another svmd-keeper holds" not in m.log():
+            self.assertLess(time.monotonic(), end, m.log())
+            time.sleep(0.01)
+        # Sessions' memory outlives svmd in it, and svmd has started none itself.
+        self.assertFalse(os.path.exists(m.file("run", "keeper.log")))
+        self.assertEqual(m.stop(signal.SIGKILL), -signal.SIGKILL)
+        m.start()
+        m.hear("READY=1")
+        self.assertIn("epoch 2", m.log())
+        self.assertIsNone(second.poll())
+        m.stop(signal.SIGINT)
+        self.assertEqual(second.wait(PATIENCE), 0)
+        self.assertTrue(stat.S_ISSOCK(os.stat(m.file("run", "keeper.sock")).st_mode), "the manager's socket is gone")
 
 
 class Sockets(unittest.TestCase):
