@@ -57,6 +57,8 @@ ROWS = {
     "partitions_2000": ("partitions", None, "<=1.1"),
     "admission": ("admission", "<=1.5", "<=1.3"),
     "advise_1m": ("advise", None, "<=2"),
+    "account_note": ("notes", None, None),
+    "trace_cost": ("notes", None, None),
     "hostile_share": ("share", "<=2206", "<=1055"),  # docs/security.md, "Who is served when"
     "hostile_p99": ("share", None, None),
 }
@@ -64,7 +66,7 @@ ROWS = {
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
             "hostile": ["svmd"], "share": ["svmd"], "run": ["svmd"], "admission": ["svmd"], "advise": ["svmd"],
-            "policy": [], "partitions": ["svmd", "svmd"]}
+            "policy": [], "partitions": ["svmd", "svmd"], "notes": ["svmd", "svmd-unaccounted"]}
 
 HUGE_PAGES = 64  # that bench_moves uses, and some
 
