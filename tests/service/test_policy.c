@@ -83,6 +83,7 @@ static void restart_twice(void) {
                 struct service *old = world_restart_as_was(&w, all, 2);
 
                 world_bury(old);
+                client_close(&admin);
                 client_open(&w, &admin, 0, 0, true);
                 client_greet(&admin, NULL);
                 if (i == 0)
