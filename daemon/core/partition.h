@@ -33,6 +33,7 @@ struct partition {
         bool comes_down; /* with that change what is above its limits is to go; `steals`: whatever it takes */
         bool steals;
         uint64_t comes_down_ms;
+        uint64_t leaves_ns; /* it is deleted then at the latest, and its sessions have been told; 0: not */
         bool ending;    /* nobody may attach any more */
         bool removed;   /* the store has forgotten it */
         bool journaled; /* the journal may name it */

@@ -82,6 +82,18 @@ static void tell_monitors(struct service *svc, Svmd__V1__MonitorEvent *body, boo
         }
 }
 
+void event_give_back(struct service *svc, struct session *s, uint32_t node, uint64_t bytes, uint64_t wait_ms) {
+        Svmd__V1__GiveBackEvent body = SVMD__V1__GIVE_BACK_EVENT__INIT;
+        Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
+
+        body.node = node;
+        body.bytes = bytes;
+        body.deadline_ms = wait_ms;
+        event.event_case = SVMD__V1__EVENT__EVENT_GIVE_BACK;
+        event.give_back = &body;
+        event_send(svc, s, &event);
+}
+
 void event_monitor(struct service *svc, const char *what, const struct session *about, const char *partition,
                    const char *format, ...) {
         Svmd__V1__MonitorEvent body = SVMD__V1__MONITOR_EVENT__INIT;

@@ -123,18 +123,6 @@ static struct session *next_largest(const struct service *svc, struct limited of
 
 /* ---- asking ---- */
 
-static void tell(struct service *svc, const struct give_back *g, struct session *s, uint64_t bytes) {
-        Svmd__V1__GiveBackEvent body = SVMD__V1__GIVE_BACK_EVENT__INIT;
-        Svmd__V1__Event event = SVMD__V1__EVENT__INIT;
-
-        body.node = g->node;
-        body.bytes = bytes;
-        body.deadline_ms = g->wait_ms;
-        event.event_case = SVMD__V1__EVENT__EVENT_GIVE_BACK;
-        event.give_back = &body;
-        event_send(svc, s, &event);
-}
-
 static const char *partition_of(struct limited of) {
         const struct partition *p = of.session ? of.session->partition : of.partition;
 
@@ -163,7 +151,7 @@ static void ask(struct service *svc, struct give_back *g, uint64_t bytes, uint64
              count++) {
                 uint64_t part = has(s, g->node) < bytes ? has(s, g->node) : bytes;
 
-                tell(svc, g, s, part);
+                event_give_back(svc, s, g->node, part, g->wait_ms);
                 bytes -= part;
         }
         say_asked(svc, g, asked - bytes);
@@ -354,7 +342,6 @@ void give_backs_collect(struct service *svc) {
 
 struct way_down {
         struct call *call;
-        Svmd__V1__PlanResult *result;
         uint32_t node;
         int error;
 };
@@ -362,26 +349,10 @@ struct way_down {
 /* Of at most `left` bytes; returns those. */
 static uint64_t add(struct way_down *p, Svmd__V1__PlanKind kind, const struct session *s, uint64_t bytes,
                     uint64_t left) {
-        Svmd__V1__PlanStep *step = bytes && left ? call_take(p->call, sizeof(*step)) : NULL;
-
         if (bytes > left)
                 bytes = left;
-        if (bytes == 0 || p->result->n_steps == SESSIONS)
-                return bytes;
-        if (!step) {
-                p->error = -ENOMEM;
-                return bytes;
-        }
-        svmd__v1__plan_step__init(step);
-        step->node = p->node;
-        step->kind = kind;
-        step->bytes = bytes;
-        if (s) {
-                step->session = s->object.id;
-                step->pid = s->pid;
-                step->client = call_string(p->call, s->client ? s->client : "");
-        }
-        p->result->steps[p->result->n_steps++] = step;
+        if (bytes > 0 && p->error == 0)
+                p->error = plan_step(p->call, p->node, kind, s, bytes);
         return bytes;
 }
 
@@ -414,22 +385,51 @@ static void add_steps(struct way_down *plan, struct limited of, uint64_t over) {
         add(plan, SVMD__V1__PLAN_KIND__PLAN_STAYS, NULL, left, left);
 }
 
-int give_back_plan(struct call *c, struct limited of, uint32_t node, uint64_t max) {
-        struct way_down plan = { .call = c, .node = node, .result = c->result->plan };
-        uint64_t over = above(c->svc, of, node, max);
+int plan_begin(struct call *c) {
+        Svmd__V1__PlanResult *plan;
 
-        if (c->result->detail_case != SVMD__V1__RESULT__DETAIL_PLAN) {
-                plan.result = call_take(c, sizeof(*plan.result));
-                if (!plan.result)
-                        return -ENOMEM;
-                svmd__v1__plan_result__init(plan.result);
-                plan.result->steps = call_take(c, SESSIONS * sizeof(*plan.result->steps));
-                if (!plan.result->steps)
-                        return -ENOMEM;
-                c->result->detail_case = SVMD__V1__RESULT__DETAIL_PLAN;
-                c->result->plan = plan.result;
+        if (c->result->detail_case == SVMD__V1__RESULT__DETAIL_PLAN)
+                return 0;
+        plan = call_take(c, sizeof(*plan));
+        if (!plan)
+                return -ENOMEM;
+        svmd__v1__plan_result__init(plan);
+        plan->steps = call_take(c, SESSIONS * sizeof(*plan->steps));
+        if (!plan->steps)
+                return -ENOMEM;
+        c->result->detail_case = SVMD__V1__RESULT__DETAIL_PLAN;
+        c->result->plan = plan;
+        return 0;
+}
+
+int plan_step(struct call *c, uint32_t node, Svmd__V1__PlanKind kind, const struct session *s, uint64_t bytes) {
+        Svmd__V1__PlanResult *plan = c->result->plan;
+        Svmd__V1__PlanStep *step;
+
+        if (plan->n_steps == SESSIONS)
+                return 0;
+        step = call_take(c, sizeof(*step));
+        if (!step)
+                return -ENOMEM;
+        svmd__v1__plan_step__init(step);
+        step->node = node;
+        step->kind = kind;
+        step->bytes = bytes;
+        if (s) {
+                step->session = s->object.id;
+                step->pid = s->pid;
+                step->client = call_string(c, s->client ? s->client : "");
         }
-        if (over > 0)
+        plan->steps[plan->n_steps++] = step;
+        return 0;
+}
+
+int give_back_plan(struct call *c, struct limited of, uint32_t node, uint64_t max) {
+        struct way_down plan = { .call = c, .node = node };
+        uint64_t over = above(c->svc, of, node, max);
+        int r = plan_begin(c);
+
+        if (r == 0 && over > 0)
                 add_steps(&plan, of, over);
-        return plan.error;
+        return r ? r : plan.error;
 }

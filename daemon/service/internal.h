@@ -13,6 +13,7 @@
 #include "service/accounts.h"
 #include "service/figures.h"
 #include "service/giveback.h"
+#include "service/leaving.h"
 #include "service/keeping.h"
 #include "service/lease.h"
 #include "service/managed.h"
@@ -109,6 +110,9 @@ int refuse_errno(struct call *c, int r, const char *doing);
 /* In the request's arena; NULL when out of memory. */
 void *call_take(struct call *c, size_t size);
 char *call_string(struct call *c, const char *s);
+/* The result is a plan, with one step more (`s` NULL: nobody's); as many as have a place. 0 or -ENOMEM. */
+int plan_begin(struct call *c);
+int plan_step(struct call *c, uint32_t node, Svmd__V1__PlanKind kind, const struct session *s, uint64_t bytes);
 
 /* A request between arrival and reply. */
 struct request {
@@ -124,7 +128,7 @@ struct request {
         bool again;            /* wake it up when anything is done */
         bool begun;            /* its slow work was started */
         bool drop;             /* svmd goes: nobody gets an answer */
-        uint64_t until_ns;     /* it waits for addresses, until then at most */
+        uint64_t until_ns;     /* it waits until then at most: for addresses, or for a partition that has time to go */
         struct join *join;
         int store_result; /* of its own job in the store's lane */
         bool store_done;
@@ -305,6 +309,8 @@ void limit_from_bounds(struct store_limit *l, const struct bounds *b);
 
 /* False: the session was too slow for it. */
 bool event_send(struct service *svc, struct session *s, Svmd__V1__Event *event);
+/* The session is asked to give so much back in that time. */
+void event_give_back(struct service *svc, struct session *s, uint32_t node, uint64_t bytes, uint64_t wait_ms);
 void event_reservation(struct service *svc, const struct reservation *r, const struct session *except, bool gone);
 void event_monitor(struct service *svc, const char *what, const struct session *about, const char *partition,
                    const char *format, ...) __attribute__((format(printf, 5, 6)));

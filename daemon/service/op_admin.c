@@ -23,6 +23,10 @@
 
 #define COME_DOWN_MS_MAX (86400ull * 1000)
 
+static uint64_t come_down_ms(uint64_t asked) {
+        return asked < COME_DOWN_MS_MAX ? asked : COME_DOWN_MS_MAX;
+}
+
 /* ---- jobs of the store ---- */
 
 struct store_job {
@@ -235,8 +239,10 @@ void request_settle(struct service *svc, struct request *r) {
         struct partition *p = r->made;
         int up;
 
-        if (r->removing && r->session->ending)
+        if (r->removing && r->session->ending) {
+                leaving_end(svc, r->removing, true);
                 r->removing->ending = false;
+        }
 
         if (!p || r->jobs > 0)
                 return;
@@ -402,7 +408,7 @@ int op_partition_set(struct call *c) {
         r = store_write(c, row, NULL);
         p->writing = r == OP_LATER;
         p->comes_down = m->come_down;
-        p->comes_down_ms = m->deadline_ms < COME_DOWN_MS_MAX ? m->deadline_ms : COME_DOWN_MS_MAX;
+        p->comes_down_ms = come_down_ms(m->deadline_ms);
         p->steals = m->steal;
         if (p->writing && promises)
                 c->svc->promising = p;
@@ -518,7 +524,20 @@ static int delete_begin(struct call *c, struct partition *p) {
 
         if (!p->ending) {
                 p->ending = true;
-                kick_sessions(c->svc, p, "an administrator deleted the partition");
+                if (c->op->partition_delete->deadline_ms)
+                        leaving_begin(c->svc, p, come_down_ms(c->op->partition_delete->deadline_ms));
+                else
+                        kick_sessions(c->svc, p, "an administrator deleted the partition");
+        }
+        if (p->leaves_ns && leaving_waits(c->svc, p)) {
+                c->request->removing = p;
+                c->request->until_ns = p->leaves_ns;
+                c->request->again = true;
+                return OP_LATER;
+        }
+        if (p->leaves_ns) {
+                leaving_end(c->svc, p, false);
+                kick_sessions(c->svc, p, "an administrator deleted the partition, and its time to go is over");
         }
         if (p->sessions_count > 0) {
                 c->request->removing = p;
@@ -534,14 +553,6 @@ static int delete_begin(struct call *c, struct partition *p) {
         }
         r = store_write(c, NULL, p->name->text);
         p->ending = r == OP_LATER;
-        return r;
-}
-
-static int plan_delete(struct call *c, struct partition *p) {
-        int r = 0;
-
-        for (uint32_t n = 0; r == 0 && n < c->svc->options.machine->count; n++)
-                r = give_back_plan(c, LIMITED_PARTITION(p), n, 0);
         return r;
 }
 
@@ -577,7 +588,7 @@ int op_partition_delete(struct call *c) {
                               "end that session first (svmd-ctl session list)",
                               m->name);
         if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
-                return plan_delete(c, p);
+                return leaving_plan(c, p);
         if (p->writing) {
                 c->request->again = true;
                 return OP_LATER;

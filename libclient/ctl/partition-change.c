@@ -151,8 +151,13 @@ int partition_delete_run(struct ctl *c, const struct args *a) {
                 (end_sessions ? SVMD_DELETE_END_SESSIONS : 0u) | (a->value[OPT_DROP_KEPT] ? SVMD_DELETE_DROP_KEPT : 0u);
         const struct svmd_partition_row *p;
         struct plan plan = { 0 };
+        uint64_t deadline_ns = 0;
         int r = partition_find(c, a->words[0], &p);
 
+        if (r == EXIT_OK)
+                r = args_seconds(c, a, OPT_DEADLINE, &deadline_ns);
+        if (r == EXIT_OK && a->value[OPT_DEADLINE] && !end_sessions)
+                r = ctl_fail(c, EXIT_USAGE, "--deadline is for --end-sessions: when those that are left then end");
         if (r != EXIT_OK)
                 return r;
         asks = !dry && !a->value[OPT_YES] && c->can_ask;
@@ -162,7 +167,7 @@ int partition_delete_run(struct ctl *c, const struct args *a) {
         if (r == SVMD_OK && asks && !ctl_confirm(c, delete_question(c, p, end_sessions)))
                 return ctl_fail(c, EXIT_REFUSED, "nothing was done");
         if (r == SVMD_OK)
-                r = svmd_partition_delete(c->session, p->name, flags, dry);
+                r = svmd_partition_delete_by(c->session, p->name, flags, deadline_ns / 1000000, dry);
         if (r != SVMD_OK)
                 return ctl_result(c, r);
         if (c->json)

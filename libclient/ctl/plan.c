@@ -99,7 +99,9 @@ int plan_show(struct ctl *c, const struct plan *p) {
 
                 table_cell(l, rows_node_name(c, &nodes, row->node));
                 table_cell(l, ctl_size(c, row->bytes));
-                table_cell(l, row->kind < KINDS ? kinds[row->kind].text : "?");
+                table_cell(l, row->kind == SVMD_PLAN_STEAL && !row->session ? "taken"
+                              : row->kind < KINDS                           ? kinds[row->kind].text
+                                                                            : "?");
                 table_cell(l, whose(c, row));
         }
         table_print(t, NULL);

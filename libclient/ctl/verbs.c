@@ -148,11 +148,13 @@ const struct verb verbs[] = {
           "NAME",
           1,
           1,
-          BIT(OPT_END_SESSIONS) | BIT(OPT_DROP_KEPT) | BIT(OPT_DRY_RUN) | BIT(OPT_YES),
+          BIT(OPT_END_SESSIONS) | BIT(OPT_DROP_KEPT) | BIT(OPT_DEADLINE) | BIT(OPT_DRY_RUN) | BIT(OPT_YES),
           VERB_ADMIN | VERB_ASKS,
           "Delete a partition",
-          NULL,
-          { "svmd-ctl partition delete train", "svmd-ctl partition delete train --end-sessions --yes" },
+          "With --deadline, sessions are asked to give back what they have, and nobody may attach; the partition is "
+          "deleted when the last one has ended, and those that are left then end. Until that it waits; interrupted, "
+          "nothing is deleted. --dry-run shows who is asked for what.",
+          { "svmd-ctl partition delete train", "svmd-ctl partition delete train --end-sessions --deadline 30" },
           partition_delete_run },
         { "session list",
           "",

@@ -974,6 +974,10 @@ enum { SVMD_DELETE_END_SESSIONS = 1, SVMD_DELETE_DROP_KEPT = 2 };
 /* A partition with sessions, or that keeps something, is SVMD_E_BUSY unless `flags` (SVMD_DELETE_*) says to end that.
  */
 int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run);
+/* The same; its sessions are asked to give back what they have (SVMD_EVENT_GIVE_BACK), and end after `deadline_ms`.
+ * Nobody may attach meanwhile. It is deleted as soon as none of them is left, which this waits for; when the asking
+ * session ends before, nothing was done. */
+int svmd_partition_delete_by(svmd_session *s, const char *name, unsigned flags, uint64_t deadline_ms, int dry_run);
 
 struct svmd_partition_row {
         const char *name, *domain;

@@ -104,6 +104,10 @@ int svmd_partition_set(svmd_session *s, const char *name, const struct svmd_part
 }
 
 int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run) {
+        return svmd_partition_delete_by(s, name, flags, 0, dry_run);
+}
+
+int svmd_partition_delete_by(svmd_session *s, const char *name, unsigned flags, uint64_t deadline_ms, int dry_run) {
         Svmd__V1__PartitionDelete body = SVMD__V1__PARTITION_DELETE__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         int r = session_check(s);
@@ -115,6 +119,7 @@ int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int
         body.name = (char *)name;
         body.end_sessions = (flags & SVMD_DELETE_END_SESSIONS) != 0;
         body.drop_kept = (flags & SVMD_DELETE_DROP_KEPT) != 0;
+        body.deadline_ms = deadline_ms;
         op.op_case = SVMD__V1__OP__OP_PARTITION_DELETE;
         op.partition_delete = &body;
         return session_leave(s, call_simple(s, &op, mode_of(dry_run)));

@@ -323,7 +323,8 @@ int svmd_query_cgroups(svmd_session *s, const char *path, svmd_limited_fn fn, vo
         return each_limited(0, true, fn, userdata);
 }
 
-int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run) {
+int svmd_partition_delete_by(svmd_session *s, const char *name, unsigned flags, uint64_t deadline_ms, int dry_run) {
+        fake.deadline_ms = deadline_ms;
         snprintf(fake.name, sizeof(fake.name), "%s", name);
         fake.end_sessions = flags & SVMD_DELETE_END_SESSIONS;
         fake.drop_kept = (flags & SVMD_DELETE_DROP_KEPT) != 0;

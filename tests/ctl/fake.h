@@ -87,6 +87,7 @@ struct fake {
         int end_sessions, drop_kept, dry_run;
         uint64_t limited_session; /* whose limits were set: this one's, or those of `name` */
         struct svmd_limit_options limit_options;
+        uint64_t deadline_ms;
         unsigned kind; /* of what was to be kept no longer */
         uint64_t killed;
         const struct svmd_plan_row *plan; /* until there were more changes than `plan_until` */

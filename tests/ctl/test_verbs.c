@@ -923,6 +923,10 @@ static void test_partition_delete(void **state) {
                "Would delete partition train and end 2 sessions\n", "");
         assert_true(fake.end_sessions);
         assert_true(fake.dry_run);
+        expect("partition delete train --end-sessions --deadline 2.5", 0,
+               "Deleted partition train and ended 2 sessions\n", "");
+        assert_int_equal(fake.deadline_ms, 2500);
+        expect_part("partition delete train --deadline 3", 2, "", "--deadline is for --end-sessions");
         fake.code = SVMD_E_BUSY;
         fake.changes = 0;
         assert_int_equal(run("partition delete chekc"), 1);
