@@ -14,6 +14,7 @@
 #include "service/figures.h"
 #include "service/giveback.h"
 #include "service/leaving.h"
+#include "service/pressure.h"
 #include "service/keeping.h"
 #include "service/lease.h"
 #include "service/managed.h"
@@ -59,6 +60,7 @@ struct service {
         struct leases leases;
         struct accounts accounts;
         struct give_backs give_backs;
+        struct pressure *pressure; /* one a node */
         struct figures figures;
         struct settings settings;
         struct policy_profile policy;         /* options.policy */

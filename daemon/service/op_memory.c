@@ -297,6 +297,24 @@ static int refuse_shared(struct call *c, const Svmd__V1__MemCreate *m) {
                 managed, node_desc(c->svc, m->node)->name, asked);
 }
 
+/* Those who hold a node that is full are asked to give back. */
+static int refuse_room(struct call *c, const Svmd__V1__MemCreate *m, const struct account *over, unsigned code,
+                       const char *why) {
+        const struct account *account = session_account(&c->svc->state, c->session, m->node);
+        uint64_t room, asked = 0;
+        char bytes[24];
+
+        if (over && over == &c->svc->state.nodes[m->node].account && c->request->mode != SVMD__V1__MODE__DRY_RUN) {
+                room = account_room_at(account, over);
+                asked = pressure_ask(c->svc, m->node, c->session, m->size > room ? m->size - room : 0);
+        }
+        if (!asked)
+                return refuse(c, code, "%s", why);
+        text_bytes(bytes, sizeof(bytes), asked);
+        return refuse(c, code, "%s; others are asked to give back %s of it: try again, or wait in line for it", why,
+                      bytes);
+}
+
 /* What a job has prepared, or the same made here and now. Code 0, or refused. */
 static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memory **ret, bool *ret_committed) {
         struct staged *st = c->request->staged ? &c->request->staged[c->index] : NULL;
@@ -318,7 +336,7 @@ static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memor
                 return refuse_errno(c, st->result == -ENOSPC ? -ENOMEM : st->result, "the pages of this memory");
         code = memory_make(c->svc, c->session, m->node, m->size, m->flags, m->lease, ret, &over, why, sizeof(why));
         if (code)
-                return refuse(c, code, "%s", why);
+                return refuse_room(c, m, over, code, why);
         *ret_committed = !dry;
         if (dry)
                 return 0;

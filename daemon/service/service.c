@@ -79,6 +79,8 @@ int service_new(struct service **ret, const struct service_options *options, con
                 svc->reply = svc->reply_buffer + sizeof(struct effect_reply);
         r = spill_init(svc);
         if (r == 0)
+                r = pressure_init(svc);
+        if (r == 0)
                 r = private_init(svc);
         if (r == 0)
                 r = svc->tx && svc->reply ? state_init(&svc->state, options->machine) : -ENOMEM;
@@ -346,6 +348,7 @@ void service_collect(struct service *svc) {
         leases_collect(svc);
         accounts_collect(svc);
         give_backs_collect(svc);
+        pressure_collect(svc);
         partitions_reap(svc);
         requests_wake(svc);
 }
@@ -499,6 +502,7 @@ void service_free(struct service *svc, bool keep_state) {
                 fences_fini(svc);
         private_fini(svc);
         spill_fini(svc);
+        pressure_fini(svc);
         accounts_fini(svc);
         settings_free(svc);
         tx_free(svc->tx);
