@@ -34,9 +34,9 @@ struct partition {
         bool steals;
         uint64_t comes_down_ms;
         uint64_t leaves_ns; /* it is deleted then at the latest, and its sessions have been told; 0: not */
-        bool ending;    /* nobody may attach any more */
-        bool removed;   /* the store has forgotten it */
-        bool journaled; /* the journal may name it */
+        bool ending;        /* nobody may attach any more */
+        bool removed;       /* the store has forgotten it */
+        bool journaled;     /* the journal may name it */
         struct va_extent slice;
         struct va_space va;       /* of reservations, inside the slice */
         struct account *accounts; /* one a node */

@@ -182,7 +182,7 @@ static void test_time(void **state) {
         now_ns++;
         service_collect(w.svc);
         service_commit(w.svc);
-        assert_int_equal(w.wake_in_ms, 4000);
+        assert_in_range(w.wake_in_ms, 1, 4000); /* or earlier, for those who are asked to give back */
         assert_int_equal(told(&who[1], first, &code), 1);
         assert_int_equal(code, SVMD_STATUS_TIMEOUT);
         must_not(&who[1], mk_lease_release(first), SVMD_STATUS_NO_SUCH, "no lease");
