@@ -8,10 +8,11 @@
  *
  *      told --all of its sessions have ended--> deleted
  *        |  \--its time is over--> sessions end: what they have is taken --> deleted
- *        \--who asked for it has gone, or svmd ends--> as if it had not been asked
+ *        \--the session that asked for it is ended, or svmd ends--> as if it had not been asked
  *
  * Told is each session that has memory, or managed ranges, with the bytes of each node. Nobody may attach meanwhile.
- * Nothing is moved first: what a session has goes with it, wherever it lies.
+ * Nothing is moved first: what a session has goes with it, wherever it lies. That the process that asked has ended is
+ * not seen before the time is over, since a connection that is owed a reply is not read: then it is deleted.
  */
 struct call;
 struct partition;

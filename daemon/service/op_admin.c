@@ -304,6 +304,9 @@ int op_partition_create(struct call *c) {
 static int find_partition(struct call *c, const char *name, struct partition **ret) {
         struct partition *p = partition_find(&c->svc->state, name);
 
+        if (p && p->leaves_ns)
+                return refuse(c, SVMD_STATUS_BUSY,
+                              "partition %s is being deleted already: its sessions have been asked to go", name);
         if (!p || !p->ready || p->ending)
                 return refuse(c, SVMD_STATUS_NO_SUCH, "there is no partition %s", name);
         *ret = p;

@@ -152,8 +152,8 @@ const struct verb verbs[] = {
           VERB_ADMIN | VERB_ASKS,
           "Delete a partition",
           "With --deadline, sessions are asked to give back what they have, and nobody may attach; the partition is "
-          "deleted when the last one has ended, and those that are left then end. Until that it waits; interrupted, "
-          "nothing is deleted. --dry-run shows who is asked for what.",
+          "deleted when the last one has ended, and those that are left then end. --dry-run shows who is asked for "
+          "what.",
           { "svmd-ctl partition delete train", "svmd-ctl partition delete train --end-sessions --deadline 30" },
           partition_delete_run },
         { "session list",

@@ -975,8 +975,8 @@ enum { SVMD_DELETE_END_SESSIONS = 1, SVMD_DELETE_DROP_KEPT = 2 };
  */
 int svmd_partition_delete(svmd_session *s, const char *name, unsigned flags, int dry_run);
 /* The same; its sessions are asked to give back what they have (SVMD_EVENT_GIVE_BACK), and end after `deadline_ms`.
- * Nobody may attach meanwhile. It is deleted as soon as none of them is left, which this waits for; when the asking
- * session ends before, nothing was done. */
+ * Nobody may attach meanwhile. It is deleted as soon as none of them is left, which this waits for. It goes on when
+ * the asking process ends; when svmd ends before, nothing was done. */
 int svmd_partition_delete_by(svmd_session *s, const char *name, unsigned flags, uint64_t deadline_ms, int dry_run);
 
 struct svmd_partition_row {

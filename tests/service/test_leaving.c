@@ -119,6 +119,8 @@ static void test_all_go_in_time(void **state) {
         attach->attach->any_window = true;
         must_not(&late, attach, SVMD_STATUS_NO_SUCH, "");
         client_close(&late);
+        must_not(&other, mk_delete("one", true), SVMD_STATUS_BUSY, "being deleted already");
+        must_not(&other, mk_limit("one", GPU1, MIB), SVMD_STATUS_BUSY, "");
         client_close(&a.client);
         now_ns += 29 * SECOND;
         collect();
