@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -188,6 +189,7 @@ static pid_t start_client(unsigned number) {
         must(pid >= 0);
         if (pid > 0)
                 return pid;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failure of the test leaves none */
         random_set(seed);
         for (;;)
                 live();
