@@ -211,8 +211,10 @@ int policy_show_run(struct ctl *c, const struct args *a) {
                 return json_print(c, s.json);
         if (r == EXIT_OK)
                 table_print(s.table, NULL);
-        else
+        else if (c->json)
                 json_object_put(s.json);
+        else
+                table_drop(s.table);
         return r;
 }
 

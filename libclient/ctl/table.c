@@ -133,6 +133,10 @@ void table_print(struct table *t, const char *none) {
         if (!t->last && none)
                 fprintf(t->ctl->out, "%s\n", none);
         must(scols_print_table(t->scols));
+        table_drop(t);
+}
+
+void table_drop(struct table *t) {
         scols_unref_table(t->scols);
 }
 

@@ -30,6 +30,8 @@ void table_cell_count(struct table_line *l, unsigned long long n);
 void table_cell_color(struct table_line *l, const char *text, const char *color);
 /* Writes and frees. Instead of a table without lines, `none` is written (NULL: nothing). */
 void table_print(struct table *t, const char *none);
+/* One that is not printed after all. */
+void table_drop(struct table *t);
 
 /* "  name      text" lines, for what has one value each. */
 struct fields;
