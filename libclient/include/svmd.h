@@ -151,10 +151,11 @@ enum {
                                        of a move also `address`, `length`, `cause`, `from`, `to` */
         SVMD_EVENT_REGISTERED = 7,  /* `memory`, `address`, `length`, `generation`, `text`: registered memory was given
                                        back, and devices do not reach it any more */
-        SVMD_EVENT_GIVE_BACK = 8,   /* `from`: a node of which the partition has too much, `length`: bytes that this
-                                       session is asked to release there, `time_ns`: how long it has (not a time) till
-                                       they are   taken. Managed pages leave by themselves then, other memory is moved to
-                                       a   host   where that can be, and the session may be ended */
+        SVMD_EVENT_GIVE_BACK = 8,   /* `from`: a node of which the session, its partition or its control group has too
+                                       much, or that is full, `length`: bytes that this session is asked to release
+                                       there, `time_ns`: how long it has (not a time) till they are taken. Managed
+                                       pages leave by themselves then, other memory is moved to a host where that can
+                                       be, and the session may be ended */
 };
 
 struct svmd_event {
