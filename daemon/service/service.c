@@ -309,12 +309,8 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         return r > 0 ? -ENOSPC : r;
 }
 
-int service_configure(struct service *svc, const struct service_options *to) {
-        struct service_options before = svc->options, *o = &svc->options;
-        struct policy_profile policy = svc->policy;
-        int r;
-
-        take_policy(svc, to);
+/* One by one: the others are read by threads. */
+static void take_options(struct service_options *o, const struct service_options *to) {
         o->settings = to->settings;
         o->settings_count = to->settings_count;
         o->default_partition_size = to->default_partition_size;
@@ -325,9 +321,18 @@ int service_configure(struct service *svc, const struct service_options *to) {
         o->max_sessions = to->max_sessions;
         o->max_sessions_per_uid = to->max_sessions_per_uid;
         o->kept_max = to->kept_max;
+}
+
+int service_configure(struct service *svc, const struct service_options *to) {
+        const struct service_options before = svc->options;
+        struct policy_profile policy = svc->policy;
+        int r;
+
+        take_policy(svc, to);
+        take_options(&svc->options, to);
         r = rates_apply(svc);
         if (r < 0) {
-                svc->options = before;
+                take_options(&svc->options, &before);
                 svc->policy = policy;
                 (void)rates_apply(svc); /* what had a cap has what that needs */
                 return r;
