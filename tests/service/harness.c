@@ -157,6 +157,7 @@ static void on_wake_in(void *userdata, uint64_t ms) {
         struct world *w = userdata;
 
         w->wake_in_ms = ms;
+        w->timer = true;
 }
 
 static const struct service_hooks hooks = {
@@ -313,13 +314,14 @@ static void await_wake(struct world *w) {
         uint64_t n;
         int r;
 
-        bool soon = w->soon;
+        bool timer = w->timer && w->wake_in_ms < WAIT_MS, early = w->soon || timer;
+        int ms = w->soon ? SOON_MS : timer ? (int)w->wake_in_ms : WAIT_MS;
 
-        w->soon = false;
+        w->soon = w->timer = false;
         do
-                r = poll(&p, 1, soon ? SOON_MS : WAIT_MS);
+                r = poll(&p, 1, ms);
         while (r < 0 && errno == EINTR); /* a fuzzer's clock */
-        if (r == 0 && soon)
+        if (r == 0 && early)
                 return;
         if (r != 1)
                 fail_msg("nothing happened for %d ms", WAIT_MS);

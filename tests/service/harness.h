@@ -24,6 +24,7 @@ struct world {
         int wake; /* eventfd */
         bool soon;
         uint64_t wake_in_ms; /* what was asked for last */
+        bool timer;          /* since the last wait, which it ends */
         struct kept_row {
                 uint64_t key;
                 int fd;
