@@ -21,6 +21,7 @@ static const char *const live[] = {
         "partition-policy",
         "link-rate",
         "partition-rate",
+        "partition-userfaultfd",
         "log-level",
 };
 
@@ -58,7 +59,7 @@ static bool same_profile(const struct policy_profile *a, const struct policy_pro
 
 static bool same_setting(const struct setting *a, const struct setting *b) {
         return strcmp(a->name, b->name) == 0 && strcmp(a->other, b->other) == 0 && a->rate == b->rate &&
-               (!a->profile || same_profile(a->profile, b->profile));
+               a->on == b->on && (!a->profile || same_profile(a->profile, b->profile));
 }
 
 static const struct setting *next_of(const struct config *c, enum setting_kind kind, uint32_t *at) {

@@ -24,12 +24,13 @@ static const enum setting_kind kinds[] = {
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
-static Svmd__V1__SettingKind number_of(enum setting_kind kind) {
+/* KINDS: one that the configuration alone has, and no message. */
+static unsigned number_of(enum setting_kind kind) {
         unsigned i = 0;
 
-        while (kinds[i] != kind)
+        while (i < KINDS && kinds[i] != kind)
                 i++;
-        return (Svmd__V1__SettingKind)i;
+        return i;
 }
 
 static bool has_profile(const struct setting *s) {
@@ -143,7 +144,7 @@ static int add_row(struct call *c, Svmd__V1__PolicyResult *result, const struct 
         if (!row)
                 return -ENOMEM;
         svmd__v1__setting__init(row);
-        row->kind = number_of(s->kind);
+        row->kind = (Svmd__V1__SettingKind)number_of(s->kind);
         row->name = call_string(c, s->name);
         row->other = call_string(c, s->other);
         row->rate = s->rate;
@@ -156,37 +157,48 @@ static int add_row(struct call *c, Svmd__V1__PolicyResult *result, const struct 
         return 0;
 }
 
-/* The machine's own, of the configuration; the rest of that; and what was set. */
-static int add_nth(struct call *c, Svmd__V1__PolicyResult *result, uint32_t i) {
-        const struct service_options *o = &c->svc->options;
-        const struct setting machine = { .kind = SETTING_POLICY, .profile = (struct policy_profile *)o->policy };
-        const struct settings_row *set;
+/* A page of the list that is walked: rows from `from` on, as many as have a place. */
+struct page {
+        struct call *call;
+        Svmd__V1__PolicyResult *result;
+        uint32_t from, at;
+};
 
-        if (i == 0)
-                return add_row(c, result, &machine, NULL);
-        if (i - 1 < o->settings_count)
-                return add_row(c, result, &o->settings[i - 1], NULL);
-        set = &c->svc->settings.rows[i - 1 - o->settings_count];
-        return add_row(c, result, &set->setting, set);
+static int pass(struct page *p, const struct setting *s, const struct settings_row *set) {
+        if (number_of(s->kind) == KINDS || p->at++ < p->from)
+                return 0;
+        if (p->result->n_settings < ROWS)
+                return add_row(p->call, p->result, s, set);
+        p->call->result->more = true;
+        return 0;
+}
+
+/* The machine's own, of the configuration; the rest of that; and what was set. */
+static int pass_all(struct page *p) {
+        const struct service_options *o = &p->call->svc->options;
+        const struct settings *set = &p->call->svc->settings;
+        const struct setting machine = { .kind = SETTING_POLICY, .profile = (struct policy_profile *)o->policy };
+        int r = pass(p, &machine, NULL);
+
+        for (uint32_t i = 0; r == 0 && i < o->settings_count; i++)
+                r = pass(p, &o->settings[i], NULL);
+        for (uint32_t i = 0; r == 0 && i < set->count; i++)
+                r = pass(p, &set->rows[i].setting, &set->rows[i]);
+        return r;
 }
 
 static int list(struct call *c, uint32_t from) {
-        uint32_t count = 1 + c->svc->options.settings_count + c->svc->settings.count;
-        Svmd__V1__PolicyResult *result = call_take(c, sizeof(*result));
-        int r = 0;
+        struct page p = { .call = c, .result = call_take(c, sizeof(*p.result)), .from = from };
 
-        if (!result)
+        if (!p.result)
                 return -ENOMEM;
-        svmd__v1__policy_result__init(result);
-        result->settings = call_take(c, ROWS * sizeof(*result->settings));
-        if (!result->settings)
+        svmd__v1__policy_result__init(p.result);
+        p.result->settings = call_take(c, ROWS * sizeof(*p.result->settings));
+        if (!p.result->settings)
                 return -ENOMEM;
-        for (uint32_t i = from; r == 0 && i < count && result->n_settings < ROWS; i++)
-                r = add_nth(c, result, i);
-        c->result->more = from < count && count - from > ROWS;
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_POLICY;
-        c->result->policy = result;
-        return r;
+        c->result->policy = p.result;
+        return pass_all(&p);
 }
 
 int op_policy(struct call *c) {

@@ -71,7 +71,7 @@ static void test_table(void **state) {
 
         for (size_t i = 0; i < options_count; i++)
                 count += option_is_live(options[i].name);
-        assert_int_equal(count, 12); /* each name in live.c is an option's */
+        assert_int_equal(count, 13); /* each name in live.c is an option's */
         for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++)
                 assert_true(option_is_live(some[i]));
         assert_false(option_is_live("journal-size"));
@@ -87,6 +87,18 @@ static void test_the_same(void **state) {
         config_compare(c, next, &changes);
         assert_names(changes.changed, changes.changed_count, "");
         assert_names(changes.restart, changes.restart_count, "");
+        reload_free(next);
+        reload_free(c);
+}
+
+/* What was on is off. */
+static void test_switch(void **state) {
+        struct config *c = must_read("[svmd]\npartition-userfaultfd = a=on\n"),
+                      *next = must_read("[svmd]\npartition-userfaultfd = a=off\n");
+        struct config_changes changes;
+
+        config_compare(c, next, &changes);
+        assert_names(changes.changed, changes.changed_count, "partition-userfaultfd");
         reload_free(next);
         reload_free(c);
 }
@@ -110,6 +122,7 @@ static void test_each(void **state) {
                 { "default-limit = gpu0=1M", "default-limit", "" },
                 { "partition-rate = a=1M", "partition-rate", "" },
                 { "link-rate = gpu0:host0=1M", "link-rate", "" },
+                { "partition-userfaultfd = a=off", "partition-userfaultfd", "" },
                 { "partition-policy = a=pinned", "partition-policy", "" },
                 { "[node gpu1]\nsize = 1G", "", "soft-node" },
                 { "[node dev0]\nsize = 1G\ndevice = /dev/hmm_dmirror0", "", "hmm-node" },
@@ -189,7 +202,7 @@ static void test_wrong(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_table), IN_DIR(test_the_same), IN_DIR(test_each),
+                cmocka_unit_test(test_table), IN_DIR(test_the_same), IN_DIR(test_switch), IN_DIR(test_each),
                 IN_DIR(test_exchange),        IN_DIR(test_wrong),
         };
 

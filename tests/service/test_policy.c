@@ -128,13 +128,14 @@ static void test_again(void **state) {
 }
 
 static void test_list(void **state) {
-        static struct setting configured = { .kind = SETTING_PARTITION_RATE, .name = "*", .rate = 7 };
+        static struct setting configured[] = { { .kind = SETTING_PARTITION_UFFD, .name = "*" }, /* no message has it */
+                                               { .kind = SETTING_PARTITION_RATE, .name = "*", .rate = 7 } };
         const Svmd__V1__PolicyResult *r;
         Svmd__V1__Result *result;
         unsigned seen = 0;
 
-        w.svc->options.settings = &configured;
-        w.svc->options.settings_count = 1;
+        w.svc->options.settings = configured;
+        w.svc->options.settings_count = 2;
         must(&admin, mk_set(PARTITION_POLICY, "one", NULL, "pinned", 0));
         r = must(&admin, mk_policy(0))->policy;
         assert_int_equal(r->n_settings, 3);
