@@ -198,17 +198,8 @@ static int partition_with_nodes(struct walk *w, const Svmd__V1__Partition *p, st
         };
 
         for (size_t i = 0; i < p->n_nodes; i++) {
-                nodes[i] = (struct svmd_use_row){
-                        .partition = p->name,
-                        .client = "",
-                        .node = p->nodes[i]->node,
-                        .used = p->nodes[i]->used,
-                        .peak = p->nodes[i]->peak,
-                        .max = p->nodes[i]->max,
-                        .high = p->nodes[i]->high,
-                        .low = p->nodes[i]->low,
-                        .min = p->nodes[i]->min,
-                };
+                nodes[i] = (struct svmd_use_row){ .partition = p->name, .client = "" };
+                row_use(&nodes[i], p->nodes[i]);
         }
         return w->fn.partition(&row, w->userdata);
 }

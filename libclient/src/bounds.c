@@ -6,6 +6,7 @@
 #include "error.h"
 #include "options.h"
 #include "query.h"
+#include "row.h"
 #include "wire.h"
 
 int limits_take(struct limits *l, const struct svmd_limit *limits, size_t count) {
@@ -148,21 +149,16 @@ struct limited_walk {
 };
 
 static void fill_nodes(struct svmd_use_row *nodes, const Svmd__V1__Limited *from) {
-        for (size_t i = 0; i < from->n_nodes; i++)
+        for (size_t i = 0; i < from->n_nodes; i++) {
                 nodes[i] = (struct svmd_use_row){
                         .partition = from->partition,
                         .client = from->client,
                         .session = from->session,
                         .pid = from->pid,
                         .uid = from->uid,
-                        .node = from->nodes[i]->node,
-                        .used = from->nodes[i]->used,
-                        .peak = from->nodes[i]->peak,
-                        .max = from->nodes[i]->max,
-                        .high = from->nodes[i]->high,
-                        .low = from->nodes[i]->low,
-                        .min = from->nodes[i]->min,
                 };
+                row_use(&nodes[i], from->nodes[i]);
+        }
 }
 
 static int limited_row(struct walk *w, const void *data) {

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "options.h"
+#include "row.h"
 #include "wire.h"
 
 /*
@@ -180,21 +181,15 @@ static int use_row(struct walk *w, const void *data) {
         int r = 0;
 
         for (size_t i = 0; !r && i < u->n_nodes; i++) {
-                const struct svmd_use_row row = {
+                struct svmd_use_row row = {
                         .partition = u->partition,
                         .client = u->client,
                         .session = u->session,
                         .pid = u->pid,
                         .uid = u->uid,
-                        .node = u->nodes[i]->node,
-                        .used = u->nodes[i]->used,
-                        .peak = u->nodes[i]->peak,
-                        .max = u->nodes[i]->max,
-                        .high = u->nodes[i]->high,
-                        .low = u->nodes[i]->low,
-                        .min = u->nodes[i]->min,
                 };
 
+                row_use(&row, u->nodes[i]);
                 r = w->fn.use(&row, w->userdata);
         }
         return r;

@@ -11,6 +11,16 @@ unsigned row_kind(const Svmd__V1__Reservation *from) {
         }
 }
 
+void row_use(struct svmd_use_row *ret, const Svmd__V1__NodeUse *from) {
+        ret->node = from->node;
+        ret->used = from->used;
+        ret->peak = from->peak;
+        ret->max = from->max;
+        ret->high = from->high;
+        ret->low = from->low;
+        ret->min = from->min;
+}
+
 void row_reservation(struct svmd_reservation_row *ret, const Svmd__V1__Reservation *from) {
         *ret = (struct svmd_reservation_row){
                 .id = from->id,

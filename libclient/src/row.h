@@ -6,6 +6,8 @@
 /* What messages say, as the program sees it. Strings stay the message's. */
 void row_reservation(struct svmd_reservation_row *ret, const Svmd__V1__Reservation *from);
 void row_residency(struct svmd_residency_row *ret, const Svmd__V1__Run *from);
+/* What is used of a node, and its limits; the others of `ret`, which say whose it is, stay. */
+void row_use(struct svmd_use_row *ret, const Svmd__V1__NodeUse *from);
 /* SVMD_EXPLICIT ... */
 unsigned row_kind(const Svmd__V1__Reservation *from);
 void row_past(struct svmd_past_row *ret, const Svmd__V1__Past *from);
