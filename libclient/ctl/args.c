@@ -52,6 +52,12 @@ const struct opt_text opt_texts[_OPT_MAX] = {
         [OPT_FILTER] = { "filter", "TEXT", "only what has this text in its name or its partition's" },
         [OPT_OUTPUT] = { "output", "FILE", "write it there (default: svmd-bugreport-DATE-TIME.tar.gz, here)" },
         [OPT_FULL] = { "full", NULL, "with names as they are" },
+        [OPT_CDI] = { "cdi", NULL, "also write a CDI specification, which goes when it is deleted" },
+        [OPT_CDI_DIR] = { "cdi-dir", "DIR",
+                          "where CDI specifications are (default: /etc/cdi and /var/run/cdi; for users "
+                          "$XDG_RUNTIME_DIR/cdi)" },
+        [OPT_HOOK] = { "hook", NULL, "have containers call svmd-hook before they start and after they end" },
+        [OPT_STALE] = { "stale", NULL, "those whose partition is gone" },
         [OPT_SOCKET] = { "socket", "PATH", "talk to svmd over this socket" },
         [OPT_RUNTIME_DIR] = { "runtime-dir", "DIR", "find svmd's sockets here (default: /run/svmd)" },
         [OPT_JSON] = { "json", NULL, "write JSON: sizes in bytes, no limit is null" },

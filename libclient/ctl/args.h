@@ -50,6 +50,10 @@ enum opt {
         OPT_FILTER,
         OPT_OUTPUT,
         OPT_FULL,
+        OPT_CDI,
+        OPT_CDI_DIR,
+        OPT_HOOK,
+        OPT_STALE,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

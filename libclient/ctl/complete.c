@@ -150,7 +150,8 @@ static void offer_value(struct ctl *c, const char *part, const char *placeholder
                 offer_nodes(c, part, "");
         else if (strncmp(placeholder, "SESSION", 7) == 0 || (strcmp(family, "session") == 0 && *placeholder == 'I'))
                 offer_sessions(c, part);
-        else if (strncmp(placeholder, "NAME", 4) == 0 && strcmp(family, "partition") == 0)
+        else if (strncmp(placeholder, "NAME", 4) == 0 &&
+                 (strcmp(family, "partition") == 0 || strcmp(family, "cdi") == 0))
                 offer_partitions(c, part);
         else if (strncmp(placeholder, "PATH", 4) == 0 && strcmp(family, "cgroup") == 0)
                 offer_cgroups(c, part);

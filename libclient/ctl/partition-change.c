@@ -3,6 +3,7 @@
 
 #include "account.h"
 #include "args.h"
+#include "cdi.h"
 #include "ctl.h"
 #include "json.h"
 #include "lower.h"
@@ -42,18 +43,29 @@ static int options_parse(struct ctl *c, const struct args *a, struct svmd_partit
         return r;
 }
 
-static int create_json(struct ctl *c, const char *name, const struct svmd_partition_options *opts, uint64_t base) {
+static int create_json(struct ctl *c, const char *name, const struct svmd_partition_options *opts, uint64_t base,
+                       const char *cdi) {
         struct json_object *o = json_object_new_object();
 
         json_add_text(o, "partition", name);
         json_add_address(o, "base", base);
         json_add_flag(o, "dry_run", opts->dry_run);
+        json_add_text(o, "cdi_file", cdi);
         return json_print(c, o);
+}
+
+/* One that was asked for with a specification is not left without. */
+static int create_device(struct ctl *c, const struct args *a, const char *name, const char **ret_path) {
+        int r = cdi_partition_made(c, a, name, ret_path);
+
+        if (r != EXIT_OK && svmd_partition_delete_by(c->session, name, 0, 0, 0) != SVMD_OK)
+                (void)ctl_fail(c, r, "partition %s is there all the same", name);
+        return r;
 }
 
 int partition_create_run(struct ctl *c, const struct args *a) {
         struct svmd_partition_options opts = { .size = sizeof(opts), .uid = getuid(), .gid = getgid() };
-        const char *name = a->words[0];
+        const char *name = a->words[0], *cdi = NULL;
         uint64_t base = 0;
         int r;
 
@@ -63,15 +75,20 @@ int partition_create_run(struct ctl *c, const struct args *a) {
                 r = window_parse(c, a->value[OPT_WINDOW], &opts.window);
         if (r == EXIT_OK)
                 r = options_parse(c, a, &opts);
+        if (r == EXIT_OK)
+                r = cdi_partition_check(c, a, name);
+        if (r == EXIT_OK)
+                r = ctl_result(c, svmd_partition_create(c->session, name, &opts, &base));
+        if (r == EXIT_OK && a->value[OPT_CDI] && !opts.dry_run)
+                r = create_device(c, a, name, &cdi);
         if (r != EXIT_OK)
                 return r;
-        r = svmd_partition_create(c->session, name, &opts, &base);
-        if (r != SVMD_OK)
-                return ctl_result(c, r);
         if (c->json)
-                return create_json(c, name, &opts, base);
+                return create_json(c, name, &opts, base, cdi);
         fprintf(c->out, "%s partition %s at %s, owner %s:%s\n", opts.dry_run ? "Would create" : "Created", name,
                 ctl_address(c, base), account_user(c, opts.uid), account_group(c, opts.gid));
+        if (cdi)
+                fprintf(c->out, "Containers get it as " CDI_KIND "=%s (%s)\n", name, cdi);
         return EXIT_OK;
 }
 
@@ -170,6 +187,8 @@ int partition_delete_run(struct ctl *c, const struct args *a) {
                 r = svmd_partition_delete_by(c->session, p->name, flags, deadline_ns / 1000000, dry);
         if (r != SVMD_OK)
                 return ctl_result(c, r);
+        if (!dry && cdi_partition_gone(c, a, p->name) != EXIT_OK)
+                return EXIT_REFUSED;
         if (c->json)
                 return delete_json(c, p->name, dry, &plan);
         fprintf(c->out, "%s partition %s", dry ? "Would delete" : "Deleted", p->name);

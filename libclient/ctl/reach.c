@@ -20,6 +20,14 @@ static const char *runtime_dir(struct ctl *c) {
         return dir && *dir ? dir : DEFAULT_RUNTIME_DIR;
 }
 
+const char *reach_folder(struct ctl *c) {
+        char *whole = realpath(runtime_dir(c), NULL);
+        const char *path = whole ? ctl_copy(c, whole) : runtime_dir(c);
+
+        free(whole);
+        return path;
+}
+
 static const char *socket_path(struct ctl *c, const char *name, const char *variable) {
         const char *path = c->runtime_dir ? NULL : getenv(variable);
 

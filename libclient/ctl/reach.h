@@ -7,3 +7,5 @@ struct ctl;
 int reach(struct ctl *c, unsigned flags);
 /* The same in silence: `ret_why` says why not. */
 int reach_quietly(struct ctl *c, unsigned flags, const char **ret_why);
+/* The folder of svmd's sockets, from the root on. */
+const char *reach_folder(struct ctl *c);
