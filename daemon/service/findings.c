@@ -10,7 +10,7 @@
 
 #include "core/node.h"
 #include "mover/mover.h"
-#include "service/grants.h"
+#include "service/kernel_has.h"
 
 /* What `svmd-ctl doctor` shows: what this machine and svmd's own rights allow, and what to do about what they do not.
  */
@@ -195,17 +195,17 @@ static void say(void *userdata, const char *id, unsigned level, const char *text
         add(userdata, id, level, "%s", text);
 }
 
-/* A row each, whether it is granted or not. */
-static void grants(struct findings *f) {
+/* A row each, whether it is there or not. */
+static void kernel_has(struct findings *f) {
         const struct mover_features *m = mover_features();
-        const struct grant *all;
+        const struct kernel_has *all;
         struct utsname name = { 0 };
-        size_t count = grants_all(&all);
+        size_t count = kernel_has_all(&all);
 
         uname(&name);
         add(f, "kernel", GOOD, "Linux %s", name.release);
         for (size_t i = 0; i < count; i++) {
-                bool granted = all[i].granted(m);
+                bool granted = all[i].there(m);
                 unsigned lacking = all[i].needed ? WARNING : NOTE;
 
                 add(f, all[i].name, granted ? GOOD : lacking, "%s: %s (Linux %s)", granted ? "granted" : "not granted",
@@ -222,7 +222,7 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         descriptors(&f);
         kernel(&f);
         managed(&f);
-        grants(&f);
+        kernel_has(&f);
         nodes(&f);
         pressure(&f);
         findings_devices(c->svc, say, &f);

@@ -1,4 +1,4 @@
-#include "service/grants.h"
+#include "service/kernel_has.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -118,7 +118,7 @@ static bool other_process(const struct mover_features *f) {
         return syscall(SYS_process_vm_readv, getpid(), &here, 1ul, &there, 1ul, 0ul) == 1;
 }
 
-static const struct grant grants[] = {
+static const struct kernel_has all[] = {
         { "kernel-uffd-missing", "4.11", "a managed range's pages come with the first touch",
           "there are no managed ranges", true, missing },
         { "kernel-uffd-minor", "5.14", "processes share a managed range's pages, each mapped as it is touched",
@@ -159,9 +159,9 @@ static const struct grant grants[] = {
           "registering memory is of no use", true, other_process },
 };
 
-_Static_assert(sizeof(grants) / sizeof(grants[0]) <= GRANTS_MAX, "room for each grant");
+_Static_assert(sizeof(all) / sizeof(all[0]) <= KERNEL_HAS_MAX, "room for each");
 
-size_t grants_all(const struct grant **ret) {
-        *ret = grants;
-        return sizeof(grants) / sizeof(grants[0]);
+size_t kernel_has_all(const struct kernel_has **ret) {
+        *ret = all;
+        return sizeof(all) / sizeof(all[0]);
 }
