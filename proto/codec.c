@@ -131,7 +131,7 @@ static bool names_fit(const ProtobufCMessage *m) {
 }
 
 static bool operations_fit(const Svmd__V1__Request *m) {
-        if (m->n_ops > SVMD_OPS_MAX)
+        if (m->n_ops > SVMD_OPS_MAX || m->n_done > SVMD_GRANTS_DONE_MAX)
                 return false;
         for (size_t i = 0; i < m->n_ops; i++) {
                 /* All members of the union are pointers to messages. */
@@ -180,7 +180,7 @@ ssize_t encode_request(const Svmd__V1__Request *m, void *bytes, size_t room) {
 /* ---- replies ----
  *
  * Most results are a few numbers. The general encoder walks through a description of each, twice; these are written
- * straight from the fields, with the same bytes.
+ * straight from the fields, with the same bytes. Refused grants are rare, and left to it.
  */
 enum { NUMBERS_MAX = 2 + 6 + 5 * 11 + 2, HEAD_MAX = 1 + 4, ID_MAX = 11 };
 
@@ -238,7 +238,7 @@ static ssize_t encode_reply(const Svmd__V1__Packet *whole, void *bytes, size_t r
         uint8_t *start = bytes, *body = start + HEAD_MAX, *p = body, *end = start + room;
         size_t size;
 
-        if (room < HEAD_MAX + ID_MAX)
+        if (room < HEAD_MAX + ID_MAX || m->n_refused)
                 return encode(&whole->base, bytes, room);
         p = put_number(p, 1, m->id);
         for (size_t i = 0; i < m->n_results; i++) {

@@ -9,6 +9,8 @@
 #define SVMD_KEPT_MAX         1024 /* objects that a partition keeps */
 #define SVMD_LEASE_NEEDS_MAX  16   /* nodes of a lease */
 #define SVMD_LEASES_MAX       64   /* of a session */
+#define SVMD_GRANTS_MAX       4096 /* of a session */
+#define SVMD_GRANTS_DONE_MAX  64   /* that come with one request */
 #define SVMD_ROWS_MAX         128  /* rows of a list in one result */
 
 #define SVMD_PAGE           4096ull

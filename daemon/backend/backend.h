@@ -97,6 +97,7 @@ struct backend {
         const char *name;
         uint64_t granularity; /* sizes of its memory are multiples of this */
         bool has_spaces;
+        uint32_t delegated; /* what a client executes itself, under a grant: bits of enum grant_operation */
 
         /* Starts the device's thread. A kind without spaces has none, and gives NULL, which the others take. */
         int (*device_new)(struct device **ret, const struct node_desc *desc, device_done_fn done, void *userdata);

@@ -6,3 +6,4 @@ struct backend;
 extern const struct backend backend_host;
 extern const struct backend backend_soft;
 extern const struct backend backend_hmm;
+extern const struct backend backend_cuda;

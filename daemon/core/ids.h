@@ -15,6 +15,7 @@ enum object_type {
         OBJECT_FENCE,
         OBJECT_FILE,
         OBJECT_LEASE,
+        OBJECT_GRANT,
 };
 
 struct object {

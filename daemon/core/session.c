@@ -130,6 +130,7 @@ int session_new(struct session **ret, struct state *s, const struct session_args
         list_init(&session->fences);
         list_init(&session->orders);
         list_init(&session->leases);
+        list_init(&session->grants);
         list_push_back(&s->sessions, &session->by_state);
         ids_add(&s->ids, &session->object);
         s->sessions_count++;

@@ -36,6 +36,8 @@ struct session {
         struct list holdings;     /* of memory */
         struct list spaces, files, fences;
         struct list leases; /* the service's: struct lease */
+        struct list grants; /* struct grant */
+        uint64_t grants_count;
         struct list orders; /* the service's: fences whose turn has not come */
         uint32_t orders_out;
         struct account *accounts; /* one a node, made with the first charge */

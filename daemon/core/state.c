@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "core/cgroup.h"
+#include "core/grant.h"
 #include "core/imap.h"
 #include "core/keeping.h"
 #include "core/lease.h"
@@ -73,6 +74,8 @@ static uint64_t charged(const struct state *s, const struct account *a) {
 
                 if (o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->charge.account == a)
                         sum += container_of(o, struct memory, object)->charge.bytes;
+                if (o && o->type == OBJECT_GRANT && container_of(o, struct grant, object)->charge.account == a)
+                        sum += container_of(o, struct grant, object)->charge.bytes;
                 if (o && o->type == OBJECT_LEASE)
                         sum += leased(container_of(o, struct lease, object), a);
         }
@@ -186,6 +189,12 @@ static bool lease_ok(const struct lease *l) {
         return list_empty(&l->admission.by_line) == (l->state != LEASE_WAITS);
 }
 
+/* It charges its session's account of its node, and one that is done has something there. */
+static bool grant_ok(const struct state *s, const struct grant *g) {
+        return g->node < s->machine->count && g->charge.account == &g->session->accounts[g->node] &&
+               (!g->held || g->charge.bytes > 0) && g->session->partition;
+}
+
 static bool object_ok(const struct state *s, struct object *o, struct totals *t) {
         struct space *space;
 
@@ -206,6 +215,7 @@ static bool object_ok(const struct state *s, struct object *o, struct totals *t)
         case OBJECT_FILE: return va_check(&container_of(o, struct file, object)->slots) == 0;
         case OBJECT_FENCE: return true;
         case OBJECT_LEASE: return lease_ok(container_of(o, struct lease, object));
+        case OBJECT_GRANT: return grant_ok(s, container_of(o, struct grant, object));
         }
         return false;
 }

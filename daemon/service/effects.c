@@ -1,6 +1,7 @@
 #include "service/effects.h"
 
 #include "base/text.h"
+#include "core/grant.h"
 #include "core/keeping.h"
 #include "core/lease.h"
 #include "core/ledger.h"
@@ -87,6 +88,22 @@ struct effect_lease_name effect_of_lease_name(const struct lease *l) {
 struct effect_node_state effect_of_node(const struct node *n, uint32_t index) {
         return (struct effect_node_state){
                 .node = index, .state = (n->offline ? EFFECT_NODE_OFFLINE : 0u) | (n->lost ? EFFECT_NODE_LOST : 0u)
+        };
+}
+
+struct effect_grant effect_of_grant(const struct grant *g) {
+        return (struct effect_grant){
+                .id = g->object.id,
+                .session = g->session->object.id,
+                .generation = g->generation,
+                .reservation = g->reservation,
+                .address = g->address,
+                .size = g->size,
+                .bytes = g->charge.bytes,
+                .until_ns = g->until_ns,
+                .node = g->node,
+                .operations = g->operations,
+                .held = g->held,
         };
 }
 

@@ -55,6 +55,8 @@ enum effect_type {
         EFFECT_LEASE_FILL = 46,
         EFFECT_SESSION_BOUNDS = 47,
         EFFECT_SETTING = 48,
+        EFFECT_GRANT = 49,
+        EFFECT_GRANT_DONE = 50,
 };
 
 struct effect_epoch {
@@ -286,6 +288,21 @@ struct effect_setting {
         char profile[16];
 };
 
+/* Leave that a session has; its number is that of what it is charged to. */
+struct effect_grant {
+        uint64_t id, session, generation;
+        uint64_t reservation, address, size;
+        uint64_t bytes; /* that it is charged */
+        uint64_t until_ns;
+        uint32_t node, operations;
+        uint32_t held, pad;
+};
+
+struct effect_grant_done { /* what became of it */
+        uint64_t id, gone;
+        uint32_t error, pad;
+};
+
 /*
  * A snapshot must fit where the log did. An effect of PIN makes one run of granules into three at most, so in the log
  * it is as long as two.
@@ -300,6 +317,7 @@ struct effect_setting {
 #define EFFECT_MAX 640
 
 struct file;
+struct grant;
 struct keeping;
 struct lease;
 struct managed_reservation;
@@ -316,4 +334,5 @@ struct effect_file effect_of_file(const struct file *f);
 struct effect_keep effect_of_keeping(const struct keeping *k);
 struct effect_lease_name effect_of_lease_name(const struct lease *l);
 struct effect_node_state effect_of_node(const struct node *n, uint32_t index);
+struct effect_grant effect_of_grant(const struct grant *g);
 struct effect_range effect_of_range(const struct managed_reservation *m);

@@ -130,6 +130,7 @@ struct request {
         bool again;            /* wake it up when anything is done */
         bool begun;            /* its slow work was started */
         bool drop;             /* svmd goes: nobody gets an answer */
+        uint64_t rode;         /* what came with it of grants and was taken, a bit each */
         uint64_t until_ns;     /* it waits until then at most: for addresses, or for a partition that has time to go */
         struct join *join;
         int store_result; /* of its own job in the store's lane */
@@ -439,6 +440,11 @@ int op_lease_release(struct call *c);
 int op_lease_list(struct call *c);
 int op_lease_claim(struct call *c);
 int op_lease_fill(struct call *c);
+int op_grant_ask(struct call *c);
+int op_grant_done(struct call *c);
+int op_grant_list(struct call *c);
+/* What came with the request of grants; those that are refused are told in the reply. -ENOMEM. */
+int grants_ride(struct service *svc, struct request *r, const Svmd__V1__Request *m, Svmd__V1__Reply *reply);
 int op_holders(struct call *c);
 int op_usage_history(struct call *c);
 int op_drift(struct call *c);

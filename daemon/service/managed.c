@@ -87,8 +87,9 @@ static int make_nodes(struct service *svc) {
 
         if (count > MANAGED_NODES_MAX)
                 count = MANAGED_NODES_MAX;
-        while (count > 0 && node_backend(svc, count - 1)->private_ops)
-                count--; /* they are the machine's last */
+        /* Those that svmd does not move pages of are the machine's last. */
+        while (count > 0 && (node_backend(svc, count - 1)->private_ops || node_backend(svc, count - 1)->delegated))
+                count--;
         g->nodes = alloc_array(count, sizeof(*g->nodes));
         g->bandwidth = alloc_array((size_t)count * count, sizeof(*g->bandwidth));
         g->distance = alloc_array((size_t)count * count, sizeof(*g->distance));

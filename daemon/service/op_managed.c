@@ -45,6 +45,9 @@ static int check_node(struct call *c, uint32_t node) {
         if (node_backend(c->svc, node)->private_ops)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "%s moves private memory of one process only: reserve the range as PRIVATE", name);
+        if (node_backend(c->svc, node)->delegated)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "only a client itself moves pages to %s, with the device's library", name);
         if (node >= c->svc->managed.nodes_count)
                 return refuse(c, SVMD_STATUS_NODE_KIND, "%s is beyond the first %u nodes, which managed pages can use",
                               name, c->svc->managed.nodes_count);

@@ -12,6 +12,7 @@
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "base/text.h"
+#include "core/grant.h"
 #include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
@@ -264,6 +265,9 @@ int check_memory(struct call *c, uint32_t node, uint64_t size) {
                               "%s has no memory objects: drivers move private memory of a process to it, which is "
                               "reserved as PRIVATE",
                               d->name);
+        if (b->delegated & GRANT_ALLOC)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "memory on %s is made by its client itself, under a grant (grant_ask)", d->name);
         if (size == 0 || size % b->granularity)
                 return refuse(c, SVMD_STATUS_SIZE,
                               "size %" PRIu64 " is not a multiple of %" PRIu64 " above 0, as %s nodes want it", size,

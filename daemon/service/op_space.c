@@ -179,6 +179,9 @@ int op_space_create(struct call *c) {
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "%s uses its clients' own page tables: give it a file of the device (svmd_device_give)",
                               node_desc(c->svc, node)->name);
+        if (node_backend(c->svc, node)->delegated)
+                return refuse(c, SVMD_STATUS_NODE_KIND, "page tables of %s are in its clients' own hands",
+                              node_desc(c->svc, node)->name);
         if (!node_backend(c->svc, node)->has_spaces)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "%s is a host node and has no page tables of its own; map to the CPU (space 0)",

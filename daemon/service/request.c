@@ -155,6 +155,7 @@ struct run {
         struct request *request;
         const Svmd__V1__Request *m;
         Svmd__V1__Result *results, **list;
+        Svmd__V1__Reply reply; /* but for the results */
         unsigned flags;
         size_t encoded; /* about how long the reply has become */
         unsigned fds;   /* that the operations to come will take */
@@ -289,7 +290,7 @@ static int run_together(struct run *run) {
                 tx_rollback(tx, 0);
                 return 0;
         }
-        run->effects = tx->effects;
+        run->effects |= tx->effects;
         tx_commit(tx);
         return 0;
 }
@@ -306,7 +307,7 @@ static size_t journal_spare(const struct service *svc) {
 
 /* The reply to an operation that gives back is a code and a text at most. */
 static size_t journal_need(const struct service *svc, const Svmd__V1__Request *m) {
-        size_t effects = m->n_ops * EFFECT_MAX;
+        size_t effects = (m->n_ops + m->n_done) * EFFECT_MAX;
 
         for (size_t i = 0; i < m->n_ops; i++) {
                 const struct op_row *row = op_row(m->ops[i]->op_case);
@@ -346,16 +347,15 @@ static void keep_reply(struct service *svc, const struct request *r, size_t size
 }
 
 static void send_reply(struct run *run) {
-        Svmd__V1__Reply reply = SVMD__V1__REPLY__INIT;
         Svmd__V1__Packet packet = SVMD__V1__PACKET__INIT;
         struct service *svc = run->svc;
         ssize_t n;
 
-        reply.id = run->request->id;
-        reply.n_results = run->m->n_ops;
-        reply.results = run->list;
+        run->reply.id = run->request->id;
+        run->reply.n_results = run->m->n_ops;
+        run->reply.results = run->list;
         packet.packet_case = SVMD__V1__PACKET__PACKET_REPLY;
-        packet.reply = &reply;
+        packet.reply = &run->reply;
         n = encode_packet(&packet, svc->reply, SVMD_PACKET_MAX); /* it fits: see room_for() */
         if (run->effects && run->request->out.count == 0)
                 keep_reply(svc, run->request, (size_t)n);
@@ -373,15 +373,28 @@ static void audit(const struct run *run) {
         }
 }
 
+/* Before the operations, which may want what is given back. */
+static int take_rides(struct run *run) {
+        int r;
+
+        svmd__v1__reply__init(&run->reply);
+        r = grants_ride(run->svc, run->request, run->m, &run->reply);
+        for (size_t i = 0; i < run->reply.n_refused; i++)
+                run->encoded += protobuf_c_message_get_packed_size(&run->reply.refused[i]->base) + 4;
+        return r;
+}
+
 /* Runs a decoded request whose slow work is done; OP_LATER: an operation has started a job. */
 static int run_request(struct service *svc, struct request *request, const Svmd__V1__Request *m) {
         struct run run = { .svc = svc, .request = request, .m = m, .flags = gather_flags(m), .fds = wanted_fds(m) };
-        int r = 0;
+        int r = 0, journal;
 
         if (run.flags & OP_CHANGES)
                 cgroups_look(svc, request->session);
-        if (!make_results(&run))
+        if (!make_results(&run) || take_rides(&run) < 0)
                 return -ENOMEM;
+        journal = (run.flags & OP_CHANGES) || request->rode ? reserve_journal(svc, m) : 0;
+        run.effects = request->rode && journal == 0;
         if (run.fds != fdlist_left(&request->in)) {
                 char *text = arena_take(&svc->arena, 96);
 
@@ -393,11 +406,11 @@ static int run_request(struct service *svc, struct request *request, const Svmd_
                 refuse_all(&run, SVMD_STATUS_INVALID, "the mode must be BEST_EFFORT, ALL_OR_NOTHING or DRY_RUN");
         } else if (audit_begin(svc, request->session, run.flags) < 0) {
                 refuse_all(&run, SVMD_STATUS_NO_MEMORY, status_text(SVMD_STATUS_NO_MEMORY));
-        } else if ((run.flags & OP_CHANGES) && (r = reserve_journal(svc, m)) < 0) {
-                refuse_all(&run, r == -ENOSPC ? SVMD_STATUS_JOURNAL : SVMD_STATUS_NO_MEMORY,
-                           r == -ENOSPC ? "svmd's journal is full: free something, or give it a larger journal-size"
-                                        : status_text(SVMD_STATUS_NO_MEMORY));
-                r = 0;
+        } else if ((run.flags & OP_CHANGES) && journal < 0) {
+                refuse_all(&run, journal == -ENOSPC ? SVMD_STATUS_JOURNAL : SVMD_STATUS_NO_MEMORY,
+                           journal == -ENOSPC
+                                   ? "svmd's journal is full: free something, or give it a larger journal-size"
+                                   : status_text(SVMD_STATUS_NO_MEMORY));
         } else {
                 r = m->mode == SVMD__V1__MODE__BEST_EFFORT ? run_each(&run) : run_together(&run);
         }
@@ -414,7 +427,7 @@ static int run_request(struct service *svc, struct request *request, const Svmd_
 
 /* One that cannot even be kept. */
 static int refuse_request(struct service *svc, struct request *request, const Svmd__V1__Request *m) {
-        struct run run = { .svc = svc, .request = request, .m = m };
+        struct run run = { .svc = svc, .request = request, .m = m, .reply = SVMD__V1__REPLY__INIT };
 
         if (!make_results(&run))
                 return -ENOMEM;

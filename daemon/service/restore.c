@@ -24,6 +24,7 @@
 #include "service/cgroups.h"
 #include "service/dmabuf.h"
 #include "service/effects.h"
+#include "service/grant.h"
 #include "service/limits.h"
 #include "service/lookup.h"
 #include "service/loss.h"
@@ -671,6 +672,8 @@ static const struct {
         [EFFECT_LEASE_FILL] = { sizeof(struct effect_lease_use), false },
         [EFFECT_SESSION_BOUNDS] = { sizeof(struct effect_session_bounds), false },
         [EFFECT_SETTING] = { sizeof(struct effect_setting), false },
+        [EFFECT_GRANT] = { sizeof(struct effect_grant), false },
+        [EFFECT_GRANT_DONE] = { sizeof(struct effect_grant_done), false },
 };
 
 unsigned service_effects(void) {
@@ -766,6 +769,8 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_PRIVATE:
         case EFFECT_PREFER: return private_replay(x->svc, type, bytes, x->why, x->why_size);
         case EFFECT_SETTING: return settings_replay(x->svc, bytes, x->why, x->why_size);
+        case EFFECT_GRANT:
+        case EFFECT_GRANT_DONE: return grant_replay(x->svc, type, bytes, x->why, x->why_size);
         }
         return 0;
 }

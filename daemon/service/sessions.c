@@ -13,6 +13,7 @@
 #include "service/audit.h"
 #include "service/effects.h"
 #include "service/fence.h"
+#include "service/grant.h"
 #include "service/join.h"
 #include "service/range.h"
 
@@ -92,6 +93,7 @@ void session_release(struct service *svc, struct session *s) {
                 space_end(svc, container_of(l, struct space, by_session));
         forget_fences(svc, s);
         leases_end(svc, s);
+        grants_end(svc, s);
         managed_client_leave(svc, s);
         release_reservations(svc, s);
         list_for_each_safe (l, &s->holdings)

@@ -16,6 +16,7 @@
 #include "core/space.h"
 #include "service/dmabuf.h"
 #include "service/effects.h"
+#include "service/grant.h"
 #include "service/lookup.h"
 #include "service/range_restore.h"
 #include "service/registered.h"
@@ -342,6 +343,8 @@ static int put_session_holds(struct service *svc, const struct session *s) {
                 r = range_put_session(svc, s->managed);
         if (r == 0)
                 r = private_put_client(svc, s);
+        if (r == 0)
+                r = grants_put(svc, s);
         list_for_each (l, &s->spaces) {
                 struct space *space = container_of(l, struct space, by_session);
                 struct effect_space e = { .id = space->object.id, .session = s->object.id, .node = space->node };

@@ -84,6 +84,9 @@ static const struct op_row rows[] = {
         ROW(LIMIT_SET, "limit_set", OP_ALONE | OP_CHANGES | OP_STORE | OP_AUDIT, op_limit_set),
         ROW(LIMIT_QUERY, "limit_query", 0, op_limit_query),
         ROW(POLICY, "policy", OP_ADMIN | OP_CHANGES | OP_FINAL | OP_AUDIT, op_policy),
+        ROW(GRANT_ASK, "grant_ask", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_grant_ask),
+        ROW(GRANT_DONE, "grant_done", OP_ATTACHED | OP_CHANGES | OP_FINAL | OP_GIVES, op_grant_done),
+        ROW(GRANT_LIST, "grant_list", 0, op_grant_list),
         ROW(RELOAD, "reload", OP_ADMIN | OP_ALONE | OP_STORE | OP_FINAL | OP_AUDIT, op_reload),
 #undef ROW
 };

@@ -13,6 +13,7 @@
 #include "error.h"
 #include "event.h"
 #include "fence.h"
+#include "grant.h"
 #include "options.h"
 #include "process.h"
 #include "proto/limits.h"
@@ -178,6 +179,7 @@ void session_free(svmd_session *s) {
         event_fini(s);
         heads_free(s);
         registrations_free(s);
+        grants_free(s);
         uffd_close(s);
         wire_fini(s);
         pthread_mutex_destroy(&s->lock);

@@ -13,6 +13,7 @@ struct adoption;
 struct call;
 struct event;
 struct fdcache;
+struct grants;
 struct inbox;
 struct probe;
 struct registration;
@@ -81,6 +82,8 @@ struct svmd_session {
 
         /* adopt.c, likewise */
         struct adoption *adoptions;
+
+        struct grants *grants; /* grant.c; NULL until one is asked for */
 
         /* heads.c */
         struct heads heads;

@@ -12,6 +12,7 @@
 #include "error.h"
 #include "event.h"
 #include "fence.h"
+#include "grant.h"
 #include "proto/limits.h"
 #include "proto/socket.h"
 
@@ -29,7 +30,7 @@
  * then comes twice finds no call and is dropped.
  */
 
-enum { ID_ROOM = 11, BYTES_FIRST = 1024, END_TEXT_MAX = 512 };
+enum { ID_ROOM = 11, BYTES_FIRST = 1024, END_TEXT_MAX = 512, GRANTS_ROOM = 3072 };
 
 int waiter_init(struct waiter *w) {
         pthread_condattr_t attr;
@@ -236,6 +237,14 @@ static void pack_id(struct call *c, uint64_t id) {
         c->size = (size_t)(p - c->bytes);
 }
 
+/* Whatever waits to be told; without memory it waits for the next. */
+static void pack_grants(svmd_session *s, struct call *c) {
+        if (!s->grants || make_room(c, c->size + GRANTS_ROOM + ID_ROOM) < 0)
+                return;
+        if (c->size + GRANTS_ROOM + ID_ROOM <= SVMD_PACKET_MAX)
+                c->size += grants_pack(s, c->bytes + c->size, GRANTS_ROOM);
+}
+
 static int keep_descriptors(struct call *c, const int *fds, unsigned count) {
         for (unsigned i = 0; i < count; i++) {
                 int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
@@ -251,6 +260,7 @@ static int keep_descriptors(struct call *c, const int *fds, unsigned count) {
 }
 
 static void submit(svmd_session *s, struct call *c) {
+        pack_grants(s, c);
         pack_id(c, ++s->last_id);
         call_link(s, c);
         if (s->unsent == c)
@@ -337,6 +347,7 @@ static void take_reply(svmd_session *s, const Svmd__V1__Reply *reply) {
                 c = c->next;
         if (!c || c->id != reply->id)
                 return;
+        grants_refused(s, reply);
         if (c->asked)
                 take_asked(s, c, reply);
         resent = c->fences && c->id <= s->epoch_id;

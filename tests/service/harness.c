@@ -16,6 +16,7 @@
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "core/cgroup.h"
+#include "core/grant.h"
 #include "core/imap.h"
 #include "core/keeping.h"
 #include "core/lease.h"
@@ -484,6 +485,14 @@ void client_await(struct client *c) {
         c->reply = p->reply;
 }
 
+static Svmd__V1__GrantDone **rides;
+static size_t rides_count;
+
+void client_rides(Svmd__V1__GrantDone **done, size_t count) {
+        rides = done;
+        rides_count = count;
+}
+
 static int post(struct client *c, Svmd__V1__Mode mode, Svmd__V1__Op **ops, size_t count, const int *fds,
                 size_t fds_count) {
         static uint8_t bytes[SVMD_PACKET_MAX];
@@ -494,6 +503,9 @@ static int post(struct client *c, Svmd__V1__Mode mode, Svmd__V1__Op **ops, size_
         m.mode = mode;
         m.ops = ops;
         m.n_ops = count;
+        m.done = rides;
+        m.n_done = rides_count;
+        rides_count = 0;
         n = encode_request(&m, bytes, sizeof(bytes));
         assert_true(n > 0);
         return client_raw(c, bytes, (size_t)n, fds, fds_count);
@@ -841,6 +853,29 @@ Svmd__V1__Op *mk_admit_two(uint32_t node, uint64_t size, uint32_t other, uint64_
         return op;
 }
 
+Svmd__V1__Op *mk_grant(uint32_t node, uint32_t operations, uint64_t bytes) {
+        MAKE(GRANT_ASK, grant_ask);
+        m->node = node;
+        m->operations = operations;
+        m->bytes = bytes;
+        return op;
+}
+
+Svmd__V1__Op *mk_grant_done(uint64_t grant, uint64_t generation, uint32_t error, uint64_t gone) {
+        MAKE(GRANT_DONE, grant_done);
+        m->grant = grant;
+        m->generation = generation;
+        m->error = error;
+        m->gone = gone;
+        return op;
+}
+
+Svmd__V1__Op *mk_grant_list(const char *partition) {
+        MAKE(GRANT_LIST, grant_list);
+        m->partition = (char *)partition;
+        return op;
+}
+
 Svmd__V1__Op *mk_lease_release(uint64_t lease) {
         MAKE(LEASE_RELEASE, lease_release);
         m->lease = lease;
@@ -1073,6 +1108,14 @@ static void put_lease(FILE *f, const struct lease *l) {
         fprintf(f, "%s\n", l->releasing ? " RELEASING" : "");
 }
 
+static void put_grant(FILE *f, const struct grant *g) {
+        fprintf(f,
+                "grant %" PRIu64 " session %" PRIu64 " generation %" PRIu64 " node%u operations %x reservation %" PRIu64
+                " at %" PRIx64 "+%" PRIx64 " bytes %" PRIx64 " until %" PRIx64 " held %d\n",
+                g->object.id, g->session->object.id, g->generation, g->node, g->operations, g->reservation, g->address,
+                g->size, g->charge.bytes, g->until_ns, g->held);
+}
+
 /* By path. */
 static void put_cgroups(FILE *f, const struct world *w) {
         const struct cgroup *last = NULL, *next;
@@ -1153,6 +1196,8 @@ char *digest(struct world *w, bool all) {
                         put_memory(f, container_of(o, struct memory, object));
                 } else if (o->type == OBJECT_LEASE) {
                         put_lease(f, container_of(o, struct lease, object));
+                } else if (o->type == OBJECT_GRANT) {
+                        put_grant(f, container_of(o, struct grant, object));
                 } else if (o->type == OBJECT_SPACE) {
                         struct space *x = container_of(o, struct space, object);
 

@@ -37,6 +37,9 @@ struct world {
 
 enum { HOST0, GPU0, GPU1, GPU2, NODES };
 
+/* What came of grants with the next request of the client; as many as `count`, which live until then. */
+void client_rides(Svmd__V1__GrantDone **done, size_t count);
+
 /* Devices for private memory that the next world has behind those, ended by NULL: dev0 ... NULL: none. */
 extern const char *const *world_private;
 /* Other nodes, behind those, and links, which the next world has. NULL: none. */
@@ -152,6 +155,9 @@ Svmd__V1__Op *mk_kept_remove(const char *partition, Svmd__V1__KeptKind kind, con
 /* On one node, or two. */
 Svmd__V1__Op *mk_admit(uint32_t node, uint64_t size, uint64_t wait_ms);
 Svmd__V1__Op *mk_admit_two(uint32_t node, uint64_t size, uint32_t other, uint64_t other_size, uint64_t wait_ms);
+Svmd__V1__Op *mk_grant(uint32_t node, uint32_t operations, uint64_t bytes);
+Svmd__V1__Op *mk_grant_done(uint64_t grant, uint64_t generation, uint32_t error, uint64_t gone);
+Svmd__V1__Op *mk_grant_list(const char *partition);
 Svmd__V1__Op *mk_lease_release(uint64_t lease);
 Svmd__V1__Op *mk_lease_list(const char *partition);
 Svmd__V1__Op *mk_holders(const char *partition);

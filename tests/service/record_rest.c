@@ -15,7 +15,7 @@
 #include "expect.h"
 #include "ranges.h"
 
-enum { PAGE = 4096, SIZE = 16 * PAGE, DEVICE_NODE = NODES };
+enum { PAGE = 4096, SIZE = 16 * PAGE, CUDA_NODE = NODES, DEVICE_NODE };
 
 const char *const record_rest_devices[] = { "/dev/null", "/dev/zero", NULL };
 
@@ -297,6 +297,21 @@ static void sets(struct world *w) {
         client_close(&admin);
 }
 
+static void is_granted(struct client *a) {
+        Svmd__V1__Result *r = must(a, mk_grant(CUDA_NODE, 1, 1ull << 21));
+
+        must(a, mk_grant_done(r->id, r->generation, 5, 0));
+}
+
+void record_rest_shape(struct machine *m) {
+        struct node_desc *n = machine_add(m);
+
+        assert_non_null(n);
+        snprintf(n->name, sizeof(n->name), "cuda0");
+        n->kind = NODE_CUDA;
+        n->capacity = 1ull << 30;
+}
+
 void record_rest(struct world *w, struct client *a, struct client *b) {
         opens_and_closes(a, b);
         takes_away(w);
@@ -309,4 +324,5 @@ void record_rest(struct world *w, struct client *a, struct client *b) {
         sleeps(w);
         is_limited(w, a);
         sets(w);
+        is_granted(a);
 }

@@ -7,3 +7,5 @@
 void record_rest(struct world *w, struct client *a, struct client *b);
 /* Whose nodes the world has to have for it (world_private). */
 extern const char *const record_rest_devices[];
+/* And another node (world_shape). */
+void record_rest_shape(struct machine *m);

@@ -56,6 +56,7 @@ static bool is_rest(const char *name) {
 /* The store has the partitions that the journal names, and the machine its nodes. */
 static void open_world(const char *name) {
         world_private = is_rest(name) ? record_rest_devices : NULL;
+        world_shape = is_rest(name) ? record_rest_shape : NULL;
         world_open(&w, JOURNAL_SIZE);
         w.options.boottime_ns = w.svc->options.boottime_ns = one_time;
         client_open(&w, &admin, 0, 0, true);

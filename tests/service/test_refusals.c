@@ -1303,6 +1303,19 @@ static void leases(void) {
         no(&admin, W_NONE, SVMD_STATUS_UNSUPPORTED, mk_history(0, 0, 1)); /* others: test_accounts.c */
 }
 
+static void grants(void) {
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_grant(NODES, 1, 0));
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_grant(GPU0, 1, 0));
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_grant(HOST0, 1, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_grant(GPU0, 0, 0));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_grant(GPU0, 1 << 10, 0));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_grant_done(stale_memory, 1, 0, 0));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_grant_done(ma, 1, 0, 0));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, mk_grant_list("one"));
+        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, mk_grant_list(""));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_grant_list("none"));
+}
+
 static Svmd__V1__Op *mk_named(Svmd__V1__Op *op, const char *name, uint32_t mode) {
         op->keep->name = (char *)name;
         op->keep->mode = mode;
@@ -1456,6 +1469,9 @@ static const struct {
         { SVMD__V1__OP__OP_UPGRADE, 0 },
         { SVMD__V1__OP__OP_POLICY, B(W_ENUM) | B(W_NONE) | B(W_NODE) | B(W_STALE) | B(W_QUOTA) },
         { SVMD__V1__OP__OP_RELOAD, B(W_BUSY) },
+        { SVMD__V1__OP__OP_GRANT_ASK, B(W_NODE) | B(W_NODE_KIND) | B(W_ENUM) }, /* the rest: test_grants.c */
+        { SVMD__V1__OP__OP_GRANT_DONE, B(W_STALE) | B(W_KIND) },
+        { SVMD__V1__OP__OP_GRANT_LIST, OTHER_WAYS },
         { SVMD__V1__OP__OP_DMABUF_IMPORT, B(W_FD_KIND) | B(W_ZERO) | B(W_PAGE) | B(W_OUTSIDE) | B(W_NODE) |
                                                   B(W_NODE_KIND) | B(W_ROOM) | B(W_LIMIT) | B(W_QUOTA) | B(W_TAKEN) },
         { SVMD__V1__OP__OP_MEM_DMABUF, ID_WAYS },
@@ -1712,6 +1728,7 @@ static void test_refusals(void **state) {
         traces();
         keeping();
         leases();
+        grants();
         held_for_later();
         administration();
         settings();

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct grant;
+struct grant_done;
+struct service;
+struct session;
+
+/*
+ * Grants (core/grant.h) of sessions, and what the journal has of them: that one was given, and what became of it, each
+ * before its process hears of it. So a process that was told "yes" is charged whatever becomes of svmd, and one that
+ * svmd has heard of is not asked again.
+ */
+
+/* NULL: no grant has that number. */
+struct grant *grant_find(const struct service *svc, uint64_t id);
+/* What the session says became of one of its grants: 0, or a status with a sentence in `why`, and then nothing has
+ * changed. */
+unsigned grant_said(struct service *svc, struct session *s, uint64_t id, const struct grant_done *d, char *why,
+                    size_t why_size);
+/* Whether the session may say now that the operations are done on that node: likewise. For who takes over what was made
+ * under it. */
+unsigned grant_usable(struct service *svc, const struct session *s, uint64_t id, uint64_t generation, uint32_t node,
+                      uint32_t operations, struct grant **ret, char *why, size_t why_size);
+/* It is given back, and nobody is told. */
+void grant_end(struct service *svc, struct grant *g);
+/* All of a session that ends. */
+void grants_end(struct service *svc, struct session *s);
+
+/* For a snapshot, and in a replay; what is not as svmd writes it is -EBADMSG, with a sentence in `why`. */
+int grants_put(struct service *svc, const struct session *s);
+int grant_replay(struct service *svc, uint16_t type, const void *bytes, char *why, size_t why_size);
