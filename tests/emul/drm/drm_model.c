@@ -1,0 +1,166 @@
+#include "drm_model.h"
+
+#include <drm.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* ---- objects and handles ---- */
+
+int drm_object_new(struct drm_object **ret, struct drm_card *card, uint64_t size, bool vram) {
+        struct drm_object *o;
+
+        if (vram && size > card->vram - card->vram_used)
+                return -ENOMEM;
+        o = calloc(1, sizeof(*o));
+        if (!o)
+                return -ENOMEM;
+        *o = (struct drm_object){ .users = 1, .size = size, .card = card, .vram = vram };
+        card->vram_used += vram ? size : 0;
+        *ret = o;
+        return 0;
+}
+
+void drm_object_hold(struct drm_object *o) {
+        if (o)
+                o->users++;
+}
+
+void drm_object_drop(struct drm_object *o) {
+        if (!o || --o->users > 0)
+                return;
+        o->card->vram_used -= o->vram ? o->size : 0;
+        free(o);
+}
+
+int drm_handle_new(struct drm_file *f, struct drm_object *o, uint32_t *ret) {
+        for (uint32_t i = 0; i < DRM_HANDLES_MAX; i++)
+                if (!f->handles[i]) {
+                        f->handles[i] = o;
+                        *ret = i + 1;
+                        return 0;
+                }
+        drm_object_drop(o);
+        return -ENOMEM;
+}
+
+struct drm_object *drm_handle(const struct drm_file *f, uint32_t handle) {
+        return handle - 1 < DRM_HANDLES_MAX ? f->handles[handle - 1] : NULL;
+}
+
+/* ---- what all drivers have ---- */
+
+static int give_text(const struct drm_caller *c, char *to, size_t *length, const char *text) {
+        size_t n = strlen(text), room = *length;
+
+        *length = n;
+        return to && room ? c->write(c->userdata, (uint64_t)(uintptr_t)to, text, n < room ? n : room) : 0;
+}
+
+static int version(struct drm_file *f, const struct drm_caller *c, struct drm_version *v) {
+        const struct drm_driver *d = f->card->driver;
+        int r = give_text(c, v->name, &v->name_len, d->name);
+
+        v->version_major = d->major;
+        v->version_minor = d->minor;
+        v->version_patchlevel = d->patch;
+        if (r == 0)
+                r = give_text(c, v->date, &v->date_len, "20240101");
+        return r == 0 ? give_text(c, v->desc, &v->desc_len, d->description) : r;
+}
+
+static int get_cap(struct drm_get_cap *cap) {
+        switch (cap->capability) {
+        case DRM_CAP_PRIME: cap->value = DRM_PRIME_CAP_IMPORT; return 0; /* no export: see prime_out() */
+        case DRM_CAP_SYNCOBJ:
+        case DRM_CAP_SYNCOBJ_TIMELINE: cap->value = 1; return 0;
+        default: cap->value = 0; return 0;
+        }
+}
+
+/* [drm: a dma-buf has one handle in a file, however often it comes] */
+static int prime_in(struct drm_file *f, const struct drm_caller *c, struct drm_prime_handle *p) {
+        struct drm_foreign foreign = { 0 };
+        struct drm_object *o;
+        int r = c->identify ? c->identify(c->userdata, p->fd, &foreign) : -EBADF;
+
+        if (r < 0 || foreign.device)
+                return r < 0 ? r : -EINVAL;
+        for (uint32_t i = 0; i < DRM_HANDLES_MAX; i++)
+                if (f->handles[i] && f->handles[i]->identity == foreign.identity) {
+                        p->handle = i + 1;
+                        return 0;
+                }
+        r = drm_object_new(&o, f->card, foreign.size, false);
+        if (r < 0)
+                return r;
+        o->identity = foreign.identity;
+        return drm_handle_new(f, o, &p->handle);
+}
+
+static int gem_close(struct drm_file *f, uint32_t handle) {
+        struct drm_object *o = drm_handle(f, handle);
+
+        if (!o)
+                return -EINVAL;
+        f->handles[handle - 1] = NULL;
+        if (f->card->driver->closed)
+                f->card->driver->closed(f, o);
+        drm_object_drop(o);
+        return 0;
+}
+
+static int dispatch(struct drm_file *f, const struct drm_caller *c, unsigned nr, void *arg, unsigned size) {
+        switch (nr) {
+        case _IOC_NR(DRM_IOCTL_VERSION): return version(f, c, arg);
+        case _IOC_NR(DRM_IOCTL_GET_CAP): return get_cap(arg);
+        case _IOC_NR(DRM_IOCTL_GEM_CLOSE): return gem_close(f, ((struct drm_gem_close *)arg)->handle);
+        case _IOC_NR(DRM_IOCTL_PRIME_FD_TO_HANDLE): return prime_in(f, c, arg);
+        /* An emulated file can hand out no descriptor. */
+        case _IOC_NR(DRM_IOCTL_PRIME_HANDLE_TO_FD): return -ENOSYS;
+        /* [drm: a render node has no master] */
+        case _IOC_NR(DRM_IOCTL_SET_MASTER):
+        case _IOC_NR(DRM_IOCTL_DROP_MASTER): return -EACCES;
+        default: break;
+        }
+        return nr >= DRM_COMMAND_BASE && nr < DRM_COMMAND_END ? f->card->driver->ioctl(f, c, nr, arg, size) : -EINVAL;
+}
+
+/* [drm: a shorter argument than the kernel knows is filled up with zeroes, of a longer one the rest is ignored] */
+int drm_file_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned long request, void *arg) {
+        uint64_t buffer[32] = { 0 };
+        unsigned size = _IOC_SIZE(request), used = size < sizeof(buffer) ? size : sizeof(buffer);
+        int r;
+
+        if (_IOC_TYPE(request) != DRM_IOCTL_BASE)
+                return -ENOTTY;
+        f->card->ioctls++;
+        memcpy(buffer, arg, used);
+        r = dispatch(f, c, _IOC_NR(request), buffer, size);
+        memcpy(arg, buffer, used);
+        return r;
+}
+
+int drm_file_new(struct drm_file **ret, struct drm_card *card) {
+        struct drm_file *f = calloc(1, sizeof(*f));
+
+        if (!f)
+                return -ENOMEM;
+        f->card = card;
+        f->own = calloc(1, card->driver->file_size);
+        if (!f->own) {
+                free(f);
+                return -ENOMEM;
+        }
+        *ret = f;
+        return 0;
+}
+
+void drm_file_free(struct drm_file *f) {
+        f->card->driver->file_fini(f);
+        for (uint32_t i = 0; i < DRM_HANDLES_MAX; i++)
+                drm_object_drop(f->handles[i]);
+        free(f->own);
+        free(f);
+}
