@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <xf86drm.h>
 
+#include "backend/drm_about.h"
 #include "base/alloc.h"
 #include "base/text.h"
 
@@ -113,6 +114,7 @@ static void ask(const struct drm *d, struct drm_device *v) {
         else
                 ask_prime(v, fd);
         ask_bus(v, fd);
+        drm_about(v, fd, d->sys_root);
         close(fd);
 }
 

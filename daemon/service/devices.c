@@ -39,6 +39,11 @@ static void fill_drm(struct call *c, const struct drm_device *v, Svmd__V1__Node 
         row->device = (char *)v->node;
         row->bus = (char *)v->bus;
         row->can = can(v);
+        row->capacity = v->capacity;
+        row->used = v->used;
+        row->functions = v->functions;
+        row->functions_most = v->functions_most;
+        row->physical = (char *)v->physical;
         row->online = !v->error;
         row->trouble = v->error ? call_string(c, strerror(v->error)) : (char *)"";
 }

@@ -44,6 +44,9 @@ static void device_json(struct json_object *o, const struct svmd_node_row *n) {
                         json_object_array_add(can, json_object_new_string(abilities[i].name));
         json_add(o, "can", can);
         json_add_text(o, "trouble", n->trouble);
+        json_add_count(o, "functions", n->functions);
+        json_add_count(o, "functions_most", n->functions_most);
+        json_add_text(o, "physical", n->physical);
 }
 
 /* "virtio_gpu 0.1.0" */
@@ -103,10 +106,13 @@ static void device_cells(struct ctl *c, struct table_line *l, const struct node_
                          const struct svmd_node_row *n) {
         table_cell(l, "-");
         table_cell(l, n->capacity ? ctl_size(c, n->capacity) : "-");
-        for (unsigned i = 0; i < 5; i++)
+        table_cell(l, n->used ? ctl_size(c, n->used) : "-");
+        table_cell(l, n->used ? percent(c, n->used, n->capacity) : "-");
+        for (unsigned i = 0; i < 3; i++)
                 table_cell(l, "-");
         table_cell(l, hive_name(nodes, n));
-        table_cell(l, *n->driver ? ctl_text(c, "%s%s%s", device_driver(c, n), *n->model ? ", " : "", n->model)
+        table_cell(l, *n->driver ? ctl_text(c, "%s%s%s%s", device_driver(c, n), *n->model ? ", " : "", n->model,
+                                            *n->physical ? " (VF)" : "")
                                  : n->trouble);
 }
 
@@ -203,8 +209,15 @@ static void device_show_fields(struct ctl *c, const struct svmd_node_row *n) {
                 fields_add(f, "device", "%s", n->device);
         if (*n->bus)
                 fields_add(f, "bus", "%s", n->bus);
+        if (*n->physical)
+                fields_add(f, "function", "virtual (SR-IOV), of %s", n->physical);
+        if (n->functions_most)
+                fields_add(f, "function", "physical (SR-IOV), with %u of at most %u virtual ones", n->functions,
+                           n->functions_most);
         if (n->capacity)
                 fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
+        if (n->used)
+                fields_add(f, "used", "%s when svmd looked", ctl_size(c, n->used));
         for (size_t i = 0; i < sizeof(abilities) / sizeof(abilities[0]); i++)
                 if (n->can & abilities[i].bit)
                         can = ctl_text(c, "%s%s%s", can, *can ? ", " : "", abilities[i].text);

@@ -39,6 +39,7 @@ static int add_node(const struct svmd_node_row *row, void *userdata) {
         copy->version = ctl_copy(l->ctl, row->version);
         copy->bus = ctl_copy(l->ctl, row->bus);
         copy->trouble = ctl_copy(l->ctl, row->trouble);
+        copy->physical = ctl_copy(l->ctl, row->physical ? row->physical : "");
         return 0;
 }
 

@@ -831,6 +831,8 @@ struct svmd_node_row {
         uint64_t pins, naps;                /* what was done about them: pinned for a time, or answered later */
         uint64_t device_faults;             /* of its device, served since svmd started, as the following */
         uint64_t evictions, evicted;        /* granules that left to make room; their bytes */
+        unsigned functions, functions_most; /* of drm: virtual functions (SR-IOV) that it has, and can have */
+        const char *physical;               /* the bus of the device that it is a virtual function of; or "" */
 };
 typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);

@@ -131,6 +131,9 @@ static int node_row(struct walk *w, const void *data) {
                 .device_faults = n->device_faults,
                 .evictions = n->evictions,
                 .evicted = n->evicted,
+                .functions = n->functions,
+                .functions_most = n->functions_most,
+                .physical = n->physical,
         };
 
         w->op.nodes->from = n->id + 1;

@@ -428,6 +428,7 @@ static void test_node_devices(void **state) {
                   .bus = "platform",
                   .online = 1,
                   .trouble = "",
+                  .physical = "",
                   .can = SVMD_NODE_IMPORT | SVMD_NODE_EXPORT | SVMD_NODE_SYNCOBJ },
                 { .id = 257,
                   .name = "drm1",
@@ -449,16 +450,56 @@ static void test_node_devices(void **state) {
                   .online = 1,
                   .trouble = "",
                   .capacity = 64ull << 30 },
+                { .id = 258,
+                  .name = "drm2",
+                  .kind = SVMD_NODE_DRM,
+                  .model = "Intel Xe2 Graphics",
+                  .driver = "xe",
+                  .version = "1.1.0",
+                  .device = "/dev/dri/renderD130",
+                  .bus = "pci 0000:03:00.0",
+                  .online = 1,
+                  .trouble = "",
+                  .physical = "",
+                  .functions = 1,
+                  .functions_most = 24,
+                  .capacity = 12ull << 30,
+                  .used = 3ull << 30 },
+                { .id = 259,
+                  .name = "drm3",
+                  .kind = SVMD_NODE_DRM,
+                  .model = "Intel Xe2 Graphics",
+                  .driver = "xe",
+                  .version = "1.1.0",
+                  .device = "/dev/dri/renderD131",
+                  .bus = "pci 0000:03:00.1",
+                  .online = 1,
+                  .trouble = "",
+                  .physical = "pci 0000:03:00.0",
+                  .capacity = 1ull << 30 },
         };
         struct json_object *o;
 
         fake.nodes = rows;
-        fake.nodes_count = 3;
+        fake.nodes_count = 5;
         expect("node list", 0,
-               "NODE  ID KIND STATE   FAULTS CAPACITY USED USE% MANAGED WAIT SPACES HIVE MODEL\n"
-               "drm0 256 drm  online  -             -    -    -       -    -      - -    vgem 1.0.0, Virtual GEM provider\n"
-               "drm1 257 drm  offline -             -    -    -       -    -      - -    Permission denied\n"
-               "kfd0 512 kfd  online  -        64 GiB    -    -       -    -      - -    amdgpu, MI210\n",
+               "NODE  ID KIND STATE   FAULTS CAPACITY  USED USE% MANAGED WAIT SPACES HIVE MODEL\n"
+               "drm0 256 drm  online  -             -     -    -       -    -      - -    vgem 1.0.0, Virtual GEM provider\n"
+               "drm1 257 drm  offline -             -     -    -       -    -      - -    Permission denied\n"
+               "kfd0 512 kfd  online  -        64 GiB     -    -       -    -      - -    amdgpu, MI210\n"
+               "drm2 258 drm  online  -        12 GiB 3 GiB  25%       -    -      - -    xe 1.1.0, Intel Xe2 Graphics\n"
+               "drm3 259 drm  online  -         1 GiB     -    -       -    -      - -    xe 1.1.0, Intel Xe2 Graphics (VF)\n",
+               "");
+        expect("node show drm2", 0,
+               "drm2: drm device 258, Intel Xe2 Graphics\n"
+               "  driver    xe 1.1.0\n"
+               "  device    /dev/dri/renderD130\n"
+               "  bus       pci 0000:03:00.0\n"
+               "  function  physical (SR-IOV), with 1 of at most 24 virtual ones\n"
+               "  capacity  12 GiB\n"
+               "  used      3 GiB when svmd looked\n"
+               "  can       nothing that svmd knows of\n"
+               "  memory    svmd places none there; its dma-bufs can be imported\n",
                "");
         expect("node show drm0", 0,
                "drm0: drm device 256, Virtual GEM provider\n"
@@ -473,6 +514,8 @@ static void test_node_devices(void **state) {
         expect_json(o, "0.can.1", "export");
         expect_json(o, "1.trouble", "Permission denied");
         expect_json(o, "2.capacity", "68719476736");
+        expect_json(o, "3.functions_most", "24");
+        expect_json(o, "4.physical", "pci 0000:03:00.0");
         json_object_put(o);
 }
 
