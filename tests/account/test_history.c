@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -301,12 +302,20 @@ static void adder(int told) {
         }
 }
 
+/* However long the first one takes. */
+static void await_first(int told) {
+        struct pollfd p = { .fd = told, .events = POLLIN };
+        char c;
+
+        assert_int_equal(poll(&p, 1, 30000), 1);
+        assert_int_equal(read(told, &c, 1), 1);
+}
+
 static void test_kill(void **state) {
         uint64_t told = 0;
 
         reopen(&usual, 0);
         for (unsigned round = 0; round < 20; round++) {
-                struct timespec rest = { 0, 1000000l * (long)(2 + round % 7) };
                 uint64_t user, pid;
                 int pipes[2];
                 char c;
@@ -321,7 +330,11 @@ static void test_kill(void **state) {
                         adder(pipes[1]);
                 }
                 close(pipes[1]);
-                nanosleep(&rest, NULL);
+                if (round % 4) { /* or while it opens */
+                        await_first(pipes[0]);
+                        told++;
+                }
+                nanosleep(&(struct timespec){ 0, 1000000l * (long)(round % 7) }, NULL);
                 kill(child, SIGKILL);
                 waitpid(child, NULL, 0);
                 while (read(pipes[0], &c, 1) == 1)

@@ -72,17 +72,20 @@ def test_formats(world):
 
 def test_work(world):
     """What the client does is seen, and what is held adds up."""
-    before = list(parse_open_metrics(world.once("--format", "openmetrics")[1]))
-    time.sleep(0.3)
-    after = list(parse_open_metrics(world.once("--format", "openmetrics")[1]))
-    for name, labels in (("svmd_fault_duration_seconds_count", {"by": "cpu"}),
-                         ("svmd_fault_duration_seconds_count", {"by": "device"}),
-                         ("svmd_migration_duration_seconds_count", {"cause": "request"}),
-                         ("svmd_migration_duration_seconds_count", {"cause": "eviction"}),
-                         ("svmd_operations_total", {"operation": "mem_create", "result": "refused"}),
-                         ("svmd_partition_refusals_total", {}), ("svmd_moved_bytes_total", {}),
-                         ("svmd_node_evictions_total", {})):
-        expect(f"{name} {labels} does not grow", 0 < sums(before, name, **labels) < sums(after, name, **labels))
+    def look():
+        return list(parse_open_metrics(world.once("--format", "openmetrics")[1]))
+    grow = (("svmd_fault_duration_seconds_count", {"by": "cpu"}),
+            ("svmd_fault_duration_seconds_count", {"by": "device"}),
+            ("svmd_migration_duration_seconds_count", {"cause": "request"}),
+            ("svmd_migration_duration_seconds_count", {"cause": "eviction"}),
+            ("svmd_operations_total", {"operation": "mem_create", "result": "refused"}),
+            ("svmd_partition_refusals_total", {}), ("svmd_moved_bytes_total", {}), ("svmd_node_evictions_total", {}))
+    before = wait_for("all has been done", lambda: (page := look()) and
+                      all(sums(page, name, **labels) > 0 for name, labels in grow) and page)
+    after = None
+    for name, labels in grow:
+        after = wait_for(f"{name} {labels} grows", lambda: (page := look()) and
+                         sums(page, name, **labels) > sums(before, name, **labels) and page)
     counters = {(s.name, tuple(sorted(s.labels.items()))): s.value for f in before for s in f.samples
                 if f.type in ("counter", "histogram")}
     for family in after:

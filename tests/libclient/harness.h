@@ -38,6 +38,10 @@ static inline uint64_t addr(const void *p) {
         return (uintptr_t)p;
 }
 
+/* Ends the session in the child of a process with threads. Not with the sanitizer of addresses: its malloc() has locks
+ * that fork() does not wait for, so the child may find one held by a thread that is not there. */
+void leave_in_child(svmd_session *s);
+
 /* False: the fake may not open /dev/userfaultfd here, which this run knows of. */
 bool have_userfaultfd(void);
 

@@ -151,11 +151,10 @@ static void *keep_busy(void *data) {
 
 static int leave_at_once(struct world *w, char *at) {
         EXPECT(!is_mapped(at));
-        svmd_disconnect(w->s);
+        leave_in_child(w->s);
         return 0;
 }
 
-/* The sanitizer of threads does not follow a child of a threaded process; plain and address builds do. */
 static void a_fork_amid_threads_is_whole(void **state) {
         struct world *w = *state;
         char *at = with_memory(w);

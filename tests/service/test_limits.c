@@ -214,7 +214,7 @@ static void steps_are(Svmd__V1__Op *op, const char *text) {
 }
 
 static void come_to_rest(void) {
-        for (int i = 0; i < 2000 && !list_empty(&w.svc->give_backs.active); i++) {
+        for (int i = 0; i < 15000 && !list_empty(&w.svc->give_backs.active); i++) {
                 world_settle(&w);
                 usleep(i < 10 ? 0 : 2000);
         }

@@ -600,7 +600,14 @@ static int check_piece(void *userdata, uint16_t type, const void *bytes, size_t 
         return 0;
 }
 
-static void kill_after_a_while(pid_t pid) {
+/* Some while it adopts the log, most between commits, however long those take. */
+static void kill_after_a_while(pid_t pid, const volatile uint64_t *acknowledged) {
+        uint64_t until = next_random(8) ? *acknowledged + 1 + next_random(8) : 0;
+
+        for (int i = 0; *acknowledged < until; i++) {
+                assert_true(i < 300000);
+                usleep(100);
+        }
         usleep((useconds_t)next_random(3000));
         kill(pid, SIGKILL);
 }
@@ -671,7 +678,7 @@ static void test_killed(void **state) {
                 if (stepped)
                         kill_between_instructions(pid);
                 else
-                        kill_after_a_while(pid);
+                        kill_after_a_while(pid, acknowledged);
                 assert_int_equal(waitpid(pid, &status, 0), pid);
                 assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
                 kills++;

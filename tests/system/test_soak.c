@@ -347,6 +347,7 @@ int main(int argc, char **argv) {
         bool own; /* svmd has needed a userfaultfd for itself, and keeps it */
 
         harness_begin("system_soak");
+        alarm(0); /* it goes on for as long as it is told, and every wait has its ceiling */
         must(count > 0 && count <= CLIENTS_MAX && seconds > 0);
         set_up();
         warm_up();
