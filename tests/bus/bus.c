@@ -79,6 +79,8 @@ sd_bus *bus_connect(const struct bus *b) {
 
         must(sd_bus_new(&bus) >= 0 && sd_bus_set_address(bus, b->address) >= 0 &&
              sd_bus_set_bus_client(bus, true) >= 0);
+        /* Behind a flood, and on a slow machine, an answer may take longer than the library waits by itself. */
+        must(sd_bus_set_method_call_timeout(bus, CEILING_MS * 1000ull) >= 0);
         if (sd_bus_start(bus) < 0)
                 return sd_bus_unref(bus);
         return bus;

@@ -292,33 +292,36 @@ void daemon_stop(struct daemon *d) {
         expect_end(&d->pid, SIGTERM, 0);
 }
 
-/* It is the child of svmd, or of this process when that svmd has ended. */
-void daemon_kill_keeper(struct daemon *d) {
-        uint64_t until = now_ms() + CEILING_MS;
+/* One that ends loses its arguments before it has closed its files, its lock among them; only then is it a zombie. It
+ * is an orphan, and so a child of this process. */
+static bool has_ended(pid_t pid) {
+        char text[256];
+        const char *state;
 
-        must(d->keeper && kill(d->keeper, SIGKILL) == 0);
-        while (find_keeper(d) == d->keeper) {
-                waitpid(d->keeper, NULL, WNOHANG);
-                must(now_ms() < until);
-                usleep(1000);
-        }
-        d->keeper = 0;
-}
-
-void daemon_find_keeper(struct daemon *d) {
-        d->keeper = find_keeper(d);
-        must(d->keeper);
+        if (waitpid(pid, NULL, WNOHANG) == pid || read_proc(pid, "stat", text, sizeof(text)) <= 0)
+                return true;
+        state = strrchr(text, ')');
+        return !state || state[2] == 'Z' || state[2] == 'X';
 }
 
 static void await_keeper(struct daemon *d) {
         uint64_t until = now_ms() + CEILING_MS;
 
-        while (d->keeper && find_keeper(d) == d->keeper) {
-                waitpid(d->keeper, NULL, WNOHANG);
+        while (d->keeper && !has_ended(d->keeper)) {
                 must(now_ms() < until);
                 usleep(1000);
         }
         d->keeper = 0;
+}
+
+void daemon_kill_keeper(struct daemon *d) {
+        must(d->keeper && kill(d->keeper, SIGKILL) == 0);
+        await_keeper(d);
+}
+
+void daemon_find_keeper(struct daemon *d) {
+        d->keeper = find_keeper(d);
+        must(d->keeper);
 }
 
 static void remove_dir(const char *dir) {
