@@ -43,6 +43,7 @@
 #define EXIT_ANOTHER 3
 /* The first descriptor of a service manager's. */
 #define GIVEN_FD 3
+enum { LOCK_TRIES = 100, LOCK_REST_MS = 10 };
 /* More messages than a socket can queue. */
 #define DRAIN_MAX 8192
 
@@ -288,7 +289,18 @@ static void run(struct state *s) {
         }
 }
 
-/* One keeper a directory. The kernel lets go of the lock when this process ends. */
+/* The kernel lets go of the lock of one that was killed only after the sockets that it held, by whose end this one may
+ * have been started. */
+static int lock_patiently(int fd) {
+        for (unsigned tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+                if (tries == LOCK_TRIES)
+                        return -EBUSY;
+                poll(NULL, 0, LOCK_REST_MS);
+        }
+        return 0;
+}
+
+/* One keeper a directory. */
 static int lock_directory(const char *dir) {
         char path[PATH_MAX];
         int fd;
@@ -298,7 +310,7 @@ static int lock_directory(const char *dir) {
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
                 return -errno;
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (lock_patiently(fd) < 0) {
                 close(fd);
                 return -EBUSY;
         }
