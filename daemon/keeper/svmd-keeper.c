@@ -33,6 +33,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "confine/confine.h"
 #include "keeper/kept.h"
 #include "keeper/packet.h"
 #include "keeper/table.h"
@@ -379,6 +380,14 @@ static void protect(void) {
         signal(SIGHUP, SIG_IGN);
 }
 
+/* With the sockets made, what is left to do is little. Without the filter it is the same keeper. */
+static void confine(void) {
+        int r = confine_keeper();
+
+        if (r < 0 && r != -EOPNOTSUPP)
+                say("goes on without a filter of system calls: %s", strerror(-r));
+}
+
 static int usage(FILE *out) {
         fputs("svmd-keeper [--runtime-dir DIR]\n"
               "Holds file descriptors across restarts of svmd, which starts it. SIGTERM ends it and releases them.\n"
@@ -480,6 +489,7 @@ int main(int argc, char **argv) {
         r = a.table ? go_on(&s, a.table) : begin(&s);
         if (r)
                 return r;
+        confine();
         run(&s);
         finish(&s);
         return 0;

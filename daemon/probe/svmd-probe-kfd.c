@@ -8,10 +8,13 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "confine/confine.h"
+
 /*
  * Says what libhsakmt finds of AMD's driver, in the lines that daemon/backend/kfd.h describes, and ends. It is a
  * process of its own because the library asserts, waits for devices, and makes a KFD process of whoever opens it; svmd
- * gives it a few seconds and takes nothing on trust. `svmd-probe-kfd` by hand says the same.
+ * gives it a few seconds and takes nothing on trust: it may make few system calls. `svmd-probe-kfd` by hand says the
+ * same.
  *
  * Nothing of a device is changed: attributes of a page of this process are set and asked for, to see whether the kernel
  * takes them.
@@ -145,8 +148,12 @@ static void say_svm(void) {
 int main(void) {
         HsaVersionInfo version = { 0 };
         HSAKMT_STATUS r;
+        int confined;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        confined = confine_probe();
+        if (confined < 0 && confined != -EOPNOTSUPP)
+                fprintf(stderr, "svmd-probe-kfd: goes on without a filter of system calls: %s\n", strerror(-confined));
         printf("probe 1\n");
         errno = 0;
         if (access("/dev/kfd", R_OK | W_OK) < 0) {

@@ -731,6 +731,39 @@ static int open_program(const char *path) {
         return fd;
 }
 
+/* How many filters of system calls the keeper is under; -1 where the kernel does not say. */
+static int filters_of_keeper(void) {
+        char path[64], line[128];
+        int n = -1;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/proc/%d/status", (int)keeper_pid);
+        f = fopen(path, "re");
+        assert_non_null(f);
+        while (fgets(line, sizeof(line), f))
+                if (sscanf(line, "Seccomp_filters: %d", &n) == 1)
+                        break;
+        fclose(f);
+        return n;
+}
+
+/* One more than this process, and another one with each program that it becomes; none with a sanitizer. */
+static void test_is_confined(void **state) {
+        int program = open_program(KEEPER_PROGRAM), before;
+        struct keeper *k = connect_keeper();
+
+        (void)list_all(k); /* it serves, so it is confined */
+        before = filters_of_keeper();
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+        assert_true(before >= 1);
+#endif
+        assert_int_equal(keeper_become(k, program, why, sizeof(why)), 0);
+        (void)list_all(k);
+        assert_int_equal(filters_of_keeper(), before > 0 ? before + 1 : before);
+        keeper_disconnect(k);
+        close(program);
+}
+
 /* It goes on as another program, in the same process and on the same connection, and has everything. */
 static void test_becomes_another(void **state) {
         int program = open_program(KEEPER_PROGRAM);
@@ -948,6 +981,7 @@ int main(void) {
                 IN_DIR(test_end_of_keeper_is_seen),
                 IN_DIR(test_starting_fails),
                 IN_DIR(test_older_keeper),
+                IN_DIR(test_is_confined),
                 IN_DIR(test_becomes_another),
                 IN_DIR(test_cannot_become),
                 IN_DIR(test_becomes_without_svmd),
