@@ -1,0 +1,102 @@
+#include "backend/drm_bind.h"
+
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <xf86drm.h>
+
+const struct drm_bind_driver *drm_bind_driver(const char *name) {
+        static const struct drm_bind_driver *const drivers[] = { &drm_bind_xe, &drm_bind_amdgpu, &drm_bind_nouveau };
+
+        for (unsigned i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++)
+                if (strcmp(drivers[i]->name, name) == 0)
+                        return drivers[i];
+        return NULL;
+}
+
+int drm_bind(const struct drm_bind_driver *d, int fd, uint32_t space, const struct drm_binding *list, uint32_t count,
+             uint32_t *ret_done) {
+        uint32_t piece = count < DRM_VECTOR_MAX ? count : DRM_VECTOR_MAX;
+
+        *ret_done = 0;
+        while (*ret_done < count) {
+                uint32_t left = count - *ret_done, done = 0;
+                int r = d->bind(fd, space, list + *ret_done, piece < left ? piece : left, &done);
+
+                *ret_done += done;
+                if (r == -ENOBUFS && piece > 1)
+                        piece /= 2;
+                else if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+const char *drm_bind_error(int error) {
+        switch (-error) {
+        case EINVAL: return "takes no such binding, or something is mapped there that svmd did not map";
+        case ENOENT: return "knows no such page table or memory in this file: its process has given it up";
+        case ENOMEM: return "has no memory left for it: free some of the device's, or bind less";
+        case ENOSPC: return "has no room left in the device's memory: free some";
+        case ENOBUFS: return "has no room for even one change: let the device finish what it does, and try again";
+        case EBUSY: return "uses it at present: wait for the device's work to end, and try again";
+        case ENOLINK: return "has no fast link between these two devices: place the memory on the one that uses it";
+        case ENOSYS:
+                return "lets its own page table be in this file, since memory was made before: open the device anew";
+        case EPERM:
+        case EACCES: return "lets only the process that opened the file do that";
+        case ENODEV: return "has lost the device";
+        default: return strerror(-error);
+        }
+}
+
+/* ---- files ---- */
+
+bool drm_file_is(const char *path, const char *driver, int fd, char *why, unsigned why_size) {
+        struct stat device, file;
+        drmVersionPtr version;
+        bool same;
+
+        if (stat(path, &device) < 0) {
+                snprintf(why, why_size, "%s is not there: %s", path, strerror(errno));
+                return false;
+        }
+        if (fstat(fd, &file) < 0 || !S_ISCHR(device.st_mode) || !S_ISCHR(file.st_mode) ||
+            file.st_rdev != device.st_rdev) {
+                snprintf(why, why_size, "the descriptor is no open %s", path);
+                return false;
+        }
+        version = drmGetVersion(fd);
+        same = version && version->name && strcmp(version->name, driver) == 0;
+        if (!same)
+                snprintf(why, why_size, "the driver of %s says it is %.32s and not %s: the device has changed", path,
+                         version && version->name ? version->name : "none", driver);
+        if (version)
+                drmFreeVersion(version);
+        return same;
+}
+
+int drm_file_is_of(pid_t process, int theirs, int fd) {
+        long r = syscall(SYS_kcmp, process, getpid(), KCMP_FILE, (unsigned long)theirs, (unsigned long)fd);
+
+        return r < 0 ? -errno : r == 0;
+}
+
+int drm_file_import(int fd, int dmabuf, uint32_t *ret_handle) {
+        uint32_t handle = 0;
+
+        if (drmPrimeFDToHandle(fd, dmabuf, &handle) != 0)
+                return -errno;
+        *ret_handle = handle;
+        return 0;
+}
+
+int drm_file_release(int fd, uint32_t handle) {
+        struct drm_gem_close c = { .handle = handle };
+
+        return drmIoctl(fd, DRM_IOCTL_GEM_CLOSE, &c) < 0 ? -errno : 0;
+}
