@@ -61,12 +61,15 @@ ROWS = {
     "trace_cost": ("notes", None, None),
     "hostile_share": ("share", "<=2206", "<=1055"),  # docs/security.md, "Who is served when"
     "hostile_p99": ("share", None, None),
+    "bind_vector": ("bind", None, ">=10"),
 }
 # A program: the daemons that it is given.
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
             "hostile": ["svmd"], "share": ["svmd"], "run": ["svmd"], "admission": ["svmd"], "advise": ["svmd"],
-            "policy": [], "partitions": ["svmd", "svmd"], "notes": ["svmd", "svmd-unaccounted"]}
+            "policy": [], "partitions": ["svmd", "svmd"], "notes": ["svmd", "svmd-unaccounted"], "bind": []}
+# Programs that run on an emulated machine, which needs root and /dev/fuse.
+EMULATED = {"bind": os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emul", "drm", "render.py")}
 
 HUGE_PAGES = 64  # that bench_moves uses, and some
 
@@ -168,7 +171,8 @@ def run_program(build, folder, name):
         for i, program in enumerate(PROGRAMS[name]):
             daemons.append(Svmd(build, os.path.join(folder, f"{name}-{i}"), program))
         arguments = [word for svmd in daemons for word in (svmd.runtime, str(svmd.process.pid))]
-        done = subprocess.run([os.path.join(build, f"bench_{name}"), *arguments], stdin=subprocess.DEVNULL,
+        before = [sys.executable, EMULATED[name], build] if name in EMULATED else []
+        done = subprocess.run([*before, os.path.join(build, f"bench_{name}"), *arguments], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_ROWS,
                               check=False)
         if done.returncode != 0:
@@ -217,6 +221,11 @@ def print_table(rows):
 
 def measure(build, wanted):
     rows, failures = {}, []
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        away = [name for name in wanted if ROWS[name][0] in EMULATED]
+        wanted = [name for name in wanted if name not in away]
+        if away:
+            print(f"not applicable without root and /dev/fuse: {', '.join(away)}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="svmd-bench-") as folder:
         os.chmod(folder, 0o755)
         for program in dict.fromkeys(ROWS[name][0] for name in wanted):

@@ -1,10 +1,11 @@
+#include <amdgpu_drm.h>
 #include <errno.h>
 #include <string.h>
 
 #include "drm_model.h"
 #include "proto/uapi/amdgpu.h"
 
-/* amdgpu: an open file is one page table, whoever calls [amdgpu: one VM per open; GEM_VA has no mm or pid check]. */
+/* amdgpu: an open file is one page table, and whoever calls changes it. */
 struct amdgpu_file {
         struct drm_rows rows;
 };
@@ -46,12 +47,11 @@ static int gem_create(struct drm_file *f, struct amdgpu_gem_create *g) {
 
 /* ---- mappings ---- */
 
-/* [amdgpu: addresses are 64 KiB to 2^47, and the high half] */
 static bool range_ok(const struct amdgpu_gem_va *v) {
         uint64_t end = v->address + v->size;
 
         return v->size && v->size % PAGE == 0 && v->address % PAGE == 0 && v->offset % PAGE == 0 && end > v->address &&
-               v->address >= FIRST && (end <= HOLE || v->address >= -HOLE);
+               ((v->address >= FIRST && (end <= HOLE || v->address >= -HOLE)) || !drm_rule("A5"));
 }
 
 static int put(struct drm_rows *rows, struct drm_object *o, const struct amdgpu_gem_va *v) {
@@ -67,18 +67,16 @@ static int put(struct drm_rows *rows, struct drm_object *o, const struct amdgpu_
         return rows_add(rows, &row);
 }
 
-/* [amdgpu: MAP over a mapping is EINVAL] */
 static int map(struct drm_rows *rows, struct drm_object *o, const struct amdgpu_gem_va *v) {
-        return rows_overlap(rows, v->address, v->address + v->size) ? -EINVAL : put(rows, o, v);
+        return rows_overlap(rows, v->address, v->address + v->size) && drm_rule("A1") ? -EINVAL : put(rows, o, v);
 }
 
-/* [amdgpu: REPLACE exists] */
 static int replace(struct drm_rows *rows, struct drm_object *o, const struct amdgpu_gem_va *v) {
         int r;
 
         if (o && (v->offset > o->size || v->size > o->size - v->offset))
                 return -EINVAL;
-        r = rows_cut(rows, v->address, v->address + v->size);
+        r = drm_rule("A2") ? rows_cut(rows, v->address, v->address + v->size) : 0;
         return r == 0 ? put(rows, o, v) : r;
 }
 
@@ -86,7 +84,7 @@ static int replace(struct drm_rows *rows, struct drm_object *o, const struct amd
 static int unmap(struct drm_rows *rows, const struct drm_object *o, const struct amdgpu_gem_va *v) {
         const struct drm_row *row = rows_from(rows, v->address);
 
-        if (!row || row->start != v->address || row->object != o)
+        if (!row || ((row->start != v->address || row->object != o) && drm_rule("A4")))
                 return -ENOENT;
         rows_remove(rows, (size_t)(row - rows->row));
         return 0;
@@ -106,15 +104,35 @@ static int gem_va(struct drm_file *f, const struct amdgpu_gem_va *v) {
         switch (v->op) {
         case AMDGPU_VA_MAP: return map(rows_of(f), o, v);
         case AMDGPU_VA_UNMAP: return unmap(rows_of(f), o, v);
-        case AMDGPU_VA_CLEAR: return rows_cut(rows_of(f), v->address, v->address + v->size); /* [amdgpu: CLEAR] */
+        case AMDGPU_VA_CLEAR: return drm_rule("A3") ? rows_cut(rows_of(f), v->address, v->address + v->size) : 0;
         case AMDGPU_VA_REPLACE: return replace(rows_of(f), o, v);
         default: return -EINVAL;
         }
 }
 
-/* [amdgpu: GEM_CLOSE takes the mappings of the object away] */
 static void closed(struct drm_file *f, struct drm_object *o) {
-        rows_remove_object(rows_of(f), o);
+        if (drm_rule("A6"))
+                rows_remove_object(rows_of(f), o);
+}
+
+/* What libdrm_amdgpu asks before it uses a device; all else is zero. */
+static int info(const struct drm_caller *c, const struct drm_amdgpu_info *q) {
+        struct drm_amdgpu_info_device device = { .family = 141,
+                                                 .num_shader_engines = 1,
+                                                 .num_shader_arrays_per_engine = 1,
+                                                 .virtual_address_offset = 0x200000,
+                                                 .virtual_address_max = HOLE,
+                                                 .virtual_address_alignment = PAGE,
+                                                 .pte_fragment_size = 2 << 20,
+                                                 .gart_page_size = PAGE };
+        uint32_t works = 1;
+        char none[1024] = "";
+        const void *from = q->query == AMDGPU_INFO_DEV_INFO        ? (const void *)&device
+                           : q->query == AMDGPU_INFO_ACCEL_WORKING ? (const void *)&works
+                                                                   : none;
+        size_t size = from == &device ? sizeof(device) : from == &works ? sizeof(works) : sizeof(none);
+
+        return c->write(c->userdata, q->return_pointer, from, q->return_size < size ? q->return_size : size);
 }
 
 /* ---- placement and audit ---- */
@@ -139,7 +157,6 @@ static int mappings(struct drm_file *f, const struct drm_caller *c, const struct
         return r;
 }
 
-/* [amdgpu: SET_PLACEMENT from any fd that holds the BO] */
 static int gem_op(struct drm_file *f, const struct drm_caller *c, struct amdgpu_gem_op_long *op, unsigned size) {
         struct drm_object *o = drm_handle(f, op->op.handle);
 
@@ -148,20 +165,20 @@ static int gem_op(struct drm_file *f, const struct drm_caller *c, struct amdgpu_
         if (op->op.op == AMDGPU_OP_PLACEMENT) {
                 if (!op->op.value || (op->op.value & ~(uint64_t)(AMDGPU_CPU | AMDGPU_GTT | AMDGPU_VRAM)))
                         return -EINVAL;
-                o->placement = (uint32_t)op->op.value;
+                if (drm_rule("A7"))
+                        o->placement = (uint32_t)op->op.value;
                 return 0;
         }
-        if (op->op.op == AMDGPU_OP_MAPPINGS && f->card->audits && size >= sizeof(*op))
+        if (op->op.op == AMDGPU_OP_MAPPINGS && f->card->audits && (size >= sizeof(*op) || !drm_rule("A9")))
                 return mappings(f, c, o, op);
         return -EINVAL;
 }
 
-/* [amdgpu: GEM_LIST_HANDLES, about 6.18] */
 static int list_handles(struct drm_file *f, const struct drm_caller *c, struct amdgpu_list_handles *l) {
         uint32_t count = 0;
         int r = 0;
 
-        if (!f->card->audits)
+        if (!f->card->audits && drm_rule("A8"))
                 return -EINVAL;
         for (uint32_t i = 0; i < DRM_HANDLES_MAX && r == 0; i++) {
                 const struct drm_object *o = f->handles[i];
@@ -182,6 +199,7 @@ static int list_handles(struct drm_file *f, const struct drm_caller *c, struct a
 
 static int amdgpu_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned nr, void *arg, unsigned size) {
         switch (nr) {
+        case _IOC_NR(DRM_IOCTL_AMDGPU_INFO): return info(c, arg);
         case _IOC_NR(AMDGPU_GEM_CREATE): return gem_create(f, arg);
         case _IOC_NR(AMDGPU_GEM_VA): return gem_va(f, arg);
         case _IOC_NR(AMDGPU_GEM_OP): return gem_op(f, c, arg, size);

@@ -6,12 +6,18 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+const char *drm_broken;
+
+bool drm_rule(const char *number) {
+        return !drm_broken || strcmp(drm_broken, number) != 0;
+}
+
 /* ---- objects and handles ---- */
 
 int drm_object_new(struct drm_object **ret, struct drm_card *card, uint64_t size, bool vram) {
         struct drm_object *o;
 
-        if (vram && size > card->vram - card->vram_used)
+        if (vram && size > card->vram - card->vram_used && drm_rule("D3"))
                 return -ENOMEM;
         o = calloc(1, sizeof(*o));
         if (!o)
@@ -70,16 +76,14 @@ static int version(struct drm_file *f, const struct drm_caller *c, struct drm_ve
         return r == 0 ? give_text(c, v->desc, &v->desc_len, d->description) : r;
 }
 
+/* It cannot hand out a descriptor, so it exports nothing. */
 static int get_cap(struct drm_get_cap *cap) {
-        switch (cap->capability) {
-        case DRM_CAP_PRIME: cap->value = DRM_PRIME_CAP_IMPORT; return 0; /* no export: see prime_out() */
-        case DRM_CAP_SYNCOBJ:
-        case DRM_CAP_SYNCOBJ_TIMELINE: cap->value = 1; return 0;
-        default: cap->value = 0; return 0;
-        }
+        bool syncobj = cap->capability == DRM_CAP_SYNCOBJ || cap->capability == DRM_CAP_SYNCOBJ_TIMELINE;
+
+        cap->value = cap->capability == DRM_CAP_PRIME ? DRM_PRIME_CAP_IMPORT : syncobj;
+        return 0;
 }
 
-/* [drm: a dma-buf has one handle in a file, however often it comes] */
 static int prime_in(struct drm_file *f, const struct drm_caller *c, struct drm_prime_handle *p) {
         struct drm_foreign foreign = { 0 };
         struct drm_object *o;
@@ -87,7 +91,7 @@ static int prime_in(struct drm_file *f, const struct drm_caller *c, struct drm_p
 
         if (r < 0 || foreign.device)
                 return r < 0 ? r : -EINVAL;
-        for (uint32_t i = 0; i < DRM_HANDLES_MAX; i++)
+        for (uint32_t i = 0; i < DRM_HANDLES_MAX && drm_rule("D1"); i++)
                 if (f->handles[i] && f->handles[i]->identity == foreign.identity) {
                         p->handle = i + 1;
                         return 0;
@@ -119,15 +123,14 @@ static int dispatch(struct drm_file *f, const struct drm_caller *c, unsigned nr,
         case _IOC_NR(DRM_IOCTL_PRIME_FD_TO_HANDLE): return prime_in(f, c, arg);
         /* An emulated file can hand out no descriptor. */
         case _IOC_NR(DRM_IOCTL_PRIME_HANDLE_TO_FD): return -ENOSYS;
-        /* [drm: a render node has no master] */
         case _IOC_NR(DRM_IOCTL_SET_MASTER):
-        case _IOC_NR(DRM_IOCTL_DROP_MASTER): return -EACCES;
+        case _IOC_NR(DRM_IOCTL_DROP_MASTER): return drm_rule("D2") ? -EACCES : 0;
         default: break;
         }
         return nr >= DRM_COMMAND_BASE && nr < DRM_COMMAND_END ? f->card->driver->ioctl(f, c, nr, arg, size) : -EINVAL;
 }
 
-/* [drm: a shorter argument than the kernel knows is filled up with zeroes, of a longer one the rest is ignored] */
+/* A shorter argument than the driver knows is filled up with zeroes, of a longer one the rest is ignored. */
 int drm_file_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned long request, void *arg) {
         uint64_t buffer[32] = { 0 };
         unsigned size = _IOC_SIZE(request), used = size < sizeof(buffer) ? size : sizeof(buffer);

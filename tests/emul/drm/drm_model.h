@@ -12,10 +12,14 @@
  *
  *      card (a GPU: memory, links) <- file (one open: handles, page tables) <- drm_file_ioctl()
  *
- * Each rule names the fact that it stands for: "[xe: MAP replaces]". Facts of the DRM core are "[drm: ...]".
+ * Each rule has the number of the fact in docs/devices.md that it stands for.
  */
 struct drm_file;
 struct drm_driver;
+
+/* The number of a rule that does not hold ("X3"), for the test of the tests; NULL: all do. */
+extern const char *drm_broken;
+bool drm_rule(const char *number);
 
 /* A descriptor of the caller: a dma-buf, or a file of a device of this emulator. */
 struct drm_foreign {

@@ -21,13 +21,12 @@ static void file_fini(struct drm_file *f) {
         rows_clear(&((struct nouveau_file *)f->own)->rows);
 }
 
-/* [nouveau: VM_INIT before any BO, splits the VA between kernel and user] */
 static int vm_init(struct nouveau_file *n, const struct nouveau_vm_init *v) {
         uint64_t end = v->kernel_address + v->kernel_size;
 
-        if (n->legacy)
+        if (n->legacy && drm_rule("N1"))
                 return -ENOSYS;
-        if (n->initialised)
+        if (n->initialised && drm_rule("N2"))
                 return -EBUSY;
         if (v->kernel_size == 0 || end < v->kernel_address || end > END)
                 return -EINVAL;
@@ -54,12 +53,12 @@ static int gem_new(struct drm_file *f, struct nouveau_gem_new *g) {
         return drm_handle_new(f, o, &g->handle);
 }
 
-/* [nouveau: addresses are 0 to 2^47], less the driver's own. */
 static bool range_ok(const struct nouveau_file *n, const struct nouveau_bind_op *b) {
         uint64_t end = b->address + b->range;
 
         return b->range && b->range % PAGE == 0 && b->address % PAGE == 0 && b->offset % PAGE == 0 &&
-               end > b->address && end <= END && (end <= n->kernel_start || b->address >= n->kernel_end);
+               end > b->address && end <= END &&
+               (end <= n->kernel_start || b->address >= n->kernel_end || !drm_rule("N3"));
 }
 
 static int bind_map(struct drm_file *f, struct drm_rows *rows, const struct nouveau_bind_op *b) {
@@ -79,7 +78,7 @@ static int bind_map(struct drm_file *f, struct drm_rows *rows, const struct nouv
                 if (b->offset > row.object->size || b->range > row.object->size - b->offset)
                         return -EINVAL;
         }
-        r = rows_cut(rows, row.start, row.end);
+        r = drm_rule("N6") ? rows_cut(rows, row.start, row.end) : 0;
         return r == 0 ? rows_add(rows, &row) : r;
 }
 
@@ -93,14 +92,13 @@ static int bind_one(struct drm_file *f, struct drm_rows *rows, const struct nouv
         }
 }
 
-/* [nouveau: VM_BIND is a vector]: all of it, or nothing. */
 static int vm_bind(struct drm_file *f, const struct drm_caller *c, const struct nouveau_vm_bind *v) {
         struct nouveau_file *n = f->own;
         struct nouveau_bind_op op;
         struct drm_rows rows;
         int r;
 
-        if (!n->initialised)
+        if (!n->initialised && drm_rule("N5"))
                 return -ENOSYS;
         if (v->flags & ~NOUVEAU_BIND_ASYNC || v->count == 0)
                 return -EINVAL;
@@ -110,14 +108,14 @@ static int vm_bind(struct drm_file *f, const struct drm_caller *c, const struct 
                 if (r == 0)
                         r = bind_one(f, &rows, &op);
         }
-        if (r < 0) {
+        if (r < 0 && drm_rule("N4")) {
                 rows_clear(&rows);
                 return r;
         }
-        f->card->binds += v->count;
+        f->card->binds += r < 0 ? 0 : v->count;
         rows_clear(&n->rows);
         n->rows = rows;
-        return 0;
+        return r;
 }
 
 static int nouveau_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned nr, void *arg, unsigned size) {

@@ -7,8 +7,8 @@
 /*
  * xe: several page tables (VMs) a file. What binds is checked whole before it shows.
  *
- * Whether a rule is about the file or about who calls: [xe: the caller's mm matters for VM_CREATE(FAULT), MAP_USERPTR;
- * device_fd is looked up in the caller's table], for nothing else.
+ * A file's page tables are changed by whoever has a descriptor of it. Who calls matters for VM_CREATE with FAULT (X2),
+ * USERPTR (X7) and the descriptor in MADVISE (X9), and for nothing else.
  */
 struct xe_vm {
         uint32_t id; /* 0: none */
@@ -47,7 +47,7 @@ static void file_fini(struct drm_file *f) {
 /* ---- questions ---- */
 
 static int answer(const struct drm_caller *c, struct xe_device_query *q, const void *bytes, size_t size) {
-        if (q->size == 0) {
+        if (q->size == 0 && drm_rule("X10")) {
                 q->size = (uint32_t)size;
                 return 0;
         }
@@ -78,11 +78,10 @@ static int query_config(const struct drm_card *card, const struct drm_caller *c,
         all->info[XE_CONFIG_DEVICE] = 0xe20b;
         all->info[XE_CONFIG_FLAGS] = card->vram ? XE_CONFIG_HAS_VRAM : 0;
         all->info[XE_CONFIG_ALIGNMENT] = PAGE;
-        all->info[XE_CONFIG_VA_BITS] = VA_BITS; /* [xe: va_bits 47/48/57] */
+        all->info[XE_CONFIG_VA_BITS] = VA_BITS;
         return answer(c, q, all, sizeof(buffer));
 }
 
-/* [xe: with size 0 it says how long the answer is] */
 static int device_query(struct drm_file *f, const struct drm_caller *c, struct xe_device_query *q) {
         if (q->extensions || q->reserved[0] || q->reserved[1])
                 return -EINVAL;
@@ -116,12 +115,11 @@ static int gem_create(struct drm_file *f, struct xe_gem_create *g) {
         return drm_handle_new(f, o, &g->handle);
 }
 
-/* [xe: FAULT needs LR, and captures the caller's mm] */
 static int vm_create(struct drm_file *f, const struct drm_caller *c, struct xe_vm_create *v) {
         struct xe_file *x = f->own;
 
         if (v->extensions || v->vm_id || (v->flags & ~(XE_VM_SCRATCH | XE_VM_LR | XE_VM_FAULT)) ||
-            ((v->flags & XE_VM_FAULT) && !(v->flags & XE_VM_LR)))
+            ((v->flags & XE_VM_FAULT) && !(v->flags & XE_VM_LR) && drm_rule("X1")))
                 return -EINVAL;
         for (uint32_t i = 0; i < DRM_VMS_MAX; i++)
                 if (!x->vms[i].id) {
@@ -164,9 +162,9 @@ static struct drm_row row_of(const struct binding *x, const struct xe_bind_op *b
         };
 }
 
-/* [xe: MAP silently replaces overlaps] */
 static int put(const struct binding *x, const struct drm_row *row) {
-        int r = rows_cut(x->rows, row->start, row->end);
+        int r = drm_rule("X3") || !rows_overlap(x->rows, row->start, row->end) ? rows_cut(x->rows, row->start, row->end)
+                                                                               : -EINVAL;
 
         return r == 0 ? rows_add(x->rows, row) : r;
 }
@@ -178,22 +176,22 @@ static int bind_object(const struct binding *x, const struct xe_bind_op *b, stru
                 return -ENOENT;
         if (b->offset % PAGE || b->offset > o->size || b->range > o->size - b->offset)
                 return -EINVAL;
-        if (o->vm && o->vm != x->vm->id)
+        if (o->vm && o->vm != x->vm->id && drm_rule("X12"))
                 return -EINVAL;
         row->object = o;
         return put(x, row);
 }
 
-/* [xe: CPU_ADDR_MIRROR is for VMs that have faults] */
 static int bind_map(const struct binding *x, const struct xe_bind_op *b) {
         struct drm_row row = row_of(x, b);
 
         if (!(b->flags & (XE_BIND_NULL | XE_BIND_CPU_MIRROR)))
                 return bind_object(x, b, &row);
-        if (b->object || b->offset || ((b->flags & XE_BIND_CPU_MIRROR) && !(x->vm->flags & XE_VM_FAULT)))
+        if (b->object || b->offset ||
+            ((b->flags & XE_BIND_CPU_MIRROR) && !(x->vm->flags & XE_VM_FAULT) && drm_rule("X6")))
                 return -EINVAL;
         row.kind = b->flags & XE_BIND_CPU_MIRROR ? ROW_MIRROR : ROW_NULL;
-        row.mm = row.kind == ROW_MIRROR ? x->vm->mm : 0;
+        row.mm = row.kind == ROW_MIRROR ? (drm_rule("X2") ? x->vm->mm : x->caller->mm) : 0;
         return put(x, &row);
 }
 
@@ -203,11 +201,10 @@ static int bind_userptr(const struct binding *x, const struct xe_bind_op *b) {
         if (b->object || b->offset % PAGE)
                 return -EINVAL;
         row.kind = ROW_USERPTR;
-        row.mm = x->caller->mm;
+        row.mm = drm_rule("X7") ? x->caller->mm : x->vm->mm;
         return put(x, &row);
 }
 
-/* [xe: PREFETCH with region -1 follows madvise], so it is for what is mirrored. */
 static int bind_prefetch(const struct binding *x, const struct xe_bind_op *b) {
         uint32_t regions = x->file->card->vram ? 2 : 1;
 
@@ -217,7 +214,7 @@ static int bind_prefetch(const struct binding *x, const struct xe_bind_op *b) {
              row && row < x->rows->row + x->rows->count && row->start < b->address + b->range; row++) {
                 uint32_t advised = row->advice.device_fd == XE_PREFERRED_SYSTEM || regions == 1 ? SYSTEM : VRAM;
 
-                if (b->prefetch_region == XE_PREFETCH_AS_ADVISED && row->kind != ROW_MIRROR)
+                if (b->prefetch_region == XE_PREFETCH_AS_ADVISED && row->kind != ROW_MIRROR && drm_rule("X8"))
                         return -EINVAL;
                 row->region = 1 + (b->prefetch_region == XE_PREFETCH_AS_ADVISED ? advised : b->prefetch_region);
         }
@@ -233,7 +230,8 @@ static int bind_one(const struct binding *x, const struct xe_bind_op *b) {
                 o = drm_handle(x->file, b->object);
                 if (!o || b->range || b->address)
                         return o ? -EINVAL : -ENOENT;
-                rows_remove_object(x->rows, o);
+                if (drm_rule("X13"))
+                        rows_remove_object(x->rows, o);
                 return 0;
         }
         if (!range_ok(b))
@@ -253,7 +251,6 @@ static int get_op(const struct drm_caller *c, const struct xe_vm_bind *v, uint32
         return 0;
 }
 
-/* [xe: num_binds > 1 is all or nothing] [xe: ENOBUFS means split the batch] */
 static int vm_bind(struct drm_file *f, const struct drm_caller *c, const struct xe_vm_bind *v) {
         struct drm_rows rows;
         struct binding x = { f, c, find_vm(f, v->vm_id), &rows };
@@ -264,7 +261,7 @@ static int vm_bind(struct drm_file *f, const struct drm_caller *c, const struct 
                 return -EINVAL;
         if (!x.vm)
                 return -ENOENT;
-        if (v->count > f->card->binds_max)
+        if (v->count > f->card->binds_max && drm_rule("X5"))
                 return -ENOBUFS;
         r = rows_copy(&rows, &x.vm->rows);
         for (uint32_t i = 0; i < v->count && r == 0; i++) {
@@ -272,19 +269,18 @@ static int vm_bind(struct drm_file *f, const struct drm_caller *c, const struct 
                 if (r == 0)
                         r = bind_one(&x, &op);
         }
-        if (r < 0) {
+        if (r < 0 && drm_rule("X4")) {
                 rows_clear(&rows);
                 return r;
         }
-        f->card->binds += v->count;
+        f->card->binds += r < 0 ? 0 : v->count;
         rows_clear(&find_vm(f, v->vm_id)->rows);
         find_vm(f, v->vm_id)->rows = rows;
-        return 0;
+        return r;
 }
 
 /* ---- advice ---- */
 
-/* [xe: a foreign placement without a fast link is ENOLINK] */
 static int check_preferred(const struct drm_file *f, const struct drm_caller *c, const struct xe_madvise *m) {
         struct drm_foreign foreign = { 0 };
         int r;
@@ -296,7 +292,7 @@ static int check_preferred(const struct drm_file *f, const struct drm_caller *c,
         r = c->identify ? c->identify(c->userdata, m->preferred.device_fd, &foreign) : -EBADF;
         if (r < 0 || !foreign.device)
                 return r < 0 ? r : -EINVAL;
-        return f->card->fast_link ? 0 : -ENOLINK;
+        return f->card->fast_link || !drm_rule("X9") ? 0 : -ENOLINK;
 }
 
 static void advise(struct drm_advice *a, const struct xe_madvise *m) {
@@ -318,7 +314,7 @@ static int madvise(struct drm_file *f, const struct drm_caller *c, const struct 
         if (!v)
                 return -ENOENT;
         if (m->extensions || m->type > XE_ADVISE_PAT || !m->range || m->range % PAGE || m->start % PAGE ||
-            end < m->start || !(v->flags & XE_VM_FAULT) ||
+            end < m->start || (!(v->flags & XE_VM_FAULT) && drm_rule("X16")) ||
             (m->type == XE_ADVISE_ATOMIC && m->number.value > XE_ATOMIC_CPU))
                 return -EINVAL;
         r = m->type == XE_ADVISE_PREFERRED ? check_preferred(f, c, m) : 0;
@@ -332,7 +328,6 @@ static int madvise(struct drm_file *f, const struct drm_caller *c, const struct 
         return r;
 }
 
-/* [xe: with num 0 it says how many] */
 static int range_attrs(struct drm_file *f, const struct drm_caller *c, struct xe_query_range_attrs *q) {
         struct xe_vm *v = find_vm(f, q->vm_id);
         uint64_t end = q->start + q->range;
@@ -356,7 +351,7 @@ static int range_attrs(struct drm_file *f, const struct drm_caller *c, struct xe
                 if (a.start >= a.end)
                         continue;
                 if (q->count && count == q->count)
-                        return -ENOSPC;
+                        return drm_rule("X14") ? -ENOSPC : 0;
                 if (q->count)
                         r = c->write(c->userdata, q->vector + count * sizeof(a), &a, sizeof(a));
                 count++;
@@ -379,7 +374,14 @@ static int xe_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned nr,
         }
 }
 
-/* [xe: GEM_CLOSE does not unbind]: rows hold what they show. */
+/* Rows hold what they show. */
+static void closed(struct drm_file *f, struct drm_object *o) {
+        struct xe_file *x = f->own;
+
+        for (unsigned i = 0; i < DRM_VMS_MAX && !drm_rule("X11"); i++)
+                rows_remove_object(&x->vms[i].rows, o);
+}
+
 const struct drm_driver drm_driver_xe = {
         .name = "xe",
         .description = "Intel Xe2 Graphics",
@@ -388,4 +390,5 @@ const struct drm_driver drm_driver_xe = {
         .file_size = sizeof(struct xe_file),
         .file_fini = file_fini,
         .ioctl = xe_ioctl,
+        .closed = closed,
 };

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -223,5 +224,6 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_core, setup_nouveau, teardown),
         };
 
+        drm_broken = getenv("DRM_BROKEN");
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

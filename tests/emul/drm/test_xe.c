@@ -377,5 +377,6 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_random, setup, teardown),
         };
 
+        drm_broken = getenv("DRM_BROKEN");
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
