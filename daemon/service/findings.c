@@ -1,6 +1,5 @@
 #include "service/internal.h"
 
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +12,7 @@
 #include "service/kernel_has.h"
 
 /* What `svmd-ctl doctor` shows: what this machine and svmd's own rights allow, and what to do about what they do not.
- */
+ * No file is read for it: see seen.h. */
 
 enum { GOOD, NOTE, WARNING, FAILURE };
 
@@ -106,23 +105,8 @@ static void pressure(struct findings *f) {
                 add(f, "journal", NOTE, "the journal is three quarters full; svmd takes a snapshot when it is full");
 }
 
-static unsigned long read_number(const char *root, const char *path) {
-        unsigned long v = 0;
-        char full[512];
-        FILE *file;
-
-        snprintf(full, sizeof(full), "%s/%s", root, path);
-        file = fopen(full, "re");
-        if (!file)
-                return 0;
-        if (fscanf(file, "%lu", &v) != 1)
-                v = 0;
-        fclose(file);
-        return v;
-}
-
 static void kernel(struct findings *f) {
-        unsigned long maps = read_number(f->call->svc->options.proc_root, "sys/vm/max_map_count");
+        unsigned long maps = f->call->svc->seen.files.max_map_count;
 
         if (maps && maps < 262144)
                 add(f, "max-map-count", NOTE,
@@ -132,24 +116,9 @@ static void kernel(struct findings *f) {
                 add(f, "max-map-count", GOOD, "vm.max_map_count is %lu", maps);
 }
 
-/* The kernel marks the setting that is in force with brackets. */
-static bool large_folios(const char *sys) {
-        char path[512], line[128] = "";
-        FILE *file;
-
-        snprintf(path, sizeof(path), "%s/kernel/mm/transparent_hugepage/shmem_enabled", sys);
-        file = fopen(path, "re");
-        if (!file)
-                return false;
-        if (!fgets(line, sizeof(line), file))
-                line[0] = 0;
-        fclose(file);
-        return strstr(line, "[always]") || strstr(line, "[within_size]") || strstr(line, "[force]");
-}
-
 static void managed(struct findings *f) {
         const struct mover_features *m = mover_features();
-        const char *sys = f->call->svc->options.sys_root;
+        const struct seen_files *seen = &f->call->svc->seen.files;
 
         if (!m->usable) {
                 add(f, "managed", WARNING, "there are no managed ranges here: %s", m->why);
@@ -159,19 +128,17 @@ static void managed(struct findings *f) {
             "managed ranges work; the kernel %s SIGBUS for what is revoked, and %s readers beside writers while copies lie "
             "on nodes",
             m->poison ? "grants" : "has no", m->continue_protects ? "grants" : "ends copies before it lets in");
-        if (large_folios(sys))
+        if (seen->large_folios)
                 add(f, "managed-thp", WARNING,
                     "shared memory gets transparent huge pages: what leaves a managed range may stay in memory; write "
                     "advise to /sys/kernel/mm/transparent_hugepage/shmem_enabled");
         if (!m->huge)
                 add(f, "managed-huge", NOTE, "the kernel does not move huge pages: RANGE_HUGE is refused");
-        else if (read_number(sys, "kernel/mm/hugepages/hugepages-2048kB/nr_hugepages") == 0)
+        else if (seen->huge == 0)
                 add(f, "managed-huge", NOTE,
                     "no huge pages are set aside: sysctl vm.nr_hugepages=N gives ranges of 2 MiB granules twice the speed");
         else
-                add(f, "managed-huge", GOOD, "%lu of %lu huge pages are free",
-                    read_number(sys, "kernel/mm/hugepages/hugepages-2048kB/free_hugepages"),
-                    read_number(sys, "kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"));
+                add(f, "managed-huge", GOOD, "%lu of %lu huge pages are free", seen->huge_free, seen->huge);
 }
 
 static void nodes(struct findings *f) {
@@ -197,7 +164,6 @@ static void say(void *userdata, const char *id, unsigned level, const char *text
 
 /* A row each, whether it is there or not. */
 static void kernel_has(struct findings *f) {
-        const struct mover_features *m = mover_features();
         const struct kernel_has *all;
         struct utsname name = { 0 };
         size_t count = kernel_has_all(&all);
@@ -205,7 +171,7 @@ static void kernel_has(struct findings *f) {
         uname(&name);
         add(f, "kernel", GOOD, "Linux %s", name.release);
         for (size_t i = 0; i < count; i++) {
-                bool granted = all[i].there(m);
+                bool granted = f->call->svc->seen.has[i];
                 unsigned lacking = all[i].needed ? WARNING : NOTE;
 
                 add(f, all[i].name, granted ? GOOD : lacking, "%s: %s (Linux %s)", granted ? "granted" : "not granted",

@@ -2,7 +2,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "backend/drm.h"
 #include "backend/kfd.h"
@@ -181,15 +180,8 @@ static void drm(const struct teller *t, struct drm *d) {
                 }
 }
 
-static bool is_there(const struct service *svc, const char *name) {
-        char path[512];
-
-        snprintf(path, sizeof(path), "%s/%s", svc->options.dev_root, name);
-        return access(path, F_OK) == 0;
-}
-
 static void dmabufs(const struct teller *t, const struct service *svc) {
-        bool heap = is_there(svc, "dma_heap/system"), udmabuf = is_there(svc, "udmabuf");
+        bool heap = svc->seen.files.dma_heap, udmabuf = svc->seen.files.udmabuf;
 
         if (heap && udmabuf)
                 tell(t, "dma-buf", GOOD,

@@ -19,6 +19,7 @@
 #include "service/managed.h"
 #include "service/pressure.h"
 #include "service/private.h"
+#include "service/seen.h"
 #include "service/service.h"
 #include "service/settings.h"
 #include "service/spill.h"
@@ -59,6 +60,7 @@ struct service {
         struct private_state private_memory;
         struct leases leases;
         struct accounts accounts;
+        struct seen seen;
         struct give_backs give_backs;
         struct pressure *pressure; /* one a node */
         struct figures figures;

@@ -511,6 +511,8 @@ static bool request_waits(struct service *svc, struct request *r, const Svmd__V1
                         return true;
                 }
         }
+        if (seen_wait(svc, r, m))
+                return true;
         r->begun = true;
         return stage_memory(svc, r, m) > 0;
 }
@@ -603,7 +605,7 @@ static void request_init(struct request *r, struct session *s, const Svmd__V1__R
 
 /* Whether it may have to wait: then it needs a place and a copy of its packet from the start. */
 static bool may_wait(struct service *svc, const struct request *r, const Svmd__V1__Request *m) {
-        if (waits_for_addresses(r, m))
+        if (waits_for_addresses(r, m) || seen_is_old(svc, m))
                 return true;
         for (size_t i = 0; i < m->n_ops; i++) {
                 const Svmd__V1__Op *op = m->ops[i];

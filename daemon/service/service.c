@@ -303,8 +303,10 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
                 snprintf(why, why_size, "a journal for what is there cannot be made: %s", strerror(-r));
         svc->kept = NULL;
         svc->kept_count = 0;
-        if (r == 0)
+        if (r == 0) {
+                seen_start(svc);
                 accounts_start(svc);
+        }
         rates_warn(svc);
         return r > 0 ? -ENOSPC : r;
 }
