@@ -27,6 +27,7 @@
         X(LIMIT_REFUSED, LOG_INFO, "42eef359ac7241308245d27818703ca3")                                                 \
         X(THRASH, LOG_INFO, "57ec2d0cd9bb42988bf92c6b798984cc")                                                        \
         X(DRIFT, LOG_WARNING, "88b8fbe581b146afb05874411922edd3")                                                      \
+        X(DRIFT_ENDED, LOG_NOTICE, "684a9a02ed094551919549f8b624ba5f")                                                 \
         X(SESSION_KILLED, LOG_WARNING, "d80e6a6099094de3876c432d961f9a53")                                             \
         X(NO_DESCRIPTORS, LOG_WARNING, "1a07da4d0c6f4cdaaac1843b506423be")                                             \
         X(RELOAD_FAILED, LOG_ERR, "7c2bfa785d844617aa1ba5a20adfa3c8")

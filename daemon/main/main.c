@@ -409,6 +409,7 @@ static struct service_options options_of(const struct program *p) {
                 .max_registered = c->max_registered,
                 .state_dir = c->state_dir,
                 .usage_period_ms = c->usage_period * 1000,
+                .drift_period_ms = c->drift_period * 1000,
                 .usage_days = c->usage_days,
                 .usage_size = c->usage_size,
                 .max_sessions = c->max_sessions,

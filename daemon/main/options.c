@@ -108,6 +108,10 @@ const struct option_desc options[] = {
         { "usage-size", "SIZE", OPTION_SIZE, false, AT(usage_size), "64M", 256 * KIB, 64 * GIB, 4 * KIB,
           "What the history of use, usage.db in the state folder, may take of the disk. When it is full, its oldest fine "
           "steps go first." },
+        { "drift-period", "SECONDS", OPTION_COUNT, false, AT(drift_period), "60", 0, 86400, 1,
+          "How often what svmd gave out is compared with what the kernel says is there, which the log, svmd-ctl monitor and "
+          "svmd-ctl doctor tell of when they come to differ, and no longer do; 0 means only when somebody asks "
+          "(svmd-ctl usage --drift)." },
         { "log-level", "error|warning|notice|info|debug", OPTION_LEVEL, false, AT(log_level), "info", 0, 0, 0,
           "Write lines of this importance and above to standard error." },
         { "help", NULL, OPTION_HELP, true, 0, NULL, 0, 0, 0, "Print the options and end." },

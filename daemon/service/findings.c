@@ -1,5 +1,6 @@
 #include "service/internal.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,6 +106,17 @@ static void pressure(struct findings *f) {
                 add(f, "journal", NOTE, "the journal is three quarters full; svmd takes a snapshot when it is full");
 }
 
+static void drifting(struct findings *f) {
+        for (size_t i = 0; i < sizeof(f->call->svc->drifting.rows) / sizeof(f->call->svc->drifting.rows[0]); i++) {
+                const struct drifting_row *r = &f->call->svc->drifting.rows[i];
+
+                if (r->subject[0])
+                        add(f, "drift", WARNING,
+                            "%s: the kernel counts %" PRIu64 " bytes, and svmd %" PRIu64 "; see svmd-ctl usage --drift",
+                            r->subject, r->reported, r->ledger);
+        }
+}
+
 static void kernel(struct findings *f) {
         unsigned long maps = f->call->svc->seen.files.max_map_count;
 
@@ -191,6 +203,7 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         kernel_has(&f);
         nodes(&f);
         pressure(&f);
+        drifting(&f);
         findings_devices(c->svc, say, &f);
         return f.count;
 }

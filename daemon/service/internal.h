@@ -11,6 +11,7 @@
 #include "proto/limits.h"
 #include "proto/status.h"
 #include "service/accounts.h"
+#include "service/drifting.h"
 #include "service/figures.h"
 #include "service/giveback.h"
 #include "service/keeping.h"
@@ -61,6 +62,7 @@ struct service {
         struct leases leases;
         struct accounts accounts;
         struct seen seen;
+        struct drifting drifting;
         struct give_backs give_backs;
         struct pressure *pressure; /* one a node */
         struct figures figures;

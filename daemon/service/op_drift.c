@@ -16,7 +16,7 @@
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/session.h"
-#include "service/usage_answer.h"
+#include "service/drift.h"
 
 /*
  * What the kernel and drivers report, against the ledger.
@@ -143,14 +143,17 @@ static void take_process(struct service *svc, const struct session *s, struct dr
                         p->host_bytes += (s->accounts ? s->accounts[i].used : 0) + accounts_managed(svc, s, i);
 }
 
-static struct drift *drift_new(struct service *svc) {
+bool drift_stood_still(struct service *svc, const struct drift *d) {
+        return !d->moving && print_of(svc) == d->print && is_quiet(svc);
+}
+
+struct drift *drift_of_nodes(struct service *svc) {
         struct drift *d = alloc_zero(sizeof(*d));
 
         if (!d)
                 return NULL;
         d->nodes = alloc_array(svc->options.machine->count + 1, sizeof(*d->nodes));
-        d->processes = alloc_array(svc->state.sessions_count + 1, sizeof(*d->processes));
-        if (!d->nodes || !d->processes) {
+        if (!d->nodes) {
                 drift_free(d);
                 return NULL;
         }
@@ -158,6 +161,19 @@ static struct drift *drift_new(struct service *svc) {
         d->moving = !is_quiet(svc);
         for (uint32_t i = 0; i < svc->options.machine->count; i++)
                 take_node(svc, i, &d->nodes[d->nodes_count++]);
+        return d;
+}
+
+static struct drift *drift_new(struct service *svc) {
+        struct drift *d = drift_of_nodes(svc);
+
+        if (!d)
+                return NULL;
+        d->processes = alloc_array(svc->state.sessions_count + 1, sizeof(*d->processes));
+        if (!d->processes) {
+                drift_free(d);
+                return NULL;
+        }
         list_for_each (l, &svc->state.sessions) {
                 const struct session *s = container_of(l, struct session, by_state);
 
@@ -218,15 +234,15 @@ static void compare_files(struct drift *d, const struct look_file *files, unsign
         }
 }
 
-static int look_at_nodes(struct usage_answer *a) {
+int drift_look_at_nodes(struct drift *d, char *why, size_t why_size) {
         struct look_file *files = alloc_array(FILES_MAX, sizeof(*files));
         unsigned count = 0;
         int r = files ? look_at_files(files, FILES_MAX, &count) : -ENOMEM;
 
         if (r == 0)
-                compare_files(a->drift, files, count);
+                compare_files(d, files, count);
         else
-                snprintf(a->why, sizeof(a->why), "svmd cannot look at its own files: %s", strerror(-r));
+                snprintf(why, why_size, "svmd cannot look at its own files: %s", strerror(-r));
         alloc_free(files);
         return r;
 }
@@ -311,7 +327,7 @@ static void drift_run(struct job *job) {
 
         if (a->drift->tries > 0)
                 nanosleep(&rest, NULL);
-        a->result = look_at_nodes(a);
+        a->result = drift_look_at_nodes(a->drift, a->why, sizeof(a->why));
         if (a->result < 0)
                 return;
         look_at_processes(a);
@@ -353,6 +369,15 @@ static const char *explain(const struct drift_row *r, bool moving) {
         return "memory that the process got from the driver itself, outside of svmd";
 }
 
+const char *drift_explain(const struct drift_row *r) {
+        return explain(r, false);
+}
+
+const struct drift_row *drift_rows(const struct drift *d, uint32_t *ret_count) {
+        *ret_count = d->count;
+        return d->rows;
+}
+
 static Svmd__V1__DriftRow *drift_row(struct call *c, struct drift_row *r, bool moving) {
         Svmd__V1__DriftRow *row = call_take(c, sizeof(*row));
 
@@ -371,24 +396,6 @@ static Svmd__V1__DriftRow *drift_row(struct call *c, struct drift_row *r, bool m
         return row;
 }
 
-/* Of svmd's own memory: what processes have of drivers is theirs. */
-static void say_drift(struct service *svc, const struct drift *d) {
-        uint64_t withheld;
-
-        for (uint32_t i = 0; i < d->count; i++) {
-                const struct drift_row *r = &d->rows[i];
-
-                if (r->scope != SCOPE_NODE || r->reported == r->ledger ||
-                    !message_passes(&svc->rates.drift, clock_ns(CLOCK_MONOTONIC), &withheld))
-                        continue;
-                message(MESSAGE_DRIFT,
-                        FIELDS(FIELD_TEXT("SVMD_NODE", r->subject), FIELD_NUMBER("SVMD_REPORTED", r->reported),
-                               FIELD_NUMBER("SVMD_LEDGER", r->ledger), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
-                        "%s: the kernel counts %" PRIu64 " bytes, and svmd %" PRIu64 ": %s", r->subject, r->reported,
-                        r->ledger, explain(r, false));
-        }
-}
-
 int op_drift(struct call *c) {
         uint64_t from = c->op->drift->from;
         struct usage_answer *a = c->request->usage;
@@ -401,7 +408,7 @@ int op_drift(struct call *c) {
         if (a->result < 0)
                 return refuse(c, SVMD_STATUS_SYSTEM, "%s", a->why);
         d = a->drift;
-        d->moving |= print_of(c->svc) != d->print || !is_quiet(c->svc);
+        d->moving |= !drift_stood_still(c->svc, d);
         if (d->moving && d->tries < TRIES && from == 0) {
                 unsigned tries = d->tries + 1;
 
@@ -410,7 +417,7 @@ int op_drift(struct call *c) {
                 return drift_begin(c, tries);
         }
         if (from == 0 && !d->moving)
-                say_drift(c->svc, d);
+                drifting_verdict(c->svc, d);
         DETAIL(c, DriftResult, DRIFT, drift, r);
         r->moving = d->moving;
         r->rows = call_take(c, PAGE_ROWS * sizeof(*r->rows));

@@ -306,6 +306,7 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
         if (r == 0) {
                 seen_start(svc);
                 accounts_start(svc);
+                drifting_start(svc);
         }
         rates_warn(svc);
         return r > 0 ? -ENOSPC : r;
@@ -354,6 +355,7 @@ void service_collect(struct service *svc) {
         keepings_collect(svc);
         leases_collect(svc);
         accounts_collect(svc);
+        drifting_collect(svc);
         give_backs_collect(svc);
         pressure_collect(svc);
         partitions_reap(svc);

@@ -96,6 +96,7 @@ struct service_options {
         uint64_t (*boottime_ns)(void); /* NULL: CLOCK_BOOTTIME */
         const char *state_dir;         /* where the history of use is; NULL: none is kept */
         uint32_t usage_period_ms;      /* how often it is written; 0: none is kept */
+        uint32_t drift_period_ms;      /* how often ledger and kernel are compared; 0: when somebody asks */
         uint32_t usage_days;
         uint64_t usage_size;
 };

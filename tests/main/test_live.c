@@ -113,6 +113,7 @@ static void test_each(void **state) {
                 { "machine-faults = off", "", "machine-faults" },
                 { "journal-size = 16M", "", "journal-size" },
                 { "usage-days = 2", "", "usage-days" },
+                { "drift-period = 5", "", "drift-period" },
                 { "default-partition-size = 8G", "default-partition-size", "" },
                 { "max-sessions = 9", "max-sessions", "" },
                 { "max-objects-per-session = 9", "max-objects-per-session", "" },

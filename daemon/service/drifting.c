@@ -1,0 +1,168 @@
+#include "service/drifting.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/message.h"
+#include "base/text.h"
+#include "service/drift.h"
+#include "service/internal.h"
+
+#define MS_NS 1000000ull
+
+enum { TRIES = 5, REST_NS = 10000000, ROWS = NODE_MAX + 1 };
+
+struct look {
+        struct job job;
+        struct service *svc;
+        struct drift *drift;
+        unsigned tries;
+        int result;
+        char why[256];
+};
+
+/* ---- what is told ---- */
+
+static struct drifting_row *row_of(struct drifting *g, const char *subject) {
+        struct drifting_row *free = NULL;
+
+        for (unsigned i = 0; i < ROWS; i++) {
+                if (strcmp(g->rows[i].subject, subject) == 0)
+                        return &g->rows[i];
+                if (!free && !g->rows[i].subject[0])
+                        free = &g->rows[i];
+        }
+        return free;
+}
+
+static void tell_begins(struct service *svc, const struct drift_row *r) {
+        uint64_t withheld;
+
+        if (message_passes(&svc->rates.drift, clock_ns(CLOCK_MONOTONIC), &withheld))
+                message(MESSAGE_DRIFT,
+                        FIELDS(FIELD_TEXT("SVMD_NODE", r->subject), FIELD_NUMBER("SVMD_REPORTED", r->reported),
+                               FIELD_NUMBER("SVMD_LEDGER", r->ledger), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
+                        "%s: the kernel counts %" PRIu64 " bytes, and svmd %" PRIu64 ": %s", r->subject, r->reported,
+                        r->ledger, drift_explain(r));
+        event_condition(svc, "drift", "", UINT32_MAX, r->reported,
+                        "%s: the kernel counts %" PRIu64 " bytes, and svmd %" PRIu64, r->subject, r->reported,
+                        r->ledger);
+}
+
+static void tell_ends(struct service *svc, const struct drifting_row *g) {
+        uint64_t withheld;
+
+        if (message_passes(&svc->rates.drift, clock_ns(CLOCK_MONOTONIC), &withheld))
+                message(MESSAGE_DRIFT_ENDED,
+                        FIELDS(FIELD_TEXT("SVMD_NODE", g->subject), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
+                        "%s: the kernel and svmd count the same again", g->subject);
+        event_condition(svc, "drift", "", UINT32_MAX, 0, "%s: the kernel and svmd count the same again", g->subject);
+}
+
+static void meet(struct service *svc, const struct drift_row *r) {
+        struct drifting_row *g = row_of(&svc->drifting, r->subject);
+        bool is_new = g && !g->subject[0];
+
+        if (!g)
+                return;
+        text_copy(g->subject, r->subject);
+        g->reported = r->reported;
+        g->ledger = r->ledger;
+        g->met = true;
+        if (is_new)
+                tell_begins(svc, r);
+}
+
+void drifting_verdict(struct service *svc, const struct drift *d) {
+        struct drifting *g = &svc->drifting;
+        const struct drift_row *rows;
+        uint32_t count;
+
+        rows = drift_rows(d, &count);
+        for (uint32_t i = 0; i < count; i++)
+                if (rows[i].scope == SCOPE_NODE && rows[i].reported != rows[i].ledger)
+                        meet(svc, &rows[i]);
+        for (unsigned i = 0; i < ROWS; i++) {
+                if (g->rows[i].subject[0] && !g->rows[i].met) {
+                        tell_ends(svc, &g->rows[i]);
+                        g->rows[i].subject[0] = 0;
+                }
+                g->rows[i].met = false;
+        }
+        g->looks++;
+}
+
+/* ---- looking ---- */
+
+static void look_run(struct job *job) {
+        struct look *l = container_of(job, struct look, job);
+        const struct timespec rest = { 0, REST_NS };
+
+        if (l->tries > 0)
+                nanosleep(&rest, NULL);
+        l->result = drift_look_at_nodes(l->drift, l->why, sizeof(l->why));
+}
+
+static void look_begin(struct service *svc, unsigned tries);
+
+static void look_done(struct job *job) {
+        struct look *l = container_of(job, struct look, job);
+        struct service *svc = l->svc;
+        unsigned tries = l->tries + 1;
+        bool still = l->result == 0 && drift_stood_still(svc, l->drift), again = l->result == 0 && !still;
+
+        svc->drifting.looking = false;
+        if (still && !svc->closing)
+                drifting_verdict(svc, l->drift);
+        drift_free(l->drift);
+        alloc_free(l);
+        if (again && tries < TRIES && !svc->closing)
+                look_begin(svc, tries);
+}
+
+/* Without memory for it, the next time. */
+static void look_begin(struct service *svc, unsigned tries) {
+        struct look *l = alloc_zero(sizeof(*l));
+
+        if (!l)
+                return;
+        l->drift = drift_of_nodes(svc);
+        if (!l->drift) {
+                alloc_free(l);
+                return;
+        }
+        l->svc = svc;
+        l->tries = tries;
+        l->job = (struct job){ .lane = 0, .run = look_run, .done = look_done };
+        list_init(&l->job.link);
+        svc->drifting.looking = true;
+        jobs_submit(svc->accounts.jobs, &l->job);
+}
+
+void drifting_collect(struct service *svc) {
+        struct drifting *g = &svc->drifting;
+        uint64_t now;
+
+        if (!g->next_ns || svc->closing)
+                return;
+        now = keeping_now(svc);
+        if (now >= g->next_ns) {
+                g->next_ns = now + svc->options.drift_period_ms * MS_NS;
+                if (!g->looking)
+                        look_begin(svc, 0);
+        }
+        service_wake_at(svc, g->next_ns, now);
+}
+
+void drifting_start(struct service *svc) {
+        uint64_t now = keeping_now(svc);
+
+        if (!svc->options.drift_period_ms)
+                return;
+        svc->drifting.next_ns = now + svc->options.drift_period_ms * MS_NS;
+        service_wake_at(svc, svc->drifting.next_ns, now);
+}

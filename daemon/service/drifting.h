@@ -1,0 +1,35 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/node.h"
+
+/*
+ * Whether ledger and kernel agree, looked at from time to time (drift-period) and told when that changes: a message in
+ * the log, an event for monitors, and a line of `svmd-ctl doctor` while it lasts. Who asks for drift has it told, too.
+ *
+ *      rests --time--> worker looks --nothing moved--> verdict: begins, goes on, ends --> rests
+ *                        ^     |
+ *                        +-----+ moved meanwhile, a few times; then there is no verdict
+ */
+struct drift;
+struct service;
+
+struct drifting_row {
+        char subject[256]; /* "": there is no drift */
+        uint64_t reported, ledger;
+        bool met; /* by the verdict that is being made */
+};
+
+struct drifting {
+        uint64_t next_ns; /* 0: nobody looks */
+        bool looking;
+        struct drifting_row rows[NODE_MAX + 1];
+        uint64_t looks; /* that came to a verdict */
+};
+
+void drifting_start(struct service *svc);
+void drifting_collect(struct service *svc);
+/* What stood still while it was looked at. */
+void drifting_verdict(struct service *svc, const struct drift *d);
