@@ -30,6 +30,7 @@ struct config {
         uint32_t max_sessions;                 /* 15000 */
         uint32_t max_sessions_per_uid;         /* 4096; the daemon's own uid has no bound */
         uint32_t max_fds_per_uid;              /* 65536; likewise */
+        uint64_t max_queued_per_uid;           /* 64 MiB; likewise */
         uint64_t max_objects_per_session;      /* 1048576: reservations, memories, spaces, mappings */
         uint64_t kept_max;                     /* 0: of a partition, unless it was made with another */
         uint64_t max_registered;               /* 64 GiB: registered memory of a session */

@@ -484,6 +484,7 @@ static int bring_up(struct program *p) {
                 .beat_ms = manager_beat_ms(),
                 .beat = on_beat,
                 .admin_gid = admin_gid(&p->config),
+                .queued_most = p->config.max_queued_per_uid,
                 .reader_gid = metrics_gid(&p->config),
                 .userdata = p,
                 .keep = on_keep,

@@ -73,6 +73,10 @@ const struct option_desc options[] = {
           "with an eventfd and each arena of 64 MiB, two for each managed range. What each session has (its connection, a "
           "userfaultfd, files of devices) is not counted: max-sessions-per-uid bounds that. The user that svmd runs as has "
           "no such bound." },
+        { "max-queued-per-uid", "SIZE", OPTION_SIZE, false, AT(max_queued_per_uid), "64M", MIB, 64 * GIB, 4 * KIB,
+          "Bytes of replies and events that may wait in svmd for one user, all his sessions together, because he does not "
+          "read. Beyond that nothing more of him is read until half of it has left, and his events are counted as missed; "
+          "twice as much is never passed. The user that svmd runs as has no such bound." },
         { "max-objects-per-session", "NUMBER", OPTION_NUMBER, false, AT(max_objects_per_session), "1048576", 1,
           UINT32_MAX, 1, "Reservations, memories, spaces and mappings of one session together." },
         { "max-registered-per-session", "SIZE", OPTION_SIZE, false, AT(max_registered), "64G", 0, 64 * TIB, 4 * KIB,

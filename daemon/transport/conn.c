@@ -13,12 +13,13 @@
 /*
  * One connection. Idle it is this struct and a descriptor. It is read while it has nothing to send and owes no reply,
  * so a client that does not take its replies is not served further, and what is queued for it is bounded: one turn's
- * replies and EVENTS_MAX events.
+ * replies and EVENTS_MAX events; and that of all connections of a user by transport/queued.h.
  */
 #define EVENTS_MAX 64
 
 static void set_interest(struct conn *c) {
-        int events = (list_empty(&c->queue) ? 0 : EV_WRITE) | (list_empty(&c->queue) && !c->later ? EV_READ : 0);
+        bool reads = list_empty(&c->queue) && !c->later && list_empty(&c->share.resting);
+        int events = (list_empty(&c->queue) ? 0 : EV_WRITE) | (reads ? EV_READ : 0);
 
         if (ev_is_active(&c->io) && (c->io.events & (EV_READ | EV_WRITE)) == events)
                 return;
@@ -28,7 +29,12 @@ static void set_interest(struct conn *c) {
                 ev_io_start(c->transport->loop, &c->io);
 }
 
+static size_t size_of(const struct outgoing *o) {
+        return sizeof(*o) + o->size;
+}
+
 static void outgoing_free(struct conn *c, struct outgoing *o) {
+        queued_take(&c->transport->queued, &c->share, size_of(o));
         list_remove(&o->link);
         c->events -= o->event;
         fdlist_close(&o->fds);
@@ -45,6 +51,7 @@ static struct outgoing *outgoing_new(struct conn *c, const void *bytes, size_t s
         fdlist_init(&o->fds);
         memcpy(o->bytes, bytes, size);
         list_push_back(&c->queue, &o->link);
+        queued_add(&c->transport->queued, &c->share, size_of(o));
         c->events += event;
         if (list_empty(&c->dirty))
                 list_push_back(&c->transport->dirty, &c->dirty);
@@ -52,7 +59,8 @@ static struct outgoing *outgoing_new(struct conn *c, const void *bytes, size_t s
 }
 
 void conn_reply(struct conn *c, const void *bytes, size_t size, struct fdlist *fds) {
-        struct outgoing *o = outgoing_new(c, bytes, size, false);
+        bool room = queued_has_room(&c->transport->queued, &c->share, sizeof(struct outgoing) + size);
+        struct outgoing *o = room ? outgoing_new(c, bytes, size, false) : NULL;
 
         c->later = false;
         if (!o) {
@@ -65,8 +73,12 @@ void conn_reply(struct conn *c, const void *bytes, size_t size, struct fdlist *f
 }
 
 bool conn_event(struct conn *c, const void *bytes, size_t size) {
-        if (c->events >= EVENTS_MAX) {
+        if (c->events >= EVENTS_MAX || queued_is_full(&c->share)) {
                 c->missed = true;
+                if (list_empty(&c->queue)) {
+                        queued_rest(&c->transport->queued, &c->share); /* told of it when there is room */
+                        set_interest(c);
+                }
                 return false;
         }
         return outgoing_new(c, bytes, size, true) != NULL;
@@ -102,6 +114,13 @@ void conn_flush(struct conn *c) {
                 service_session_writable(c->transport->svc, c->session);
         }
         set_interest(c);
+}
+
+void conn_wake(struct queued_share *share) {
+        struct conn *c = container_of(share, struct conn, share);
+
+        if (list_empty(&c->dirty))
+                list_push_back(&c->transport->dirty, &c->dirty); /* conn_flush() goes on from there */
 }
 
 /* Reading found that nobody is there any more. */
@@ -142,6 +161,10 @@ unsigned conn_serve(struct conn *c) {
         struct fdlist fds;
         ssize_t n = -EAGAIN;
 
+        if (queued_is_full(&c->share)) {
+                queued_rest(&t->queued, &c->share);
+                set_interest(c);
+        }
         fdlist_init(&fds);
         if (c->io.events & EV_READ)
                 n = packet_recv(c->io.fd, t->buffer, SVMD_PACKET_MAX, &fds, MSG_DONTWAIT);
@@ -174,6 +197,11 @@ static struct conn *conn_make(struct transport *t, int fd, uint32_t uid) {
         if (!c)
                 return NULL;
         if (turns_join(&t->turns, &c->member, uid) < 0) {
+                alloc_free(c);
+                return NULL;
+        }
+        if (queued_join(&t->queued, &c->share, uid) < 0) {
+                turns_leave(&t->turns, &c->member);
                 alloc_free(c);
                 return NULL;
         }
@@ -228,6 +256,7 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from) 
         ev_io_stop(t->loop, &c->io);
         list_remove(&c->link);
         turns_leave(&t->turns, &c->member);
+        queued_leave(&t->queued, &c->share);
         alloc_free(c);
         refuse_connection(fd,
                           r == SERVICE_E_REFUSED
@@ -253,6 +282,7 @@ void conn_free(struct conn *c) {
         list_remove(&c->link);
         list_remove(&c->dirty);
         turns_leave(&c->transport->turns, &c->member);
+        queued_leave(&c->transport->queued, &c->share);
         close(c->io.fd);
         alloc_free(c);
 }

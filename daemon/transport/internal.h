@@ -7,6 +7,7 @@
 #include "proto/fdlist.h"
 #include "proto/limits.h"
 #include "service/service.h"
+#include "transport/queued.h"
 #include "transport/transport.h"
 
 struct listener {
@@ -28,6 +29,7 @@ struct transport {
         ev_prepare flush;
         ev_check serve;
         struct turns turns; /* who is served next */
+        struct queued queued;
         ev_signal term, interrupt, hangup;
         ev_io watch;
         ev_timer retry; /* listeners rest while there are no descriptors */
@@ -59,6 +61,7 @@ struct conn {
         struct transport *transport;
         struct session *session;
         struct turns_member member;
+        struct queued_share share;
         unsigned events; /* in the queue */
         bool missed;     /* there was no room for an event: its session is told when there is */
         bool later;      /* a reply is to come before the next packet is taken */
@@ -73,6 +76,8 @@ bool conn_event(struct conn *c, const void *bytes, size_t size);
 unsigned conn_serve(struct conn *c);
 /* Sends what can be sent. */
 void conn_flush(struct conn *c);
+/* For struct queued: its user has room again. */
+void conn_wake(struct queued_share *share);
 /* Sends what can be sent at once, closes and frees; the session is not told. */
 void conn_free(struct conn *c);
 int conn_fd(const struct conn *c);

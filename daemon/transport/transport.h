@@ -31,8 +31,9 @@ struct transport_options {
         /* Called so often while the loop turns; 0: never. */
         uint64_t beat_ms;
         void (*beat)(void *userdata);
-        gid_t reader_gid; /* may ask for figures over any socket; (gid_t)-1: nobody but administrators */
-        gid_t admin_gid;  /* may administer, beside root and svmd's own user; (gid_t)-1: nobody else */
+        uint64_t queued_most; /* bytes that wait for a user; 0: no bound */
+        gid_t reader_gid;     /* may ask for figures over any socket; (gid_t)-1: nobody but administrators */
+        gid_t admin_gid;      /* may administer, beside root and svmd's own user; (gid_t)-1: nobody else */
         void *userdata;
         int (*keep)(void *userdata, uint64_t key, int fd);
         void (*unkeep)(void *userdata, uint64_t key);

@@ -113,6 +113,7 @@ static void test_each(void **state) {
                 { "machine-faults = off", "", "machine-faults" },
                 { "journal-size = 16M", "", "journal-size" },
                 { "usage-days = 2", "", "usage-days" },
+                { "max-queued-per-uid = 2M", "", "max-queued-per-uid" },
                 { "drift-period = 5", "", "drift-period" },
                 { "default-partition-size = 8G", "default-partition-size", "" },
                 { "max-sessions = 9", "max-sessions", "" },

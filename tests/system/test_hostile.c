@@ -8,12 +8,16 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "daemon.h"
 #include "hostile/families.h"
 #include "hostile/raw.h"
 #include "hostile/witness.h"
+
+/* Of what may wait for a user: less than one reply for each of his sessions. */
+#define HOSTILE_QUEUED "2M"
 
 enum { HOSTILE_UID = 2001, MONITORED = 600 };
 
@@ -109,6 +113,14 @@ static void make_partitions(void) {
         actor_end(&a);
 }
 
+/* The families may read what svmd says of them. */
+static void open_log(void) {
+        char path[96];
+
+        snprintf(path, sizeof(path), "%s/log", d.dir);
+        must(chmod(path, 0644) == 0);
+}
+
 static void aim(void) {
         struct svmd_session_info info = { .size = sizeof(info) };
 
@@ -154,15 +166,17 @@ static void slow_monitor(void) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const options[] = { "--soft-node", "gpu0:size=256M", "--max-sessions-per-uid",
-                                               "64",          "--log-level",    "error",
-                                               NULL };
+        static const char *const options[] = {
+                "--soft-node", "gpu0:size=256M",       "--max-sessions-per-uid", "64", "--log-level",
+                "warning",     "--max-queued-per-uid", HOSTILE_QUEUED,           NULL
+        };
         unsigned run = 0;
 
         harness_begin("system_hostile");
         if (harness_one_user())
                 return 0;
         daemon_new(&d, options);
+        open_log();
         make_partitions();
         witness_new(&witness, &d, HOSTILE_PARTITION);
         aim();

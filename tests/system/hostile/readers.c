@@ -1,3 +1,5 @@
+#include <poll.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,7 +17,7 @@
 #define KEPT_BACK 0u
 #endif
 
-enum { DEAF = 8, EVENTS = 200 };
+enum { DEAF = 8, EVENTS = 200, QUEUED_MOST = 2 << 20 };
 
 static void never(struct message *m) {
         uint64_t before = process_rss(target.svmd), sent[DEAF];
@@ -33,12 +35,47 @@ static void never(struct message *m) {
                 raw_close(&r[i]);
 }
 
-/* The largest replies that there are, unread by as many sessions as a user may have: one waits for each. */
+/* Until svmd says that it reads no more of this user. */
+static void await_full(void) {
+        struct daemon d = { 0 };
+        uint64_t until = now_ms() + CEILING_MS;
+
+        snprintf(d.dir, sizeof(d.dir), "%s", target.dir);
+        while (!daemon_said(&d, "does not take")) {
+                must(now_ms() < until);
+                usleep(5000);
+        }
+}
+
+/* Takes a packet from each that has one, until all have got what they were owed. */
+static void take_all(const struct raw *r, unsigned *owed) {
+        struct pollfd p[HOSTILE_SESSIONS];
+        uint64_t left = 0;
+
+        for (unsigned i = 0; i < HOSTILE_SESSIONS; i++)
+                left += owed[i];
+        while (left > 0) {
+                for (unsigned i = 0; i < HOSTILE_SESSIONS; i++)
+                        p[i] = (struct pollfd){ .fd = owed[i] ? r[i].fd : -1, .events = POLLIN };
+                must(poll(p, HOSTILE_SESSIONS, (int)CEILING_MS) > 0);
+                for (unsigned i = 0; i < HOSTILE_SESSIONS; i++) {
+                        if (!(p[i].revents & POLLIN))
+                                continue;
+                        must(recv(r[i].fd, raw_buffer, sizeof(raw_buffer), MSG_DONTWAIT) > 0);
+                        owed[i]--;
+                        left--;
+                }
+        }
+}
+
+/* The largest replies that there are, unread by as many sessions as a user may have: one would wait for each, were it
+ * not for what may wait for the user. Who reads then gets all that he has asked for. */
 static void large(struct message *m) {
         static Svmd__V1__Free body = SVMD__V1__FREE__INIT;
         static Svmd__V1__Op op = SVMD__V1__OP__INIT, *ops[SVMD_OPS_MAX];
         Svmd__V1__Request request = SVMD__V1__REQUEST__INIT;
         uint64_t before = process_rss(target.svmd);
+        unsigned owed[HOSTILE_SESSIONS] = { 0 };
         struct raw r[HOSTILE_SESSIONS];
 
         body.reservation = 1ull << 50; /* the refusal of each is a sentence */
@@ -48,16 +85,19 @@ static void large(struct message *m) {
                 ops[i] = &op;
         request.n_ops = SVMD_OPS_MAX;
         request.ops = ops;
-        for (unsigned i = 0; i < HOSTILE_SESSIONS; i++) {
+        for (unsigned i = 0; i < HOSTILE_SESSIONS; i++)
                 raw_hello(&r[i], target.socket);
+        for (unsigned i = 0; i < HOSTILE_SESSIONS; i++)
                 for (request.id = 2; request.id < 40; request.id++) {
                         ssize_t n = encode_request(&request, raw_buffer, sizeof(raw_buffer));
 
                         if (send(r[i].fd, raw_buffer, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) != n)
                                 break;
+                        owed[i]++;
                 }
-        }
-        must(process_rss(target.svmd) < before + HOSTILE_SESSIONS * 2 * SVMD_PACKET_MAX + (16u << 20) + KEPT_BACK);
+        await_full();
+        must(process_rss(target.svmd) < before + 2 * QUEUED_MOST + (16u << 20) + KEPT_BACK);
+        take_all(r, owed);
         for (unsigned i = 0; i < HOSTILE_SESSIONS; i++)
                 raw_close(&r[i]);
 }
