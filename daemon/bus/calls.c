@@ -37,6 +37,7 @@ struct call {
         struct calls *calls;
         struct list link;
         sd_bus_message *message;
+        sd_bus_message *rows; /* the reply that is being made, of REPLY_SESSIONS */
         const char *action;
         enum call_reply reply;
         uint64_t number, fence, copy; /* copy: of the view, that has what was done */
@@ -70,6 +71,7 @@ static void call_free(struct call *k) {
         list_remove(&k->link);
         k->calls->count--;
         sd_bus_message_unref(k->message);
+        sd_bus_message_unref(k->rows);
         alloc_free(k->op);
         alloc_free(k);
 }
@@ -103,6 +105,77 @@ static void answer(struct call *k) {
                 (void)sd_bus_reply_method_return(k->message, "o", path);
         free(path);
         call_free(k);
+}
+
+/* ---- replies with rows ---- */
+
+static const char *plan_word(Svmd__V1__PlanKind kind) {
+        static const char *const words[] = { "give-back", "evict", "spill", "steal", "stays" };
+
+        return (unsigned)kind < sizeof(words) / sizeof(words[0]) ? words[kind] : "unknown";
+}
+
+static int append_step(const struct call *k, sd_bus_message *m, const Svmd__V1__PlanStep *s) {
+        const struct view_node *n = view_node_of(view_now(k->calls->view), s->node);
+
+        return sd_bus_message_append(m, BUS_PLAN, n ? n->name : "", plan_word(s->kind), s->bytes, s->session, s->pid,
+                                     s->client);
+}
+
+static int append_session(sd_bus_message *m, const Svmd__V1__Session *s) {
+        return sd_bus_message_append(m, BUS_SESSIONS, s->id, s->pid, s->uid, s->gid, s->client, s->reservations,
+                                     s->memories, s->spaces, s->registered);
+}
+
+static int open_rows(struct call *k, const char *type) {
+        int r = k->rows ? 0 : sd_bus_message_new_method_return(k->message, &k->rows);
+
+        return r < 0 ? r : sd_bus_message_open_container(k->rows, 'a', type);
+}
+
+/* The reply is complete, or cannot be made. */
+static void send_rows(struct call *k, int r) {
+        if (r >= 0)
+                r = sd_bus_message_close_container(k->rows);
+        if (r >= 0)
+                r = sd_bus_send(k->calls->bus, k->rows, NULL);
+        if (r < 0)
+                refuse(k, SD_BUS_ERROR_NO_MEMORY, "svmd-dbus has no memory left");
+        else
+                call_free(k);
+}
+
+static void answer_plan(struct call *k, const Svmd__V1__PlanResult *plan) {
+        int r = open_rows(k, BUS_PLAN);
+
+        for (size_t i = 0; r >= 0 && plan && i < plan->n_steps; i++)
+                r = append_step(k, k->rows, plan->steps[i]);
+        send_rows(k, r);
+}
+
+static int ask_sessions(struct call *k, uint64_t after) {
+        Svmd__V1__SessionList m = SVMD__V1__SESSION_LIST__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+
+        m.partition = k->name;
+        m.after = after;
+        op.op_case = SVMD__V1__OP__OP_SESSION_LIST;
+        op.session_list = &m;
+        return link_send(k->svmd, &op);
+}
+
+/* A page of them; negative: the next one cannot be asked for. */
+static int answer_sessions(struct call *k, const Svmd__V1__Result *result) {
+        const Svmd__V1__SessionsResult *page = result->sessions;
+        size_t count = page ? page->n_sessions : 0;
+        int r = k->rows ? 0 : open_rows(k, BUS_SESSIONS);
+
+        for (size_t i = 0; r >= 0 && i < count; i++)
+                r = append_session(k->rows, page->sessions[i]);
+        if (r >= 0 && result->more && count > 0)
+                return ask_sessions(k, page->sessions[count - 1]->id);
+        send_rows(k, r);
+        return 0;
 }
 
 /* svmd has done it. */
@@ -154,9 +227,17 @@ static void on_reply(void *userdata, const Svmd__V1__Result *result) {
                 break;
         case ACT_FOR:
                 k->stage = OPERATION;
-                r = link_send_packed(k->svmd, k->op, k->op_size);
+                r = link_send_packed(k->svmd, k->op, k->op_size, k->reply == REPLY_PLAN);
                 break;
         case OPERATION:
+                if (k->reply == REPLY_PLAN) {
+                        answer_plan(k, result->plan);
+                        return;
+                }
+                if (k->reply == REPLY_SESSIONS) {
+                        r = answer_sessions(k, result);
+                        break;
+                }
                 if (k->reply != REPLY_FENCE || result->id == 0) {
                         done(k);
                         return;

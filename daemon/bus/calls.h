@@ -23,6 +23,10 @@ struct calls_options {
         const char *socket;
         gid_t admin_gid; /* (gid_t)-1: there is no such group */
 };
+/* node, what, bytes at most, session, pid, client */
+#define BUS_PLAN "(ssttus)"
+/* id, pid, uid, gid, client, reservations, memories, spaces, registered bytes */
+#define BUS_SESSIONS "(tuuustttt)"
 enum {
         CALLS_MAX = 256,
         CALLS_A_SENDER = 8,
@@ -34,6 +38,8 @@ enum call_reply {
         REPLY_EMPTY,
         REPLY_PARTITION, /* path of the partition that was made */
         REPLY_FENCE,     /* empty, when the operation's fence has ended */
+        REPLY_PLAN,      /* what it would come to, without doing it: BUS_PLAN */
+        REPLY_SESSIONS,  /* all pages of them: BUS_SESSIONS */
 };
 
 struct call_desc {

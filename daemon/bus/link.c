@@ -87,7 +87,7 @@ static int send_request(struct link *l, const Svmd__V1__Request *m) {
         return r;
 }
 
-int link_send(struct link *l, const Svmd__V1__Op *op) {
+static int send_op(struct link *l, const Svmd__V1__Op *op, Svmd__V1__Mode mode) {
         Svmd__V1__Request m = SVMD__V1__REQUEST__INIT;
         Svmd__V1__Op *ops[1] = { (Svmd__V1__Op *)op };
 
@@ -96,7 +96,12 @@ int link_send(struct link *l, const Svmd__V1__Op *op) {
         m.id = ++l->id;
         m.ops = ops;
         m.n_ops = 1;
+        m.mode = mode;
         return send_request(l, &m);
+}
+
+int link_send(struct link *l, const Svmd__V1__Op *op) {
+        return send_op(l, op, SVMD__V1__MODE__BEST_EFFORT);
 }
 
 int op_pack(const Svmd__V1__Op *op, void **ret, size_t *ret_size) {
@@ -113,13 +118,13 @@ int op_pack(const Svmd__V1__Op *op, void **ret, size_t *ret_size) {
         return 0;
 }
 
-int link_send_packed(struct link *l, const void *bytes, size_t size) {
+int link_send_packed(struct link *l, const void *bytes, size_t size, bool dry_run) {
         Svmd__V1__Op *op = svmd__v1__op__unpack(NULL, size, bytes);
         int r;
 
         if (!op)
                 return -ENOMEM;
-        r = link_send(l, op);
+        r = send_op(l, op, dry_run ? SVMD__V1__MODE__DRY_RUN : SVMD__V1__MODE__BEST_EFFORT);
         svmd__v1__op__free_unpacked(op, NULL);
         return r;
 }

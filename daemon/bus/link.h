@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,4 +33,5 @@ void link_free(struct link *l);
 
 /* An operation on its own, to be sent later. -ENOMEM, -EMSGSIZE. */
 int op_pack(const Svmd__V1__Op *op, void **ret, size_t *ret_size);
-int link_send_packed(struct link *l, const void *bytes, size_t size);
+/* `dry_run`: it is only tried, and the reply says what it would come to. */
+int link_send_packed(struct link *l, const void *bytes, size_t size, bool dry_run);

@@ -25,6 +25,7 @@
 #define ACTION_PARTITIONS "org.svmd1.manage-partitions"
 #define ACTION_NODES      "org.svmd1.manage-nodes"
 #define ACTION_SESSIONS   "org.svmd1.end-sessions"
+#define ACTION_SEE        "org.svmd1.see-sessions"
 #define ACTION_RELOAD     "org.svmd1.reload"
 
 struct objects {
@@ -95,12 +96,12 @@ static int on_lost(sd_bus_message *m, void *userdata, sd_bus_error *error) {
 
 /* ---- methods of partitions ---- */
 
-static int on_set(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        struct call_desc desc = { .action = ACTION_PARTITIONS };
+static int partition_set(sd_bus_message *m, const struct view_partition *p, enum call_reply reply,
+                         sd_bus_error *error) {
+        struct call_desc desc = { .action = ACTION_PARTITIONS, .reply = reply };
         Svmd__V1__PartitionSet set = SVMD__V1__PARTITION_SET__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         struct settings s = { .view = view_now(current(m)->view) };
-        const struct view_partition *p = userdata;
         int r;
 
         set.name = (char *)p->name;
@@ -112,12 +113,20 @@ static int on_set(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return call_begin(current(m)->calls, m, &desc, &op, error);
 }
 
-static int on_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        struct call_desc desc = { .action = ACTION_PARTITIONS };
+static int on_set(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return partition_set(m, userdata, REPLY_EMPTY, error);
+}
+
+static int on_plan_set(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return partition_set(m, userdata, REPLY_PLAN, error);
+}
+
+static int partition_delete(sd_bus_message *m, const struct view_partition *p, enum call_reply reply,
+                            sd_bus_error *error) {
+        struct call_desc desc = { .action = ACTION_PARTITIONS, .reply = reply };
         Svmd__V1__PartitionDelete del = SVMD__V1__PARTITION_DELETE__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         struct settings s = { .view = view_now(current(m)->view) };
-        const struct view_partition *p = userdata;
         int r;
 
         del.name = (char *)p->name;
@@ -126,6 +135,26 @@ static int on_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 return r;
         op.op_case = SVMD__V1__OP__OP_PARTITION_DELETE;
         op.partition_delete = &del;
+        return call_begin(current(m)->calls, m, &desc, &op, error);
+}
+
+static int on_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return partition_delete(m, userdata, REPLY_EMPTY, error);
+}
+
+static int on_plan_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return partition_delete(m, userdata, REPLY_PLAN, error);
+}
+
+static int on_sessions(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const struct view_partition *p = userdata;
+        struct call_desc desc = { .action = ACTION_SEE, .reply = REPLY_SESSIONS, .name = p->name };
+        Svmd__V1__SessionList list = SVMD__V1__SESSION_LIST__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+
+        list.partition = (char *)p->name;
+        op.op_case = SVMD__V1__OP__OP_SESSION_LIST;
+        op.session_list = &list;
         return call_begin(current(m)->calls, m, &desc, &op, error);
 }
 
@@ -259,6 +288,11 @@ static const sd_bus_vtable partition_vtable[] = {
                                          SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_NAMES("Delete", "a{sv}", SD_BUS_PARAM(settings), "", , on_delete,
                                  SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_NAMES("PlanSet", "a{sv}", SD_BUS_PARAM(settings), "a" BUS_PLAN, SD_BUS_PARAM(steps),
+                                 on_plan_set, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_NAMES("PlanDelete", "a{sv}", SD_BUS_PARAM(settings), "a" BUS_PLAN, SD_BUS_PARAM(steps),
+                                 on_plan_delete, SD_BUS_VTABLE_UNPRIVILEGED),
+        METHOD("ListSessions", "", "a" BUS_SESSIONS, on_sessions),
         SD_BUS_VTABLE_END,
 };
 

@@ -24,7 +24,8 @@
  */
 
 struct program {
-        const char *socket, *address, *group;
+        const char *socket, *address, *group, *name;
+        char instance_name[256], instance_socket[108];
         sd_event *loop;
         sd_bus *bus;
         struct calls *calls;
@@ -33,20 +34,45 @@ struct program {
 };
 
 static const struct option option_rows[] = {
-        { "socket", required_argument, NULL, 's' },      { "bus", required_argument, NULL, 'b' },
-        { "admin-group", required_argument, NULL, 'g' }, { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'v' },           { NULL, 0, NULL, 0 },
+        { "socket", required_argument, NULL, 's' },
+        { "bus", required_argument, NULL, 'b' },
+        { "admin-group", required_argument, NULL, 'g' },
+        { "instance", required_argument, NULL, 'i' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'v' },
+        { NULL, 0, NULL, 0 },
 };
 
 static const char help[] = "svmd-dbus [OPTION...]\n"
                            "svmd on D-Bus, as org.svmd1.\n\n"
                            "  --socket PATH        svmd's socket for administrators (/run/svmd/admin.sock)\n"
+                           "  --instance NAME      of svmd@NAME: on the bus as org.svmd1.NAME, and its socket\n"
                            "  --bus ADDRESS        this bus instead of the system's\n"
                            "  --admin-group GROUP  who may without polkit's word, beside root (svmd-admin)\n"
                            "  --help, --version    print that and end\n";
 
+/* The svmd of svmd@NAME.service. What cannot be part of a name on the bus is refused. */
+static int set_instance(struct program *p, const char *instance) {
+        int n = snprintf(p->instance_name, sizeof(p->instance_name), BUS_NAME ".%s", instance);
+        int k = snprintf(p->instance_socket, sizeof(p->instance_socket), "/run/svmd-%s/admin.sock", instance);
+
+        if (n >= (int)sizeof(p->instance_name) || k >= (int)sizeof(p->instance_socket) || strchr(instance, '.') ||
+            strchr(instance, '/') || sd_bus_service_name_is_valid(p->instance_name) <= 0) {
+                fprintf(stderr,
+                        "svmd-dbus: %s cannot be on D-Bus: an instance has letters, digits, _ and -, and does not begin "
+                        "with a digit\n",
+                        instance);
+                return 2;
+        }
+        p->name = p->instance_name;
+        if (!p->socket)
+                p->socket = p->instance_socket;
+        return 0;
+}
+
 /* 0: go on; 1: done; 2: wrong. */
 static int read_options(struct program *p, int argc, char **argv) {
+        const char *instance = NULL;
         int c;
 
         while ((c = getopt_long(argc, argv, "", option_rows, NULL)) >= 0)
@@ -54,6 +80,7 @@ static int read_options(struct program *p, int argc, char **argv) {
                 case 's': p->socket = optarg; break;
                 case 'b': p->address = optarg; break;
                 case 'g': p->group = optarg; break;
+                case 'i': instance = optarg; break;
                 case 'h': fputs(help, stdout); return 1;
                 case 'v': puts("svmd-dbus " SVMD_VERSION); return 1;
                 default: return 2;
@@ -62,6 +89,10 @@ static int read_options(struct program *p, int argc, char **argv) {
                 fprintf(stderr, "svmd-dbus: %s is no option; see svmd-dbus --help\n", argv[optind]);
                 return 2;
         }
+        if (instance)
+                return set_instance(p, instance);
+        if (!p->socket)
+                p->socket = "/run/svmd/admin.sock";
         return 0;
 }
 
@@ -129,7 +160,7 @@ static int start(struct program *p) {
                 return r;
         objects_set_view(p->objects, p->view);
         calls_set_view(p->calls, p->view);
-        return sd_bus_request_name(p->bus, BUS_NAME, 0);
+        return sd_bus_request_name(p->bus, p->name, 0);
 }
 
 static void end(struct program *p) {
@@ -141,7 +172,7 @@ static void end(struct program *p) {
 }
 
 int main(int argc, char **argv) {
-        struct program p = { .socket = "/run/svmd/admin.sock", .group = "svmd-admin" };
+        struct program p = { .group = "svmd-admin", .name = BUS_NAME };
         int r = read_options(&p, argc, argv);
 
         if (r != 0)

@@ -23,8 +23,11 @@ struct filter {
 };
 
 /* Of conditions. */
-#define FILTER_WITHOUT(arg, bits) SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, (bits), 0)
-#define FILTER_IS(arg, value)     SCMP_CMP64(arg, SCMP_CMP_EQ, (value))
+#define FILTER_WITHOUT(arg, bits) FILTER_MASKED(arg, bits, 0)
+#define FILTER_IS(number, value)                                                                                       \
+        { .arg = (number), .op = SCMP_CMP_EQ, .datum_a = (value), .datum_b = 0 }
+#define FILTER_MASKED(number, bits, value)                                                                             \
+        { .arg = (number), .op = SCMP_CMP_MASKED_EQ, .datum_a = (bits), .datum_b = (value) }
 
 /* As the functions of confine.h. */
 int filter_install(const struct filter *f);

@@ -78,7 +78,7 @@ static const struct filter_call calls[] = {
         { "open", 1, { FILTER_WITHOUT(1, O_WRONLY | O_RDWR | O_CREAT | O_TRUNC) } },
         /* Code comes from files, and is not written. */
         { "mmap", 1, { FILTER_WITHOUT(2, PROT_EXEC) } },
-        { "mmap", 1, { SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, PROT_WRITE | PROT_EXEC, PROT_EXEC) } },
+        { "mmap", 1, { FILTER_MASKED(2, PROT_WRITE | PROT_EXEC, PROT_EXEC) } },
         { "mprotect", 1, { FILTER_WITHOUT(2, PROT_EXEC) } },
         /* Descriptors that are passed on, and a listener that somebody gave. */
         { "fcntl", 1, { FILTER_IS(1, F_SETFD) } },

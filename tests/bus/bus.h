@@ -36,6 +36,8 @@ void bus_end(struct bus *b);
 /* svmd-dbus alone. */
 void bus_start_program(struct bus *b);
 void bus_stop_program(struct bus *b);
+/* Another one, which is not stopped by bus_end(). */
+pid_t bus_start_instance(struct bus *b, const char *instance);
 void bus_start_polkit(struct bus *b);
 void bus_stop_polkit(struct bus *b);
 

@@ -4,9 +4,11 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bus.h"
@@ -466,6 +468,125 @@ static void test_flood(void) {
         must(process_rss(b.program) < RSS_MOST);
 }
 
+/* ---- what it would come to, and who is there ---- */
+
+static sd_bus_message *ask_rows(const char *method, const char *types, ...) {
+        sd_bus_message *m = NULL, *reply = NULL;
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        va_list ap;
+
+        must(sd_bus_message_new_method_call(root, &m, NAME, TRAIN, PARTITION, method) >= 0);
+        va_start(ap, types);
+        must(sd_bus_message_appendv(m, types, ap) >= 0);
+        va_end(ap);
+        is("", result(sd_bus_call(root, m, 0, &error, &reply), &error));
+        sd_bus_message_unref(m);
+        return reply;
+}
+
+/* How many steps of that kind the plan has for this process, on that node. */
+static unsigned steps_of(sd_bus_message *plan, const char *kind, const char *at) {
+        const char *node, *what, *client;
+        uint64_t bytes, session;
+        unsigned n = 0;
+        uint32_t pid;
+
+        must(sd_bus_message_enter_container(plan, 'a', "(ssttus)") >= 0);
+        while (sd_bus_message_read(plan, "(ssttus)", &node, &what, &bytes, &session, &pid, &client) > 0)
+                n += strcmp(what, kind) == 0 && strcmp(node, at) == 0 && pid == (uint32_t)getpid() && session > 0;
+        sd_bus_message_unref(plan);
+        return n;
+}
+
+static void see_sessions(uint64_t memories) {
+        sd_bus_message *m = ask_rows("ListSessions", "");
+        uint64_t id, reservations, got, spaces, registered;
+        uint32_t pid, uid, gid;
+        const char *client;
+
+        must(sd_bus_message_enter_container(m, 'a', "(tuuustttt)") >= 0);
+        must(sd_bus_message_read(m, "(tuuustttt)", &id, &pid, &uid, &gid, &client, &reservations, &got, &spaces,
+                                 &registered) > 0);
+        must(id > 0 && pid == (uint32_t)getpid() && uid == geteuid() && got == memories);
+        must(sd_bus_message_at_end(m, false) > 0);
+        sd_bus_message_unref(m);
+}
+
+static void list_actor(struct message *m) {
+        CALL(mine, TRAIN, PARTITION, "ListSessions", "");
+        keep(m);
+}
+
+static void test_plans(void) {
+        struct message m = { .text = "" };
+        struct actor stranger;
+        svmd_session *s;
+        svmd_mem mem;
+
+        is("", create(root, "train"));
+        connect_to(&s, b.svmd.socket, "train");
+        ok(svmd_mem_create(s, &mem, 4 << 20, (svmd_node)number(GPU0, NODE, "Id", 'u'), SVMD_MEM_PINNED));
+        see_sessions(1);
+        must(steps_of(ask_rows("PlanDelete", "a{sv}", 1, "EndSessions", "b", 1), "steal", "gpu0") == 1);
+        must(steps_of(ask_rows("PlanSet", "a{sv}", 3, "Limits", "a(sst)", 1, "gpu0", "max", 1ull << 20, "DeadlineMs",
+                               "t", 1000ull, "Steal", "b", 1),
+                      "give-back", "gpu0") == 1);
+        is("org.svmd1.Error.BUSY", CALL(root, TRAIN, PARTITION, "PlanDelete", "a{sv}", 0));
+        is(SD_BUS_ERROR_INVALID_ARGS, CALL(root, TRAIN, PARTITION, "PlanSet", "a{sv}", 1, "Colour", "s", "red"));
+        /* Nothing of it was done. */
+        ok(svmd_mem_create(s, &mem, 4 << 20, (svmd_node)number(GPU0, NODE, "Id", 'u'), SVMD_MEM_PINNED));
+        see_sessions(2);
+        actor_new(&stranger, STRANGER, STRANGER, 0);
+        actor_call(&stranger, connect_actor, &m);
+        actor_call(&stranger, list_actor, &m);
+        is(SD_BUS_ERROR_ACCESS_DENIED, m.text);
+        actor_end(&stranger);
+        svmd_disconnect(s);
+        is("", CALL(root, TRAIN, PARTITION, "Delete", "a{sv}", 1, "EndSessions", "b", 1));
+        must(!exists(TRAIN));
+}
+
+/* ---- a second svmd's ---- */
+
+static void look_at_two(struct message *m) {
+        sd_bus_error error = SD_BUS_ERROR_NULL;
+        int running;
+
+        m->n[0] = sd_bus_get_property_trivial(mine, NAME ".two", ROOT, MANAGER, "Running", NULL, 'b', &running) >= 0;
+        m->n[0] |= 2u * (sd_bus_call_method(mine, NAME ".two", ROOT, "org.freedesktop.DBus.ObjectManager",
+                                            "GetManagedObjects", &error, NULL, "") >= 0);
+        sd_bus_error_free(&error);
+}
+
+static void test_instance(void) {
+        static const char *const wrong[] = { "9x", "a.b", "a/b", "" };
+        pid_t two = bus_start_instance(&b, "two");
+        struct message m = { .text = "" };
+        struct actor stranger;
+        char said[1024];
+        int running = 0, status;
+
+        for (uint64_t end = now_ms() + CEILING_MS; !running; usleep(5000)) {
+                must(now_ms() < end);
+                must(sd_bus_get_property_trivial(root, NAME ".two", ROOT, MANAGER, "Running", NULL, 'b', &running) >=
+                     0);
+        }
+        must(number(ROOT, MANAGER, "Running", 'b') == 1); /* the first one is there, too */
+        actor_new(&stranger, STRANGER, STRANGER, 0);
+        actor_call(&stranger, connect_actor, &m);
+        actor_call(&stranger, look_at_two, &m);
+        must(m.n[0] == 1);
+        actor_end(&stranger);
+        kill(two, SIGTERM);
+        must(wait_end(two, &status) && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+                const char *words[] = { BUS_PROGRAM, "--instance", wrong[i], NULL };
+
+                must(bus_run_program(words, said, sizeof(said)) == 2);
+                must(strstr(said, "cannot be on D-Bus"));
+        }
+}
+
 static int on_created(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         *(int *)userdata = sd_bus_message_is_method_error(m, NULL) ? -1 : 1;
         return 0;
@@ -527,6 +648,8 @@ int main(void) {
         test_who_sees();
         test_nodes();
         test_pressure();
+        test_plans();
+        test_instance();
         test_vanished();
         test_flood();
         test_svmd_goes();
