@@ -227,6 +227,6 @@ void lease_drop_name(struct lease *l) {
         if (!l->name)
                 return;
         name_unlink(&l->partition->lease_names, l->name);
-        alloc_free(l->name);
+        name_free(l->name);
         l->name = NULL;
 }

@@ -176,7 +176,7 @@ void memory_swap_places(struct memory *a, struct memory *b) {
 
 void memory_free(struct memory *m) {
         alloc_free(m->more);
-        alloc_free(m->name);
+        name_free(m->name);
         alloc_free(m);
 }
 

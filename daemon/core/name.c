@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/list.h"
+#include "core/share.h"
 
 static bool in_group(const struct credentials *who, uint32_t gid) {
         if (who->gid == gid)
@@ -52,8 +53,15 @@ struct name *name_new(const char *text, void *object, uint32_t uid, uint32_t gid
         n->uid = uid;
         n->gid = gid;
         n->mode = mode;
+        list_init(&n->shares);
         memcpy(n->text, text, size);
         return n;
+}
+
+void name_free(struct name *n) {
+        if (n)
+                shares_drop(n);
+        alloc_free(n);
 }
 
 struct name *name_find(const struct tree *t, const char *text) {

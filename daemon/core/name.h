@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/tree.h"
 
 /*
@@ -21,6 +22,7 @@ struct name {
         struct tree_node node;
         void *object; /* whose name it is */
         uint32_t uid, gid, mode;
+        struct list shares; /* struct share: with other partitions */
         char text[];
 };
 
@@ -34,6 +36,8 @@ bool name_ok(const char *text);
 
 /* NULL: out of memory. Not linked. */
 struct name *name_new(const char *text, void *object, uint32_t uid, uint32_t gid, uint32_t mode);
+/* An unlinked one; it is shared with nobody any more. NULL is allowed. */
+void name_free(struct name *n);
 struct name *name_find(const struct tree *t, const char *text);
 /* The text must not be there. */
 void name_link(struct tree *t, struct name *n);

@@ -8,6 +8,7 @@
 #include "core/ledger.h"
 #include "core/name.h"
 #include "core/node.h"
+#include "core/share.h"
 #include "core/state.h"
 
 #define UNIT (4ull << 30)
@@ -66,8 +67,9 @@ static int take_slice(struct domain *d, struct partition *p, const struct partit
 }
 
 static void release(struct partition *p) {
+        shares_drop_for(p);
         alloc_free(p->accounts);
-        alloc_free(p->name);
+        name_free(p->name);
         alloc_free(p);
 }
 
@@ -79,6 +81,7 @@ static struct partition *prepare(const struct state *s, const struct partition_a
         p->window = args->window;
         list_init(&p->sessions);
         list_init(&p->kept);
+        list_init(&p->shares);
         p->accounts = alloc_array(s->machine->count ? s->machine->count : 1, sizeof(*p->accounts));
         p->name = name_new(args->name, NULL, args->uid, args->gid, args->mode);
         if (p->accounts && p->name)

@@ -47,6 +47,8 @@ struct partition {
         uint64_t refusals;       /* operations of its sessions that were refused */
         uint64_t retired;        /* bytes of addresses that only reservations which have ended still take */
         struct list kept;        /* struct keeping */
+        struct list shares;      /* struct share: that others have with it */
+        uint64_t shares_count;   /* its own, with others */
         struct admission_share admissions;
         uint64_t kept_count, kept_bytes;
         uint64_t kept_max;            /* what kept_bytes may be; UINT64_MAX: no limit */

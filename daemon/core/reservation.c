@@ -124,7 +124,7 @@ void reservation_link(struct state *s, struct reservation *r) {
 
 void reservation_free(struct reservation *r) {
         if (r->shared) {
-                alloc_free(r->shared->name);
+                name_free(r->shared->name);
                 alloc_free(r->shared);
         }
         slab_put(r);

@@ -172,10 +172,16 @@ int session_set_client(struct session *session, const char *client) {
 
 void session_attach(struct session *session, struct partition *p) {
         session->partition = p;
+        session->guest = session->door && session->door != p;
         session->process->attached++;
         session->process->domain = p->domain;
         list_push_back(&p->sessions, &session->by_partition);
         p->sessions_count++;
+}
+
+void session_restore_door(struct session *session, const struct partition *door) {
+        session->door = door;
+        session->guest = door != session->partition;
 }
 
 struct account *session_account(struct state *s, struct session *session, uint32_t node) {

@@ -30,6 +30,7 @@ struct session {
         struct object object;
         struct partition *partition;  /* NULL: not attached */
         const struct partition *door; /* the one whose own socket it came through */
+        bool guest;                   /* attached to another one: share.h */
         struct list by_partition, by_state;
         struct list reservations; /* owned: struct reservation.by_owner */
         struct list openings;     /* of others' named reservations */
@@ -89,6 +90,9 @@ struct domain *session_other_domain(const struct session *session);
 void session_free(struct state *s, struct session *session);
 /* -ENOMEM */
 int session_set_client(struct session *session, const char *client);
+/* As a guest if it came through another one's door. */
 void session_attach(struct session *session, struct partition *p);
+/* Of one that is attached, after a restart; NULL: that partition is no more. */
+void session_restore_door(struct session *session, const struct partition *door);
 /* Makes the accounts if need be, and returns the one of the node; NULL: out of memory. */
 struct account *session_account(struct state *s, struct session *session, uint32_t node);

@@ -14,12 +14,14 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "core/share.h"
 #include "core/space.h"
 
 int state_init(struct state *s, const struct machine *machine) {
         *s = (struct state){ .machine = machine, .next_id = 1 };
         slab_init(&s->reservations, sizeof(struct reservation));
         list_init(&s->domains);
+        list_init(&s->shares);
         list_init(&s->sessions);
         list_init(&s->cgroups);
         s->nodes = alloc_array(machine->count ? machine->count : 1, sizeof(*s->nodes));
@@ -127,6 +129,17 @@ static bool session_ok(const struct session *session) {
                session->objects == reservations + holdings + spaces + openings;
 }
 
+/* Guests have what is shared with the partition that they came from. */
+static bool guests_ok(const struct reservation *r) {
+        list_for_each (l, &r->shared->openings) {
+                const struct opening *o = container_of(l, struct opening, by_reservation);
+
+                if (o->session->guest && o->access & ~share_access(r->shared->name, o->session))
+                        return false;
+        }
+        return true;
+}
+
 static bool reservation_ok(const struct reservation *r) {
         uint64_t end = r->va.start + r->va.size;
 
@@ -138,7 +151,7 @@ static bool reservation_ok(const struct reservation *r) {
         if (!r->shared)
                 return r->owner && vmap_ok(&r->cpu, r->sparse, r->va.start, end);
         if (reservation_by_name(r->partition, r->shared->name->text) != r ||
-            list_length(&r->shared->openings) != r->shared->openings_count)
+            list_length(&r->shared->openings) != r->shared->openings_count || !guests_ok(r))
                 return false;
         return (!reservation_idle(r) || r->shared->keeping) && vmap_ok(&r->cpu, r->sparse, r->va.start, end);
 }

@@ -52,6 +52,7 @@ struct state {
         struct list domains;
         struct list sessions;
         struct list cgroups; /* those with limits */
+        struct list shares;  /* struct share, in the order of their ids */
         uint64_t partitions_count, sessions_count, reservations_count, memories_count, spaces_count, mappings_count;
 };
 

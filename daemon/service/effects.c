@@ -10,6 +10,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "core/share.h"
 #include "core/state.h"
 #include "service/managed.h"
 
@@ -64,6 +65,22 @@ struct effect_file effect_of_file(const struct file *f) {
                 .kind = f->kind,
                 .node = f->node,
         };
+}
+
+struct effect_door effect_of_door(const struct session *s) {
+        struct effect_door e = { .session = s->object.id };
+
+        text_copy(e.partition, s->door->name->text);
+        return e;
+}
+
+struct effect_share effect_of_share(const struct share *x) {
+        struct effect_share e = { .id = x->id, .access = x->access };
+
+        e.object = x->memory ? ((const struct memory *)x->name->object)->object.id
+                             : ((const struct reservation *)x->name->object)->object.id;
+        text_copy(e.to, x->to->name->text);
+        return e;
 }
 
 struct effect_keep effect_of_keeping(const struct keeping *k) {

@@ -57,6 +57,8 @@ enum effect_type {
         EFFECT_SETTING = 48,
         EFFECT_GRANT = 49,
         EFFECT_GRANT_DONE = 50,
+        EFFECT_DOOR = 51,
+        EFFECT_SHARE = 52,
 };
 
 struct effect_epoch {
@@ -279,6 +281,19 @@ struct effect_session_bounds {
         uint64_t bounds[4];
 };
 
+/* Through whose own socket the session before it came. */
+struct effect_door {
+        uint64_t session;
+        char partition[64];
+};
+
+/* A named reservation or memory may be had from that partition; with access 0 not any more. */
+struct effect_share {
+        uint64_t id, object; /* id: of the share */
+        uint32_t access, pad;
+        char to[64];
+};
+
 /* An administrator has set this, in the place of what was set of the same; or (back) nothing is any more. */
 struct effect_setting {
         uint32_t kind, back; /* enum setting_kind */
@@ -325,12 +340,15 @@ struct node;
 struct partition;
 struct reservation;
 struct session;
+struct share;
 
 /* The fixed parts; `p` is the partition that the session is attached to, or about to be. */
 struct effect_session effect_of_session(const struct session *s, const struct partition *p);
 struct effect_session_bounds effect_of_bounds(const struct session *s, uint32_t node);
 struct effect_reserve effect_of_reservation(const struct reservation *r);
 struct effect_file effect_of_file(const struct file *f);
+struct effect_door effect_of_door(const struct session *s);
+struct effect_share effect_of_share(const struct share *x);
 struct effect_keep effect_of_keeping(const struct keeping *k);
 struct effect_lease_name effect_of_lease_name(const struct lease *l);
 struct effect_node_state effect_of_node(const struct node *n, uint32_t index);

@@ -67,6 +67,11 @@ void event_reservation(struct service *svc, const struct reservation *r, const s
         }
 }
 
+void event_reservation_lost(struct service *svc, const struct reservation *r, struct session *s) {
+        if (!svc->replaying)
+                tell(svc, r, s, true);
+}
+
 /* `often`: only for those who want each of them. */
 static void tell_monitors(struct service *svc, Svmd__V1__MonitorEvent *body, bool often) {
         Svmd__V1__Event event = SVMD__V1__EVENT__INIT;

@@ -163,6 +163,7 @@ enum {
         OP_WAITS = 512,  /* may wait for what is no job */
         OP_READS = 1024, /* with OP_ADMIN: also for who may ask for figures */
         OP_AUDIT = 2048, /* the log says who asked, where an administrator did */
+        OP_GUEST = 4096, /* also for a session that is a guest in its partition: core/share.h */
 };
 
 struct op_row {
@@ -312,6 +313,13 @@ void partition_row_free(struct store_partition *row);
 struct bounds limit_bounds(const struct store_limit *l);
 void limit_from_bounds(struct store_limit *l, const struct bounds *b);
 
+/* ---- with other partitions: sharing.c ---- */
+
+int sharing_replay(struct service *svc, uint16_t type, const void *bytes);
+/* For the snapshot: after its session; after all named objects. */
+int sharing_put_door(struct service *svc, const struct session *s);
+int sharing_put(struct service *svc);
+
 /* ---- events ---- */
 
 /* False: the session was too slow for it. */
@@ -319,6 +327,8 @@ bool event_send(struct service *svc, struct session *s, Svmd__V1__Event *event);
 /* The session is asked to give so much back in that time. */
 void event_give_back(struct service *svc, struct session *s, uint32_t node, uint64_t bytes, uint64_t wait_ms);
 void event_reservation(struct service *svc, const struct reservation *r, const struct session *except, bool gone);
+/* It is gone for this session alone. */
+void event_reservation_lost(struct service *svc, const struct reservation *r, struct session *s);
 void event_monitor(struct service *svc, const char *what, const struct session *about, const char *partition,
                    const char *format, ...) __attribute__((format(printf, 5, 6)));
 
@@ -390,6 +400,8 @@ int op_reserve(struct call *c);
 int op_open(struct call *c);
 int op_free(struct call *c);
 int op_reservation_query(struct call *c);
+int op_share(struct call *c);
+int op_share_list(struct call *c);
 int op_uffd_device(struct call *c);
 int op_uffd_give(struct call *c);
 int op_range_files(struct call *c);

@@ -14,6 +14,7 @@
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "core/share.h"
 #include "service/capacity.h"
 #include "service/lookup.h"
 #include "service/registered.h"
@@ -308,6 +309,8 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
 
 void memory_destroy(struct service *svc, struct memory *m) {
         list_remove(&m->by_doomed);
+        if (m->name)
+                shares_drop(m->name);
         memory_unlink(&svc->state, m);
         memory_discard(svc, m, true);
 }

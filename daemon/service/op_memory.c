@@ -20,6 +20,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "core/share.h"
 #include "service/capacity.h"
 #include "service/dmabuf.h"
 #include "service/effects.h"
@@ -442,7 +443,7 @@ static void export_undo(struct tx *tx, struct change *c) {
         struct memory *m = c->a;
 
         name_unlink(&m->partition->memory_names, m->name);
-        alloc_free(m->name);
+        name_free(m->name);
         m->name = NULL;
 }
 
@@ -613,12 +614,16 @@ static int find_by_token(struct call *c, struct memory **ret) {
 
 static int find_by_name(struct call *c, struct memory **ret) {
         const Svmd__V1__MemImport *op = c->op->mem_import;
-        struct name *n = name_find(&c->session->partition->memory_names, op->name);
+        const struct session *s = c->session;
+        struct name *n = name_find(&s->partition->memory_names, op->name);
 
-        if (!n || keeping_ending(((struct memory *)n->object)->keeping))
-                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no memory named %s",
-                              c->session->partition->name->text, op->name);
-        if (!mode_allows(n->uid, n->gid, n->mode, &c->session->who, op->access))
+        if (!n || keeping_ending(((struct memory *)n->object)->keeping) || (s->guest && !share_access(n, s)))
+                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no memory named %s%s", s->partition->name->text,
+                              op->name, s->guest ? " that it shares with yours" : "");
+        if (s->guest && op->access & ~share_access(n, s))
+                return refuse(c, SVMD_STATUS_DENIED, "partition %s shares %s to read only", s->partition->name->text,
+                              op->name);
+        if (!s->guest && !mode_allows(n->uid, n->gid, n->mode, &c->session->who, op->access))
                 return refuse(c, SVMD_STATUS_DENIED,
                               "%s belongs to uid %u, gid %u, mode %04o: uid %u may not import it to %s", op->name,
                               n->uid, n->gid, n->mode, c->session->who.uid,
@@ -638,6 +643,10 @@ int op_mem_import(struct call *c) {
                 return r;
         if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
                 return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", op->access);
+        if (c->session->guest && !op->name[0])
+                return refuse(c, SVMD_STATUS_DENIED,
+                              "a guest imports what is shared by its name; a token is for a "
+                              "session of a partition");
         r = op->name[0] ? find_by_name(c, &m) : find_by_token(c, &m);
         if (r != 0)
                 return r;

@@ -11,6 +11,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "core/share.h"
 #include "service/adopted.h"
 #include "service/effects.h"
 #include "service/lookup.h"
@@ -210,7 +211,8 @@ static const struct change_kind own_change = { own_undo, open_commit };
 
 /* What is kept has its owner back when his user opens it. */
 static bool becomes_owner(const struct reservation *r, const struct session *s, unsigned access) {
-        return !r->owner && r->shared->keeping && r->shared->name->uid == s->who.uid && access & RIGHT_WRITE;
+        return !s->guest && !r->owner && r->shared->keeping && r->shared->name->uid == s->who.uid &&
+               access & RIGHT_WRITE;
 }
 
 static int open_as_owner(struct call *c, struct reservation *r) {
@@ -235,10 +237,14 @@ int op_open(struct call *c) {
                 return k;
         if (m->access != RIGHT_READ && m->access != (RIGHT_READ | RIGHT_WRITE))
                 return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", m->access);
-        if (!r || keeping_ending(r->shared->keeping))
-                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no reservation named %s",
-                              s->partition->name->text, m->name);
-        if (!mode_allows(r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, &s->who, m->access))
+        if (!r || keeping_ending(r->shared->keeping) || (s->guest && !share_access(r->shared->name, s)))
+                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no reservation named %s%s",
+                              s->partition->name->text, m->name, s->guest ? " that it shares with yours" : "");
+        if (s->guest && m->access & ~share_access(r->shared->name, s))
+                return refuse(c, SVMD_STATUS_DENIED, "partition %s shares %s to read only", s->partition->name->text,
+                              m->name);
+        if (!s->guest &&
+            !mode_allows(r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, &s->who, m->access))
                 return refuse(c, SVMD_STATUS_DENIED,
                               "%s belongs to uid %u, gid %u, mode %04o: uid %u may not open it to %s", m->name,
                               r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, s->who.uid,
@@ -343,8 +349,10 @@ void reservation_end(struct service *svc, struct reservation *r) {
                         opening_unlink(o);
                         alloc_free(o);
                 }
-        if (r->shared)
+        if (r->shared) {
+                shares_drop(r->shared->name);
                 keeping_drop(r->shared->keeping);
+        }
         if (r->sparse)
                 imap_clear(r->sparse);
         alloc_free(r->sparse);

@@ -8,6 +8,7 @@
 #include "core/name.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "core/share.h"
 #include "service/cgroups.h"
 #include "service/effects.h"
 #include "service/lookup.h"
@@ -52,7 +53,7 @@ static int check_attach(struct call *c, const struct partition *p) {
         const struct session *s = c->session;
         const struct domain *other = session_other_domain(s);
 
-        if (p != s->door && !mode_allows(p->name->uid, p->name->gid, p->name->mode, &s->who, RIGHT_READ))
+        if (!s->door && !mode_allows(p->name->uid, p->name->gid, p->name->mode, &s->who, RIGHT_READ))
                 return refuse(c, SVMD_STATUS_DENIED,
                               "partition %s belongs to uid %u, gid %u, mode %04o: uid %u may not attach", p->name->text,
                               p->name->uid, p->name->gid, p->name->mode, s->who.uid);
@@ -85,6 +86,12 @@ static int effect_session(struct tx *tx, const struct session *s, const struct p
         return 0;
 }
 
+static void effect_door(struct tx *tx, const struct session *s) {
+        struct effect_door e = effect_of_door(s);
+
+        tx_effect(tx, EFFECT_DOOR, &e, sizeof(e));
+}
+
 static int attach_to(struct call *c, struct partition *p) {
         Svmd__V1__AttachResult *result = call_take(c, sizeof(*result));
         struct session *s = c->session;
@@ -106,11 +113,15 @@ static int attach_to(struct call *c, struct partition *p) {
                                              "svmd-keeper can hold no more sessions: raise its LimitNOFILE")
                                     : r;
         r = effect_session(c->tx, s, p);
+        if (r == 0 && s->door)
+                effect_door(c->tx, s);
         if (r < 0) {
                 c->svc->hooks.unkeep(c->svc->hooks.userdata, KEEP_KEY(KEEP_SESSION, s->object.id));
                 return r;
         }
         session_attach(s, p);
+        if (s->door)
+                ((struct partition *)s->door)->journaled = true;
         accounts_session_begin(c->svc, s);
         c->svc->attached++;
         p->journaled = true;
@@ -124,6 +135,21 @@ static int attach_to(struct call *c, struct partition *p) {
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_ATTACH;
         c->result->attach = result;
         return 0;
+}
+
+/* Its own socket leads to a partition, and to those that share something with it. */
+static int attach_through(struct call *c, struct partition *door) {
+        const char *name = c->op->attach->partition;
+        struct partition *p = name[0] ? partition_find(&c->svc->state, name) : door;
+
+        if (door->ending)
+                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s is being deleted", door->name->text);
+        if (p != door && (!p || !p->ready || p->ending || !share_any(p, door)))
+                return refuse(c, SVMD_STATUS_NO_SUCH,
+                              "this socket is partition %s's and leads to no other but those that share something with "
+                              "it, which %s does not",
+                              door->name->text, name);
+        return attach_to(c, p);
 }
 
 /* Everyone has a partition of his own by default: it is made when he first asks. */
@@ -167,15 +193,8 @@ int op_attach(struct call *c) {
                               s->partition->name->text);
         if (m->window > SVMD__V1__WINDOW__LOW)
                 return refuse(c, SVMD_STATUS_INVALID, "the window is PRIMARY or LOW, not %d", (int)m->window);
-        if (s->door) {
-                p = (struct partition *)s->door;
-                if (p->ending)
-                        return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s is being deleted", p->name->text);
-                if (m->partition[0] && strcmp(m->partition, p->name->text) != 0)
-                        return refuse(c, SVMD_STATUS_NO_SUCH, "this socket is partition %s's and leads to no other",
-                                      p->name->text);
-                return attach_to(c, p);
-        }
+        if (s->door)
+                return attach_through(c, (struct partition *)s->door);
         if (!m->partition[0])
                 return attach_default(c, m->window);
         p = partition_find(&c->svc->state, m->partition);

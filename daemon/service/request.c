@@ -116,6 +116,11 @@ static int check_op(struct call *c, const struct op_row *row, const Svmd__V1__Re
                               row->name);
         if ((row->flags & OP_ATTACHED) && !s->partition)
                 return refuse(c, SVMD_STATUS_NOT_ATTACHED, "%s needs a partition: attach first", row->name);
+        if (s->guest && !(row->flags & OP_GUEST))
+                return refuse(c, SVMD_STATUS_DENIED,
+                              "%s is for sessions of partition %s: this one is a guest there, and opens what is shared "
+                              "with the partition that it came from",
+                              row->name, s->partition->name->text);
         if ((row->flags & OP_ALONE) && m->n_ops != 1)
                 return refuse(c, SVMD_STATUS_SHAPE, "%s must be the only operation of its request", row->name);
         if ((row->flags & OP_FINAL) && m->mode != SVMD__V1__MODE__BEST_EFFORT)

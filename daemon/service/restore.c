@@ -674,6 +674,8 @@ static const struct {
         [EFFECT_SETTING] = { sizeof(struct effect_setting), false },
         [EFFECT_GRANT] = { sizeof(struct effect_grant), false },
         [EFFECT_GRANT_DONE] = { sizeof(struct effect_grant_done), false },
+        [EFFECT_DOOR] = { sizeof(struct effect_door), false },
+        [EFFECT_SHARE] = { sizeof(struct effect_share), false },
 };
 
 unsigned service_effects(void) {
@@ -686,6 +688,8 @@ static bool partition_ends(uint16_t type, const void *bytes) {
                            : type == EFFECT_RESERVE ? ((const struct effect_reserve *)bytes)->partition
                            : type == EFFECT_MEMORY  ? ((const struct effect_memory *)bytes)->partition
                            : type == EFFECT_DMABUF  ? ((const struct effect_dmabuf *)bytes)->partition
+                           : type == EFFECT_DOOR    ? ((const struct effect_door *)bytes)->partition
+                           : type == EFFECT_SHARE   ? ((const struct effect_share *)bytes)->to
                                                     : NULL;
 
         return !name || memchr(name, 0, sizeof(((struct effect_session *)0)->partition));
@@ -768,6 +772,8 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_DEVICE: return do_device(x, bytes);
         case EFFECT_PRIVATE:
         case EFFECT_PREFER: return private_replay(x->svc, type, bytes, x->why, x->why_size);
+        case EFFECT_DOOR:
+        case EFFECT_SHARE: return sharing_replay(x->svc, type, bytes);
         case EFFECT_SETTING: return settings_replay(x->svc, bytes, x->why, x->why_size);
         case EFFECT_GRANT:
         case EFFECT_GRANT_DONE: return grant_replay(x->svc, type, bytes, x->why, x->why_size);

@@ -377,6 +377,8 @@ static int put_all(struct service *svc) {
                         r = put_session(svc, s);
                 if (r == 0 && s->partition)
                         r = put_bounds(svc, s);
+                if (r == 0 && s->partition && s->door)
+                        r = sharing_put_door(svc, s);
         }
         list_for_each (l, &svc->state.sessions) {
                 const struct session *s = container_of(l, struct session, by_state);
@@ -394,6 +396,8 @@ static int put_all(struct service *svc) {
                 r = put_orphans(svc);
         if (r == 0)
                 r = put_reservations(svc, put_reservation);
+        if (r == 0)
+                r = sharing_put(svc);
         list_for_each (l, &svc->state.sessions) {
                 const struct session *s = container_of(l, struct session, by_state);
 
@@ -409,11 +413,18 @@ static int put_all(struct service *svc) {
         return r == 0 ? said_put(svc) : r;
 }
 
-/* Only sessions bring what names a partition into the journal. */
+/* Only sessions bring what names a partition into the journal, the one that they came through among them; a share does
+ * not need the one that it is for. */
 static void note_named(struct service *svc) {
         for (struct partition *p = partition_after(&svc->state, ""); p; p = partition_after(&svc->state, p->name->text))
                 p->journaled = p->sessions_count > 0 || p->memories_count > 0 || p->reservations_count > 0 ||
                                p->kept_count > 0;
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                if (s->partition && s->door)
+                        ((struct partition *)s->door)->journaled = true;
+        }
 }
 
 /* Where even one effect has no room, the journal is behind until the next snapshot, which comes before anything else is

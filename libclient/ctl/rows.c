@@ -234,6 +234,25 @@ int rows_kept(struct ctl *c, const char *partition, struct kept_rows *ret) {
         return r;
 }
 
+static int add_share(const struct svmd_share_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_share_row *copy = collect_row(l, row);
+
+        copy->name = ctl_copy(l->ctl, row->name);
+        copy->partition = ctl_copy(l->ctl, row->partition);
+        copy->to = ctl_copy(l->ctl, row->to);
+        return 0;
+}
+
+int rows_shares(struct ctl *c, const char *partition, struct share_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = svmd_query_shares(c->session, c->info.admin ? partition : NULL, add_share, &l);
+
+        if (r == SVMD_OK)
+                *ret = (struct share_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
 static int add_lease(const struct svmd_lease_row *row, void *userdata) {
         struct collect *l = userdata;
         struct svmd_lease_row *copy = collect_row(l, row);

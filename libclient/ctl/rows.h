@@ -43,6 +43,10 @@ struct reservation_rows {
         const struct svmd_reservation_row *rows;
         size_t count;
 };
+struct share_rows {
+        const struct svmd_share_row *rows;
+        size_t count;
+};
 struct kept_rows {
         const struct svmd_kept_row *rows;
         size_t count;
@@ -70,6 +74,7 @@ int rows_partitions(struct ctl *c, const char *name, struct partition_rows *ret)
 int rows_sessions(struct ctl *c, const char *partition, struct session_rows *ret);
 /* These are of the session's own partition when it may not administer. */
 int rows_reservations(struct ctl *c, const char *partition, struct reservation_rows *ret);
+int rows_shares(struct ctl *c, const char *partition, struct share_rows *ret);
 int rows_kept(struct ctl *c, const char *partition, struct kept_rows *ret);
 int rows_leases(struct ctl *c, const char *partition, struct lease_rows *ret);
 int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret);

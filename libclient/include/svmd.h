@@ -721,6 +721,47 @@ int svmd_query_kept(svmd_session *s, const char *partition, svmd_kept_fn fn, voi
  * that kind and name is kept. */
 int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, const char *name);
 
+/* ---- sharing with another partition ----------------------------------------------------------------------- */
+
+/*
+ * A named reservation, or memory exported by name, can be had from another partition of the same domain, at the same
+ * address. Who comes in through that partition's own socket (a container: $SVMD_SOCKET leads there) connects with the
+ * owner's partition in svmd_connect_options.partition: then it is a guest there, reserves those addresses too, and
+ * svmd_address_open() and svmd_mem_import() find what is shared with it, with the access that was given, whatever the
+ * name's mode says. All else is SVMD_E_DENIED to a guest but spaces and device operations of its own, and what it
+ * opened is not charged to it. A share lasts as long as the name and both partitions do, also without sessions, and
+ * over restarts of svmd.
+ */
+struct svmd_share_options {
+        size_t size;
+        int memory;            /* the name is of memory, else of a reservation */
+        const char *partition; /* for administrators: whose it is; NULL: the session's own */
+};
+/* For the user that the name belongs to, the owner of the partition, and administrators. `access`: SVMD_ACCESS_READ or
+ * SVMD_ACCESS_READ_WRITE; guests that have more lose it. Once more sets it anew. `opts` may be NULL. SVMD_E_NO_SUCH: no
+ * such name, or no such partition. SVMD_E_DENIED: somebody else's, or the partition is of another domain. Any thread.
+ */
+int svmd_share(svmd_session *s, const char *name, const char *to, unsigned access,
+               const struct svmd_share_options *opts);
+/* Guests that have it lose it, and get SVMD_EVENT_GONE. What a process mapped and will not give back it
+ * has until it ends. SVMD_E_NO_SUCH: it was not shared with that partition. */
+int svmd_unshare(svmd_session *s, const char *name, const char *to, const struct svmd_share_options *opts);
+
+struct svmd_share_row {
+        const char *name, *partition; /* whose it is */
+        const char *to;
+        int memory;
+        unsigned access;
+        uint64_t address; /* of a reservation */
+        uint64_t length;  /* bytes */
+        uint32_t uid;     /* that the name belongs to */
+        uint32_t guests;  /* sessions of `to` that have it */
+};
+typedef int (*svmd_share_fn)(const struct svmd_share_row *row, void *userdata);
+/* What a partition shares and what is shared with it. On a client's session `partition` must be NULL: its own; NULL of
+ * an administrator: of all. A non-zero return of `fn` ends the walk and is the result. */
+int svmd_query_shares(svmd_session *s, const char *partition, svmd_share_fn fn, void *userdata);
+
 /* ---- admission ------------------------------------------------------------------------------------------- */
 
 /*

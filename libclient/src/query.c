@@ -24,6 +24,7 @@ static Svmd__V1__Result__DetailCase detail_of(Svmd__V1__Op__OpCase op_case) {
         case SVMD__V1__OP__OP_RESERVATION_LIST: return SVMD__V1__RESULT__DETAIL_RESERVATIONS;
         case SVMD__V1__OP__OP_RESIDENCY: return SVMD__V1__RESULT__DETAIL_RESIDENCY;
         case SVMD__V1__OP__OP_KEPT_LIST: return SVMD__V1__RESULT__DETAIL_KEPT;
+        case SVMD__V1__OP__OP_SHARE_LIST: return SVMD__V1__RESULT__DETAIL_SHARES;
         case SVMD__V1__OP__OP_LEASE_LIST: return SVMD__V1__RESULT__DETAIL_LEASES;
         case SVMD__V1__OP__OP_HOLDERS: return SVMD__V1__RESULT__DETAIL_HOLDERS;
         case SVMD__V1__OP__OP_USAGE_HISTORY: return SVMD__V1__RESULT__DETAIL_USAGE_HISTORY;
@@ -49,6 +50,7 @@ static const void *row_at(Svmd__V1__Op__OpCase op_case, const Svmd__V1__Result *
                 return i < r->reservations->n_reservations ? r->reservations->reservations[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_RESIDENCY: return i < r->residency->n_runs ? r->residency->runs[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_KEPT: return i < r->kept->n_kept ? r->kept->kept[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_SHARES: return i < r->shares->n_shares ? r->shares->shares[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_HOLDERS: return i < r->holders->n_rows ? r->holders->rows[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_USAGE_HISTORY:
                 return i < r->usage_history->n_rows ? r->usage_history->rows[i] : NULL;

@@ -18,6 +18,7 @@ struct walk {
                 svmd_reservation_fn reservation;
                 svmd_residency_fn residency;
                 svmd_kept_fn kept;
+                svmd_share_fn share;
                 svmd_lease_fn lease;
                 svmd_holder_fn holder;
                 svmd_history_fn history;

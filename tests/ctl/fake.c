@@ -207,6 +207,10 @@ int svmd_query_leases(svmd_session *s, const char *wanted, svmd_lease_fn fn, voi
         ROWS(leases);
 }
 
+int svmd_query_shares(svmd_session *s, const char *wanted, svmd_share_fn fn, void *userdata) {
+        ROWS(shares);
+}
+
 int svmd_query_kept(svmd_session *s, const char *wanted, svmd_kept_fn fn, void *userdata) {
         ROWS(kept);
 }
@@ -339,6 +343,22 @@ int svmd_kept_remove(svmd_session *s, const char *partition, unsigned kind, cons
         fake.kind = kind;
         fake.changes++;
         return fake.code;
+}
+
+static int share(const char *name, const char *to, unsigned access, const struct svmd_share_options *opts) {
+        snprintf(fake.share_asked, sizeof(fake.share_asked), "%s %s %u %d %s", name, to, access, opts->memory,
+                 opts->partition ? opts->partition : "-");
+        fake.changes++;
+        return fake.code;
+}
+
+int svmd_share(svmd_session *s, const char *name, const char *to, unsigned access,
+               const struct svmd_share_options *opts) {
+        return share(name, to, access, opts);
+}
+
+int svmd_unshare(svmd_session *s, const char *name, const char *to, const struct svmd_share_options *opts) {
+        return share(name, to, 0, opts);
 }
 
 int svmd_session_kill(svmd_session *s, uint64_t session, int dry_run) {

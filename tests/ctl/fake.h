@@ -50,6 +50,8 @@ struct fake {
         size_t leases_count;
         const struct svmd_kept_row *kept;
         size_t kept_count;
+        const struct svmd_share_row *shares;
+        size_t shares_count;
         const struct svmd_event *events;
         size_t events_count, events_sent;
         unsigned appear_after; /* a partition shows only from that query on */
@@ -88,7 +90,8 @@ struct fake {
         uint64_t limited_session; /* whose limits were set: this one's, or those of `name` */
         struct svmd_limit_options limit_options;
         uint64_t deadline_ms;
-        unsigned kind; /* of what was to be kept no longer */
+        unsigned kind;         /* of what was to be kept no longer */
+        char share_asked[128]; /* NAME TO ACCESS MEMORY PARTITION */
         uint64_t killed;
         const struct svmd_plan_row *plan; /* until there were more changes than `plan_until` */
         size_t plan_count;

@@ -27,12 +27,18 @@ static const struct svmd_kept_row kept[] = {
         { .kind = SVMD_KEPT_LEASE, .partition = "serve", .name = "asleep", .length = GIB, .left_ms = UINT64_MAX },
 };
 
+static const struct svmd_share_row shares[] = {
+        { .partition = "serve-a", .name = "weights", .to = "serve-b", .access = SVMD_ACCESS_READ, .length = GIB },
+};
+
 static int setup(void **state) {
         machine_setup(state);
         fake.sessions = sessions;
         fake.sessions_count = COUNT(sessions);
         fake.kept = kept;
         fake.kept_count = COUNT(kept);
+        fake.shares = shares;
+        fake.shares_count = COUNT(shares);
         fake.upgraded = "0.2.0";
         return 0;
 }

@@ -924,6 +924,67 @@ static void test_kept(void **state) {
 }
 
 /* Where reservations are shown, one that nobody uses is said to be kept. */
+static const struct svmd_share_row shares[] = {
+        { .name = "weights",
+          .partition = "train",
+          .to = "serve",
+          .access = SVMD_ACCESS_READ,
+          .address = 0x280000000000,
+          .length = 2 * GIB,
+          .guests = 2 },
+        { .name = "cache",
+          .partition = "train",
+          .to = "lab",
+          .memory = 1,
+          .access = SVMD_ACCESS_READ_WRITE,
+          .length = GIB,
+          .guests = 1 },
+};
+
+static void test_shares(void **state) {
+        struct json_object *o;
+
+        expect("share list", 0, "Nothing is shared\n", "");
+        fake.shares = shares;
+        fake.shares_count = 2;
+        expect("share list", 0,
+               "PARTITION NAME    KIND   ADDRESS         SIZE OWNER WITH  ACCESS GUESTS\n"
+               "train     weights range  0x280000000000 2 GiB root  serve r           2\n"
+               "train     cache   memory -              1 GiB root  lab   rw          1\n",
+               "");
+        o = run_json("share list --json", 0);
+        expect_json(o, "0.with", "serve");
+        expect_json(o, "0.guests", "2");
+        expect_json(o, "1.kind", "memory");
+        json_object_put(o);
+        expect_part("share set weights serve w --partition train", 2, "", "'w' is no access: expected r or rw");
+        expect_part("share set weights serve --kind lease --partition train", 2, "", "expected range or memory");
+        assert_int_equal(fake.changes, 0);
+        expect("share set weights serve --partition train", 0, "Partition serve may have weights, to read\n", "");
+        assert_string_equal(fake.share_asked, "weights serve 1 0 train");
+        expect("share set cache lab rw --kind memory --partition train", 0,
+               "Partition lab may have cache, to read and write\n", "");
+        assert_string_equal(fake.share_asked, "cache lab 3 1 train");
+        o = run_json("share set weights serve --partition train --json", 0);
+        expect_json(o, "access", "r");
+        json_object_put(o);
+        fake.changes = 0;
+        expect_part("share remove weights lab --partition train", 1, "", "is not shared with lab");
+        expect("share remove weights serve --partition train --dry-run", 0,
+               "Would take weights back from partition serve; 2 guests had it\n", "");
+        assert_int_equal(run_asked("share remove weights serve --partition train", "n\n"), 1);
+        assert_int_equal(fake.changes, 0);
+        expect("share remove cache lab --kind memory --partition train --yes", 0,
+               "Took cache back from partition lab; 1 guest had it\n", "");
+        assert_string_equal(fake.share_asked, "cache lab 0 1 train");
+        o = run_json("share remove weights serve --partition train --yes --json", 0);
+        expect_json(o, "access", "null");
+        json_object_put(o);
+        fake.code = SVMD_E_DENIED;
+        fake.error = "weights belongs to uid 7";
+        expect_part("share set weights serve --partition train", 1, "", "weights belongs to uid 7");
+}
+
 static void test_kept_reservation(void **state) {
         struct svmd_reservation_row row = reservations[0];
         struct json_object *o;
@@ -1332,6 +1393,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_partition_delete, setup),
                 cmocka_unit_test_setup(test_leases, setup),
                 cmocka_unit_test_setup(test_kept, setup),
+                cmocka_unit_test_setup(test_shares, setup),
                 cmocka_unit_test_setup(test_kept_max, setup),
                 cmocka_unit_test_setup(test_kept_reservation, setup),
                 cmocka_unit_test_setup(test_sessions, setup),

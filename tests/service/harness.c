@@ -25,6 +25,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "core/share.h"
 #include "core/space.h"
 #include "ranges.h"
 
@@ -906,6 +907,24 @@ static Svmd__V1__SettingChange *next_change(void) {
         return &changes[next++ % 16];
 }
 
+Svmd__V1__Op *mk_attach(const char *partition) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_ATTACH);
+
+        op->attach->partition = (char *)partition;
+        op->attach->any_window = true;
+        return op;
+}
+
+Svmd__V1__Op *mk_share(const char *name, bool memory, const char *to, uint32_t access) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_SHARE);
+
+        op->share->name = (char *)name;
+        op->share->memory = memory;
+        op->share->to = (char *)to;
+        op->share->access = access;
+        return op;
+}
+
 Svmd__V1__Op *mk_set(unsigned kind, const char *name, const char *other, const char *profile, uint64_t rate) {
         Svmd__V1__SettingChange *change = next_change();
         Svmd__V1__Op *op = mk_setting(change, kind, name, other);
@@ -1037,6 +1056,8 @@ static void put_session(FILE *f, const struct world *w, const struct session *s,
                 fprintf(f, " fences %" PRIu64 " monitor %d", s->fences_count, s->monitor);
         put_accounts(f, w, s->accounts);
         put_bounds(f, w, s->accounts);
+        if (s->partition && s->guest)
+                fprintf(f, " guest from %s", s->door ? s->door->name->text : "nowhere");
         fprintf(f, "\n");
         list_for_each (l, &s->openings) {
                 struct opening *o = container_of(l, struct opening, by_session);
@@ -1154,6 +1175,15 @@ static void put_settings(FILE *f, const struct service *svc) {
         }
 }
 
+static void put_shares(FILE *f, const struct state *s) {
+        list_for_each (l, &s->shares) {
+                const struct share *x = container_of(l, struct share, by_state);
+
+                fprintf(f, "share %" PRIu64 " of %s%s in %s with %s access %u%s\n", x->id, x->memory ? "memory " : "",
+                        x->name->text, x->from->name->text, x->to->name->text, x->access, x->ending ? " ENDING" : "");
+        }
+}
+
 char *digest(struct world *w, bool all) {
         struct state *s = &w->svc->state;
         struct object **objects = calloc(s->ids.count + 1, sizeof(*objects));
@@ -1178,6 +1208,7 @@ char *digest(struct world *w, bool all) {
         put_cgroups(f, w);
         put_line(f, w->svc);
         put_settings(f, w->svc);
+        put_shares(f, s);
         for (uint64_t i = 0; i < s->ids.size; i++)
                 if (s->ids.slots[i])
                         objects[n++] = s->ids.slots[i];

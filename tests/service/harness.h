@@ -167,6 +167,10 @@ Svmd__V1__Op *mk_lease_keep(uint64_t lease, const char *name, uint64_t seconds);
 Svmd__V1__Op *mk_lease_claim(const char *name);
 Svmd__V1__Op *mk_lease_fill(uint64_t memory, uint64_t lease);
 Svmd__V1__Op *mk_create_leased(uint32_t node, uint64_t size, uint64_t lease);
+/* In any window. */
+Svmd__V1__Op *mk_attach(const char *partition);
+/* Of the session's own partition. */
+Svmd__V1__Op *mk_share(const char *name, bool memory, const char *to, uint32_t access);
 /* A setting of that kind; what does not belong to it NULL or 0. And taken back; and the list. */
 Svmd__V1__Op *mk_set(unsigned kind, const char *name, const char *other, const char *profile, uint64_t rate);
 Svmd__V1__Op *mk_unset(unsigned kind, const char *name, const char *other);

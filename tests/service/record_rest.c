@@ -11,7 +11,10 @@
 
 #include <cmocka.h>
 
+#include "core/name.h"
 #include "core/node.h"
+#include "core/partition.h"
+#include "core/session.h"
 #include "expect.h"
 #include "ranges.h"
 
@@ -297,6 +300,27 @@ static void sets(struct world *w) {
         client_close(&admin);
 }
 
+/* With a partition from whose own socket somebody comes. */
+static void shares(struct world *w, struct client *a) {
+        struct service_peer peer = { .pid = 4000, .uid = 300, .gid = 300 };
+        struct client admin, guest;
+        uint64_t id = must(a, mk_reserve(PAGE, 0, 0, "shared", 0600))->id;
+
+        client_open(w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        must(&admin, mk_partition("guests", 4ull << 30, "", 300, 0600));
+        must(a, mk_share("shared", false, "guests", RIGHT_READ));
+        peer.partition = partition_find(&w->svc->state, "guests");
+        assert_int_equal(client_open_as(w, &guest, &peer), 0);
+        client_greet(&guest, NULL);
+        must(&guest, mk_attach(a->session->partition->name->text));
+        must(&guest, mk_open("shared", RIGHT_READ));
+        client_close(&guest);
+        must(a, mk_free(id));
+        client_close(&admin);
+        world_settle(w);
+}
+
 static void is_granted(struct client *a) {
         Svmd__V1__Result *r = must(a, mk_grant(CUDA_NODE, 1, 1ull << 21));
 
@@ -325,4 +349,5 @@ void record_rest(struct world *w, struct client *a, struct client *b) {
         is_limited(w, a);
         sets(w);
         is_granted(a);
+        shares(w, a);
 }

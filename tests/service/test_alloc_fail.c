@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "core/partition.h"
 #include "core/session.h"
 #include "expect.h"
 #include "ranges.h"
@@ -241,6 +242,34 @@ static void test_kept(void **state) {
         each(&x, mk_kept_remove("", SVMD__V1__KEPT_KIND__KEPT_MEMORY, "exported"));
         printf("%lu refused allocations\n", failures);
         assert_true(failures > 15);
+        client_close(&x);
+        tear_down();
+}
+
+static void test_shares(void **state) {
+        struct service_peer peer = { .pid = 4000, .uid = 300, .gid = 300 };
+        Svmd__V1__Op *attach;
+        struct client x;
+
+        set_up(0);
+        failures = 0;
+        must(&admin, mk_partition("guests", 4ull << 30, "", 300, 0600));
+        must(&a, mk_range(16 * PAGE, PAGE, "managed", 0600));
+        must(&a, mk_export(must(&a, mk_create(HOST0, PAGE, SVMD__V1__MEM_FLAG__MEM_SHAREABLE))->id, "memory", 0, 0));
+        each(&a, mk_share("managed", false, "guests", 1));
+        each(&a, mk_share("memory", true, "guests", 3));
+        peer.partition = partition_find(&w.svc->state, "guests");
+        assert_int_equal(client_open_as(&w, &x, &peer), 0);
+        client_greet(&x, NULL);
+        attach = mk_attach("one");
+        until_it_works(&x, SVMD__V1__MODE__BEST_EFFORT, &attach, 1, -1);
+        each(&x, mk_open("managed", 1));
+        each(&x, mk_import("memory", 3));
+        until_it_works(&a, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ op_make(SVMD__V1__OP__OP_SHARE_LIST) }, 1, -1);
+        each(&a, mk_share("memory", true, "guests", 1));
+        each(&a, mk_share("managed", false, "guests", 0));
+        printf("%lu refused allocations\n", failures);
+        assert_true(failures > 8);
         client_close(&x);
         tear_down();
 }
@@ -569,6 +598,7 @@ int main(void) {
                 cmocka_unit_test(test_store_fails),
                 cmocka_unit_test(test_ranges),
                 cmocka_unit_test(test_kept),
+                cmocka_unit_test(test_shares),
                 cmocka_unit_test(test_leases),
                 cmocka_unit_test(test_held_for_later),
                 cmocka_unit_test(test_traces),

@@ -89,7 +89,7 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_RELOAD + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_SHARE_LIST + 1 };
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -1024,6 +1024,42 @@ static void limited(void) {
         no(&admin, W_KIND, SVMD_STATUS_NO_SUCH, op);
 }
 
+static Svmd__V1__Op *in(const char *partition, Svmd__V1__Op *op) {
+        op->share->partition = (char *)partition;
+        return op;
+}
+
+static void shares(void) {
+        Svmd__V1__Op *op, *two[2];
+
+        ops_reset();
+        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, mk_share("named", false, "two", 1));
+        no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_share("named", false, "two", 1));
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, in("one", mk_share("named", false, "two", 1)));
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, in("none", mk_share("named", false, "two", 1)));
+        no(&a, W_NONE, SVMD_STATUS_NO_SUCH, mk_share("nothing", false, "two", 1));
+        no(&a, W_NONE, SVMD_STATUS_NO_SUCH, mk_share("named", true, "two", 1));
+        no(&a, W_NONE, SVMD_STATUS_NO_SUCH, mk_share("named", false, "none", 1));
+        no(&a, W_OTHER, SVMD_STATUS_INVALID, mk_share("named", false, "one", 1));
+        no(&a, W_OTHER, SVMD_STATUS_DENIED, mk_share("named", false, "far", 1));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_share("named", false, "two", 2));
+        no(&a, W_ENUM, SVMD_STATUS_INVALID, mk_share("named", false, "two", 4));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_share("named", false, "two", 0));
+        must(&a, mk_share("named", false, "two", 1));
+        two[0] = mk_share("named", false, "two", 0);
+        two[1] = mk_share("named", false, "two", 3);
+        expect(&a, SVMD__V1__OP__OP_SHARE, W_BUSY, SVMD_STATUS_BUSY, SVMD__V1__MODE__ALL_OR_NOTHING, two, 2, 1, NULL,
+               0);
+        must(&a, mk_share("named", false, "two", 0));
+
+        op = op_make(SVMD__V1__OP__OP_SHARE_LIST);
+        no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, op);
+        op->share_list->partition = (char *)"one";
+        no(&a, W_RIGHT, SVMD_STATUS_DENIED, op);
+        op->share_list->partition = (char *)"none";
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op);
+}
+
 static void administration(void) {
         Svmd__V1__Op *op;
 
@@ -1472,6 +1508,8 @@ static const struct {
         { SVMD__V1__OP__OP_GRANT_ASK, B(W_NODE) | B(W_NODE_KIND) | B(W_ENUM) }, /* the rest: test_grants.c */
         { SVMD__V1__OP__OP_GRANT_DONE, B(W_STALE) | B(W_KIND) },
         { SVMD__V1__OP__OP_GRANT_LIST, OTHER_WAYS },
+        { SVMD__V1__OP__OP_SHARE, OTHER_WAYS | B(W_OTHER) | B(W_ENUM) | B(W_STALE) | B(W_BUSY) },
+        { SVMD__V1__OP__OP_SHARE_LIST, OTHER_WAYS },
         { SVMD__V1__OP__OP_DMABUF_IMPORT, B(W_FD_KIND) | B(W_ZERO) | B(W_PAGE) | B(W_OUTSIDE) | B(W_NODE) |
                                                   B(W_NODE_KIND) | B(W_ROOM) | B(W_LIMIT) | B(W_QUOTA) | B(W_TAKEN) },
         { SVMD__V1__OP__OP_MEM_DMABUF, ID_WAYS },
@@ -1730,6 +1768,7 @@ static void test_refusals(void **state) {
         leases();
         grants();
         held_for_later();
+        shares();
         administration();
         settings();
         quotas();
