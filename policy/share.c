@@ -23,18 +23,28 @@ uint64_t policy_kept(const struct policy_promises *all, uint64_t granted) {
         return policy_less(all->unused, too_much(all, granted));
 }
 
-uint64_t policy_share_room(const struct policy_promises *all, uint64_t granted, uint64_t limit, uint64_t used,
-                           const struct policy_share *own) {
-        uint64_t unused = own ? policy_unused(own) : 0, over = too_much(all, granted);
-        uint64_t others = policy_less(all->unused - unused, over), beside = policy_less(limit, sum(used, others));
-        uint64_t of_min = policy_less(unused, over);
+static uint64_t most_unused(const struct policy_share *own, unsigned count) {
+        uint64_t most = 0;
 
+        for (unsigned i = 0; i < count; i++)
+                most = policy_unused(&own[i]) > most ? policy_unused(&own[i]) : most;
+        return most;
+}
+
+uint64_t policy_share_room(const struct policy_promises *all, uint64_t granted, uint64_t limit, uint64_t used,
+                           const struct policy_share *own, unsigned count) {
+        uint64_t over = too_much(all, granted), others = all->unused, beside, of_min;
+
+        for (unsigned i = 0; i < count; i++)
+                others -= policy_unused(&own[i]);
+        beside = policy_less(limit, sum(used, policy_less(others, over)));
+        of_min = policy_less(most_unused(own, count), over);
         return beside > of_min ? beside : of_min;
 }
 
 bool policy_share_fits_min(const struct policy_promises *all, uint64_t granted, const struct policy_share *own,
-                           uint64_t bytes) {
-        return own && policy_less(policy_unused(own), too_much(all, granted)) >= bytes;
+                           unsigned count, uint64_t bytes) {
+        return count && policy_less(most_unused(own, count), too_much(all, granted)) >= bytes;
 }
 
 bool policy_share_gives(const struct policy_promises *all, uint64_t granted, const struct policy_share *s,

@@ -36,13 +36,14 @@ static inline uint64_t policy_unused(const struct policy_share *s) {
 uint64_t policy_floor(const struct policy_promises *all, uint64_t granted, uint64_t min);
 /* What is kept free on the node. */
 uint64_t policy_kept(const struct policy_promises *all, uint64_t granted);
-/* How much more `own` (NULL: nobody to whom anything is promised) may have on a node that holds `used` and may hold
- * `limit`. What it takes of its own min takes from nobody: that is there whatever others owe. */
+/* How much more those may have to whom all of `own` is promised, `count` of them, on a node that holds `used` and may
+ * hold `limit`. What they take counts in each; what is out of one's min takes from nobody: that is there whatever
+ * others owe. */
 uint64_t policy_share_room(const struct policy_promises *all, uint64_t granted, uint64_t limit, uint64_t used,
-                           const struct policy_share *own);
-/* Whether that is all out of its own min. */
+                           const struct policy_share *own, unsigned count);
+/* Whether that is all out of one min of their own. */
 bool policy_share_fits_min(const struct policy_promises *all, uint64_t granted, const struct policy_share *own,
-                           uint64_t bytes);
+                           unsigned count, uint64_t bytes);
 
 /* Who gives for others, one turn after the other; then nobody does. */
 enum policy_turn { POLICY_ABOVE_LOW, POLICY_ABOVE_MIN, _POLICY_TURN_N };

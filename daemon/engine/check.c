@@ -67,10 +67,11 @@ static bool holds(const struct managed_range *r, const struct granule *g) {
 }
 
 static void count_range(const struct managed *e, struct sums *s, const struct managed_range *r) {
-        uint64_t before[MANAGED_NODES_MAX];
+        uint64_t before[MANAGED_NODES_MAX], pinned = s->pinned;
         uint32_t guarded = 0;
 
         memcpy(before, s->used, sizeof(before));
+        s->wrong |= r->group && !range_is_in(r, r->group);
 
         for (uint32_t i = 0; i < r->count; i++) {
                 const struct granule *g = &r->granules[i];
@@ -91,7 +92,7 @@ static void count_range(const struct managed *e, struct sums *s, const struct ma
         }
         list_for_each (it, &r->works)
                 count_work(e, s, container_of(it, struct work, by_range));
-        s->wrong |= guarded != r->guarded;
+        s->wrong |= guarded != r->guarded || s->pinned - pinned != r->pinned;
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 s->wrong |= s->used[i] - before[i] != managed_range_used(r, i);
 }
@@ -100,20 +101,26 @@ static bool group_adds_up(const struct managed *e, const struct managed_group *g
         struct sums s = { 0 };
         uint64_t granules = 0;
 
-        list_for_each (it, &g->ranges) {
-                const struct managed_range *r = container_of(it, struct managed_range, by_group);
+        list_for_each (it, &g->members) {
+                const struct chain_member *m = container_of(it, struct chain_member, by_group);
 
-                count_range(e, &s, r);
-                granules += r->count;
+                s.wrong |= m->group != g || list_empty(&m->chain->ranges);
+                list_for_each (l, &m->chain->ranges) {
+                        const struct managed_range *r = container_of(l, struct managed_range, by_chain);
+
+                        s.wrong |= r->chain != m->chain;
+                        count_range(e, &s, r);
+                        granules += r->count;
+                }
         }
         for (uint32_t i = 0; i < e->nodes_count; i++) {
                 const struct group_node *n = &g->nodes[i];
 
-                if (s.used[i] != n->used || s.waiting[i] != n->line.waiting || s.evicting[i] != n->evicting ||
+                if (s.used[i] != n->used || s.waiting[i] != n->waiting || s.evicting[i] != n->evicting ||
                     s.arriving[i] != n->arriving || n->peak < n->used || (n->used > n->limit && !(g->pressed >> i & 1)))
                         return false;
         }
-        return granules == g->granules && s.pinned == g->pinned && list_empty(&g->press) == !g->pressed;
+        return !s.wrong && granules == g->granules && s.pinned == g->pinned && list_empty(&g->press) == !g->pressed;
 }
 
 static bool promises_add_up(const struct managed *e, uint32_t i) {

@@ -57,13 +57,14 @@ void work_put(struct managed *e, struct work *w) {
 /* What is charged twice until it has arrived is no reason for anything to leave. */
 void work_arrives(struct managed *e, struct work *w, bool on) {
         uint64_t bytes = on ? w->range->bytes : -(uint64_t)w->range->bytes;
+        struct managed_group *g;
 
         if (w->arrives == on)
                 return;
         w->arrives = on;
         e->nodes[w->node].arriving += bytes;
-        if (w->range->group)
-                w->range->group->nodes[w->node].arriving += bytes;
+        for (unsigned i = 0; (g = range_group(w->range, i)); i++)
+                g->nodes[w->node].arriving += bytes;
 }
 
 void work_todo(struct managed *e, struct work *w) {
@@ -284,9 +285,19 @@ static bool may_pin(const struct managed *e, uint64_t bytes) {
         return pinned <= grantable;
 }
 
+static bool groups_may_pin(const struct managed *e, const struct managed_range *r, uint64_t more) {
+        const struct managed_group *g;
+
+        for (unsigned i = 0; (g = range_group(r, i)); i++)
+                if (!group_may_pin(e, g, r, more))
+                        return false;
+        return true;
+}
+
 void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on) {
         struct granule *g = granule_of(r, i);
         uint64_t bytes = on ? r->bytes : -(uint64_t)r->bytes;
+        struct managed_group *of;
         uint32_t host = 0;
 
         if (on ? g->pins++ : !g->pins || --g->pins)
@@ -294,8 +305,9 @@ void pin_count(struct managed *e, struct managed_range *r, uint32_t i, bool on) 
         while (!e->nodes[host].host)
                 host++;
         e->nodes[host].pinned += bytes;
-        if (r->group)
-                r->group->pinned += bytes;
+        r->pinned += bytes;
+        for (unsigned k = 0; (of = range_group(r, k)); k++)
+                of->pinned += bytes;
         e->changes += !on;
 }
 
@@ -313,7 +325,7 @@ int managed_pin(struct managed *e, struct managed_range *r, uint32_t first, uint
                 if (granule_of(r, first + i)->pins == UINT16_MAX)
                         return MANAGED_E_FULL;
         }
-        if (e->restore != RESTORE_BEGINNING && (!may_pin(e, more) || !group_may_pin(e, r, more)))
+        if (e->restore != RESTORE_BEGINNING && (!may_pin(e, more) || !groups_may_pin(e, r, more)))
                 return MANAGED_E_FULL;
         for (uint32_t i = 0; i < count; i++)
                 pin_count(e, r, first + i, true);

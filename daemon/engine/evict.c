@@ -13,7 +13,8 @@
  * Copies for reading need no place elsewhere, and count as twice as far away.
  *
  * For others, first goes what is of groups above their low there, then what is of those above their min, and nothing
- * else (policy/share.h). When the node is to be empty, or its group makes room for itself, nobody is spared.
+ * else (policy/share.h); of several groups each has to be. When a group makes room for itself, it is the same of the
+ * other groups of what it has, and then nobody is spared; nor is anybody when the node is to be empty.
  */
 enum { ROUND_POLICY, ROUND_ANY, ROUND_WAITING, _ROUND_N };
 /* Granules that are looked at for one that leaves, and slots at most once there is any. */
@@ -139,7 +140,7 @@ static bool is_hopeless(const struct managed *e, const struct managed_group *g, 
                 return false;
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 if (i != node && node_space(e, i, room) >= class_bytes(0) &&
-                    group_room(e, g, i, room) >= class_bytes(0))
+                    (!g || group_room(e, g, i, room) >= class_bytes(0)))
                         return false;
         return true;
 }
@@ -148,13 +149,16 @@ static unsigned rounds(bool pressing) {
         return pressing ? _ROUND_N : ROUND_WAITING;
 }
 
-static bool gives(const struct managed *e, uint32_t node, const struct owner *o, enum policy_turn turn) {
-        return turn == TURN_ALL || group_gives(e, o->range->group, node, turn);
+/* `of` is the group that makes room for itself, or NULL. */
+static bool gives(const struct managed *e, uint32_t node, const struct owner *o, const struct managed_group *of,
+                  enum policy_turn turn) {
+        return turn == TURN_ALL || range_gives(e, o->range, of, node, turn);
 }
 
 /* It may go in the first round, and nothing uses it just now. */
-static bool is_candidate(const struct managed *e, uint32_t node, const struct owner *o, enum policy_turn turn) {
-        return evictable(e, node, o, ROUND_POLICY) && gives(e, node, o, turn) &&
+static bool is_candidate(const struct managed *e, uint32_t node, const struct owner *o, const struct managed_group *of,
+                         enum policy_turn turn) {
+        return evictable(e, node, o, ROUND_POLICY) && gives(e, node, o, of, turn) &&
                !granule_of(o->range, o->granule)->ops &&
                granule_lies_on(o->range, granule_of(o->range, o->granule), node);
 }
@@ -197,11 +201,12 @@ static struct owner take_first(struct managed *e, uint32_t node, struct shortlis
 }
 
 /* What goes now may be the last that a group gives. */
-static bool evict_first(struct managed *e, uint32_t node, struct shortlist *s, enum policy_turn turn, bool pressing) {
+static bool evict_first(struct managed *e, uint32_t node, struct shortlist *s, const struct managed_group *of,
+                        enum policy_turn turn, bool pressing) {
         while (s->count) {
                 struct owner o = take_first(e, node, s);
 
-                if (gives(e, node, &o, turn) && evict(e, node, &o, ROUND_POLICY, pressing))
+                if (gives(e, node, &o, of, turn) && evict(e, node, &o, ROUND_POLICY, pressing))
                         return true;
         }
         return false;
@@ -214,12 +219,13 @@ static void recall(struct managed *e, uint32_t node, struct shortlist *s, const 
         const struct node *n = &e->nodes[node];
 
         for (uint32_t i = s->count; i-- > 0;)
-                if (is_candidate(e, node, &s->granule[i], turn))
+                if (is_candidate(e, node, &s->granule[i], group, turn))
                         s->away[i] = reuse_away(e, &h, &s->granule[i]);
                 else
                         shortlist_drop(s, i);
         for (uint32_t i = 0; i < RECENT; i++)
-                if (is_candidate(e, node, &n->recent[i], turn) && (!group || n->recent[i].range->group == group))
+                if (is_candidate(e, node, &n->recent[i], group, turn) &&
+                    (!group || range_is_in(n->recent[i].range, group)))
                         offer(e, &h, s, &n->recent[i]);
 }
 
@@ -235,7 +241,7 @@ static uint64_t look(struct managed *e, uint32_t node, uint64_t left, enum polic
                 const struct owner *o = n->hand < p->high ? &p->owners[n->hand] : NULL;
 
                 advance(n);
-                if (!o || !is_candidate(e, node, o, turn))
+                if (!o || !is_candidate(e, node, o, NULL, turn))
                         continue;
                 offer(e, &h, &n->order.shortlist, o);
                 found++;
@@ -258,7 +264,7 @@ static bool evict_farthest(struct managed *e, uint32_t node, enum policy_turn tu
         recall(e, node, s, NULL, turn);
         while (left) {
                 left -= look(e, node, left, turn);
-                if (evict_first(e, node, s, turn, pressing))
+                if (evict_first(e, node, s, NULL, turn, pressing))
                         return true;
         }
         return false;
@@ -275,7 +281,7 @@ static bool evict_in_turn(struct managed *e, uint32_t node, enum policy_turn tur
                         const struct owner *o = n->hand < p->high ? &p->owners[n->hand] : NULL;
 
                         advance(n);
-                        if (o && evictable(e, node, o, round) && gives(e, node, o, turn) &&
+                        if (o && evictable(e, node, o, round) && gives(e, node, o, NULL, turn) &&
                             evict(e, node, o, round, pressing))
                                 return true;
                 }
@@ -306,14 +312,14 @@ static struct owner group_next(struct managed *e, struct managed_group *g, uint3
 
 /* Looks at as many that come next under the group's hand. Returns how many it passed, `left` at most. */
 static uint64_t look_in_group(struct managed *e, struct managed_group *g, uint32_t node, struct shortlist *s,
-                              uint32_t looks, uint64_t left) {
+                              enum policy_turn turn, uint32_t looks, uint64_t left) {
         const struct policy_haste h = reuse_haste(e, node, g);
         uint64_t passed = 0;
 
         for (uint32_t found = 0; passed < left && found < looks && (!found || passed < LOOKS_FAR);) {
                 struct owner o = group_next(e, g, node, &passed);
 
-                if (!is_candidate(e, node, &o, TURN_ALL))
+                if (!is_candidate(e, node, &o, g, turn))
                         continue;
                 offer(e, &h, s, &o);
                 found++;
@@ -323,7 +329,8 @@ static uint64_t look_in_group(struct managed *e, struct managed_group *g, uint32
 
 /* The hand goes through a range in the order of its addresses, where those next to each other are often alike: so look
  * elsewhere in it, too. */
-static void look_around(struct managed *e, struct managed_group *g, uint32_t node, struct shortlist *s) {
+static void look_around(struct managed *e, struct managed_group *g, uint32_t node, struct shortlist *s,
+                        enum policy_turn turn) {
         struct group_node *n = &g->nodes[node];
         struct managed_range *hand = n->hand;
         uint32_t at = n->hand_granule;
@@ -332,14 +339,15 @@ static void look_around(struct managed *e, struct managed_group *g, uint32_t nod
                 e->dart = e->dart * 6364136223846793005u + 1442695040888963407u;
                 n->hand = hand;
                 n->hand_granule = (uint32_t)((e->dart >> 32) * hand->count >> 32);
-                look_in_group(e, g, node, s, DART_LOOKS, LOOKS_FAR);
+                look_in_group(e, g, node, s, turn, DART_LOOKS, LOOKS_FAR);
         }
         n->hand = hand;
         n->hand_granule = at;
 }
 
 /* The same among the granules of a group. */
-static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
+static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, uint32_t node, enum policy_turn turn,
+                                    bool pressing) {
         struct order **kept = &g->nodes[node].order;
         struct shortlist once = { 0 }, *s;
         uint64_t passed = 0;
@@ -349,35 +357,45 @@ static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, 
                 *kept = alloc_zero(sizeof(**kept));
         s = *kept ? &(*kept)->shortlist : &once;
         h = reuse_haste(e, node, g);
-        recall(e, node, s, g, TURN_ALL);
-        look_around(e, g, node, s);
+        recall(e, node, s, g, turn);
+        look_around(e, g, node, s, turn);
         while (passed < g->granules) {
-                passed += look_in_group(e, g, node, s, looks_of(&h) - DARTS * DART_LOOKS, g->granules - passed);
-                if (evict_first(e, node, s, TURN_ALL, pressing))
+                passed += look_in_group(e, g, node, s, turn, looks_of(&h) - DARTS * DART_LOOKS, g->granules - passed);
+                if (evict_first(e, node, s, g, turn, pressing))
                         return true;
         }
         return false;
 }
 
-static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
-        if (evict_farthest_of_group(e, g, node, pressing))
+static bool evict_of_group_in_turn(struct managed *e, struct managed_group *g, uint32_t node, enum policy_turn turn,
+                                   bool pressing) {
+        if (evict_farthest_of_group(e, g, node, turn, pressing))
                 return true;
         for (unsigned round = ROUND_ANY; round < rounds(pressing); round++)
                 for (uint64_t passed = 0; passed < g->granules;) {
                         struct owner o = group_next(e, g, node, &passed);
 
-                        if (evictable(e, node, &o, round) && evict(e, node, &o, round, pressing))
+                        if (evictable(e, node, &o, round) && gives(e, node, &o, g, turn) &&
+                            evict(e, node, &o, round, pressing))
                                 return true;
                 }
         return false;
 }
 
+static bool evict_of_group(struct managed *e, struct managed_group *g, uint32_t node, bool pressing) {
+        for (enum policy_turn turn = e->nodes[node].protected ? 0 : TURN_ALL; turn < TURN_ALL; turn++)
+                if (evict_of_group_in_turn(e, g, node, turn, pressing))
+                        return true;
+        return evict_of_group_in_turn(e, g, node, TURN_ALL, pressing);
+}
+
 void evict_count(struct managed *e, const struct managed_range *r, uint32_t node, bool on) {
         uint64_t bytes = on ? r->bytes : -(uint64_t)r->bytes;
+        struct managed_group *g;
 
         e->nodes[node].evicting += bytes;
-        if (r->group)
-                r->group->nodes[node].evicting += bytes;
+        for (unsigned i = 0; (g = range_group(r, i)); i++)
+                g->nodes[node].evicting += bytes;
 }
 
 /* Bytes that have to leave. */
@@ -389,7 +407,7 @@ static uint64_t excess(const struct managed *e, uint32_t node, bool *ret_pressin
         *ret_pressing = first || n->draining || node_taken(n) > n->capacity;
         if (!e->shape[node].online)
                 return n->used;
-        if (first && node_room(e, node, first->group, ROOM_GRANT) < first->bytes && need < first->bytes)
+        if (first && node_room(e, node, first, ROOM_GRANT) < first->bytes && need < first->bytes)
                 need = first->bytes;
         return need;
 }
@@ -432,7 +450,7 @@ static bool run_group(struct managed *e, struct managed_group *g, uint32_t node)
 
         if (need <= n->evicting || found_none(e, n->barren, n->barren_pressing, pressing) ||
             is_hopeless(e, g, node, pressing))
-                return need || n->arriving || n->line.waiting;
+                return need || n->arriving || n->waiting;
         while (n->evicting < need)
                 if (!evict_of_group(e, g, node, pressing)) {
                         n->barren_pressing = pressing;

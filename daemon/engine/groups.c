@@ -4,14 +4,15 @@
 #include "engine/managed-priv.h"
 
 /*
- * Groups: limits of one partition, a node each. A slot is charged to its node and to the group of its range.
+ * Groups: limits of a partition, a session or a control group, a node each. A slot is charged to its node and to all
+ * groups of its range (chain.c).
  *
  *     0                  granted                limit       for touches and evictions       + workers x largest
  *     |-------------------------------------------|---------------------------------------------------|
  *
- * A touch or an eviction may pass the limit as it may take out of a node's reserve, and is counted with those that
- * have: so what passes is bounded over all nodes and groups together, and a swap goes on with every node of the group
- * full. What is above the limit is a debt, paid by the group's own granules.
+ * A touch or an eviction may pass limits as it may take out of a node's reserve, and is counted with those that have:
+ * so what passes is bounded over all nodes and groups together, and a swap goes on with every node of the group full.
+ * What is above the limit is a debt, paid by the group's own granules: first of those that other groups say least of.
  *
  * A group's min on a node is kept free for it, and its low protects it second to that (policy/share.h): the node counts
  * what all groups, and those who are none, have not used of their mins.
@@ -33,10 +34,16 @@ static uint64_t limit_of(const struct managed *e, const struct group_node *n, en
         return above(n->limit > n->floor ? n->limit : n->floor, passing(e));
 }
 
-uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room) {
-        const struct group_node *n = g ? &g->nodes[node] : NULL;
+bool group_blocks(const struct managed *e, const struct managed_group *g, uint32_t node, uint64_t bytes) {
+        const struct group_node *n = &g->nodes[node];
 
-        return n ? room_under(limit_of(e, n, room), n->used) : UINT64_MAX;
+        return !n->limit || room_under(above(n->limit > n->floor ? n->limit : n->floor, passing(e)), n->used) < bytes;
+}
+
+uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room) {
+        const struct group_node *n = &g->nodes[node];
+
+        return room_under(limit_of(e, n, room), n->used);
 }
 
 /* ---- min and low ---- */
@@ -47,21 +54,11 @@ struct policy_share group_share(const struct managed_group *g, uint32_t node) {
         return (struct policy_share){ .used = n->used, .min = n->min, .low = n->low, .high = UINT64_MAX };
 }
 
-bool group_has_min(const struct managed *e, const struct managed_group *g, uint32_t node, uint64_t bytes) {
-        const struct node *n = &e->nodes[node];
-        struct policy_share s;
-
-        if (!g || !g->nodes[node].min)
-                return false;
-        s = group_share(g, node);
-        return policy_share_fits_min(&n->promises, node_granted(n), &s, bytes);
-}
-
 bool group_gives(const struct managed *e, const struct managed_group *g, uint32_t node, enum policy_turn turn) {
         const struct node *n = &e->nodes[node];
         struct policy_share s;
 
-        if (!g || (!g->nodes[node].min && !g->nodes[node].low))
+        if (!g->nodes[node].min && !g->nodes[node].low)
                 return true;
         s = group_share(g, node);
         s.used -= g->nodes[node].evicting;
@@ -80,19 +77,21 @@ static void promise(struct managed *e, const struct managed_group *g, uint32_t n
         n->protected += on ? 1 : -1u;
 }
 
+/* What an inner group lets go is a relief to those around it. */
 void group_press(struct managed *e, struct managed_group *g, uint32_t node) {
-        if (!g)
-                return;
+        struct list *at = e->press.next;
+
         g->pressed |= 1ull << node;
-        if (list_empty(&g->press))
-                list_push_back(&e->press, &g->press);
+        if (!list_empty(&g->press))
+                return;
+        while (at != &e->press && container_of(at, struct managed_group, press)->rank >= g->rank)
+                at = at->next;
+        list_insert_before(at, &g->press);
 }
 
 void group_charge(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes) {
-        struct group_node *n = g ? &g->nodes[node] : NULL;
+        struct group_node *n = &g->nodes[node];
 
-        if (!n)
-                return;
         promise(e, g, node, false);
         n->used += bytes;
         promise(e, g, node, true);
@@ -102,10 +101,8 @@ void group_charge(struct managed *e, struct managed_group *g, uint32_t node, uin
 }
 
 void group_refund(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes) {
-        struct group_node *n = g ? &g->nodes[node] : NULL;
+        struct group_node *n = &g->nodes[node];
 
-        if (!n)
-                return;
         promise(e, g, node, false);
         n->used -= bytes;
         promise(e, g, node, true);
@@ -113,25 +110,22 @@ void group_refund(struct managed *e, struct managed_group *g, uint32_t node, uin
 }
 
 /* Whether a granule can still leave host memory for another one when so many bytes more are pinned. */
-bool group_may_pin(const struct managed *e, const struct managed_range *r, uint64_t bytes) {
+bool group_may_pin(const struct managed *e, const struct managed_group *g, const struct managed_range *r,
+                   uint64_t bytes) {
         uint64_t limit = 0;
 
-        if (!r->group)
-                return true;
         for (uint32_t i = 0; i < e->nodes_count; i++)
-                limit = e->nodes[i].host ? above(limit, r->group->nodes[i].limit) : limit;
-        return r->group->pinned + bytes + r->bytes <= limit;
+                limit = e->nodes[i].host ? above(limit, g->nodes[i].limit) : limit;
+        return g->pinned + bytes + r->bytes <= limit;
 }
 
 uint64_t group_excess(const struct managed *e, const struct managed_group *g, uint32_t node, bool *ret_pressing) {
         const struct group_node *n = &g->nodes[node];
-        const struct managed_range *first = line_first(&n->line);
-        uint64_t need = room_under(n->used - n->arriving, n->limit);
+        uint64_t need = room_under(n->used - n->arriving, n->limit), wanted = 0;
 
-        *ret_pressing = first || (need && n->used > limit_of(e, n, ROOM_EVICT));
-        if (first && group_room(e, g, node, ROOM_GRANT) < first->bytes && need < first->bytes)
-                need = first->bytes;
-        return need;
+        *ret_pressing =
+                (n->waiting && line_for_group(e, g, node, &wanted)) || (need && n->used > limit_of(e, n, ROOM_EVICT));
+        return need < wanted ? wanted : need;
 }
 
 /* The first from `from` on that has a place on a host, or the range's end: most of a range may be empty. */
@@ -147,13 +141,29 @@ static uint32_t next_on_host(const struct managed_range *r, uint32_t from) {
         return r->count;
 }
 
+static struct managed_range *first_of(const struct list *members) {
+        const struct chain_member *m = container_of(members, struct chain_member, by_group);
+
+        return container_of(m->chain->ranges.next, struct managed_range, by_chain);
+}
+
+/* The group's next range; NULL: that was the last. */
+static struct managed_range *next_range(const struct managed_group *g, const struct managed_range *r) {
+        if (r->by_chain.next != &r->chain->ranges)
+                return container_of(r->by_chain.next, struct managed_range, by_chain);
+        for (unsigned i = 0; i < r->chain->count; i++)
+                if (r->chain->in[i].group == g && r->chain->in[i].by_group.next != &g->members)
+                        return first_of(r->chain->in[i].by_group.next);
+        return NULL;
+}
+
 struct managed_range *group_advance(struct managed_group *g, uint32_t node, bool host, uint32_t *ret_granule,
                                     uint64_t *passed) {
         struct group_node *n = &g->nodes[node];
         uint32_t from = n->hand ? n->hand_granule : 0, at;
 
         if (!n->hand)
-                n->hand = container_of(g->ranges.next, struct managed_range, by_group);
+                n->hand = first_of(g->members.next);
         at = host ? next_on_host(n->hand, from) : from;
         if (at < n->hand->count) {
                 *passed += at + 1 - from;
@@ -162,32 +172,9 @@ struct managed_range *group_advance(struct managed_group *g, uint32_t node, bool
                 return n->hand;
         }
         *passed += n->hand->count - from;
-        n->hand = n->hand->by_group.next == &g->ranges
-                          ? NULL
-                          : container_of(n->hand->by_group.next, struct managed_range, by_group);
+        n->hand = next_range(g, n->hand);
         n->hand_granule = 0;
         return NULL;
-}
-
-void group_join(struct managed_group *g, struct managed_range *r) {
-        r->group = g;
-        list_init(&r->by_group);
-        if (!g)
-                return;
-        list_push_back(&g->ranges, &r->by_group);
-        g->granules += r->count;
-}
-
-void group_leave(struct managed_range *r) {
-        struct managed_group *g = r->group;
-
-        if (!g)
-                return;
-        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
-                if (g->nodes[i].hand == r)
-                        g->nodes[i].hand = NULL;
-        g->granules -= r->count;
-        list_remove(&r->by_group);
 }
 
 /* After a restart nobody knows what has a place elsewhere. What is there may stay, and one more come for a swap. */
@@ -207,13 +194,12 @@ int managed_group_new(struct managed *e, struct managed_group **ret) {
 
         if (!g)
                 return -ENOMEM;
-        list_init(&g->ranges);
+        list_init(&g->members);
         list_init(&g->press);
         flow_init(&g->flow);
-        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++) {
+        chain_of_group(&g->alone, g);
+        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
                 g->nodes[i].limit = UINT64_MAX;
-                line_init(&g->nodes[i].line);
-        }
         list_push_back(&e->groups, &g->link);
         *ret = g;
         return 0;
@@ -241,7 +227,7 @@ static void set_limit(struct managed *e, struct managed_group *g, uint32_t node,
         n->floor = n->used > bytes ? n->used : 0;
         n->limit = bytes;
         if (!bytes)
-                line_dissolve(e, &n->line); /* they have to look for another place */
+                line_dissolve_group(e, g, node); /* they have to look for another place */
         group_press(e, g, node);
 }
 

@@ -169,8 +169,8 @@ void history_end(struct managed *e, struct work *w) {
 }
 
 enum managed_why history_full(const struct managed *e, uint32_t node, const struct managed_range *r) {
-        return node != MANAGED_NOWHERE && node_room(e, node, r->group, ROOM_GRANT) >= r->bytes ? MANAGED_WHY_LIMIT
-                                                                                               : MANAGED_WHY_ROOM;
+        return node != MANAGED_NOWHERE && node_room(e, node, r, ROOM_GRANT) >= r->bytes ? MANAGED_WHY_LIMIT
+                                                                                        : MANAGED_WHY_ROOM;
 }
 
 static enum managed_why why_not(const struct managed *e, const struct demand *d, int result) {
@@ -219,7 +219,7 @@ void history_failed(struct managed *e, const struct demand *d, int result) {
         history_delayed(e, d, MANAGED_NOWHERE, why_not(e, d, result));
 }
 
-/* Who waits for the node comes before the reserve, and that before the limit of the group that the victim is of. */
+/* Who waits for the node comes before the reserve, and that before limits of the groups that the victim is of. */
 void history_victim(const struct managed *e, uint32_t node, const struct managed_range *victim, struct demand *d) {
         const struct node *n = &e->nodes[node];
         const struct managed_range *first = line_for_node(e, node, ROOM_GRANT);
@@ -227,8 +227,8 @@ void history_victim(const struct managed *e, uint32_t node, const struct managed
         d->why = MANAGED_WHY_ROOM;
         if (!first && node_taken(n) > node_granted(n))
                 d->why = MANAGED_WHY_RESERVE;
-        else if (!first && victim->group) {
-                first = line_first(&victim->group->nodes[node].line);
+        else if (!first && victim->chain) {
+                first = line_beside(e, node, victim);
                 d->why = MANAGED_WHY_LIMIT;
         }
         d->whom = first ? first->tag : 0;

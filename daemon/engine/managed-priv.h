@@ -141,6 +141,7 @@ struct order {
 
 struct group_node {
         uint64_t limit, used, peak;
+        uint32_t waiting;     /* works, whatever of their chains they wait for */
         uint64_t min, low;    /* of policy/share.h */
         uint64_t floor;       /* used when the limit was lowered under it, or less since; 0: none */
         uint64_t evicting;    /* bytes on their way out, to make room */
@@ -150,12 +151,27 @@ struct group_node {
         struct managed_range *hand;
         uint32_t hand_granule; /* the next to be looked at */
         struct order *order;   /* NULL: no limit yet, or there was no memory */
-        struct line line;
+};
+
+/* chain.c: what a range is charged to. */
+struct chain_member {
+        struct list by_group; /* while the chain has ranges */
+        struct managed_chain *chain;
+        struct managed_group *group;
+};
+
+struct managed_chain {
+        struct list link, ranges;
+        struct chain_member in[MANAGED_CHAIN_MAX]; /* the partition's is the last one */
+        unsigned count;
+        struct line lines[MANAGED_NODES_MAX];
 };
 
 struct managed_group {
-        struct list link, ranges;
+        struct list link;
+        struct list members;                  /* chain_member.by_group */
         struct list press;                    /* in the engine's list while a node may have to be looked at */
+        unsigned rank;                        /* in chains: how many groups are behind it */
         uint64_t pressed;                     /* bit per node */
         uint64_t granules;                    /* of all ranges */
         const struct policy_profile *profile; /* NULL: the engine's; else `own` */
@@ -164,15 +180,18 @@ struct managed_group {
         struct managed_thrash thrash;
         struct managed_traffic traffic;
         struct flow flow;
+        struct managed_chain alone; /* of ranges that are charged to nothing else */
         struct group_node nodes[MANAGED_NODES_MAX];
 };
 
 struct managed_range {
-        struct list link, shares, by_group;
+        struct list link, shares, by_chain;
         struct managed *engine;
-        struct managed_group *group; /* NULL: none */
+        struct managed_group *group; /* its partition's; NULL: none */
+        struct managed_chain *chain; /* that is charged; NULL: of no group */
         void *userdata;
         uint32_t bytes, count, guarded; /* guarded: granules that a joiner has to have protected */
+        uint64_t pinned;                /* bytes */
         uint8_t class;
         bool poison, ahead;
         uint64_t shows;                         /* bit per node that has a struct shown */
@@ -336,7 +355,8 @@ struct node {
 struct managed {
         struct managed_config c;
         struct policy_profile profile; /* c.profile */
-        struct list groups, press, ranges, sessions, todo, cancelled;
+        struct list groups, chains, ranges, sessions, todo, cancelled;
+        struct list press;                              /* groups, those first that have most behind them */
         struct list steps[URGENCIES], ready[URGENCIES]; /* ready: sessions */
         unsigned turns;
         struct policy_node shape[MANAGED_NODES_MAX];
@@ -414,7 +434,7 @@ static inline bool node_holds(const struct managed *e, const struct granule *g) 
         return g->slot && e->nodes[g->node].host;
 }
 
-/* room.c; with a range: in the node and in the range's group */
+/* room.c; with a range: in the node and in the range's groups */
 uint64_t node_reserve(const struct node *n);
 /* What may be granted of the node. */
 uint64_t node_granted(const struct node *n);
@@ -423,14 +443,14 @@ uint64_t node_taken(const struct node *n);
 uint64_t room_under(uint64_t limit, uint64_t used);
 /* Whatever is kept free there. */
 uint64_t node_space(const struct managed *e, uint32_t node, enum room room);
-/* For the group (NULL: for whom no min is kept), whatever its limit is. */
-uint64_t node_room(const struct managed *e, uint32_t node, const struct managed_group *g, enum room room);
+/* For the range, whatever the limits of its groups are. */
+uint64_t node_room(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room);
 bool room_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room);
 /* A granule of the range was wanted there: told if it is the node that has no room. */
 void room_missed(struct managed *e, uint32_t node, const struct managed_range *r);
 /* What may be granted on every node. */
 void room_all(const struct managed *e, const struct managed_range *r, uint64_t *ret);
-/* Online, and the group may have something there. */
+/* Online, and each group may have something there. */
 bool room_is_place(const struct managed *e, uint32_t node, const struct managed_range *r);
 /* The host node for the next page, a place or not. */
 uint32_t room_host(const struct managed *e, const struct managed_range *r);
@@ -449,15 +469,14 @@ void lost_free(struct managed *e, struct managed_range *r, struct granule *g);
 uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room);
 void group_charge(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes);
 void group_refund(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes);
+/* There is no room for it, even if nobody else passes a limit. */
+bool group_blocks(const struct managed *e, const struct managed_group *g, uint32_t node, uint64_t bytes);
 /* What policy/share.h goes by. */
 struct policy_share group_share(const struct managed_group *g, uint32_t node);
-/* It has so much left of its own min there. */
-bool group_has_min(const struct managed *e, const struct managed_group *g, uint32_t node, uint64_t bytes);
 /* What the group has there may go for others in that turn. */
 bool group_gives(const struct managed *e, const struct managed_group *g, uint32_t node, enum policy_turn turn);
-bool group_may_pin(const struct managed *e, const struct managed_range *r, uint64_t bytes);
-void group_join(struct managed_group *g, struct managed_range *r);
-void group_leave(struct managed_range *r);
+bool group_may_pin(const struct managed *e, const struct managed_group *g, const struct managed_range *r,
+                   uint64_t bytes);
 void group_destroy(struct managed_group *g);
 void group_restored(struct managed *e, struct managed_group *g);
 /* Something on the node may have to leave. */
@@ -468,11 +487,37 @@ uint64_t group_excess(const struct managed *e, const struct managed_group *g, ui
 struct managed_range *group_advance(struct managed_group *g, uint32_t node, bool host, uint32_t *ret_granule,
                                     uint64_t *passed);
 
+/* chain.c */
+void chain_init(struct managed_chain *c);
+void chain_of_group(struct managed_chain *c, struct managed_group *g);
+/* The range's groups, the innermost first; NULL behind the last. */
+static inline struct managed_group *range_group(const struct managed_range *r, unsigned i) {
+        return r->chain && i < r->chain->count ? r->chain->in[i].group : NULL;
+}
+bool range_is_in(const struct managed_range *r, const struct managed_group *g);
+/* What all its groups have. */
+uint64_t range_room(const struct managed *e, const struct managed_range *r, uint32_t node, enum room room);
+/* A granule of it comes to the node, or leaves. */
+void range_charge(struct managed *e, struct managed_range *r, uint32_t node, bool on);
+/* What its groups are promised there, MANAGED_CHAIN_MAX at most: returns how many. */
+unsigned range_shares(const struct managed_range *r, uint32_t node, struct policy_share *ret);
+/* Every group of it (`but` that one, if it is not NULL) may give there in that turn. */
+bool range_gives(const struct managed *e, const struct managed_range *r, const struct managed_group *but, uint32_t node,
+                 enum policy_turn turn);
+/* With all that it has; `c` NULL: to nothing. */
+void range_join(struct managed *e, struct managed_range *r, struct managed_chain *c);
+void range_part(struct managed *e, struct managed_range *r);
+
 /* lines.c */
 void line_init(struct line *l);
 void line_dissolve(struct managed *e, struct line *l);
-const struct managed_range *line_first(const struct line *l);
-/* The first of a line whose group has this room: it waits for the node. */
+/* Everybody who waits there and is charged to the group looks for another place. */
+void line_dissolve_group(struct managed *e, const struct managed_group *g, uint32_t node);
+/* The first of a line that shares a group with the range there, or NULL. */
+const struct managed_range *line_beside(const struct managed *e, uint32_t node, const struct managed_range *r);
+/* Somebody who is first in a line there waits for the group, and for no other one; `*ret` is what he needs of it. */
+bool line_for_group(const struct managed *e, const struct managed_group *g, uint32_t node, uint64_t *ret);
+/* The first of a line whose groups have this room: it waits for the node. */
 const struct managed_range *line_for_node(const struct managed *e, uint32_t node, enum room room);
 /* Somebody else waits for what the range wants there. */
 bool line_ahead(struct managed *e, const struct managed_range *r, uint32_t node);

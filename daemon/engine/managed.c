@@ -31,6 +31,7 @@ int managed_new(struct managed **ret, const struct managed_config *c) {
         if (!e->c.decide.prefetch)
                 e->c.decide.prefetch = policy_prefetch;
         list_init(&e->groups);
+        list_init(&e->chains);
         list_init(&e->press);
         list_init(&e->ranges);
         list_init(&e->sessions);
@@ -96,6 +97,8 @@ void managed_free(struct managed *e) {
                 range_free(container_of(it, struct managed_range, link));
         list_for_each_safe (it, &e->groups)
                 group_destroy(container_of(it, struct managed_group, link));
+        list_for_each_safe (it, &e->chains)
+                alloc_free(container_of(it, struct managed_chain, link));
         list_for_each_safe (it, &e->sessions)
                 alloc_free(container_of(it, struct managed_session, link));
         for (uint32_t i = 0; i < e->nodes_count; i++)
@@ -134,7 +137,8 @@ int managed_range_new(struct managed *e, struct managed_range **ret, void *userd
         list_init(&r->works);
         step_init(&r->step, OWNER_RANGE);
         list_push_back(&e->ranges, &r->link);
-        group_join(group, r);
+        r->group = group;
+        range_join(e, r, group ? &group->alone : NULL);
         *ret = r;
         return 0;
 }
@@ -185,7 +189,7 @@ void range_ended(struct managed *e, struct managed_range *r) {
                 granule_end(e, r, granule_of(r, i));
         }
         list_remove(&r->link);
-        group_leave(r);
+        range_part(e, r);
         reuse_forget(e, r);
         range_free(r);
         e->changes++;

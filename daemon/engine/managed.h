@@ -19,9 +19,12 @@
  */
 #define MANAGED_NODES_MAX 64
 #define MANAGED_NOWHERE   UINT32_MAX
+/* Groups that a range is charged to: its partition's, its session's, and control groups'. */
+#define MANAGED_CHAIN_MAX 10
 
 struct hint_walk;
 struct managed;
+struct managed_chain;
 struct managed_group;
 struct managed_range;
 struct managed_session;
@@ -251,13 +254,26 @@ struct managed_node_info {
 void managed_node_info(const struct managed *e, uint32_t node, struct managed_node_info *ret);
 
 /*
- * A partition's share of the nodes: its ranges' granules are charged to the node and to the group, and room is room in
- * both. At a limit the group makes room among its own granules, never among another's; what waits there keeps nobody
- * else waiting. No limit at first. -ENOMEM.
+ * A share of the nodes, of a partition, a session or a control group: the granules of its ranges are charged to the
+ * node and to the group, and room is room in both. At a limit the group makes room among its own granules, never among
+ * another's; what waits there keeps nobody else waiting. No limit at first. -ENOMEM.
  */
 int managed_group_new(struct managed *e, struct managed_group **ret);
-/* Its ranges have ended. */
+/* Its ranges have ended, and no chain names it. */
 void managed_group_free(struct managed *e, struct managed_group *g);
+
+/*
+ * What ranges are charged to beside their partition's group: to that alone at first. Freed, it leaves its ranges to
+ * that. -ENOMEM.
+ */
+int managed_chain_new(struct managed *e, struct managed_chain **ret, struct managed_group *partition);
+void managed_chain_free(struct managed *e, struct managed_chain *c);
+/* From now on to these, MANAGED_CHAIN_MAX - 1 at most, from the innermost on; what its ranges have is charged there,
+ * and no longer where it was. What is so above a limit leaves. */
+void managed_chain_set(struct managed *e, struct managed_chain *c, struct managed_group *const *groups, unsigned count,
+                       uint64_t now_ns);
+/* A range of the chain's partition is charged there from now on; NULL: to its partition's group alone. */
+void managed_range_charge(struct managed *e, struct managed_range *r, struct managed_chain *c, uint64_t now_ns);
 /* Bytes on the node, UINT64_MAX: no limit. What is above leaves; 0: the node is no place for the group. What somebody
  * waits for may pass the limit until something has left: config.workers of the largest granules at most. */
 void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t node, uint64_t bytes, uint64_t now_ns);
@@ -287,8 +303,8 @@ void managed_group_thrash(const struct managed_group *g, struct managed_thrash *
 /* Bytes that are pinned, on all host nodes. */
 uint64_t managed_group_pinned(const struct managed_group *g);
 
-/* `bytes` of a granule: 4 KiB to config.largest. `poison`: faults on what is revoked are SIGBUS. `group`: that is
- * charged, or NULL. -ENOMEM, -EINVAL. */
+/* `bytes` of a granule: 4 KiB to config.largest. `poison`: faults on what is revoked are SIGBUS. `group`: its
+ * partition's, which is charged, or NULL. -ENOMEM, -EINVAL. */
 int managed_range_new(struct managed *e, struct managed_range **ret, void *userdata, struct managed_group *group,
                       uint32_t bytes, uint32_t count, uint64_t cgroup, bool poison);
 /* From now on empty granules come along with a first touch. */

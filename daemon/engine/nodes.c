@@ -71,7 +71,7 @@ static void charge(struct managed *e, uint32_t node, struct managed_range *r) {
         r->slots[node]++;
         e->nodes[node].used += r->bytes;
         e->shape[node].used = e->nodes[node].used;
-        group_charge(e, r->group, node, r->bytes);
+        range_charge(e, r, node, true);
 }
 
 uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, uint32_t granule, bool place,
@@ -136,7 +136,7 @@ void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32
         r->slots[node]--;
         n->used -= r->bytes;
         e->shape[node].used = n->used;
-        group_refund(e, r->group, node, r->bytes);
+        range_charge(e, r, node, false);
         trim(e, node);
 }
 

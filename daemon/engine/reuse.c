@@ -9,18 +9,28 @@
  * being used again when the hand came by: what a scan has just left behind is in the one, what nobody comes back to in
  * the other. Entries may be out of date: whoever takes one looks whether the granule can go.
  *
- * Where all uses are seen, LRU is played beside (policy/rival.c), for a node and for each group that is at a limit.
+ * Where all uses are seen, LRU is played beside (policy/rival.c), for a node and for each group that is at a limit; of
+ * a range's groups for the innermost that is.
  */
 static bool is_same(const struct owner *a, const struct owner *b) {
         return a->range == b->range && a->granule == b->granule;
 }
 
+static struct group_node *limited_of(const struct managed *e, const struct managed_range *r, uint32_t node) {
+        struct managed_group *g;
+
+        for (unsigned i = 0; (g = range_group(r, i)); i++)
+                if (g->nodes[node].order || g->nodes[node].limit < e->nodes[node].capacity)
+                        return &g->nodes[node];
+        return NULL;
+}
+
 /* Whose uses are compared: those of a group that has a limit there, else the node's. */
 static struct policy_rival *rival_of(struct managed *e, uint32_t node, const struct managed_range *r,
                                      uint64_t *ret_used) {
-        struct group_node *of_group = r->group ? &r->group->nodes[node] : NULL;
+        struct group_node *of_group = limited_of(e, r, node);
 
-        if (of_group && !of_group->order && of_group->limit < e->nodes[node].capacity)
+        if (of_group && !of_group->order)
                 of_group->order = alloc_zero(sizeof(*of_group->order));
         if (of_group && of_group->order) {
                 *ret_used = of_group->used;
@@ -110,7 +120,5 @@ void reuse_forget(struct managed *e, const struct managed_range *r) {
                         if (n->recent[k].range == r)
                                 n->recent[k].range = NULL;
                 shortlist_forget(&n->order.shortlist, r);
-                if (r->group && r->group->nodes[i].order)
-                        shortlist_forget(&r->group->nodes[i].order->shortlist, r);
         }
 }

@@ -11,7 +11,7 @@
  * 1 touches and one eviction more have taken out of reserves and not ended yet; so with every node full some node
  * always has room for a granule of any size, and a swap goes on.
  *
- * What is said of room is said to a range: it has to be in the node and in the range's group (groups.c). In the node
+ * What is said of room is said to a range: it has to be in the node and in all its groups (chain.c). In the node
  * what others have not used of their mins counts as used (policy/share.h).
  */
 uint64_t node_reserve(const struct node *n) {
@@ -42,21 +42,21 @@ uint64_t node_space(const struct managed *e, uint32_t node, enum room room) {
         return e->shape[node].online ? room_under(limit_of(e, n, room), n->used) : 0;
 }
 
-uint64_t node_room(const struct managed *e, uint32_t node, const struct managed_group *g, enum room room) {
+uint64_t node_room(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
         const struct node *n = &e->nodes[node];
-        struct policy_share own;
+        struct policy_share own[MANAGED_CHAIN_MAX];
+        unsigned count;
 
         if (!e->shape[node].online || !n->promises.min)
                 return node_space(e, node, room);
-        if (g)
-                own = group_share(g, node);
-        return policy_share_room(&n->promises, node_granted(n), limit_of(e, n, room), n->used, g ? &own : NULL);
+        count = range_shares(r, node, own);
+        return policy_share_room(&n->promises, node_granted(n), limit_of(e, n, room), n->used, own, count);
 }
 
 static uint64_t room_for(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
-        uint64_t there = node_room(e, node, r->group, room), in_group = group_room(e, r->group, node, room);
+        uint64_t there = node_room(e, node, r, room), in_groups = range_room(e, r, node, room);
 
-        return there < in_group ? there : in_group;
+        return there < in_groups ? there : in_groups;
 }
 
 bool room_fits(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
@@ -64,7 +64,7 @@ bool room_fits(const struct managed *e, uint32_t node, const struct managed_rang
 }
 
 void room_missed(struct managed *e, uint32_t node, const struct managed_range *r) {
-        if (e->c.missed && e->shape[node].online && node_room(e, node, r->group, ROOM_GRANT) < r->bytes)
+        if (e->c.missed && e->shape[node].online && node_room(e, node, r, ROOM_GRANT) < r->bytes)
                 e->c.missed(e->c.userdata, node);
 }
 
@@ -74,18 +74,24 @@ void room_all(const struct managed *e, const struct managed_range *r, uint64_t *
 }
 
 bool room_is_place(const struct managed *e, uint32_t node, const struct managed_range *r) {
-        return e->shape[node].online && (!r->group || r->group->nodes[node].limit);
+        const struct managed_group *g;
+
+        for (unsigned i = 0; (g = range_group(r, i)); i++)
+                if (!g->nodes[node].limit)
+                        return false;
+        return e->shape[node].online;
 }
 
 /* Full, and what it has can make room by going to a host without CPUs. */
 static bool swaps(const struct managed *e, uint32_t node, const struct managed_range *r) {
         const struct node *n = &e->nodes[node];
-        const struct group_node *g = r->group ? &r->group->nodes[node] : NULL;
+        const struct managed_group *g;
 
         if (n->used < r->bytes || n->barren == e->changes + 1 || room_under(n->capacity, node_reserve(n)) < r->bytes)
                 return false;
-        if (g && (g->limit < r->bytes || g->barren == e->changes + 1))
-                return false;
+        for (unsigned i = 0; (g = range_group(r, i)); i++)
+                if (g->nodes[node].limit < r->bytes || g->nodes[node].barren == e->changes + 1)
+                        return false;
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 if (e->shape[i].far && room_fits(e, i, r, ROOM_GRANT))
                         return true;

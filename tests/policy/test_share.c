@@ -31,14 +31,14 @@ static void test_room(void **state) {
         uint64_t used;
 
         sum_up(s, &all, &used);
-        assert_int_equal(policy_share_room(&all, 20, 20, used, &s[0]), 8); /* 20 - 12 */
-        assert_int_equal(policy_share_room(&all, 20, 20, used, &s[1]), 4); /* and 4 are kept */
-        assert_int_equal(policy_share_room(&all, 20, 20, used, NULL), 4);
-        assert_int_equal(policy_share_room(&all, 14, 14, used, &s[2]), 0); /* a debt of 2: */
-        assert_int_equal(policy_share_room(&all, 14, 14, used, &s[0]), 4); /* not to the min */
-        assert_true(policy_share_fits_min(&all, 14, &s[0], 4));
-        assert_false(policy_share_fits_min(&all, 14, &s[0], 5));
-        assert_false(policy_share_fits_min(&all, 14, NULL, 1));
+        assert_int_equal(policy_share_room(&all, 20, 20, used, &s[0], 1), 8); /* 20 - 12 */
+        assert_int_equal(policy_share_room(&all, 20, 20, used, &s[1], 1), 4); /* and 4 are kept */
+        assert_int_equal(policy_share_room(&all, 20, 20, used, NULL, 0), 4);
+        assert_int_equal(policy_share_room(&all, 14, 14, used, &s[2], 1), 0); /* a debt of 2: */
+        assert_int_equal(policy_share_room(&all, 14, 14, used, &s[0], 1), 4); /* not to the min */
+        assert_true(policy_share_fits_min(&all, 14, &s[0], 1, 4));
+        assert_false(policy_share_fits_min(&all, 14, &s[0], 1, 5));
+        assert_false(policy_share_fits_min(&all, 14, NULL, 0, 1));
 }
 
 /* With 10 promised and 7 to be granted a min is 3 less. */
@@ -52,7 +52,7 @@ static void test_too_much(void **state) {
         assert_int_equal(policy_kept(&all, 7), 3);
         assert_true(policy_share_gives(&all, 7, &s[1], POLICY_ABOVE_MIN));
         assert_false(policy_share_gives(&all, 10, &s[1], POLICY_ABOVE_MIN));
-        assert_int_equal(policy_share_room(&all, 7, 7, used, &s[0]), 3);
+        assert_int_equal(policy_share_room(&all, 7, 7, used, &s[0], 1), 3);
 }
 
 static void test_turns(void **state) {
@@ -121,7 +121,7 @@ static void check_room(struct policy_share *s, uint64_t granted) {
         uint64_t used, room, others = 0;
 
         sum_up(s, &all, &used);
-        room = policy_share_room(&all, granted, granted, used, &s[i]);
+        room = policy_share_room(&all, granted, granted, used, &s[i], 1);
         for (unsigned k = 0; k < SHARES; k++)
                 others += k == i ? 0 : s[k].used > s[k].min ? s[k].used : s[k].min;
         if (others + s[i].used <= granted && all.min <= granted)
