@@ -16,16 +16,18 @@
  * Only groups that have limits are known here. A session is in the innermost one whose path begins its own.
  */
 struct give_back;
+struct managed_limits;
 struct session;
 struct state;
 
 struct cgroup {
         struct list by_state;
-        struct cgroup *outer;         /* that it lies in, of those that are known */
-        struct give_back *give_backs; /* as of a partition */
-        char *path;                   /* as in /proc/PID/cgroup: "/" and no "/" at its end, or "/" alone */
-        bool writing;                 /* the service's: the store has a change of it under way */
-        struct account accounts[];    /* one a node */
+        struct cgroup *outer;                  /* that it lies in, of those that are known */
+        struct give_back *give_backs;          /* as of a partition */
+        struct managed_limits *managed_limits; /* the service's: struct managed_limits */
+        char *path;                            /* as in /proc/PID/cgroup: "/" and no "/" at its end, or "/" alone */
+        bool writing;                          /* the service's: the store has a change of it under way */
+        struct account accounts[];             /* one a node */
 };
 
 /* Not linked. NULL: out of memory. */

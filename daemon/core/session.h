@@ -14,6 +14,7 @@ struct domain;
 struct account;
 struct cgroup;
 struct give_back;
+struct managed_limits;
 
 /* Sessions of one process, or of one user: of a process the attached ones are in one domain. */
 struct peer {
@@ -64,10 +65,11 @@ struct session {
         void *connection; /* the transport's */
         void *replies;    /* the service's: answers that may be asked for again */
         void *managed;    /* the service's: struct managed_client, of one that has to do with managed ranges */
-        void *trace;      /* the mover's: struct mover_trace, of one that records */
-        void *usage;      /* the service's: struct track, once it is attached */
-        void *asker;      /* the service's: struct asker, of one that has administered */
-        void *devices;    /* the service's: struct private_client, of one that gave files of devices */
+        struct managed_limits *managed_limits; /* the service's: of one with limits */
+        void *trace;                           /* the mover's: struct mover_trace, of one that records */
+        void *usage;                           /* the service's: struct track, once it is attached */
+        void *asker;                           /* the service's: struct asker, of one that has administered */
+        void *devices; /* the service's: struct private_client, of one that gave files of devices */
 };
 
 struct session_args {

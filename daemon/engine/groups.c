@@ -238,8 +238,17 @@ void managed_group_limit(struct managed *e, struct managed_group *g, uint32_t no
         managed_run(e);
 }
 
-void managed_share_node(struct managed *e, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
-                        const struct managed_bounds *b, uint64_t now_ns) {
+static void set_bounds(struct managed *e, struct managed_group *g, uint32_t node, const struct managed_bounds *b) {
+        promise(e, g, node, false);
+        g->nodes[node].min = b->min;
+        g->nodes[node].low = b->low;
+        promise(e, g, node, true);
+        if (b->max != g->nodes[node].limit)
+                set_limit(e, g, node, b->max);
+}
+
+void managed_share_node(struct managed *e, uint32_t node, const struct managed_node_share *s,
+                        const struct managed_group_bounds *of, unsigned count, uint64_t now_ns) {
         struct node *n = &e->nodes[node];
 
         e->now = now_ns;
@@ -247,14 +256,8 @@ void managed_share_node(struct managed *e, uint32_t node, const struct managed_n
         n->promises.min += s->kept - n->kept;
         n->promises.unused += s->kept - n->kept;
         n->kept = s->kept;
-        if (g) {
-                promise(e, g, node, false);
-                g->nodes[node].min = b->min;
-                g->nodes[node].low = b->low;
-                promise(e, g, node, true);
-                if (b->max != g->nodes[node].limit)
-                        set_limit(e, g, node, b->max);
-        }
+        for (unsigned i = 0; i < count; i++)
+                set_bounds(e, of[i].group, node, &of[i].bounds);
         e->changes++;
         managed_run(e);
 }

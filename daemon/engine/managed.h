@@ -287,9 +287,13 @@ struct managed_bounds {
 struct managed_node_share {
         uint64_t capacity, kept;
 };
-/* All of that at once, so that nothing leaves for what is true only in between. `g` NULL: `b` does not count. */
-void managed_share_node(struct managed *e, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
-                        const struct managed_bounds *b, uint64_t now_ns);
+struct managed_group_bounds {
+        struct managed_group *group;
+        struct managed_bounds bounds;
+};
+/* All of that at once, so that nothing leaves for what is true only in between. */
+void managed_share_node(struct managed *e, uint32_t node, const struct managed_node_share *s,
+                        const struct managed_group_bounds *of, unsigned count, uint64_t now_ns);
 /* What decisions about its ranges go by from now on; NULL: what those about all others do. Copied. */
 void managed_group_profile(struct managed_group *g, const struct policy_profile *p);
 uint64_t managed_group_limit_of(const struct managed_group *g, uint32_t node);

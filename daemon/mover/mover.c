@@ -169,17 +169,43 @@ void mover_node_capacity(struct mover *m, uint32_t node, uint64_t capacity) {
         mover_unlock(m);
 }
 
-void mover_share_node(struct mover *m, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
-                      const struct managed_bounds *b) {
-        bool limited;
-
+void mover_share_node(struct mover *m, uint32_t node, const struct managed_node_share *s,
+                      const struct managed_group_bounds *of, unsigned count) {
         mover_lock(m);
-        limited = g && managed_group_limit_of(g, node) != b->max;
-        managed_share_node(m->engine, node, s, g, b, mover_now(m));
+        for (unsigned i = 0; m->traces_count && i < count; i++)
+                if (managed_group_limit_of(of[i].group, node) != of[i].bounds.max)
+                        traces_limit(m, of[i].group, node, of[i].bounds.max);
         if (m->traces_count)
                 traces_capacity(m, node, s->capacity);
-        if (m->traces_count && limited)
-                traces_limit(m, g, node, b->max);
+        managed_share_node(m->engine, node, s, of, count, mover_now(m));
+        mover_unlock(m);
+}
+
+struct managed_chain *mover_chain_new(struct mover *m, struct managed_group *partition) {
+        struct managed_chain *c = NULL;
+
+        mover_lock(m);
+        if (managed_chain_new(m->engine, &c, partition))
+                c = NULL;
+        mover_unlock(m);
+        return c;
+}
+
+void mover_chain_free(struct mover *m, struct managed_chain *c) {
+        mover_lock(m);
+        managed_chain_free(m->engine, c);
+        mover_unlock(m);
+}
+
+void mover_chain_set(struct mover *m, struct managed_chain *c, struct managed_group *const *groups, unsigned count) {
+        mover_lock(m);
+        managed_chain_set(m->engine, c, groups, count, mover_now(m));
+        mover_unlock(m);
+}
+
+void mover_range_charge(struct mover *m, struct mover_range *r, struct managed_chain *c) {
+        mover_lock(m);
+        managed_range_charge(m->engine, r->range, c, mover_now(m));
         mover_unlock(m);
 }
 

@@ -126,8 +126,9 @@ void mover_node_info(struct mover *m, uint32_t node, struct managed_node_info *r
  * one. */
 bool mover_node_missed(struct mover *m, uint32_t node);
 
-/* ---- groups: a partition's limits on managed bytes ---- */
+/* ---- groups: limits of a partition, a session or a control group on managed bytes ---- */
 
+struct managed_chain;
 struct managed_group;
 /* NULL: out of memory. No limits. */
 struct managed_group *mover_group_new(struct mover *m);
@@ -145,8 +146,14 @@ void mover_link_flow(struct mover *m, uint32_t a, uint32_t b, struct managed_flo
 /* Bytes of managed granules that the group may have on the node; UINT64_MAX: no limit. What is above goes elsewhere. */
 void mover_group_limit(struct mover *m, struct managed_group *g, uint32_t node, uint64_t bytes);
 /* As managed_share_node(). */
-void mover_share_node(struct mover *m, uint32_t node, const struct managed_node_share *s, struct managed_group *g,
-                      const struct managed_bounds *b);
+void mover_share_node(struct mover *m, uint32_t node, const struct managed_node_share *s,
+                      const struct managed_group_bounds *of, unsigned count);
+/* As managed_chain_new(), and so on. NULL: out of memory. With the mover they are gone, too. */
+struct managed_chain *mover_chain_new(struct mover *m, struct managed_group *partition);
+void mover_chain_free(struct mover *m, struct managed_chain *c);
+void mover_chain_set(struct mover *m, struct managed_chain *c, struct managed_group *const *groups, unsigned count);
+struct mover_range;
+void mover_range_charge(struct mover *m, struct mover_range *r, struct managed_chain *c);
 /* Bytes there now, and the most there have been. Either may be NULL. */
 void mover_group_used(struct mover *m, struct managed_group *g, uint32_t node, uint64_t *ret_used, uint64_t *ret_peak);
 /* Bytes that are pinned, on all host nodes. */

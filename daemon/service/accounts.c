@@ -104,12 +104,8 @@ uint64_t accounts_leased_idle(const struct partition *p, uint32_t node) {
 
 void accounts_partition(struct service *svc, const struct partition *p, uint32_t node, uint64_t *ret_charged,
                         uint64_t *ret_managed) {
-        const struct managed_share *share = p->managed;
-
         *ret_charged = p->accounts[node].used;
-        *ret_managed = 0;
-        if (share && svc->mover && node < svc->managed.nodes_count)
-                mover_group_used(svc->mover, share->group, node, ret_managed, NULL);
+        *ret_managed = limited_managed(svc, LIMITED_PARTITION((struct partition *)p), node);
 }
 
 /* ---- tracks ---- */

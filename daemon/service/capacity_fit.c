@@ -1,11 +1,14 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "core/cgroup.h"
 #include "core/lease.h"
 #include "core/ledger.h"
 #include "core/name.h"
 #include "core/node.h"
 #include "core/partition.h"
+#include "core/reservation.h"
+#include "core/session.h"
 #include "policy/share.h"
 #include "service/capacity.h"
 #include "service/internal.h"
@@ -20,6 +23,7 @@
 /* What would be different from what is. */
 struct outlook {
         const struct partition *partition;
+        struct session *session;   /* that is charged, or NULL */
         uint64_t sizes;            /* more of managed ranges */
         const struct lease *lease; /* charged on its nodes, or NULL */
         const uint64_t *mins;      /* a min for each node instead of its own, or NULL */
@@ -111,6 +115,90 @@ static struct sums sum_limits(const struct service *svc, const struct outlook *c
         return s;
 }
 
+/* ---- limits of the session, and of its control groups ---- */
+
+static uint64_t could(struct limited of, const struct outlook *c, uint32_t node) {
+        const struct account *a = limited_account(of, node);
+
+        return !a || a->max == ACCOUNT_NO_LIMIT ? UINT64_MAX : policy_less(a->max, a->used + charged(c, node));
+}
+
+/* Sizes of what sessions have reserved that are charged there. */
+static uint64_t sizes_of(const struct service *svc, struct limited of) {
+        uint64_t sum = 0;
+
+        for (struct session *s = NULL; (s = limited_session_after(svc, of, s));)
+                list_for_each (l, &s->reservations) {
+                        const struct reservation *r = container_of(l, struct reservation, by_owner);
+
+                        if (managed_of(r))
+                                add(&sum, r->va.size);
+                }
+        return sum;
+}
+
+/* True: what is, or would be, reserved there has a place within these limits. */
+static bool fits_within(const struct service *svc, const struct outlook *c, struct limited of, struct sums *ret,
+                        uint64_t *ret_sizes) {
+        struct sums s = { 0 };
+
+        for (uint32_t i = 0; i < svc->managed.nodes_count; i++) {
+                const struct account *a = limited_account(of, i);
+
+                add(&s.could, could(of, c, i));
+                add(&s.explicit, a ? a->used : 0);
+        }
+        *ret = s;
+        if (s.could == UINT64_MAX)
+                return true;
+        *ret_sizes = sizes_of(svc, of);
+        add(ret_sizes, c->sizes);
+        return *ret_sizes <= s.could;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b) {
+        return a < b ? a : b;
+}
+
+/* What has to be within all limits together: where one forbids a node, another one's room there is nothing. */
+static bool fits_all(const struct service *svc, const struct outlook *c, struct sums *ret, uint64_t *ret_sizes) {
+        struct session *owner = c->session;
+        struct sums s = { 0 };
+
+        for (uint32_t i = 0; i < svc->managed.nodes_count; i++) {
+                const struct account *a = &c->partition->accounts[i];
+                uint64_t least = a->max == ACCOUNT_NO_LIMIT ? UINT64_MAX : policy_less(a->max, a->used + charged(c, i));
+
+                least = smaller(least, could(LIMITED_SESSION(owner), c, i));
+                for (struct cgroup *g = owner->cgroup; g; g = g->outer)
+                        least = smaller(least, could(LIMITED_CGROUP(g), c, i));
+                add(&s.could, least);
+                add(&s.explicit, owner->accounts ? owner->accounts[i].used : 0);
+        }
+        *ret = s;
+        if (s.could == UINT64_MAX)
+                return true;
+        *ret_sizes = sizes_of(svc, LIMITED_SESSION(owner));
+        add(ret_sizes, c->sizes);
+        return *ret_sizes <= s.could;
+}
+
+/* `*ret` is whose limits are too low. */
+static bool fits_limits(const struct service *svc, const struct outlook *c, struct limited *ret, struct sums *ret_sums,
+                        uint64_t *ret_sizes) {
+        struct session *s = c->session;
+
+        if (!s)
+                return true;
+        for (struct cgroup *g = s->cgroup; g; g = g->outer) {
+                *ret = LIMITED_CGROUP(g);
+                if (!fits_within(svc, c, *ret, ret_sums, ret_sizes))
+                        return false;
+        }
+        *ret = LIMITED_SESSION(s);
+        return fits_all(svc, c, ret_sums, ret_sizes);
+}
+
 static unsigned say(unsigned code, char *why, size_t why_size, const char *what, const struct sums *s,
                     uint64_t managed) {
         char could[24], kept[24], explicit[24], sizes[24], promised[24], mins[64] = "";
@@ -130,32 +218,45 @@ static unsigned say(unsigned code, char *why, size_t why_size, const char *what,
         return code;
 }
 
-static unsigned admit(struct service *svc, struct partition *p, uint64_t more, char *why, size_t why_size) {
+static unsigned say_limited(struct limited of, const struct sums *s, uint64_t sizes, char *why, size_t why_size) {
+        char name[LIMITED_NAME], what[LIMITED_NAME + 64];
+
+        snprintf(what, sizeof(what), "%s may have%s", limited_name(of, name),
+                 of.session ? ", within all limits that hold for it," : "");
+        return say(SVMD_STATUS_LIMIT, why, why_size, what, s, sizes);
+}
+
+static unsigned admit(struct service *svc, struct partition *p, struct session *s, uint64_t more, char *why,
+                      size_t why_size) {
         const struct managed_share *share = p->managed;
-        const struct outlook c = { .partition = p, .sizes = more };
-        uint64_t all = svc->managed.bytes + more, own = (share ? share->bytes : 0) + more;
+        const struct outlook c = { .partition = p, .session = s, .sizes = more };
+        uint64_t all = svc->managed.bytes + more, own = (share ? share->bytes : 0) + more, sizes;
         struct policy_fit f = { 0 };
-        struct sums nodes = sum_nodes(svc, &c, &f), limits = sum_limits(svc, &c);
+        struct sums nodes = sum_nodes(svc, &c, &f), limits = sum_limits(svc, &c), inner;
+        struct limited of;
         char what[128];
 
         if (own > limits.could) {
                 snprintf(what, sizeof(what), "partition %s may have", p->name->text);
                 return say(SVMD_STATUS_LIMIT, why, why_size, what, &limits, own);
         }
+        if (!fits_limits(svc, &c, &of, &inner, &sizes))
+                return say_limited(of, &inner, sizes, why, why_size);
         sum_sizes(svc, &c, &f);
         if (!policy_fits(&f))
                 return say(SVMD_STATUS_NO_ROOM, why, why_size, "all nodes together have", &nodes, all);
         return SVMD_STATUS_OK;
 }
 
-unsigned capacity_for_range(struct service *svc, struct partition *p, uint64_t size, char *why, size_t why_size) {
-        return admit(svc, p, size, why, why_size);
+unsigned capacity_for_range(struct service *svc, struct session *s, uint64_t size, char *why, size_t why_size) {
+        return admit(svc, s->partition, s, size, why, why_size);
 }
 
-unsigned capacity_for_memory(struct service *svc, struct partition *p, uint32_t node, char *why, size_t why_size) {
+unsigned capacity_for_memory(struct service *svc, struct partition *p, struct session *s, uint32_t node, char *why,
+                             size_t why_size) {
         if (!capacity_is_shared(svc, node))
                 return SVMD_STATUS_OK;
-        return admit(svc, p, 0, why, why_size);
+        return admit(svc, p, s, 0, why, why_size);
 }
 
 /* What is pinned lies on host nodes and stays there, whoever comes. */
@@ -178,15 +279,19 @@ static bool leaves_pinned(struct service *svc, const struct partition *p, uint64
 }
 
 bool capacity_for_lease(struct service *svc, const struct lease *l) {
-        const struct outlook c = { .partition = l->partition, .lease = l };
+        const struct outlook c = { .partition = l->partition, .session = l->session, .lease = l };
         const struct managed_share *share = l->partition->managed;
         struct policy_fit f = { 0 };
-        uint64_t on_hosts = 0;
+        uint64_t on_hosts = 0, sizes;
+        struct limited of;
+        struct sums inner;
 
         for (uint32_t i = 0; i < l->admission.count; i++)
                 if (capacity_is_shared(svc, l->nodes[i].node) && node_desc(svc, l->nodes[i].node)->kind == NODE_HOST)
                         on_hosts += l->needs[i].bytes;
         if (on_hosts && !leaves_pinned(svc, l->partition, on_hosts))
+                return false;
+        if (!fits_limits(svc, &c, &of, &inner, &sizes))
                 return false;
         sum_nodes(svc, &c, &f);
         sum_sizes(svc, &c, &f);

@@ -10,6 +10,8 @@
 #include "core/cgroup.h"
 #include "core/node.h"
 #include "core/session.h"
+#include "service/capacity.h"
+#include "service/chain.h"
 #include "service/internal.h"
 
 #define LOOK_NS 1000000000ull
@@ -48,6 +50,7 @@ static int look(struct service *svc, struct session *s) {
         if (!copy)
                 return -ENOMEM;
         session_set_cgroup(&svc->state, s, copy);
+        chain_session(svc, s);
         leases_changed(svc);
         return 0;
 }
@@ -76,6 +79,7 @@ int cgroup_set_bounds(struct service *svc, struct cgroup *g, uint32_t node, cons
         if (account_set_bounds(&g->accounts[node], b) != 0)
                 return LEDGER_E_LIMIT;
         give_back_bounds(svc, LIMITED_CGROUP(g), node);
+        capacity_node_changed(svc, node);
         leases_changed(svc);
         return 0;
 }
@@ -92,7 +96,9 @@ static bool is_limited(const struct service *svc, const struct cgroup *g) {
 
 static void end(struct service *svc, struct cgroup *g) {
         give_backs_free(LIMITED_CGROUP(g));
+        chain_unlimit(svc, LIMITED_CGROUP(g));
         cgroup_free(&svc->state, g);
+        chain_sessions(svc);
 }
 
 void cgroup_settle(struct service *svc, struct cgroup *g) {
@@ -133,9 +139,10 @@ static int load(void *userdata, const struct store_cgroup *row) {
         struct service *svc = userdata;
         struct cgroup *g = cgroup_new(&svc->state, row->path);
 
-        if (!g || give_backs_make(svc, LIMITED_CGROUP(g)) < 0) {
-                if (g)
-                        cgroup_free(&svc->state, g);
+        if (!g)
+                return -ENOMEM;
+        if (give_backs_make(svc, LIMITED_CGROUP(g)) < 0 || chain_limit(svc, LIMITED_CGROUP(g)) < 0) {
+                end(svc, g);
                 return -ENOMEM;
         }
         cgroup_link(&svc->state, g);

@@ -167,7 +167,7 @@ static int make(struct call *c, uint32_t node, uint64_t size, unsigned access, i
 
         if (code)
                 return refuse(c, code, "%s", why);
-        if (!capacity_is_free(c->svc, c->session->partition, node)) {
+        if (!capacity_is_free(c->svc, c->session->partition, c->session, node)) {
                 memory_discard(c->svc, m, false);
                 return refuse(c, SVMD_STATUS_NO_ROOM,
                               "managed pages are where the dma-buf would be charged on %s; discard or evict some",

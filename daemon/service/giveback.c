@@ -71,16 +71,6 @@ static struct give_back *give_back_of(struct limited of, uint32_t node) {
 
 /* ---- how much ---- */
 
-/* Managed granules are charged to partitions alone. */
-static uint64_t managed_bytes(struct service *svc, struct limited of, uint32_t node) {
-        const struct managed_share *share = of.partition ? of.partition->managed : NULL;
-        uint64_t used = 0;
-
-        if (share && svc->mover && node < svc->managed.nodes_count)
-                mover_group_used(svc->mover, share->group, node, &used, NULL);
-        return used;
-}
-
 static uint64_t used_by(struct limited of, uint32_t node) {
         const struct account *a = limited_account(of, node);
 
@@ -88,7 +78,7 @@ static uint64_t used_by(struct limited of, uint32_t node) {
 }
 
 static uint64_t above(struct service *svc, struct limited of, uint32_t node, uint64_t bound) {
-        uint64_t used = used_by(of, node) + managed_bytes(svc, of, node);
+        uint64_t used = used_by(of, node) + limited_managed(svc, of, node);
 
         return used > bound ? used - bound : 0;
 }
@@ -101,24 +91,6 @@ static uint64_t bound_of(const struct give_back *g) {
 
 static uint64_t has(const struct session *s, uint32_t node) {
         return s->accounts ? s->accounts[node].used : 0;
-}
-
-/* The session with most on the node of those that have less than `than` has, or as much and a greater number. */
-static struct session *next_largest(const struct service *svc, struct limited of, uint32_t node,
-                                    const struct session *than) {
-        struct session *found = NULL;
-
-        for (struct session *s = limited_session_after(svc, of, NULL); s; s = limited_session_after(svc, of, s)) {
-                if (s->ending || has(s, node) == 0)
-                        continue;
-                if (than && (has(s, node) > has(than, node) ||
-                             (has(s, node) == has(than, node) && s->object.id <= than->object.id)))
-                        continue;
-                if (!found || has(s, node) > has(found, node) ||
-                    (has(s, node) == has(found, node) && s->object.id < found->object.id))
-                        found = s;
-        }
-        return found;
 }
 
 /* ---- asking ---- */
@@ -147,7 +119,7 @@ static void ask(struct service *svc, struct give_back *g, uint64_t bytes, uint64
         uint64_t asked = bytes;
         unsigned count = 0;
 
-        for (struct session *s = NULL; bytes > 0 && count < SESSIONS && (s = next_largest(svc, g->of, g->node, s));
+        for (struct session *s = NULL; bytes > 0 && count < SESSIONS && (s = limited_largest(svc, g->of, g->node, s));
              count++) {
                 uint64_t part = has(s, g->node) < bytes ? has(s, g->node) : bytes;
 
@@ -216,8 +188,8 @@ void give_back_changed(struct service *svc, struct partition *p, uint32_t node) 
         }
 }
 
-uint64_t give_back_limit(const struct partition *p, uint32_t node, uint64_t max) {
-        const struct give_back *g = p->give_backs ? &p->give_backs[node] : NULL;
+uint64_t give_back_limit(struct limited of, uint32_t node, uint64_t max) {
+        const struct give_back *g = give_back_of(of, node);
 
         if (!g || list_empty(&g->link))
                 return max;
@@ -229,8 +201,7 @@ uint64_t give_back_limit(const struct partition *p, uint32_t node, uint64_t max)
 /* ---- taking ---- */
 
 static void taking_changed(struct service *svc, const struct give_back *g) {
-        if (g->of.partition)
-                capacity_changed(svc, g->of.partition, g->node);
+        capacity_changed(svc, g->of.partition, g->node);
 }
 
 static void end(struct service *svc, struct give_back *g, uint64_t left) {
@@ -285,9 +256,9 @@ static bool take(struct service *svc, struct give_back *g, uint64_t over) {
         }
         if (spill_lower(svc, g->node, limited_account(g->of, g->node), over) || somebody_ends(svc, g->of))
                 return true;
-        if (managed_bytes(svc, g->of, g->node) > 0 && now - g->since_ns < PATIENCE_NS)
+        if (limited_managed(svc, g->of, g->node) > 0 && now - g->since_ns < PATIENCE_NS)
                 return true;
-        s = g->steal ? next_largest(svc, g->of, g->node, NULL) : NULL;
+        s = g->steal ? limited_largest(svc, g->of, g->node, NULL) : NULL;
         if (s)
                 end_session(svc, g, s);
         return s != NULL;
@@ -374,13 +345,13 @@ static void add_steps(struct way_down *plan, struct limited of, uint64_t over) {
         uint64_t asked = over, left = over;
         uint32_t node = plan->node;
 
-        for (struct session *s = NULL; asked > 0 && (s = next_largest(svc, of, node, s));)
+        for (struct session *s = NULL; asked > 0 && (s = limited_largest(svc, of, node, s));)
                 asked -= add(plan, SVMD__V1__PLAN_KIND__PLAN_GIVE_BACK, s, has(s, node), asked);
-        left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_EVICT, NULL, managed_bytes(svc, of, node), left);
+        left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_EVICT, NULL, limited_managed(svc, of, node), left);
         left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, NULL, spillable(svc, of, node, NULL), left);
-        for (struct session *s = NULL; left > 0 && (s = next_largest(svc, of, node, s));)
+        for (struct session *s = NULL; left > 0 && (s = limited_largest(svc, of, node, s));)
                 left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, s, spillable(svc, of, node, s), left);
-        for (struct session *s = NULL; left > 0 && (s = next_largest(svc, of, node, s));)
+        for (struct session *s = NULL; left > 0 && (s = limited_largest(svc, of, node, s));)
                 left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_STEAL, s, has(s, node) - spillable(svc, of, node, s), left);
         add(plan, SVMD__V1__PLAN_KIND__PLAN_STAYS, NULL, left, left);
 }

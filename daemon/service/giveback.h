@@ -33,12 +33,12 @@ void give_backs_free(struct limited of);
 
 /* Its max on the node is about to become `max`; nothing where it has no more than that. */
 void give_back_begin(struct service *svc, struct limited of, uint32_t node, uint64_t max, uint64_t wait_ms, bool steal);
-/* Its bounds there have changed. Not for a partition, of which capacity_changed() tells. */
+/* Its bounds there have changed. Not for a partition. Whom managed pages count for capacity_changed() tells. */
 void give_back_bounds(struct service *svc, struct limited of, uint32_t node);
 /* What the partition and those in it have on the node, or may have, has changed. */
 void give_back_changed(struct service *svc, struct partition *p, uint32_t node);
 /* What bounds its managed granules while it comes down; `max` otherwise. */
-uint64_t give_back_limit(const struct partition *p, uint32_t node, uint64_t max);
+uint64_t give_back_limit(struct limited of, uint32_t node, uint64_t max);
 void give_backs_collect(struct service *svc);
 
 /* Adds to the call's result the steps by which it comes down to `max` on the node. 0 or -ENOMEM. */

@@ -93,15 +93,13 @@ static int add_steps(struct call *c, const struct partition *p, uint32_t node, S
         return 0;
 }
 
-int leaving_plan(struct call *c, const struct partition *p) {
+int leaving_plan(struct call *c, struct partition *p) {
         int r = plan_begin(c);
 
         for (uint32_t i = 0; r == 0 && i < c->svc->options.machine->count; i++) {
-                const struct managed_share *share = p->managed;
-                uint64_t all = p->accounts[i].used, managed = 0, taken = 0, asked = 0;
+                uint64_t managed = limited_managed(c->svc, LIMITED_PARTITION(p), i);
+                uint64_t all = p->accounts[i].used, taken = 0, asked = 0;
 
-                if (share && c->svc->mover && i < c->svc->managed.nodes_count)
-                        mover_group_used(c->svc->mover, share->group, i, &managed, NULL);
                 r = add_steps(c, p, i, SVMD__V1__PLAN_KIND__PLAN_GIVE_BACK, &asked);
                 if (r == 0)
                         r = add_steps(c, p, i, SVMD__V1__PLAN_KIND__PLAN_STEAL, &taken);

@@ -26,4 +26,4 @@ bool leaving_waits(struct service *svc, const struct partition *p);
 void leaving_end(struct service *svc, struct partition *p, bool called_off);
 
 /* Adds to the call's result what is told, and what is taken. 0 or -ENOMEM. */
-int leaving_plan(struct call *c, const struct partition *p);
+int leaving_plan(struct call *c, struct partition *p);

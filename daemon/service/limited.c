@@ -9,6 +9,8 @@
 #include "core/name.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "service/accounts.h"
+#include "service/chain.h"
 #include "service/internal.h"
 
 struct account *limited_account(struct limited of, uint32_t node) {
@@ -21,6 +23,27 @@ struct account *limited_account(struct limited of, uint32_t node) {
 
 struct give_back **limited_give_backs(struct limited of) {
         return of.partition ? &of.partition->give_backs : of.session ? &of.session->give_backs : &of.cgroup->give_backs;
+}
+
+struct managed_group *limited_group(struct limited of) {
+        const struct managed_share *share = of.partition ? of.partition->managed : NULL;
+        const struct managed_limits *limits = chain_limits(of);
+
+        return share ? share->group : limits ? limits->group : NULL;
+}
+
+/* Of a session or a control group that has no limits yet, it is looked up. */
+uint64_t limited_managed(struct service *svc, struct limited of, uint32_t node) {
+        struct managed_group *group = limited_group(of);
+        uint64_t used = 0;
+
+        if (!svc->mover || node >= svc->managed.nodes_count)
+                return 0;
+        if (group)
+                mover_group_used(svc->mover, group, node, &used, NULL);
+        for (struct session *s = NULL; !of.partition && !group && (s = limited_session_after(svc, of, s));)
+                used += accounts_managed(svc, s, node);
+        return used;
 }
 
 static bool is_in(const struct session *s, const struct cgroup *g) {
@@ -51,6 +74,24 @@ struct session *limited_session_after(const struct service *svc, struct limited 
         if (of.cgroup)
                 return after_in_cgroup(svc, of.cgroup, after);
         return after ? NULL : of.session;
+}
+
+static uint64_t has(const struct session *s, uint32_t node) {
+        return s->accounts && !s->ending ? s->accounts[node].used : 0;
+}
+
+static bool has_less(const struct session *s, const struct session *than, uint32_t node) {
+        return has(s, node) < has(than, node) || (has(s, node) == has(than, node) && s->object.id > than->object.id);
+}
+
+struct session *limited_largest(const struct service *svc, struct limited of, uint32_t node,
+                                const struct session *than) {
+        struct session *found = NULL;
+
+        for (struct session *s = limited_session_after(svc, of, NULL); s; s = limited_session_after(svc, of, s))
+                if (has(s, node) > 0 && (!than || has_less(s, than, node)) && (!found || has_less(found, s, node)))
+                        found = s;
+        return found;
 }
 
 /* Of a long path, its end says more. */

@@ -13,6 +13,7 @@
 struct account;
 struct cgroup;
 struct give_back;
+struct managed_group;
 struct partition;
 struct service;
 struct session;
@@ -31,8 +32,17 @@ struct limited {
 struct account *limited_account(struct limited of, uint32_t node);
 /* Where it keeps what comes down, an array with an entry a node. */
 struct give_back **limited_give_backs(struct limited of);
+/* Bytes of managed pages that count for it on the node. */
+uint64_t limited_managed(struct service *svc, struct limited of, uint32_t node);
+/* The mover's group of it; NULL: there is none. */
+struct managed_group *limited_group(struct limited of);
 /* Each of the sessions that are charged there, the first after NULL; and NULL behind the last. */
 struct session *limited_session_after(const struct service *svc, struct limited of, const struct session *after);
+
+/* The session with most on the node of those that have less than `than` (NULL: of all) has, or as much and a greater
+ * number. NULL: none. */
+struct session *limited_largest(const struct service *svc, struct limited of, uint32_t node,
+                                const struct session *than);
 
 /* Whose account on the node it is, of those that the session is charged to below the node's. */
 struct limited limited_of(const struct session *s, uint32_t node, const struct account *a);

@@ -34,11 +34,9 @@ int find_target(struct call *c, uint64_t space, uint64_t address, uint64_t size,
 /* Rows and effects that more than one file makes. */
 Svmd__V1__Reservation *reservation_row(struct call *c, const struct reservation *r);
 Svmd__V1__Mapping *mapping_row(struct call *c, const struct mapping *e);
-/* A row a node that is used, was used, or is limited; with `p` (or NULL) also what is managed of it. `accounts` may be
- * NULL: of a session that was never charged. -ENOMEM. */
-struct account;
-int use_rows(struct call *c, const struct account *accounts, const struct partition *p, Svmd__V1__NodeUse ***ret,
-             size_t *ret_count);
+/* A row a node that is used, was used, or is limited, of a session or so that was charged once; `managed`: with its
+ * managed pages. -ENOMEM. */
+int use_rows(struct call *c, struct limited of, bool managed, Svmd__V1__NodeUse ***ret, size_t *ret_count);
 /* -ENOMEM */
 int advice_fill(struct call *c, const struct policy_advice *a, Svmd__V1__AdviceResult *row);
 /* Of one hint, without what became of it; NULL: out of memory. And what became of one of its words, a bit. */

@@ -61,6 +61,8 @@ struct managed_client {
         struct mover_session *mover; /* NULL: no userfaultfd was given */
         struct list members;         /* managed_member.by_client */
         struct list adopted;         /* managed_reservation.adopted, those that are ending too */
+        struct managed_chain *chain; /* what it reserves is charged there */
+        bool limited;                /* to more than its partition */
         uint64_t cgroup;             /* that its process is in; 0: unknown */
         char *cgroup_folder;         /* of that; NULL: unknown */
         bool given;                  /* in a replay: the journal has that it gave its userfaultfd */
@@ -99,7 +101,8 @@ struct managed_state {
         uint64_t bytes; /* sizes of all ranges */
         struct list ranges, ending, lost;
         struct list promised;               /* managed_share.promised */
-        uint64_t unused[MANAGED_NODES_MAX]; /* of all shares, in sum */
+        struct list limits;                 /* managed_limits.link */
+        uint64_t unused[MANAGED_NODES_MAX]; /* of all shares and limits, in sum */
         struct list joins, joined;          /* struct join: asked for; and answered */
         struct list waits;                  /* struct capacity_wait */
         struct list answered;               /* orders: see orders_collect() */

@@ -464,7 +464,7 @@ static unsigned memory_charge(struct service *svc, struct session *s, struct mem
         }
         if (charge_take(&m->charge, account, m->size, ret_over) != 0)
                 return say_over(svc, s, m->node, m->size, *ret_over, why, why_size);
-        return capacity_for_memory(svc, s->partition, m->node, why, why_size);
+        return capacity_for_memory(svc, s->partition, s, m->node, why, why_size);
 }
 
 /* -errno, MEMORY_E_FULL. */

@@ -177,7 +177,7 @@ static int move_begin(struct service *svc, struct memory *m, struct memory *othe
         list_remove(&m->by_node);
         if (!in)
                 memory_hide(svc, m);
-        if (capacity_is_free(svc, m->partition, other->node)) {
+        if (capacity_is_free(svc, m->partition, NULL, other->node)) {
                 move_submit(svc, v);
                 return 0;
         }
@@ -191,10 +191,10 @@ static int move_begin(struct service *svc, struct memory *m, struct memory *othe
 static bool host_takes(struct service *svc, const struct memory *m, uint32_t host) {
         char why[16];
 
-        if (!capacity_is_free(svc, m->partition, host))
+        if (!capacity_is_free(svc, m->partition, m->creator.session, host))
                 return false;
         return !svc->state.nodes[m->node].offline ||
-               capacity_for_memory(svc, m->partition, host, why, sizeof(why)) == SVMD_STATUS_OK;
+               capacity_for_memory(svc, m->partition, m->creator.session, host, why, sizeof(why)) == SVMD_STATUS_OK;
 }
 
 int move_out(struct service *svc, struct memory *m) {

@@ -87,7 +87,7 @@ static int charge(struct call *c, struct grant *g, uint64_t bytes) {
         if (charge_take(&g->charge, account, bytes, &over) != 0)
                 code = say_over(c->svc, c->session, g->node, bytes, over, why, sizeof(why));
         else if (bytes)
-                code = capacity_for_memory(c->svc, c->session->partition, g->node, why, sizeof(why));
+                code = capacity_for_memory(c->svc, c->session->partition, c->session, g->node, why, sizeof(why));
         return code ? refuse(c, code, "%s", why) : 0;
 }
 

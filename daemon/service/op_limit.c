@@ -11,7 +11,9 @@
 #include "core/partition.h"
 #include "core/session.h"
 #include "service/bounds.h"
+#include "service/capacity.h"
 #include "service/cgroups.h"
+#include "service/chain.h"
 #include "service/effects.h"
 #include "service/limits.h"
 #include "service/lookup.h"
@@ -78,8 +80,11 @@ int session_limits_restore(struct service *svc, struct session *s, uint32_t node
 
         if (!a || (b->bytes[BOUND_HIGH] != ACCOUNT_NO_LIMIT && give_backs_make(svc, LIMITED_SESSION(s)) < 0))
                 return -ENOMEM;
+        if (chain_limit(svc, LIMITED_SESSION(s)) < 0)
+                return -ENOMEM;
         account_force_bounds(a, b);
         give_back_bounds(svc, LIMITED_SESSION(s), node);
+        capacity_node_changed(svc, node);
         return 0;
 }
 
@@ -151,6 +156,7 @@ static void apply(struct call *c, struct session *s, uint32_t node) {
         e = effect_of_bounds(s, node);
         tx_effect(c->tx, EFFECT_SESSION_BOUNDS, &e, sizeof(e));
         give_back_bounds(c->svc, LIMITED_SESSION(s), node);
+        capacity_node_changed(c->svc, node);
 }
 
 static int set_session(struct call *c) {
@@ -179,6 +185,8 @@ static int set_session(struct call *c) {
         r = tx_reserve(c->tx, count * (sizeof(struct effect_session_bounds) + 16ul));
         if (r == 0 && needs_give_backs(m))
                 r = give_backs_make(c->svc, LIMITED_SESSION(s));
+        if (r == 0)
+                r = chain_limit(c->svc, LIMITED_SESSION(s));
         if (r < 0)
                 return r;
         for (uint32_t n = 0; n < count; n++)
@@ -324,6 +332,27 @@ static int cgroup_finish(struct call *c) {
         return 0;
 }
 
+/* As many as a range can be charged to. */
+static int check_nesting(struct call *c, const struct cgroup *g) {
+        uint32_t deepest = 0;
+
+        list_for_each (l, &c->svc->state.cgroups) {
+                uint32_t depth = 0;
+                bool concerns = false;
+
+                for (const struct cgroup *at = container_of(l, struct cgroup, by_state); at; at = at->outer, depth++)
+                        concerns |= at == g;
+                deepest = concerns && depth > deepest ? depth : deepest;
+        }
+        if (deepest <= CHAIN_CGROUPS)
+                return 0;
+        return refuse(
+                c, SVMD_STATUS_LIMIT,
+                "control group %s would be one of %u with limits that lie in one another, and managed pages can be "
+                "charged to %u: take the limits of another one away (svmd-ctl cgroup set PATH --clear)",
+                g->path, deepest, (unsigned)CHAIN_CGROUPS);
+}
+
 static int set_cgroup(struct call *c) {
         const char *path = c->op->limit_set->cgroup;
         struct cgroup *g;
@@ -344,9 +373,16 @@ static int set_cgroup(struct call *c) {
                 g = cgroup_new(&c->svc->state, path);
                 if (!g)
                         return -ENOMEM;
+                if (chain_limit(c->svc, LIMITED_CGROUP(g)) < 0) {
+                        cgroup_free(&c->svc->state, g);
+                        return -ENOMEM;
+                }
                 cgroup_link(&c->svc->state, g);
+                chain_sessions(c->svc);
         }
-        r = change_cgroup(c, g);
+        r = check_nesting(c, g);
+        if (r == 0)
+                r = change_cgroup(c, g);
         if (!g->writing)
                 cgroup_settle(c->svc, g);
         return r;
@@ -362,7 +398,7 @@ int op_limit_set(struct call *c) {
 
 /* ---- questions ---- */
 
-static Svmd__V1__Limited *session_row(struct call *c, const struct session *s) {
+static Svmd__V1__Limited *session_row(struct call *c, struct session *s) {
         Svmd__V1__Limited *row = call_take(c, sizeof(*row));
 
         if (!row)
@@ -374,7 +410,7 @@ static Svmd__V1__Limited *session_row(struct call *c, const struct session *s) {
         row->client = call_string(c, s->client ? s->client : "");
         row->cgroup = call_string(c, s->cgroup_path ? s->cgroup_path : "");
         row->partition = call_string(c, s->partition ? s->partition->name->text : "");
-        return use_rows(c, s->accounts, NULL, &row->nodes, &row->n_nodes) < 0 ? NULL : row;
+        return use_rows(c, LIMITED_SESSION(s), true, &row->nodes, &row->n_nodes) < 0 ? NULL : row;
 }
 
 static Svmd__V1__Limited *cgroup_row(struct call *c, struct cgroup *g) {
@@ -386,7 +422,7 @@ static Svmd__V1__Limited *cgroup_row(struct call *c, struct cgroup *g) {
         row->cgroup = call_string(c, g->path);
         for (struct session *s = NULL; (s = limited_session_after(c->svc, LIMITED_CGROUP(g), s));)
                 row->sessions++;
-        return use_rows(c, g->accounts, NULL, &row->nodes, &row->n_nodes) < 0 ? NULL : row;
+        return use_rows(c, LIMITED_CGROUP(g), true, &row->nodes, &row->n_nodes) < 0 ? NULL : row;
 }
 
 static struct cgroup *cgroup_after(const struct state *s, const char *after) {

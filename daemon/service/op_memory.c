@@ -94,13 +94,15 @@ static void stage_placed(struct service *svc, struct capacity_wait *w, bool is_f
 
 /* It has a charge and extents, where managed granules may lie still. */
 static void stage_place(struct service *svc, struct staged *st) {
-        const struct partition *p = st->request->session->partition;
+        struct session *s = st->request->session;
 
-        if (capacity_is_free(svc, p, st->node)) {
+        if (capacity_is_free(svc, s->partition, s, st->node)) {
                 stage_commit(svc, st);
                 return;
         }
-        st->wait = (struct capacity_wait){ .partition = p, .node = st->node, .done = stage_placed };
+        st->wait = (struct capacity_wait){
+                .partition = s->partition, .session = s, .node = st->node, .done = stage_placed
+        };
         st->request->jobs++;
         capacity_wait(svc, &st->wait);
 }
@@ -345,7 +347,7 @@ static int get_memory(struct call *c, const Svmd__V1__MemCreate *m, struct memor
         *ret_committed = !dry;
         if (dry)
                 return 0;
-        if (!capacity_is_free(c->svc, c->session->partition, m->node)) {
+        if (!capacity_is_free(c->svc, c->session->partition, c->session, m->node)) {
                 memory_discard(c->svc, *ret, false);
                 return refuse_shared(c, m);
         }

@@ -174,15 +174,15 @@ int op_links(struct call *c) {
 
 /* ---- use ---- */
 
-/* What managed ranges of the partition use on the node. The most that both kinds of memory have had together is not
- * kept: it is at least the most of either. */
-static void add_managed(struct service *svc, const struct partition *p, uint32_t node, Svmd__V1__NodeUse *row) {
-        const struct managed_share *share = p ? p->managed : NULL;
+/* What managed ranges of it use on the node. The most that both kinds of memory have had together is not kept: it is at
+ * least the most of either. */
+static void add_managed(struct service *svc, struct limited of, uint32_t node, Svmd__V1__NodeUse *row) {
+        struct managed_group *group = limited_group(of);
         uint64_t used, peak;
 
-        if (!share || !svc->mover || node >= svc->managed.nodes_count)
+        if (!group || !svc->mover || node >= svc->managed.nodes_count)
                 return;
-        mover_group_used(svc->mover, share->group, node, &used, &peak);
+        mover_group_used(svc->mover, group, node, &used, &peak);
         row->used += used;
         if (peak > row->peak)
                 row->peak = peak;
@@ -196,16 +196,15 @@ static bool is_unlimited(const struct account *a) {
         return bounds_are_none(&b);
 }
 
-int use_rows(struct call *c, const struct account *accounts, const struct partition *p, Svmd__V1__NodeUse ***ret,
-             size_t *ret_count) {
+int use_rows(struct call *c, struct limited of, bool managed, Svmd__V1__NodeUse ***ret, size_t *ret_count) {
         uint32_t count = c->svc->options.machine->count;
         Svmd__V1__NodeUse **rows = call_take(c, (count + 1) * sizeof(*rows));
         size_t n = 0;
 
         if (!rows)
                 return -ENOMEM;
-        for (uint32_t i = 0; accounts && i < count; i++) {
-                const struct account *a = &accounts[i];
+        for (uint32_t i = 0; limited_account(of, 0) && i < count; i++) {
+                const struct account *a = limited_account(of, i);
                 Svmd__V1__NodeUse row;
 
                 svmd__v1__node_use__init(&row);
@@ -216,7 +215,8 @@ int use_rows(struct call *c, const struct account *accounts, const struct partit
                 row.high = a->high;
                 row.low = a->low;
                 row.min = a->min;
-                add_managed(c->svc, p, i, &row);
+                if (managed)
+                        add_managed(c->svc, of, i, &row);
                 if (row.used == 0 && row.peak == 0 && is_unlimited(a))
                         continue;
                 rows[n] = call_take(c, sizeof(**rows));
@@ -229,7 +229,7 @@ int use_rows(struct call *c, const struct account *accounts, const struct partit
         return 0;
 }
 
-static Svmd__V1__UsageRow *usage_row(struct call *c, const struct partition *p, const struct session *s) {
+static Svmd__V1__UsageRow *usage_row(struct call *c, struct partition *p, struct session *s) {
         Svmd__V1__UsageRow *row = call_take(c, sizeof(*row));
 
         if (!row)
@@ -242,7 +242,7 @@ static Svmd__V1__UsageRow *usage_row(struct call *c, const struct partition *p, 
                 row->uid = s->who.uid;
                 row->client = s->client;
         }
-        if (use_rows(c, s ? s->accounts : p->accounts, s ? NULL : p, &row->nodes, &row->n_nodes) < 0)
+        if (use_rows(c, s ? LIMITED_SESSION(s) : LIMITED_PARTITION(p), !s, &row->nodes, &row->n_nodes) < 0)
                 return NULL;
         return row;
 }
@@ -267,7 +267,7 @@ int op_usage(struct call *c) {
         if (!r->rows)
                 return -ENOMEM;
         list_for_each (l, &s->sessions) {
-                const struct session *session = container_of(l, struct session, by_state);
+                struct session *session = container_of(l, struct session, by_state);
 
                 if (session->object.id <= m->after || !session->partition || !session->accounts)
                         continue;
@@ -310,7 +310,7 @@ static void fill_flow(struct service *svc, const struct partition *p, Svmd__V1__
         row->evicted = traffic.evicted;
 }
 
-static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partition *p) {
+static Svmd__V1__Partition *partition_row_of(struct call *c, struct partition *p) {
         Svmd__V1__Partition *row = call_take(c, sizeof(*row));
 
         if (!row)
@@ -330,7 +330,7 @@ static Svmd__V1__Partition *partition_row_of(struct call *c, const struct partit
         row->kept = p->kept_bytes;
         row->kept_max = p->kept_max;
         fill_flow(c->svc, p, row);
-        if (use_rows(c, p->accounts, p, &row->nodes, &row->n_nodes) < 0)
+        if (use_rows(c, LIMITED_PARTITION(p), true, &row->nodes, &row->n_nodes) < 0)
                 return NULL;
         return row;
 }

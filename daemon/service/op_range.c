@@ -82,7 +82,7 @@ int range_check(struct call *c, const Svmd__V1__Reserve *m, uint64_t *align) {
         if ((r = check_flags(c, m, granule)) != 0 || (r = check_sizes(c, m, granule)) != 0 ||
             (r = check_fds(c, RANGE_FDS)) != 0)
                 return r;
-        code = capacity_for_range(c->svc, c->session->partition, m->size, why, sizeof(why));
+        code = capacity_for_range(c->svc, c->session, m->size, why, sizeof(why));
         if (code)
                 return refuse(c, code, "%s", why);
         if (*align == 0)

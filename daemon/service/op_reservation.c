@@ -13,6 +13,7 @@
 #include "core/session.h"
 #include "core/share.h"
 #include "service/adopted.h"
+#include "service/chain.h"
 #include "service/effects.h"
 #include "service/lookup.h"
 #include "service/op_range.h"
@@ -205,6 +206,7 @@ static void own_undo(struct tx *tx, struct change *c) {
 
         managed_closed(tx->svc, r, c->a);
         reservation_orphan(r);
+        chain_range(tx->svc, managed_of(r));
 }
 
 static const struct change_kind own_change = { own_undo, open_commit };
@@ -222,6 +224,7 @@ static int open_as_owner(struct call *c, struct reservation *r) {
         if (managed_member_begin(c->svc, managed_of(r), s, false) < 0)
                 return -ENOMEM;
         reservation_adopt(r, s);
+        chain_range(c->svc, managed_of(r));
         tx_push(c->tx, &own_change, s, r);
         tx_effect(c->tx, EFFECT_OWN, &e, sizeof(e));
         return 0;

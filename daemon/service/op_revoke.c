@@ -8,6 +8,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "service/advice.h"
+#include "service/chain.h"
 #include "service/effects.h"
 #include "service/internal.h"
 #include "service/order.h"
@@ -142,6 +143,7 @@ void managed_steal(struct service *svc, struct managed_reservation *m, struct se
         if (r->owner)
                 reservation_orphan(r);
         reservation_adopt(r, thief);
+        chain_range(svc, m);
         r->shared->name->uid = thief->who.uid;
         r->shared->name->gid = thief->who.gid;
         advice_owned(svc, m, thief);

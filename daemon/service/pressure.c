@@ -30,22 +30,13 @@ void pressure_fini(struct service *svc) {
 /* ---- whom ---- */
 
 static uint64_t has(const struct session *s, uint32_t node) {
-        return s->accounts && !s->ending ? s->accounts[node].used : 0;
-}
-
-static uint64_t managed(struct service *svc, const struct partition *p, uint32_t node) {
-        const struct managed_share *share = p->managed;
-        uint64_t used = 0;
-
-        if (share && svc->mover && node < svc->managed.nodes_count)
-                mover_group_used(svc->mover, share->group, node, &used, NULL);
-        return used;
+        return s->accounts ? s->accounts[node].used : 0;
 }
 
 /* Its managed pages are above first: they leave by themselves. */
-static struct policy_share share_of(struct service *svc, const struct partition *p, uint32_t node) {
+static struct policy_share share_of(struct service *svc, struct partition *p, uint32_t node) {
         const struct account *a = &p->accounts[node];
-        uint64_t beside = managed(svc, p, node);
+        uint64_t beside = limited_managed(svc, LIMITED_PARTITION(p), node);
 
         return (struct policy_share){
                 .used = a->used,
@@ -55,30 +46,14 @@ static struct policy_share share_of(struct service *svc, const struct partition 
         };
 }
 
-static struct session *next_largest(const struct partition *p, uint32_t node, const struct session *than) {
-        struct session *found = NULL;
-
-        list_for_each (l, &p->sessions) {
-                struct session *s = container_of(l, struct session, by_partition);
-
-                if (has(s, node) == 0)
-                        continue;
-                if (than && (has(s, node) > has(than, node) ||
-                             (has(s, node) == has(than, node) && s->object.id <= than->object.id)))
-                        continue;
-                if (!found || has(s, node) > has(found, node) ||
-                    (has(s, node) == has(found, node) && s->object.id < found->object.id))
-                        found = s;
-        }
-        return found;
-}
-
-static uint64_t tell(struct service *svc, const struct partition *p, uint32_t node, const struct session *who,
+static uint64_t tell(struct service *svc, struct partition *p, uint32_t node, const struct session *who,
                      uint64_t bytes) {
+        const struct limited of = LIMITED_PARTITION(p);
         uint64_t left = bytes;
         unsigned count = 0;
 
-        for (struct session *s = NULL; left > 0 && count < SESSIONS && (s = next_largest(p, node, s)); count++) {
+        for (struct session *s = NULL; left > 0 && count < SESSIONS && (s = limited_largest(svc, of, node, s));
+             count++) {
                 uint64_t part = has(s, node) < left ? has(s, node) : left;
 
                 if (s == who)

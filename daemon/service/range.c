@@ -18,6 +18,7 @@
 #include "service/advice.h"
 #include "service/capacity.h"
 #include "service/cgroups.h"
+#include "service/chain.h"
 #include "service/internal.h"
 #include "service/join.h"
 #include "service/rates.h"
@@ -93,6 +94,7 @@ void managed_client_free(struct service *svc, struct session *s) {
         list_for_each_safe (l, &k->adopted)
                 list_remove(l);
         list_remove(&k->link);
+        chain_client_end(svc, k);
         alloc_free(k->cgroup_folder);
         alloc_free(k);
         s->managed = NULL;
@@ -173,7 +175,7 @@ void managed_space_end(struct service *svc, struct space *space) {
 
 int managed_member_begin(struct service *svc, struct managed_reservation *m, struct session *s, bool readonly) {
         struct managed_client *k = managed_client_of(svc, s);
-        struct managed_member *member = k ? alloc_zero(sizeof(*member)) : NULL;
+        struct managed_member *member = k && chain_client(svc, k) == 0 ? alloc_zero(sizeof(*member)) : NULL;
         int r;
 
         if (!member)
@@ -190,6 +192,7 @@ int managed_member_begin(struct service *svc, struct managed_reservation *m, str
         }
         list_push_back(&m->members, &member->by_reservation);
         list_push_back(&k->members, &member->by_client);
+        chain_range(svc, m);
         return 0;
 }
 
@@ -361,9 +364,11 @@ int managed_bring_up(struct service *svc, struct managed_reservation *m, int mem
         };
         int k = mover_range_new(svc->mover, &m->range, &args);
 
-        if (k == 0)
-                mover_range_generation(m->range, r->generation);
-        return k;
+        if (k < 0)
+                return k;
+        mover_range_generation(m->range, r->generation);
+        chain_range(svc, m);
+        return 0;
 }
 
 int managed_keep(struct service *svc, struct managed_reservation *m) {

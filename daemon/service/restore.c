@@ -22,6 +22,7 @@
 #include "service/adopted.h"
 #include "service/advice.h"
 #include "service/cgroups.h"
+#include "service/chain.h"
 #include "service/dmabuf.h"
 #include "service/effects.h"
 #include "service/grant.h"
@@ -266,6 +267,7 @@ static int do_own(struct restore *x, const struct effect_own *e) {
         if (k < 0)
                 return k;
         reservation_adopt(r, s);
+        chain_range(x->svc, managed_of(r));
         keeping_used(r->shared->keeping);
         return 0;
 }

@@ -62,6 +62,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.ending);
         list_init(&svc->managed.lost);
         list_init(&svc->managed.promised);
+        list_init(&svc->managed.limits);
         list_init(&svc->managed.joins);
         list_init(&svc->managed.joined);
         list_init(&svc->managed.waits);

@@ -11,6 +11,7 @@
 #include "core/session.h"
 #include "core/space.h"
 #include "service/audit.h"
+#include "service/chain.h"
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/grant.h"
@@ -111,6 +112,7 @@ void session_release(struct service *svc, struct session *s) {
         replies_free(s);
         managed_client_free(svc, s);
         private_client_free(svc, s);
+        chain_unlimit(svc, LIMITED_SESSION(s));
         give_backs_free(LIMITED_SESSION(s));
         session_free(&svc->state, s);
         if (!list_empty(&svc->pending))

@@ -72,10 +72,12 @@ static void chain_tell(struct world *w, unsigned chain) {
 
 static void bounds_tell(struct world *w, unsigned group, unsigned node) {
         struct managed_node_share s = { COUNT * RANGES * BYTES, 0 };
-        struct managed_bounds b = { w->limit[group][node] == UINT64_MAX ? UINT64_MAX : w->limit[group][node] * BYTES,
-                                    w->low[group][node] * BYTES, w->min[group][node] * BYTES };
+        struct managed_group_bounds b = { .group = w->group[group] };
 
-        managed_share_node(w->e, node, &s, w->group[group], &b, 1);
+        b.bounds.max = w->limit[group][node] == UINT64_MAX ? UINT64_MAX : w->limit[group][node] * BYTES;
+        b.bounds.low = w->low[group][node] * BYTES;
+        b.bounds.min = w->min[group][node] * BYTES;
+        managed_share_node(w->e, node, &s, &b, 1, 1);
 }
 
 static void start(struct world *w) {

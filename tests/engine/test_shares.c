@@ -156,9 +156,10 @@ static void all(struct world *w) {
 
 static void tell(struct world *w, unsigned node, unsigned group) {
         struct managed_node_share s = { w->capacity[node] * BYTES, w->kept[node] * BYTES };
-        struct managed_bounds b = { UINT64_MAX, w->low[node][group] * BYTES, w->min[node][group] * BYTES };
+        struct managed_group_bounds b = { w->group[group],
+                                          { UINT64_MAX, w->low[node][group] * BYTES, w->min[node][group] * BYTES } };
 
-        managed_share_node(w->e, node, &s, w->group[group], &b, 1);
+        managed_share_node(w->e, node, &s, &b, 1, 1);
 }
 
 static void set(struct world *w, unsigned node, unsigned group, uint64_t min, uint64_t low) {
