@@ -42,8 +42,7 @@ static struct order *order_of(struct fence *f) {
 
 static void say_full(struct service *svc, const struct order *o, char *text, size_t size) {
         if (o->node != MANAGED_NOWHERE)
-                snprintf(text, size,
-                         "%s has no room for all of it, or the partition may have no more there; see svmd-ctl usage",
+                snprintf(text, size, "%s has no room for all of it, or limits allow no more there; see svmd-ctl usage",
                          node_desc(svc, o->node)->name);
         else
                 snprintf(text, size, "%s", o->kind->full ? o->kind->full : "no node has room for it");

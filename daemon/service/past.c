@@ -79,9 +79,7 @@ static void for_whom(const struct service *svc, const struct managed_past *p, ch
         switch (p->why) {
         case MANAGED_WHY_RESERVE: snprintf(text, size, "an eviction, as %s had more than it may,", node); break;
         case MANAGED_WHY_CGROUP: snprintf(text, size, "an eviction, as a control group was full,"); break;
-        case MANAGED_WHY_LIMIT:
-                snprintf(text, size, "an eviction, as the partition had what it may have on %s,", node);
-                break;
+        case MANAGED_WHY_LIMIT: snprintf(text, size, "an eviction, as limits allowed no more on %s,", node); break;
         default: snprintf(text, size, "an eviction"); break;
         }
         if (p->whom) {
@@ -157,7 +155,7 @@ static void reason(const struct service *svc, const struct managed_past *p, char
 
         switch ((enum managed_why)p->why) {
         case MANAGED_WHY_ROOM: snprintf(text, size, "there was no room on %s", to); break;
-        case MANAGED_WHY_LIMIT: snprintf(text, size, "the partition may have no more on %s", to); break;
+        case MANAGED_WHY_LIMIT: snprintf(text, size, "limits allow no more on %s", to); break;
         case MANAGED_WHY_OFFLINE: snprintf(text, size, "%s was offline", to); break;
         case MANAGED_WHY_FAULTLESS: snprintf(text, size, "%s cannot fault", to); break;
         default: snprintf(text, size, "%s", reasons[p->why] ? reasons[p->why] : "it could not"); break;

@@ -67,7 +67,7 @@ static void add(struct touches *all, struct touch *read, struct touch *write) {
 static const char *why_there(enum managed_why why) {
         switch ((int)why) {
         case MANAGED_WHY_ROOM: return ", as no more has room there";
-        case MANAGED_WHY_LIMIT: return ", as the partition may have no more there";
+        case MANAGED_WHY_LIMIT: return ", as limits allow no more there";
         case MANAGED_WHY_PINNED: return ", as it is pinned";
         case MANAGED_WHY_ADVICE: return ", as the hints say";
         case MANAGED_WHY_THRASH: return ", as nodes take it from each other";
@@ -92,7 +92,7 @@ static const char *why_fails(enum managed_why why) {
         case MANAGED_WHY_FAULTLESS: return "a node that cannot fault uses what is migrated to it, or pinned";
         case MANAGED_WHY_REVOKED: return "it was taken away";
         case MANAGED_WHY_LOST: return "its content was lost, or the node is";
-        case MANAGED_WHY_LIMIT: return "the partition may have nothing there";
+        case MANAGED_WHY_LIMIT: return "limits allow nothing there";
         case MANAGED_WHY_OFFLINE: return "the node is offline";
         default: return "the reservation ends";
         }

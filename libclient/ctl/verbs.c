@@ -217,7 +217,8 @@ const struct verb verbs[] = {
           BIT(OPT_LIMIT) | BOUNDS | BIT(OPT_DRY_RUN) | COMES_DOWN,
           0,
           "Show or change limits of one session",
-          "They are for its explicit memory, beside those of its partition and its control group, and end with it. Its "
+          "They are for its memory and for managed pages of what it reserved, beside those of its partition and its "
+          "control group, and end with it. Its "
           "user may lower max and high; an administrator may do all. --min is kept free of what the partition may have "
           "on the node, so that has to have a --max there. --deadline and --force are as of 'partition set'.",
           { "svmd-ctl session limit 12", "svmd-ctl session limit 12 --max gpu0=1G --deadline 30" },
@@ -229,7 +230,8 @@ const struct verb verbs[] = {
           0,
           VERB_ADMIN,
           "List the control groups that have limits",
-          "Charged to one is the explicit memory of sessions of processes in it and below it, in all partitions.",
+          "Charged to one is what sessions of processes in it and below it have, in all partitions: memory, leases, and "
+          "managed pages of what they reserved.",
           { "svmd-ctl cgroup list", "svmd-ctl cgroup list --json | jq '.[] | .cgroup'" },
           cgroup_list_run },
         { "cgroup set",

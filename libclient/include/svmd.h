@@ -967,8 +967,8 @@ typedef int (*svmd_plan_fn)(const struct svmd_plan_row *row, void *userdata);
 int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_partition_options *opts, svmd_plan_fn fn,
                         void *userdata);
 
-/* Limits of a session or of a control group. Of both together with the partition the tightest counts. They are about
- * explicit memory: managed memory of a partition is its sessions' together, and has the partition's limits alone. */
+/* Limits of a session or of a control group. Of both together with the partition the tightest counts. Managed memory
+ * counts for the session that reserved it, whoever else has it open, and for its partition alone when that has ended. */
 struct svmd_limit_options {
         size_t size;
         const struct svmd_limit *limits; /* what is not named stays as it is */

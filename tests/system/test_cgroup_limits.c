@@ -2,6 +2,7 @@
  * Limits of sessions and of control groups, with processes in groups of the kernel's (version 2): who is charged where,
  * what is said to who is refused, and what is in force after svmd was killed: before, in the middle of and after a
  * change. A process that changes its own limits all the time loses none, and no more than the last one is in doubt.
+ * Managed pages count with the rest: processes touch theirs all the time, and svmd is killed under them.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,9 +18,12 @@
 enum { PAGES = 64, CHANGES = 400, KILLS = 3, GROUP_KILLS = 4 };
 #define LIMIT (PAGES * PAGE)
 
+#define RANGE   (4ull << 20)
+#define GRANULE 65536u
+
 static struct daemon d;
 static svmd_session *watcher;
-static svmd_node gpu;
+static svmd_node gpu, host, looked_at;
 
 /* ---- groups of the test's own ---- */
 
@@ -132,6 +136,26 @@ static void change_group(struct message *m) {
         svmd_disconnect(admin);
 }
 
+static uint64_t *words;
+
+static void reserve(struct message *m) {
+        struct svmd_reserve_options o = { .size = sizeof(o), .kind = SVMD_SHARED, .granule = GRANULE };
+        void *at = NULL;
+
+        ok(svmd_address_reserve(mine, &at, RANGE, 0, NULL, &o));
+        words = at;
+        for (uint64_t i = 0; i < RANGE / 8; i++)
+                words[i] = i * 7 + own_id;
+}
+
+/* n[0]: how often. Adds one to a word of each granule, and none is lost. */
+static void touch(struct message *m) {
+        for (uint64_t round = 0; round < m->n[0]; round++)
+                for (uint64_t i = 0; i < RANGE / 8; i += GRANULE / 8)
+                        words[i]++;
+        m->n[1] = words[0] - own_id;
+}
+
 static void await_end(struct message *m) {
         while (svmd_dispatch(mine) == SVMD_OK)
                 usleep(1000);
@@ -155,7 +179,7 @@ static int see(const struct svmd_limited_row *row, void *userdata) {
         s->sessions = row->sessions;
         snprintf(s->cgroup, sizeof(s->cgroup), "%s", row->cgroup);
         for (size_t i = 0; i < row->nodes_count; i++)
-                if (row->nodes[i].node == gpu) {
+                if (row->nodes[i].node == looked_at) {
                         s->used = row->nodes[i].used;
                         s->max = row->nodes[i].max;
                 }
@@ -179,7 +203,7 @@ static struct seen of_session(uint64_t id) {
 }
 
 static void limit_group(const char *path, uint64_t bytes, unsigned come_down, uint64_t deadline_ms) {
-        struct svmd_limit limit = { .node = gpu, .max = bytes };
+        struct svmd_limit limit = { .node = looked_at, .max = bytes };
         struct svmd_limit_options o = { .size = sizeof(o),
                                         .limits = &limit,
                                         .limits_count = 1,
@@ -324,6 +348,56 @@ static void killed_on_the_way_down(void) {
         clear_group(outer);
 }
 
+static void await_most(const char *path, uint64_t id, uint64_t most) {
+        for (unsigned i = 0; (path ? of_group(path) : of_session(id)).used > most; i++) {
+                must(i < CEILING_MS);
+                usleep(1000);
+        }
+}
+
+/* Two processes touch all they have, in a group and in one below, one of them with a limit of its own. */
+static void managed_pages(void) {
+        struct svmd_limit own = { .max = RANGE / 4 };
+        struct svmd_limit_options o = { .size = sizeof(o), .limits = &own, .limits_count = 1 };
+        struct message ma = { .n = { 40 } }, mb = { .n = { 40 } };
+        struct actor a, b;
+        uint64_t id;
+
+        looked_at = own.node = host;
+        limit_group(outer, RANGE, 0, 0);
+        limit_group(inner, RANGE / 2, 0, 0);
+        join_in(&a, 2001, outer);
+        id = join_in(&b, 2002, inner);
+        actor_call(&a, reserve, &(struct message){ 0 });
+        actor_call(&b, reserve, &(struct message){ 0 });
+        ok(svmd_session_limit(watcher, id, &o));
+        for (unsigned round = 0; round < KILLS; round++) {
+                actor_begin(&a, touch, &ma);
+                actor_begin(&b, touch, &mb);
+                usleep(10000 + (unsigned)random_below(30000));
+                killed();
+                actor_finish(&a, &ma);
+                actor_finish(&b, &mb);
+                must(ma.n[1] == 40 * (round + 1) && mb.n[1] == ma.n[1]);
+                ma.n[0] = mb.n[0] = 40;
+                await_most(outer, 0, RANGE);
+                await_most(inner, 0, RANGE / 2);
+                await_most(NULL, id, RANGE / 4);
+                must(of_group(inner).used == of_session(id).used);
+        }
+        limit_group(outer, RANGE / 8, SVMD_COME_DOWN, 0);
+        await_most(outer, 0, RANGE / 8);
+        killed();
+        await_most(outer, 0, RANGE / 8);
+        group_enter(outer, b.pid);
+        must(of_group(inner).used == 0);
+        actor_end(&a);
+        actor_end(&b);
+        clear_group(outer);
+        clear_group(inner);
+        looked_at = gpu;
+}
+
 static void make_partition(void) {
         struct svmd_partition_options o = {
                 .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0444
@@ -344,12 +418,14 @@ int main(void) {
         }
         daemon_new(&d, options);
         connect_watcher(&watcher, d.admin);
-        gpu = node_named(watcher, "gpu0");
+        gpu = looked_at = node_named(watcher, "gpu0");
+        host = node_named(watcher, "host0");
         make_partition();
         together();
         own_over_kills();
         group_over_kills();
         killed_on_the_way_down();
+        managed_pages();
         svmd_disconnect(watcher);
         daemon_end(&d);
         group_end(inner);
