@@ -968,7 +968,8 @@ int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_par
                         void *userdata);
 
 /* Limits of a session or of a control group. Of both together with the partition the tightest counts. Managed memory
- * counts for the session that reserved it, whoever else has it open, and for its partition alone when that has ended. */
+ * counts for the session that reserved it, whoever else has it open, and for its partition alone when that has ended.
+ */
 struct svmd_limit_options {
         size_t size;
         const struct svmd_limit *limits; /* what is not named stays as it is */
