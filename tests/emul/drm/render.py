@@ -46,9 +46,10 @@ def main():
         if status == 77:
             print("not applicable: an emulated machine needs root and /dev/fuse")
             sys.exit(0)
+        print("preload: libsvmd-emul-fstat.so (fstat() and stat() of files that FUSE shows as devices), nothing else",
+              file=sys.stderr)
         if command:
             sys.exit(status)
-        print("preload: libsvmd-emul-fstat.so (fstat() and stat() of files that FUSE shows as devices), nothing else")
         if status:
             sys.exit(status)
         if run(build, machine, [client, "deduplicated"]) != 3:
