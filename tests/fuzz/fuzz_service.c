@@ -424,20 +424,26 @@ static void end(void) {
         world_close(&world);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv) {
+/* With the first input, in the process that takes it: AFL++ forks before, and threads would stay behind. */
+static void begin(void) {
+        static bool begun;
+
+        if (begun)
+                return;
+        begun = true;
         log_set_level(LOG_ERR);
         setenv("CMOCKA_TEST_ABORT", "1", 1); /* a check of the harness that fails aborts */
         world_open(&world, 0);
         world.options.kept_max = world.svc->options.kept_max = KEPT_MAX;
         atexit(end);
         clean_up();
-        return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         struct bytes b = { bytes, size };
         bool may_restart = true;
 
+        begin();
         memset(known, 0, sizeof(known));
         memset(asked, 0, sizeof(asked));
         for (unsigned n = 0; b.left && n < 100; n++) {
