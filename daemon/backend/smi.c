@@ -89,7 +89,7 @@ static bool error(struct cursor *c, int *ret) {
 }
 
 static bool flag(struct cursor *c, const char *flags, char *ret) {
-        if (c->at == c->end || (flags && !memchr(flags, *c->at, strlen(flags))))
+        if (c->at == c->end || (flags && (!*c->at || !strchr(flags, *c->at))))
                 return false;
         *ret = *c->at++;
         return true;
@@ -131,20 +131,21 @@ static void take_line(struct smi *s, void (*call)(void *, const struct smi_event
         struct cursor c = { s->line, s->line + s->used };
         struct smi_event e = { .pages = 0 };
         uint64_t type;
+        bool numbered = !s->cut && number(&c, 16, UINT32_MAX, &type) && literal(&c, ' ');
 
-        if (s->cut || !number(&c, 16, UINT32_MAX, &type) || !literal(&c, ' ')) {
-                s->broken++;
-        } else if (type >= FORMS || !forms[type].text) {
+        if (numbered && (type >= FORMS || !forms[type].text)) {
                 s->unknown++;
-        } else if (!body(&c, &forms[type], &e)) {
-                s->broken++;
-        } else {
-                s->events++;
-                e.type = (enum smi_type)type;
-                if (e.type == SMI_FAULT_START || e.type == SMI_FAULT_END)
-                        e.pages = 1;
-                call(userdata, &e);
+                return;
         }
+        if (!numbered || !body(&c, &forms[type], &e)) {
+                s->broken++;
+                return;
+        }
+        s->events++;
+        e.type = (enum smi_type)type;
+        if (e.type == SMI_FAULT_START || e.type == SMI_FAULT_END)
+                e.pages = 1;
+        call(userdata, &e);
 }
 
 /* What fits: the line's end is not kept. */
