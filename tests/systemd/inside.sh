@@ -70,6 +70,7 @@ sandboxed() {
 wait_until "svmd is on D-Bus" busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
 [ "$(stat -c %U "/proc/$(main_pid svmd-dbus)")" = svmd-dbus ] || fail "svmd-dbus runs as another user"
 sandboxed svmd svmd-keeper svmd-dbus
+[ -z "$(journalctl -q -u svmd-keeper | grep "without a filter")" ] || fail "svmd-keeper may not put its own filter of system calls on itself"
 
 # ---- D-Bus, polkit, and what the journal has of it ----
 as_nobody() {
