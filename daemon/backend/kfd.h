@@ -14,11 +14,12 @@
  *      version MAJOR MINOR                                     of the interface /dev/kfd
  *      node INDEX cpu|gpu CORES BYTES RENDER HIVE SVM NAME     RENDER: minor number of its DRM node, or -1; SVM: 0 or 1
  *      link FROM TO TYPE WEIGHT MINIMUM MAXIMUM                bandwidths in MB/s
+ *      gpu INDEX ID START END                                  ID: KFD's number for it; addresses that it can show
  *      xnack MODE
  *      error WHAT ERRNO STATUS                                 STATUS: libhsakmt's
  *      end
  */
-enum { KFD_NODES_MAX = 256, KFD_LINKS_MAX = 4096, KFD_ERRORS_MAX = 16, KFD_TEXT_MAX = 256 * 1024 };
+enum { KFD_NODES_MAX = 256, KFD_LINKS_MAX = 8192, KFD_ERRORS_MAX = 16, KFD_TEXT_MAX = 256 * 1024 };
 
 struct kfd_node {
         char name[48];
@@ -26,6 +27,8 @@ struct kfd_node {
         uint32_t cores;
         int render;
         uint64_t bytes, hive;
+        uint32_t id;               /* KFD's; 0: it did not say */
+        uint64_t va_start, va_end; /* 0: it did not say */
 };
 
 struct kfd_link {

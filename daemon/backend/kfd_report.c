@@ -120,6 +120,20 @@ static bool read_link(struct kfd_report *r, const struct line *l) {
         return true;
 }
 
+static bool read_gpu(struct kfd_report *r, const struct line *l) {
+        uint32_t index, id;
+        struct kfd_node *n;
+
+        if (l->count != 5 || !number32(l->words[1], &index) || index >= r->nodes_count || !number32(l->words[2], &id))
+                return false;
+        n = &r->nodes[index];
+        if (!n->gpu || n->id || id == 0)
+                return false;
+        n->id = id;
+        return hexadecimal(l->words[3], &n->va_start) && hexadecimal(l->words[4], &n->va_end) &&
+               n->va_start < n->va_end;
+}
+
 static bool read_xnack(struct kfd_report *r, const struct line *l) {
         if (l->count != 2 || r->has_xnack)
                 return false;
@@ -144,7 +158,7 @@ static const struct {
         bool (*read)(struct kfd_report *r, const struct line *l);
 } kinds[] = {
         { "version", read_version }, { "node", read_node },   { "link", read_link },
-        { "xnack", read_xnack },     { "error", read_error },
+        { "xnack", read_xnack },     { "error", read_error }, { "gpu", read_gpu },
 };
 
 static bool read_line(struct kfd_report *r, const struct line *l) {

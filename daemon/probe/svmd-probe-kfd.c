@@ -1,14 +1,17 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <hsakmt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "confine/confine.h"
+#include "proto/uapi/kfd.h"
 
 /*
  * Says what libhsakmt finds of AMD's driver, in the lines that daemon/backend/kfd.h describes, and ends. It is a
@@ -19,7 +22,7 @@
  * Nothing of a device is changed: attributes of a page of this process are set and asked for, to see whether the kernel
  * takes them.
  */
-enum { PAGE = 4096 };
+enum { PAGE = 4096, NODES_MAX = 256 };
 
 static const struct {
         HSA_IOLINKTYPE type;
@@ -105,6 +108,42 @@ static void say_node(HSAuint32 node) {
         say_links(node, &p);
 }
 
+/* KFD's number of a node; 0: it is no GPU. */
+static uint32_t gpu_id(HSAuint32 node) {
+        char path[96];
+        uint32_t id = 0;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/sys/class/kfd/kfd/topology/nodes/%u/gpu_id", node);
+        f = fopen(path, "re");
+        if (!f)
+                return 0;
+        if (fscanf(f, "%" SCNu32, &id) != 1)
+                id = 0;
+        fclose(f);
+        return id;
+}
+
+/* What the library makes of the apertures is its own choice; this is the driver's word. */
+static void say_gpus(HSAuint32 nodes) {
+        static struct kfd_aperture apertures[NODES_MAX];
+        struct kfd_apertures_args a = { .apertures = (uintptr_t)apertures, .count = NODES_MAX };
+        int fd = open("/dev/kfd", O_RDWR | O_CLOEXEC);
+
+        if (fd < 0 || ioctl(fd, KFD_APERTURES, &a) < 0)
+                a.count = 0;
+        for (HSAuint32 node = 0; node < nodes; node++) {
+                uint32_t id = gpu_id(node);
+
+                for (uint32_t i = 0; id && i < a.count; i++)
+                        if (apertures[i].gpu_id == id)
+                                printf("gpu %u %u 0x%" PRIx64 " 0x%" PRIx64 "\n", node, id, apertures[i].gpuvm_base,
+                                       apertures[i].gpuvm_limit + 1);
+        }
+        if (fd >= 0)
+                close(fd);
+}
+
 static void say_topology(void) {
         HsaSystemProperties system = { 0 };
         HSAKMT_STATUS r;
@@ -117,6 +156,7 @@ static void say_topology(void) {
         }
         for (HSAuint32 i = 0; i < system.NumNodes; i++)
                 say_node(i);
+        say_gpus(system.NumNodes);
 }
 
 /* Whether the kernel takes attributes of shared virtual memory at all: granularity is no device's. */

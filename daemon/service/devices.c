@@ -1,5 +1,6 @@
 #include "service/devices.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -65,7 +66,8 @@ static uint32_t kfd_from(const struct service *svc, uint32_t index) {
 }
 
 static void fill_kfd(struct call *c, uint32_t index, Svmd__V1__Node *row) {
-        const struct kfd_node *n = &kfd_report(c->svc->options.kfd)->nodes[index];
+        const struct kfd_report *r = kfd_report(c->svc->options.kfd);
+        const struct kfd_node *n = &r->nodes[index];
         char text[64];
 
         snprintf(text, sizeof(text), "kfd%u", index);
@@ -75,10 +77,75 @@ static void fill_kfd(struct call *c, uint32_t index, Svmd__V1__Node *row) {
         row->model = (char *)n->name;
         row->capacity = n->bytes;
         row->hive = n->hive;
+        row->faults = r->has_xnack && r->xnack > 0;
+        row->va_start = n->va_start;
+        row->va_end = n->va_end;
         row->driver = (char *)"amdgpu";
         row->online = true;
         snprintf(text, sizeof(text), "/dev/dri/renderD%d", n->render);
         row->device = n->render >= 0 ? call_string(c, text) : (char *)"";
+}
+
+/* As recorded machines have it. */
+static const char *link_type(const struct kfd_link *l) {
+        static const char *const names[][2] = {
+                { "ht", "HT" }, { "pcie", "PCIe" }, { "amba", "AMBA" }, { "qpi", "QPI" }, { "xgmi", "XGMI" },
+        };
+
+        for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                if (strcmp(l->type, names[i][0]) == 0)
+                        return names[i][1];
+        return l->type;
+}
+
+/* Its CPU nodes are this machine's host nodes, in their order; where those are fewer, the first is meant. */
+static uint32_t node_of(const struct service *svc, const struct kfd_report *r, uint32_t index) {
+        const struct machine *m = svc->options.machine;
+        uint32_t nth = 0;
+
+        if (r->nodes[index].gpu)
+                return DEVICES_KFD + index;
+        for (uint32_t i = 0; i < index; i++)
+                nth += !r->nodes[i].gpu;
+        for (uint32_t i = 0; i < m->count; i++)
+                if (m->nodes[i].kind == NODE_HOST && nth-- == 0)
+                        return i;
+        return 0;
+}
+
+static bool is_kfd(const struct service *svc, uint32_t id) {
+        return id >= DEVICES_KFD && id - DEVICES_KFD < KFD_NODES_MAX &&
+               kfd_from(svc, id - DEVICES_KFD) == id - DEVICES_KFD;
+}
+
+int devices_links(struct call *c, uint32_t id, Svmd__V1__LinksResult *ret) {
+        const struct kfd_report *r = is_kfd(c->svc, id) ? kfd_report(c->svc->options.kfd) : NULL;
+        uint32_t count = 0;
+
+        for (uint32_t i = 0; r && i < r->links_count; i++)
+                count += r->links[i].from == id - DEVICES_KFD;
+        ret->links = call_take(c, (count + 1) * sizeof(*ret->links));
+        if (!ret->links)
+                return -ENOMEM;
+        for (uint32_t i = 0; ret->n_links < count; i++) {
+                const struct kfd_link *l = &r->links[i];
+                Svmd__V1__Link *row;
+
+                if (l->from != id - DEVICES_KFD)
+                        continue;
+                row = call_take(c, sizeof(*row));
+                if (!row)
+                        return -ENOMEM;
+                svmd__v1__link__init(row);
+                row->to = node_of(c->svc, r, l->to);
+                row->type = (char *)link_type(l);
+                row->weight = l->weight;
+                row->min_bandwidth = l->minimum;
+                row->max_bandwidth = l->maximum;
+                row->peer = r->nodes[l->to].gpu;
+                ret->links[ret->n_links++] = row;
+        }
+        return 0;
 }
 
 /* ---- both ---- */
@@ -107,5 +174,5 @@ bool devices_has(const struct service *svc, uint32_t id) {
 
         if (id < DEVICES_KFD)
                 return v && v->minor == id - DEVICES_DRM;
-        return id - DEVICES_KFD < KFD_NODES_MAX && kfd_from(svc, id - DEVICES_KFD) == id - DEVICES_KFD;
+        return is_kfd(svc, id);
 }

@@ -143,14 +143,16 @@ static void fill_cap(struct service *svc, uint32_t from, uint32_t to, Svmd__V1__
 
 int op_links(struct call *c) {
         uint32_t node = c->op->links->node;
-        const struct node_desc none = { 0 }, *d = &none;
-        int k = devices_has(c->svc, node) ? 0 : find_node(c, node);
+        bool device = devices_has(c->svc, node);
+        int k = device ? 0 : find_node(c, node);
+        const struct node_desc *d;
 
         if (k != 0)
                 return k;
-        if (node < c->svc->options.machine->count)
-                d = node_desc(c->svc, node);
         DETAIL(c, LinksResult, LINKS, links, r);
+        if (device)
+                return devices_links(c, node, r);
+        d = node_desc(c->svc, node);
         r->links = call_take(c, (d->links_count + 1) * sizeof(*r->links));
         if (!r->links)
                 return -ENOMEM;

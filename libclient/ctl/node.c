@@ -104,7 +104,7 @@ static const char *percent(struct ctl *c, uint64_t used, uint64_t capacity) {
 /* From its faults on. */
 static void device_cells(struct ctl *c, struct table_line *l, const struct node_rows *nodes,
                          const struct svmd_node_row *n) {
-        table_cell(l, "-");
+        table_cell(l, n->kind != SVMD_NODE_KFD ? "-" : n->faults ? "yes" : "no");
         table_cell(l, n->capacity ? ctl_size(c, n->capacity) : "-");
         table_cell(l, n->used ? ctl_size(c, n->used) : "-");
         table_cell(l, n->used ? percent(c, n->used, n->capacity) : "-");
@@ -196,7 +196,8 @@ static const char *hive_members(struct ctl *c, const struct node_view *v) {
         return *text ? text : "no other node";
 }
 
-static void device_show_fields(struct ctl *c, const struct svmd_node_row *n) {
+static void device_show_fields(struct ctl *c, const struct node_view *v) {
+        const struct svmd_node_row *n = v->node;
         struct fields *f = fields_new(c);
         const char *can = "";
 
@@ -218,6 +219,14 @@ static void device_show_fields(struct ctl *c, const struct svmd_node_row *n) {
                 fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
         if (n->used)
                 fields_add(f, "used", "%s when svmd looked", ctl_size(c, n->used));
+        if (n->kind == SVMD_NODE_KFD)
+                fields_add(f, "faults", "%s",
+                           n->faults ? "yes (XNACK is on in a new process)"
+                                     : "no (XNACK is off in a new process): prefetch or pin what it uses");
+        if (n->va_end)
+                fields_add(f, "addresses", "%s to %s", ctl_address(c, n->va_start), ctl_address(c, n->va_end));
+        if (n->hive)
+                fields_add(f, "hive", "0x%llx, with %s", (unsigned long long)n->hive, hive_members(c, v));
         for (size_t i = 0; i < sizeof(abilities) / sizeof(abilities[0]); i++)
                 if (n->can & abilities[i].bit)
                         can = ctl_text(c, "%s%s%s", can, *can ? ", " : "", abilities[i].text);
@@ -390,7 +399,8 @@ int node_show_run(struct ctl *c, const struct args *a) {
                 return EXIT_OK;
         }
         if (is_device(v.node)) {
-                device_show_fields(c, v.node);
+                device_show_fields(c, &v);
+                node_show_links(c, &v);
                 return EXIT_OK;
         }
         node_show_fields(c, &v);

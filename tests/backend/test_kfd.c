@@ -25,6 +25,7 @@ static const char good[] = "probe 1\n"
                            "link 0 1 pcie 20 312 32000\n"
                            "node 1 gpu 104 68702699520 128 0xabcdef0123456789 1 AMD_Instinct_MI210\n"
                            "link 1 0 pcie 20 312 32000\n"
+                           "gpu 1 4711 0x1000000 0x800000000000\n"
                            "xnack -1\n"
                            "error svm-set 1 1\n"
                            "end\n";
@@ -57,6 +58,10 @@ static void test_good(void **state) {
         assert_int_equal(report.nodes[1].bytes, 68702699520);
         assert_int_equal(report.nodes[1].hive, 0xabcdef0123456789);
         assert_int_equal(report.nodes[1].render, 128);
+        assert_int_equal(report.nodes[1].id, 4711);
+        assert_int_equal(report.nodes[1].va_start, 16 << 20);
+        assert_int_equal(report.nodes[1].va_end, 1ull << 47);
+        assert_int_equal(report.nodes[0].id, 0);
         assert_string_equal(report.nodes[1].name, "AMD_Instinct_MI210");
         assert_int_equal(report.links_count, 2);
         assert_string_equal(report.links[1].type, "pcie");
@@ -103,6 +108,12 @@ static void test_bad_texts(void **state) {
                 { "probe 1\nnode 0 cpu 1 1 -1 0x0 0 a\nlink 0 1 pcie 1 1 1\nend\n", "fit together" },
                 { "probe 1\nlink 0 0 peripherals 1 1 1\nend\n", "line 2" },
                 { "probe 1\nxnack 2147483648\nend\n", "line 2" },
+                { "probe 1\ngpu 0 1 0x1 0x2\nend\n", "line 2" },
+                { "probe 1\nnode 0 cpu 1 1 -1 0x0 0 a\ngpu 0 1 0x1 0x2\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ngpu 0 0 0x1 0x2\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ngpu 0 1 0x2 0x2\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ngpu 0 1 0x1 0x2 3\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ngpu 0 1 0x1 0x2\ngpu 0 1 0x1 0x2\nend\n", "line 4" },
                 { "probe 1\nxnack 0\nxnack 0\nend\n", "line 3" },
                 { "probe 1\nerror svm-set -1 1\nend\n", "line 2" },
                 { "probe 1\nerror something-else 1 1\nend\n", "line 2" },

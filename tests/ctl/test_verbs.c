@@ -486,7 +486,7 @@ static void test_node_devices(void **state) {
                "NODE  ID KIND STATE   FAULTS CAPACITY  USED USE% MANAGED WAIT SPACES HIVE MODEL\n"
                "drm0 256 drm  online  -             -     -    -       -    -      - -    vgem 1.0.0, Virtual GEM provider\n"
                "drm1 257 drm  offline -             -     -    -       -    -      - -    Permission denied\n"
-               "kfd0 512 kfd  online  -        64 GiB     -    -       -    -      - -    amdgpu, MI210\n"
+               "kfd0 512 kfd  online  no       64 GiB     -    -       -    -      - -    amdgpu, MI210\n"
                "drm2 258 drm  online  -        12 GiB 3 GiB  25%       -    -      - -    xe 1.1.0, Intel Xe2 Graphics\n"
                "drm3 259 drm  online  -         1 GiB     -    -       -    -      - -    xe 1.1.0, Intel Xe2 Graphics (VF)\n",
                "");

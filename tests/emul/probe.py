@@ -3,6 +3,7 @@
 capacities, hives, every link, and XNACK. Generated machines always; recorded ones where SVMD_FIXTURES names their folder.
 
 usage: probe.py BUILD"""
+import contextlib
 import os
 import resource
 import subprocess
@@ -42,7 +43,7 @@ def told(text):
         elif words[0] == "link":
             nodes[int(words[1])][3].add((int(words[2]), words[3], *map(int, words[4:])))
         else:
-            rest[words[0]] = words[1:]
+            rest.setdefault(words[0], words[1:])
     return nodes, rest
 
 
@@ -61,8 +62,34 @@ def cpu_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def check(build, machine, name):
+def need_emulator():
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        print("not applicable: an emulated machine needs root and /dev/fuse")
+        sys.exit(0)
+
+
+def complete(machine):
     subprocess.check_call([sys.executable, os.path.join(HERE, "mksys.py"), machine])
+    return machine
+
+
+@contextlib.contextmanager
+def generated(gpus, hives):
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        subprocess.check_call([sys.executable, os.path.join(BACKEND, "mkmachine.py"), folder, "--gpus", str(gpus), "--hives",
+                               str(hives), "--cpus", "1", "--mem", "64G"])
+        yield complete(folder)
+
+
+@contextlib.contextmanager
+def unpacked(name):
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        with tarfile.open(os.path.join(os.environ["SVMD_FIXTURES"], name + ".tar.xz")) as tar:
+            tar.extractall(folder)
+        yield complete(os.path.join(folder, os.listdir(folder)[0]))
+
+
+def check(build, machine, name):
     preload = f"LD_PRELOAD={build}/tests/emul/libsvmd-emul-fstat.so"
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         out = os.path.join(folder, "out")
@@ -70,9 +97,6 @@ def check(build, machine, name):
         status = subprocess.call([os.path.join(HERE, "enter.sh"), f"{build}/svmd-emul", machine, "sh", "-c",
                                   f"{preload} ASAN_OPTIONS=verify_asan_link_order=0 exec {build}/svmd-probe-kfd >{out}"])
         cpu, seconds = cpu_seconds() - before, time.monotonic() - start
-        if status == 77:
-            print("not applicable: an emulated machine needs root and /dev/fuse")
-            sys.exit(0)
         if status != 0:
             print(f"{name}: svmd-probe-kfd ended with {status}")
             return False
@@ -92,17 +116,14 @@ def check(build, machine, name):
 def main():
     build, fixtures = sys.argv[1], os.environ.get("SVMD_FIXTURES")
     print("libhsakmt is Debian's; fstat() and stat() of device files are answered by a preload (libsvmd-emul-fstat.so)")
+    need_emulator()
     good = True
     for gpus, hives in GENERATED:
-        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-            subprocess.check_call([sys.executable, os.path.join(BACKEND, "mkmachine.py"), folder, "--gpus", str(gpus), "--hives",
-                                   str(hives), "--cpus", "1", "--mem", "64G"])
-            good &= check(build, folder, f"generated {gpus} x {hives}")
+        with generated(gpus, hives) as machine:
+            good &= check(build, machine, f"generated {gpus} x {hives}")
     for name in RECORDED if fixtures else ():
-        with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-            with tarfile.open(os.path.join(fixtures, name + ".tar.xz")) as tar:
-                tar.extractall(folder)
-            good &= check(build, os.path.join(folder, os.listdir(folder)[0]), name)
+        with unpacked(name) as machine:
+            good &= check(build, machine, name)
     if not fixtures:
         print("recorded machines: not applicable, SVMD_FIXTURES is not set")
     sys.exit(0 if good else 1)

@@ -49,7 +49,7 @@ RULES = {
     ),
     "daemon/confine": ((), ()),
     "daemon/keeper": (("daemon/base", "daemon/confine"), ("proto/limits.h",)),
-    "daemon/probe": (("daemon/confine",), ()),
+    "daemon/probe": (("daemon/confine", "proto/uapi"), ()),
     "daemon/transport": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/bus": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/main": (

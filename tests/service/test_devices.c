@@ -16,7 +16,7 @@ static struct client a;
 static char dir[] = "/tmp/svmd-devices-XXXXXX";
 
 static void shell(const char *command) {
-        char line[512];
+        char line[1024];
 
         snprintf(line, sizeof(line), "cd %s && %s", dir, command);
         assert_int_equal(system(line), 0);
@@ -28,7 +28,10 @@ static void await(void) {
         char why[160], path[64];
 
         shell("mkdir dri && touch dri/card0 dri/card5 && printf '#!/bin/sh\\necho probe 1\\necho version 1 14\\n"
-              "echo node 0 cpu 1 4096 -1 0x0 0 a\\necho node 1 gpu 104 68702699520 128 0x7 1 MI210\\necho end\\n' >kfd && "
+              "echo node 0 cpu 1 4096 -1 0x0 0 a\\necho node 1 gpu 104 68702699520 128 0x7 1 MI210\\n"
+              "echo node 2 gpu 104 68702699520 129 0x7 1 MI210\\necho link 1 0 pcie 20 312 32000\\n"
+              "echo link 1 2 xgmi 15 50000 50000\\necho link 2 1 xgmi 15 50000 50000\\n"
+              "echo gpu 1 4711 0x1000000 0x800000000000\\necho xnack 1\\necho end\\n' >kfd && "
               "chmod 0700 kfd");
         snprintf(path, sizeof(path), "%s/kfd", dir);
         assert_int_equal(drm_new(&w.svc->options.drm, dir, dir), 0);
@@ -58,7 +61,7 @@ static void test_listed(void **state) {
         Svmd__V1__NodesResult *r = list(0);
         const Svmd__V1__Node *n;
 
-        assert_int_equal(r->n_nodes, NODES + 3);
+        assert_int_equal(r->n_nodes, NODES + 4);
         n = r->nodes[NODES];
         assert_int_equal(n->id, 256);
         assert_string_equal(n->name, "drm0");
@@ -75,23 +78,45 @@ static void test_listed(void **state) {
         assert_string_equal(n->model, "MI210");
         assert_int_equal(n->capacity, 68702699520);
         assert_string_equal(n->device, "/dev/dri/renderD128");
-        assert_int_equal(list(NODES)->n_nodes, 3);
-        assert_int_equal(list(257)->n_nodes, 2);
-        assert_int_equal(list(262)->n_nodes, 1);
-        assert_int_equal(list(513)->n_nodes, 1);
-        assert_int_equal(list(514)->n_nodes, 0);
+        assert_int_equal(n->hive, 7);
+        assert_true(n->faults);
+        assert_int_equal(n->va_start, 16 << 20);
+        assert_int_equal(n->va_end, 1ull << 47);
+        assert_int_equal(list(NODES)->n_nodes, 4);
+        assert_int_equal(list(257)->n_nodes, 3);
+        assert_int_equal(list(262)->n_nodes, 2);
+        assert_int_equal(list(514)->n_nodes, 1);
+        assert_int_equal(list(515)->n_nodes, 0);
         assert_int_equal(list(UINT32_MAX)->n_nodes, 0);
 }
 
+static void test_links(void **state) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_LINKS);
+        const Svmd__V1__LinksResult *r;
+
+        op->links->node = 513;
+        r = client_call(&a, op)->links;
+        assert_int_equal(r->n_links, 2);
+        assert_int_equal(r->links[0]->to, 0); /* its CPU node is the first host node */
+        assert_string_equal(r->links[0]->type, "PCIe");
+        assert_false(r->links[0]->peer);
+        assert_int_equal(r->links[1]->to, 514);
+        assert_string_equal(r->links[1]->type, "XGMI");
+        assert_int_equal(r->links[1]->weight, 15);
+        assert_int_equal(r->links[1]->min_bandwidth, 50000);
+        assert_int_equal(r->links[1]->max_bandwidth, 50000);
+        assert_true(r->links[1]->peer);
+        op->links->node = 256;
+        assert_int_equal(client_call(&a, op)->links->n_links, 0);
+}
+
 static void test_refused(void **state) {
-        static const uint32_t there[] = { 256, 261, 513 }, not_there[] = { 255, 257, 260, 512, 514, UINT32_MAX };
+        static const uint32_t there[] = { 256, 261, 513 }, not_there[] = { 255, 257, 260, 512, 515, UINT32_MAX };
         Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_LINKS);
 
         for (unsigned i = 0; i < 3; i++) {
                 assert_int_equal(client_call(&a, mk_create(there[i], 4096, 0))->code, SVMD_STATUS_NODE_KIND);
                 assert_int_equal(client_call(&a, mk_space(there[i]))->code, SVMD_STATUS_NODE_KIND);
-                op->links->node = there[i];
-                assert_int_equal(client_call(&a, op)->links->n_links, 0);
         }
         for (unsigned i = 0; i < 6; i++) {
                 assert_int_equal(client_call(&a, mk_create(not_there[i], 4096, 0))->code, SVMD_STATUS_NO_NODE);
@@ -124,7 +149,8 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = { cmocka_unit_test(test_listed), cmocka_unit_test(test_refused) };
+        const struct CMUnitTest tests[] = { cmocka_unit_test(test_listed), cmocka_unit_test(test_links),
+                                            cmocka_unit_test(test_refused) };
 
         return cmocka_run_group_tests(tests, set_up, tear_down);
 }
