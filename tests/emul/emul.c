@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fuse3/fuse.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +16,8 @@
 
 /* As much as a driver's mmap offsets can name; it is sparse. */
 #define FILE_SIZE (1ll << 42)
+
+enum { ENDED = 8 }; /* fuse_main(): it ran, and a signal ended it */
 
 struct emul_file {
         char path[64];
@@ -61,9 +64,9 @@ static const struct emul_tree *tree_at(const char *path, const char **ret_rest) 
         struct emul *e = self();
 
         for (unsigned i = 0; i < e->trees_count; i++) {
-                size_t n = strlen(e->trees[i].name);
+                size_t n = strcspn(path + 1, "/");
 
-                if (strncmp(path + 1, e->trees[i].name, n) == 0 && (path[1 + n] == 0 || path[1 + n] == '/')) {
+                if (n == strlen(e->trees[i].name) && memcmp(path + 1, e->trees[i].name, n) == 0) {
                         *ret_rest = path + 1 + n + (path[1 + n] == '/');
                         return &e->trees[i];
                 }
@@ -73,11 +76,15 @@ static const struct emul_tree *tree_at(const char *path, const char **ret_rest) 
 
 /* What follows "PATH/" in the name of a file; NULL: it is not below. */
 static const char *below(const char *path, const char *file) {
-        size_t n = strlen(path + 1);
+        const char *at = path + 1;
 
-        if (n == 0)
+        if (!*at)
                 return file;
-        return strncmp(path + 1, file, n) == 0 && file[n] == '/' ? file + n + 1 : NULL;
+        while (*at && *at == *file) {
+                at++;
+                file++;
+        }
+        return !*at && *file == '/' ? file + 1 : NULL;
 }
 
 static bool is_folder_of_files(const char *path) {
@@ -276,7 +283,7 @@ int emul_add(struct emul *e, const char *path, const struct emul_driver *driver,
                 close(f->pages);
                 return r;
         }
-        strcpy(f->path, path);
+        snprintf(f->path, sizeof(f->path), "%s", path);
         f->driver = driver;
         f->device = device;
         e->files_count++;
@@ -288,7 +295,7 @@ int emul_add_folder(struct emul *e, const char *name, const struct emul_folder *
 
         if (e->trees_count == EMUL_FOLDERS_MAX || strlen(name) >= sizeof(t->name))
                 return -ENOSPC;
-        strcpy(t->name, name);
+        snprintf(t->name, sizeof(t->name), "%s", name);
         t->folder = folder;
         t->device = device;
         e->trees_count++;
@@ -307,6 +314,7 @@ int emul_serve(struct emul *e, const char *mount_point) {
         };
         char *argv[] = { (char *)"emul",        (char *)"-f",        (char *)"-s", (char *)"-o",
                          (char *)"allow_other", (char *)mount_point, NULL };
+        int r = fuse_main(6, argv, &operations, e);
 
-        return fuse_main(6, argv, &operations, e) == 0 ? 0 : -EIO;
+        return r == 0 || r == ENDED ? 0 : -EIO;
 }

@@ -12,6 +12,7 @@
 #include "machine.h"
 
 static const struct machine *machine;
+static struct kfd_model *model; /* until the process ends: files may be open still */
 
 static int read_caller(void *userdata, uint64_t address, void *to, size_t size) {
         return caller_read(userdata, address, to, size);
@@ -97,7 +98,7 @@ static int do_text(void *device, const char *path, char *ret, size_t size) {
         int end = 0;
 
         if (sscanf(path, "%" SCNu32 "/vram_%" SCNu32 "%n", &process, &id, &end) == 2 && end && !path[end])
-                strcpy(name, "vram");
+                snprintf(name, sizeof(name), "vram");
         else if (sscanf(path, "%" SCNu32 "/counters_%" SCNu32 "/%15[a-z_]%n", &process, &id, name, &end) != 3 ||
                  path[end])
                 return -ENOENT;
@@ -119,12 +120,11 @@ static int do_text(void *device, const char *path, char *ret, size_t size) {
 int kfd_file_add(struct emul *e, const struct machine *m) {
         static const struct emul_driver driver = { do_open, do_release, do_ioctl };
         static const struct emul_folder folder = { do_list, do_text };
-        struct kfd_model *k;
-        int r = kfd_model_new(&k, m);
+        int r = kfd_model_new(&model, m);
 
         if (r < 0)
                 return r;
         machine = m;
-        r = emul_add(e, "kfd", &driver, k);
-        return r < 0 ? r : emul_add_folder(e, "kfd-proc", &folder, k);
+        r = emul_add(e, "kfd", &driver, model);
+        return r < 0 ? r : emul_add_folder(e, "kfd-proc", &folder, model);
 }
