@@ -81,7 +81,7 @@ set(CPACK_DEBIAN_PYTHON3-SVMD_PACKAGE_CONTROL_EXTRA ${debian}/python3/postinst $
 set(CPACK_DEBIAN_SVMD-CTL_PACKAGE_DEPENDS "libsvmd1 (>= ${PROJECT_VERSION}-1)")
 set(CPACK_DEBIAN_LIBSVMD1_PACKAGE_CONTROL_EXTRA ${debian}/triggers)
 # What svmd is reloaded with.
-set(CPACK_DEBIAN_SVMD_PACKAGE_DEPENDS "svmd-ctl (>= ${PROJECT_VERSION}-1), systemd | systemd-sysusers")
+set(CPACK_DEBIAN_SVMD_PACKAGE_DEPENDS "svmd-ctl (>= ${PROJECT_VERSION}-1), libsvmd1 (>= ${PROJECT_VERSION}-1), systemd | systemd-sysusers")
 set(CPACK_DEBIAN_SVMD_PACKAGE_RECOMMENDS "default-dbus-system-bus | dbus-system-bus")
 set(CPACK_DEBIAN_SVMD_PACKAGE_SUGGESTS polkitd)
 set(CPACK_DEBIAN_SVMD_PACKAGE_CONTROL_EXTRA ${debian}/postinst ${debian}/prerm ${debian}/postrm ${debian}/conffiles)

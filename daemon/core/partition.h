@@ -50,6 +50,8 @@ struct partition {
         struct list shares;      /* struct share: that others have with it */
         uint64_t shares_count;   /* its own, with others */
         struct admission_share admissions;
+        char holder[160]; /* the container that it was made for, as the service writes it; "": none */
+        enum { ORPHAN_NONE, ORPHAN_FOUND, ORPHAN_EMPTIED, ORPHAN_FORGETTING } orphan; /* that container has ended */
         uint64_t kept_count, kept_bytes;
         uint64_t kept_max;            /* what kept_bytes may be; UINT64_MAX: no limit */
         void *listener;               /* the transport's */

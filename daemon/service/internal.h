@@ -77,6 +77,7 @@ struct service {
         uint32_t own_uid;
         uint32_t store_lane;
         uint32_t removed;      /* partitions that wait for their last session */
+        uint32_t orphans;      /* partitions whose container has ended */
         const void *promising; /* a greater min of it is on its way to the store; one at a time */
         bool replaying, starting, closing;
         unsigned keeper_replaced; /* svmd-keeper ended so often while this svmd ran */
@@ -308,6 +309,14 @@ int partition_set_bounds(struct service *svc, struct partition *p, uint32_t node
 void partition_default_limits(struct service *svc, struct partition *p);
 /* Partitions that the store has forgotten and that nothing is left in. */
 void partitions_reap(struct service *svc);
+/* The store has forgotten it (`result` 0), or could not. */
+void partition_forgotten(struct service *svc, const char *name, int result);
+/* Ends those attached to it, and those that came through its socket. */
+void partition_kick(struct service *svc, struct partition *p, const char *why);
+/* Held or shown by sessions of other partitions. */
+bool partition_memory_is_elsewhere(struct service *svc, const struct partition *p);
+/* Takes those whose container has ended on. */
+void orphans_collect(struct service *svc);
 struct store_partition *partition_row(const struct service *svc, const struct partition *p);
 void partition_row_free(struct store_partition *row);
 struct bounds limit_bounds(const struct store_limit *l);

@@ -16,6 +16,7 @@
 #include "core/space.h"
 #include "service/bounds.h"
 #include "service/capacity.h"
+#include "service/holder.h"
 #include "service/lookup.h"
 #include "service/store_job.h"
 
@@ -76,7 +77,7 @@ static void apply_row(struct service *svc, const struct store_partition *row, in
         }
 }
 
-static void apply_removal(struct service *svc, const char *name, int result) {
+void partition_forgotten(struct service *svc, const char *name, int result) {
         struct partition *p = partition_find(&svc->state, name);
 
         if (!p)
@@ -94,7 +95,7 @@ static void store_done(struct job *job) {
         if (j->row)
                 apply_row(svc, j->row, j->result);
         else
-                apply_removal(svc, j->remove, j->result);
+                partition_forgotten(svc, j->remove, j->result);
 
         partition_row_free(j->row);
         store_job_ended(svc, r, j->result, j->why);
@@ -158,6 +159,13 @@ static void set_as_asked(struct service *svc, struct partition *p, const Svmd__V
         }
         if (m->set_kept)
                 p->kept_max = m->kept_max;
+        if (m->container[0]) {
+                struct holder h = { .pid = m->container_pid, .started = m->container_started };
+
+                holder_boot(h.boot);
+                text_copy(h.container, m->container);
+                holder_format(p->holder, &h);
+        }
 }
 
 /* What managed ranges were admitted with goes on having a place. */
@@ -262,6 +270,21 @@ void request_settle(struct service *svc, struct request *r) {
                       p->slice.start);
 }
 
+/* One that has ended already would have its partition end at once, and its runtime wonder. */
+static int check_container(struct call *c, const Svmd__V1__PartitionCreate *m) {
+        uint64_t started;
+
+        if (!m->container[0] && !m->container_pid && !m->container_started)
+                return 0;
+        if (!name_ok(m->container))
+                return refuse(c, SVMD_STATUS_NAME, "a container's id is written as a partition's name is");
+        if (m->container_pid == 0 || holder_started(m->container_pid, &started) < 0 || started != m->container_started)
+                return refuse(c, SVMD_STATUS_NO_SUCH,
+                              "container %s has no process %u; svmd has to see the processes of the host", m->container,
+                              m->container_pid);
+        return 0;
+}
+
 int op_partition_create(struct call *c) {
         const Svmd__V1__PartitionCreate *m = c->op->partition_create;
         struct partition_args args = {
@@ -296,6 +319,8 @@ int op_partition_create(struct call *c) {
         if (args.mode > 0777)
                 return refuse(c, SVMD_STATUS_INVALID, "mode %o is not one of a file", args.mode);
         r = limits_check(c, m->limits, m->n_limits);
+        if (r == 0)
+                r = check_container(c, m);
         return r ? r : make_partition(c, &args, false);
 }
 
@@ -421,7 +446,7 @@ int op_partition_set(struct call *c) {
 /* ---- partition delete ---- */
 
 /* Those attached to it, and those that came through its socket and have not attached. */
-static void kick_sessions(struct service *svc, struct partition *p, const char *why) {
+void partition_kick(struct service *svc, struct partition *p, const char *why) {
         list_for_each_safe (l, &svc->state.sessions) {
                 struct session *s = container_of(l, struct session, by_state);
 
@@ -472,7 +497,7 @@ static bool partition_shows_memory_of(const struct partition *other, const struc
 }
 
 /* Held or shown by a session of another partition. Looks at everything, so only where a token was ever given. */
-static bool memory_is_elsewhere(struct service *svc, const struct partition *p) {
+bool partition_memory_is_elsewhere(struct service *svc, const struct partition *p) {
         if (!has_tokens(svc, p))
                 return false;
         list_for_each (l, &svc->state.sessions) {
@@ -530,7 +555,7 @@ static int delete_begin(struct call *c, struct partition *p) {
                 if (c->op->partition_delete->deadline_ms)
                         leaving_begin(c->svc, p, come_down_ms(c->op->partition_delete->deadline_ms));
                 else
-                        kick_sessions(c->svc, p, "an administrator deleted the partition");
+                        partition_kick(c->svc, p, "an administrator deleted the partition");
         }
         if (p->leaves_ns && leaving_waits(c->svc, p)) {
                 c->request->removing = p;
@@ -540,7 +565,7 @@ static int delete_begin(struct call *c, struct partition *p) {
         }
         if (p->leaves_ns) {
                 leaving_end(c->svc, p, false);
-                kick_sessions(c->svc, p, "an administrator deleted the partition, and its time to go is over");
+                partition_kick(c->svc, p, "an administrator deleted the partition, and its time to go is over");
         }
         if (p->sessions_count > 0) {
                 c->request->removing = p;
@@ -585,7 +610,7 @@ int op_partition_delete(struct call *c) {
                               " object%s for later sessions (svmd-ctl kept list --partition "
                               "%s); remove them, or delete with drop_kept (svmd-ctl partition delete %s --drop-kept)",
                               m->name, p->kept_count, p->kept_count == 1 ? "" : "s", m->name, m->name);
-        if (memory_is_elsewhere(c->svc, p))
+        if (partition_memory_is_elsewhere(c->svc, p))
                 return refuse(c, SVMD_STATUS_BUSY,
                               "memory of partition %s was imported by another partition and is still held there; "
                               "end that session first (svmd-ctl session list)",

@@ -14,6 +14,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "service/devices.h"
+#include "service/holder.h"
 #include "service/lookup.h"
 
 /* Questions. Lists come in pages: `more` says that the caller asks again, after the last row it saw. */
@@ -331,6 +332,7 @@ static Svmd__V1__Partition *partition_row_of(struct call *c, struct partition *p
         row->reserved_bytes = p->va.used - p->retired;
         row->kept = p->kept_bytes;
         row->kept_max = p->kept_max;
+        row->container = (char *)holder_container(p->holder);
         fill_flow(c->svc, p, row);
         if (use_rows(c, LIMITED_PARTITION(p), true, &row->nodes, &row->n_nodes) < 0)
                 return NULL;

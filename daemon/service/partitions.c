@@ -80,6 +80,7 @@ struct store_partition *partition_row(const struct service *svc, const struct pa
         row->gid = p->name->gid;
         row->mode = p->name->mode;
         row->kept_max = p->kept_max;
+        text_copy(row->holder, p->holder);
         for (uint32_t i = 0; i < m->count; i++) {
                 const struct bounds b = account_bounds(&p->accounts[i]);
 
@@ -119,6 +120,7 @@ void partition_take_down(struct service *svc, struct partition *p) {
                         service_session_kick(svc, s, SVMD_STATUS_GONE, "an administrator deleted the partition");
         }
         svc->hooks.partition_down(svc->hooks.userdata, p);
+        svc->orphans -= p->orphan != ORPHAN_NONE;
         managed_share_free(svc, p);
         accounts_partition_end(svc, p);
         give_backs_free(LIMITED_PARTITION(p));
@@ -127,6 +129,10 @@ void partition_take_down(struct service *svc, struct partition *p) {
 
 const char *partition_name(const struct partition *p) {
         return p->name->text;
+}
+
+const char *partition_holder(const struct partition *p) {
+        return p->holder;
 }
 
 void *partition_listener(const struct partition *p) {

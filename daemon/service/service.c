@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -180,6 +181,7 @@ static int load_partition(void *userdata, const struct store_partition *row) {
                 return r < 0 ? r : -EBADMSG;
         }
         p->kept_max = row->kept_max;
+        text_copy(p->holder, row->holder);
         r = load_give_backs(svc, p, row);
         if (r < 0) {
                 snprintf(load->why, load->why_size, "no memory for partition %s", row->name);
@@ -359,6 +361,7 @@ void service_collect(struct service *svc) {
         drifting_collect(svc);
         give_backs_collect(svc);
         pressure_collect(svc);
+        orphans_collect(svc);
         partitions_reap(svc);
         requests_wake(svc);
 }

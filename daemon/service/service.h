@@ -181,6 +181,10 @@ uint64_t session_id(const struct session *s);
 uint32_t session_uid(const struct session *s);
 void *session_connection(const struct session *s);
 const char *partition_name(const struct partition *p);
+/* The container that it was made for, as holder.h reads it; "": none. */
+const char *partition_holder(const struct partition *p);
+/* That container has ended: the partition ends, too, in a later service_collect(). */
+void service_partition_orphaned(struct service *svc, struct partition *p);
 void *partition_listener(const struct partition *p);
 void partition_set_listener(struct partition *p, void *listener);
 int service_each_partition(struct service *svc, int (*fn)(void *userdata, struct partition *p), void *userdata);

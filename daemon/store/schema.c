@@ -35,6 +35,7 @@ const char *const schema_steps[] = {
         "  max INTEGER NOT NULL,"
         "  PRIMARY KEY (path, node)"
         ") STRICT, WITHOUT ROWID;",
+        "ALTER TABLE partition ADD COLUMN holder TEXT NOT NULL DEFAULT '';",
 };
 const unsigned schema_version = sizeof(schema_steps) / sizeof(schema_steps[0]);
 

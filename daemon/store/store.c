@@ -280,7 +280,8 @@ static int read_limits(struct limits *a, sqlite3_stmt *q, const char *name, int 
 }
 
 static int read_partition(struct store_partition *p, sqlite3_stmt *q) {
-        if (copy_text(q, 0, p->name, sizeof(p->name)) < 0 || copy_text(q, 1, p->domain, sizeof(p->domain)) < 0)
+        if (copy_text(q, 0, p->name, sizeof(p->name)) < 0 || copy_text(q, 1, p->domain, sizeof(p->domain)) < 0 ||
+            copy_text(q, 9, p->holder, sizeof(p->holder)) < 0)
                 return -EUCLEAN;
         p->window = (uint32_t)sqlite3_column_int64(q, 2);
         p->base = (uint64_t)sqlite3_column_int64(q, 3);
@@ -329,7 +330,8 @@ int store_each(struct store *s, store_fn fn, void *userdata, char *why, size_t w
         int r, error = 0, stop = 0;
 
         r = sqlite3_prepare_v2(
-                s->db, "SELECT name, domain, window, base, size, uid, gid, mode, kept_max FROM partition ORDER BY name",
+                s->db,
+                "SELECT name, domain, window, base, size, uid, gid, mode, kept_max, holder FROM partition ORDER BY name",
                 -1, &partitions, NULL);
         if (r == SQLITE_OK)
                 r = sqlite3_prepare_v2(
@@ -357,11 +359,11 @@ static int put_partition(struct store *s, const struct store_partition *p) {
                                     p->gid,    p->mode,          (int64_t)p->kept_max };
         int r = sqlite3_prepare_v2(
                 s->db,
-                "INSERT INTO partition (name, domain, window, base, size, uid, gid, mode, kept_max)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO partition (name, domain, window, base, size, uid, gid, mode, kept_max, holder)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET domain = excluded.domain, window = excluded.window,"
                 " base = excluded.base, size = excluded.size, uid = excluded.uid, gid = excluded.gid,"
-                " mode = excluded.mode, kept_max = excluded.kept_max",
+                " mode = excluded.mode, kept_max = excluded.kept_max, holder = excluded.holder",
                 -1, &q, NULL);
 
         if (r == SQLITE_OK)
@@ -370,6 +372,8 @@ static int put_partition(struct store *s, const struct store_partition *p) {
                 r = sqlite3_bind_text(q, 2, p->domain, -1, SQLITE_STATIC);
         for (int i = 0; i < 7 && r == SQLITE_OK; i++)
                 r = sqlite3_bind_int64(q, 3 + i, numbers[i]);
+        if (r == SQLITE_OK)
+                r = sqlite3_bind_text(q, 10, p->holder, -1, SQLITE_STATIC);
         if (r == SQLITE_OK)
                 r = step_once(q);
         sqlite3_finalize(q);

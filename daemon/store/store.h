@@ -23,6 +23,7 @@ struct store_partition {
         uint64_t base, size;
         uint32_t uid, gid, mode;
         uint64_t kept_max;
+        char holder[160]; /* the service's: whom it was made for; "": nobody */
         struct store_limit *limits;
         uint32_t limits_count;
 };

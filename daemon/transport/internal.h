@@ -16,7 +16,9 @@ struct listener {
         struct transport *transport;
         struct partition *partition; /* NULL: svmd.sock or admin.sock */
         bool admin;
-        bool given; /* its file is not ours */
+        bool given;   /* its file is not ours */
+        bool ended;   /* that container, before svmd looked */
+        ev_io holder; /* a descriptor of the container's process that the partition was made for; fd -1: none */
         uint64_t key;
         char path[108];
 };
@@ -85,6 +87,10 @@ int conn_fd(const struct conn *c);
 /* Negative errno. */
 int listener_new(struct transport *t, const char *path, mode_t mode, bool admin, struct partition *p,
                  struct listener **ret);
+/* Of a partition that was made for a container: tells the service when that has ended. */
+void listener_watch(struct listener *l);
+/* From when the service has begun. */
+void listener_start(struct listener *l);
 void listener_free(struct listener *l, bool keep_file);
 void listeners_rest(struct transport *t);
 

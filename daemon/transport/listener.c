@@ -3,11 +3,14 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/message.h"
+#include "service/holder.h"
 #include "transport/internal.h"
 
 /*
@@ -121,6 +124,13 @@ static int find_listener(struct transport *t, struct listener *l, const char *pa
         return fd;
 }
 
+static void on_holder_gone(struct ev_loop *loop, ev_io *io, int events) {
+        struct listener *l = container_of(io, struct listener, holder);
+
+        ev_io_stop(loop, io);
+        service_partition_orphaned(l->transport->svc, l->partition);
+}
+
 int listener_new(struct transport *t, const char *path, mode_t mode, bool admin, struct partition *p,
                  struct listener **ret) {
         struct listener *l = alloc_zero(sizeof(*l));
@@ -139,16 +149,67 @@ int listener_new(struct transport *t, const char *path, mode_t mode, bool admin,
         l->partition = p;
         l->admin = admin;
         ev_io_init(&l->io, on_accept, fd, EV_READ);
+        ev_io_init(&l->holder, on_holder_gone, -1, EV_READ);
         list_push_back(&t->listeners, &l->link);
         if (t->svc)
-                ev_io_start(t->loop, &l->io);
+                listener_start(l);
         *ret = l;
         return 0;
+}
+
+/* A descriptor of the process; -ESRCH: it has ended, or there is another one of its number. */
+static int open_holder(const struct partition *p) {
+        char boot[40];
+        struct holder h;
+        uint64_t started;
+        int fd;
+
+        holder_boot(boot);
+        if (!holder_parse(&h, partition_holder(p)) || strcmp(h.boot, boot) != 0)
+                return -ESRCH;
+        fd = (int)syscall(SYS_pidfd_open, (pid_t)h.pid, 0);
+        if (fd < 0)
+                return -errno;
+        if (holder_started(h.pid, &started) == 0 && started == h.started)
+                return fd;
+        close(fd);
+        return -ESRCH;
+}
+
+void listener_watch(struct listener *l) {
+        int fd;
+
+        if (!*partition_holder(l->partition))
+                return;
+        fd = open_holder(l->partition);
+        if (fd >= 0)
+                ev_io_set(&l->holder, fd, EV_READ);
+        else if (fd == -ESRCH || fd == -EINVAL)
+                l->ended = true;
+        else
+                log_warning("partition %s: the container that it was made for cannot be watched: %s; delete it when "
+                            "that has ended",
+                            partition_name(l->partition), strerror(-fd));
+        if (l->transport->svc)
+                listener_start(l);
+}
+
+void listener_start(struct listener *l) {
+        struct transport *t = l->transport;
+
+        ev_io_start(t->loop, &l->io);
+        if (l->ended)
+                service_partition_orphaned(t->svc, l->partition);
+        else if (l->holder.fd >= 0)
+                ev_io_start(t->loop, &l->holder);
 }
 
 void listener_free(struct listener *l, bool keep_file) {
         struct transport *t = l->transport;
 
+        ev_io_stop(t->loop, &l->holder);
+        if (l->holder.fd >= 0)
+                close(l->holder.fd);
         ev_io_stop(t->loop, &l->io);
         close(l->io.fd);
         if (!keep_file) {

@@ -60,8 +60,10 @@ static int on_partition_up(void *userdata, struct partition *p) {
                 return -errno;
         partition_path(t, p, path, sizeof(path), true);
         r = listener_new(t, path, 0666, false, p, &l);
-        if (r == 0)
+        if (r == 0) {
                 partition_set_listener(p, l);
+                listener_watch(l);
+        }
         return r;
 }
 
@@ -377,7 +379,7 @@ int transport_start(struct transport *t, struct service *svc, char *why, size_t 
         }
         close_leftovers(t);
         list_for_each (l, &t->listeners)
-                ev_io_start(t->loop, &container_of(l, struct listener, link)->io);
+                listener_start(container_of(l, struct listener, link));
         ev_prepare_start(t->loop, &t->flush);
         ev_check_start(t->loop, &t->serve);
         if (t->options.beat_ms)

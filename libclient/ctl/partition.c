@@ -58,6 +58,7 @@ struct json_object *partition_json(struct ctl *c, const struct svmd_partition_ro
         json_add_count(o, "bounces", p->bounces);
         json_add_count(o, "pins", p->pins);
         json_add_count(o, "naps", p->naps);
+        json_add_text(o, "container", p->container);
         json_add(o, "nodes", nodes_json(c, p, nodes));
         return o;
 }
@@ -169,6 +170,8 @@ static void partition_show_fields(struct ctl *c, const struct partition_view *v)
         if (p->bounces)
                 fields_add(f, "bounces", "%llu: %llu pinned for a time, %llu answered later",
                            (unsigned long long)p->bounces, (unsigned long long)p->pins, (unsigned long long)p->naps);
+        if (p->container && *p->container)
+                fields_add(f, "container", "%s, with which it ends", p->container);
         fields_add(f, "sessions", "%llu", (unsigned long long)p->sessions);
         fields_print(f);
 }

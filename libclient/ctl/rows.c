@@ -127,6 +127,7 @@ static int add_partition(const struct svmd_partition_row *row, void *userdata) {
         copy->name = ctl_copy(l->ctl, row->name);
         copy->domain = ctl_copy(l->ctl, row->domain);
         copy->policy = ctl_copy(l->ctl, row->policy ? row->policy : "");
+        copy->container = ctl_copy(l->ctl, row->container);
         return 0;
 }
 

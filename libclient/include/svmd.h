@@ -940,10 +940,13 @@ struct svmd_partition_options {
         const struct svmd_limit *limits;
         size_t limits_count;
         int dry_run;
-        int has_kept_max;     /* `kept_max` is given; else a new partition has the configured one */
-        uint64_t kept_max;    /* bytes that may be kept without sessions, by their size; UINT64_MAX: no limit */
-        unsigned come_down;   /* set: SVMD_COME_DOWN or SVMD_STEAL */
-        uint64_t deadline_ms; /* that sessions have to give back, then */
+        int has_kept_max;       /* `kept_max` is given; else a new partition has the configured one */
+        uint64_t kept_max;      /* bytes that may be kept without sessions, by their size; UINT64_MAX: no limit */
+        unsigned come_down;     /* set: SVMD_COME_DOWN or SVMD_STEAL */
+        uint64_t deadline_ms;   /* that sessions have to give back, then */
+        const char *container;  /* create: the id of the one that it is for; it is deleted when that ends. NULL: none */
+        uint32_t container_pid; /* the container's first process, as the host numbers it, */
+        uint64_t container_started; /* and when that began: the 22nd field of /proc/PID/stat */
 };
 enum {
         SVMD_COME_DOWN = 1, /* what is held beyond the limits leaves; what cannot, stays */
@@ -1040,6 +1043,7 @@ struct svmd_partition_row {
         uint64_t refusals; /* operations of its sessions that were refused, since svmd started, as the following */
         uint64_t cpu_faults, device_faults; /* in its managed ranges, served */
         uint64_t evictions, evicted;        /* as of a node */
+        const char *container;              /* that it was made for, and ends with; "": none */
 };
 typedef int (*svmd_partition_fn)(const struct svmd_partition_row *row, void *userdata);
 /* `name` NULL: all. */

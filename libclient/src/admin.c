@@ -62,6 +62,10 @@ int svmd_partition_create(svmd_session *s, const char *name, const struct svmd_p
         body.limits = limits.pointers;
         body.set_kept = opts.has_kept_max != 0;
         body.kept_max = opts.kept_max;
+        if (opts.container)
+                body.container = (char *)opts.container;
+        body.container_pid = opts.container_pid;
+        body.container_started = opts.container_started;
         r = create(s, &body, opts.dry_run, ret_base);
         limits_free(&limits);
         return session_leave(s, r);
@@ -195,6 +199,7 @@ static int partition_with_nodes(struct walk *w, const Svmd__V1__Partition *p, st
                 .device_faults = p->device_faults,
                 .evictions = p->evictions,
                 .evicted = p->evicted,
+                .container = p->container,
         };
 
         for (size_t i = 0; i < p->n_nodes; i++) {

@@ -64,6 +64,7 @@ RULES = {
     "libclient/heap": ((), ("libclient/include/svmd.h", "proto/range.h")),
     "libclient/ctl": ((), ("libclient/include/svmd.h",)),
     "libclient/exporter": ((), ("libclient/include/svmd.h",)),
+    "libclient/hook": ((), ("libclient/include/svmd.h", "libclient/ctl/size.h")),
 }
 
 # A system header that only one layer may include.
@@ -180,6 +181,7 @@ ALLOWED = [
     ("libclient/ctl/a.c", "<svmd.h>"),
     ("libclient/ctl/a.c", '"ctl/b.h"'),
     ("libclient/exporter/a.c", '"exporter/b.h"'),
+    ("libclient/hook/a.c", '"ctl/size.h"'),
 ]
 FORBIDDEN = [
     ("daemon/base/a.c", '"core/b.h"'),
@@ -234,6 +236,8 @@ FORBIDDEN = [
     ("libclient/ctl/a.c", "<ev.h>"),
     ("libclient/exporter/a.c", '"ctl/b.h"'),
     ("libclient/exporter/a.c", '"proto/b.h"'),
+    ("libclient/hook/a.c", '"ctl/b.h"'),
+    ("libclient/hook/a.c", '"proto/b.h"'),
     ("daemon/novel/a.c", "<stdio.h>"),
     ("daemon/core/a.c", '"core/absent.h"'),
     ("daemon/core/a.c", '"stdio.h"'),

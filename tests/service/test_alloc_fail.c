@@ -20,6 +20,7 @@
 #include "core/session.h"
 #include "expect.h"
 #include "ranges.h"
+#include "service/holder.h"
 
 #define PAGE SVMD_PAGE
 
@@ -172,6 +173,14 @@ static void test_allocations(void **state) {
         op = mk_mem_fd(shared, 1);
         until_it_works(&a, SVMD__V1__MODE__BEST_EFFORT, &op, 1, -1);
         each(&admin, mk_partition("two", 4ull << 30, "new", 1, 0600));
+        {
+                op = mk_partition("held", 4ull << 30, "new", 1, 0600);
+                op->partition_create->container = (char *)"c1";
+                op->partition_create->container_pid = (uint32_t)getpid();
+                assert_int_equal(holder_started((uint32_t)getpid(), &op->partition_create->container_started), 0);
+                each(&admin, op);
+                each(&admin, mk_delete("held", true));
+        }
         each(&admin, mk_limit("two", GPU0, PAGE));
         each(&admin, mk_own_limit(a.id, NULL, GPU0, BOUND_HIGH, 64 * PAGE));
         each(&admin, mk_own_limit(0, "/group", GPU0, BOUND_HIGH, 64 * PAGE));

@@ -1079,6 +1079,12 @@ static void administration(void) {
         op->partition_create->limits = mk_limit("x", 99, 5)->partition_set->limits;
         op->partition_create->n_limits = 1;
         no(&admin, W_NODE, SVMD_STATUS_NO_NODE, op);
+        op = mk_partition("x", 4ull << 30, "", 1, 0);
+        op->partition_create->container = (char *)"a/b";
+        no(&admin, W_NAME, SVMD_STATUS_NAME, op);
+        op->partition_create->container = (char *)"ab";
+        op->partition_create->container_pid = 0x7fffffff;
+        no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, op);
 
         no(&admin, W_NONE, SVMD_STATUS_NO_SUCH, mk_limit("nowhere", 0, 5));
         no(&admin, W_NODE, SVMD_STATUS_NO_NODE, mk_limit("one", 99, 5));

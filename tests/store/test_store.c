@@ -100,6 +100,8 @@ static void random_partition(struct model *m, int i) {
                                        .limits_count = (uint32_t)next_random(LIMITS) };
         snprintf(p->name, sizeof(p->name), "p%02d-%0*d", i, i, 7);
         snprintf(p->domain, sizeof(p->domain), "%s", next_random(2) ? "default" : "it's \"quoted\"; DROP TABLE x");
+        if (next_random(2))
+                snprintf(p->holder, sizeof(p->holder), "boot %d 17 it's", i);
         for (uint32_t l = 0; l < p->limits_count; l++) {
                 snprintf(m->limits[i][l].node, sizeof(m->limits[i][l].node), "gpu%02u", l);
                 m->limits[i][l].max = next_random(3) ? next_random(UINT64_MAX) : UINT64_MAX;
@@ -123,6 +125,7 @@ static int compare_next(void *userdata, const struct store_partition *p) {
         assert_true(p->base == e->base && p->size == e->size);
         assert_true(p->uid == e->uid && p->gid == e->gid && p->mode == e->mode);
         assert_true(p->kept_max == e->kept_max);
+        assert_string_equal(p->holder, e->holder);
         assert_int_equal(p->limits_count, e->limits_count);
         for (uint32_t i = 0; i < p->limits_count; i++) {
                 assert_string_equal(p->limits[i].node, e->limits[i].node);
@@ -244,7 +247,7 @@ static void test_settings(void **state) {
         assert_int_equal(fread(header, 1, sizeof(header), f), sizeof(header));
         fclose(f);
         assert_int_equal(header[18], 2); /* write-ahead log */
-        assert_memory_equal(header + 60, "\0\0\0\3", 4);
+        assert_memory_equal(header + 60, "\0\0\0\4", 4);
         assert_memory_equal(header + 68, "svmd", 4);
 }
 
@@ -301,8 +304,8 @@ static void test_newer_is_refused(void **state) {
         put_simple(s, "p", 1);
         store_close(s);
         exec_sql("PRAGMA user_version = 7; CREATE TABLE news (x)");
-        assert_refused_untouched(-EPROTO, "newer svmd (schema 7, this one knows 3)");
-        exec_sql("DROP TABLE news; PRAGMA user_version = 3");
+        assert_refused_untouched(-EPROTO, "newer svmd (schema 7, this one knows 4)");
+        exec_sql("DROP TABLE news; PRAGMA user_version = 4");
         store_close(open_store());
 }
 
@@ -412,6 +415,7 @@ static int old_partition(void *userdata, const struct store_partition *p) {
         assert_string_equal(p->name, "old");
         assert_true(p->base == 1ull << 45 && p->mode == 0640);
         assert_int_equal(p->kept_max, 0);
+        assert_string_equal(p->holder, "");
         assert_int_equal(p->limits_count, 1);
         assert_true(p->limits[0].max == 4096 && p->limits[0].high == UINT64_MAX);
         assert_true(p->limits[0].low == 0 && p->limits[0].min == 0);
@@ -425,7 +429,7 @@ static void test_older_files(void **state) {
         unsigned count = 0;
         sqlite3 *db;
 
-        assert_int_equal(schema_version, 3);
+        assert_int_equal(schema_version, 4);
         assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
         assert_int_equal(schema_upgrade(db, schema_steps, 0, 1), SQLITE_OK);
         assert_int_equal(sqlite3_exec(db,
