@@ -426,6 +426,14 @@ int memfile_dmabuf(struct memfile **ret, int fd, long magic, uint64_t size) {
         return 0;
 }
 
+int memfile_foreign(struct memfile **ret, int fd, uint64_t size) {
+        int r = wrap(ret, fd, size, -1, false);
+
+        if (r == 0)
+                (*ret)->dmabuf = true;
+        return r;
+}
+
 bool memfile_is_same(const struct memfile *f, int fd) {
         struct stat a, b;
 

@@ -62,6 +62,8 @@ struct dmabuf {
 int dmabuf_query(int fd, long magic, struct dmabuf *ret);
 /* Takes `fd` over on success. -EINVAL: not a dma-buf of that size. */
 int memfile_dmabuf(struct memfile **ret, int fd, long magic, uint64_t size);
+/* The same of a descriptor that only its driver knows anything of. */
+int memfile_foreign(struct memfile **ret, int fd, uint64_t size);
 /* The very same dma-buf. */
 bool memfile_is_same(const struct memfile *f, int fd);
 

@@ -11,7 +11,7 @@ enum node_kind {
         NODE_HOST = 1,
         NODE_SOFT = 2,
         NODE_HMM = 3,  /* the kernel's HMM test device: it has private memory of processes, and nothing else */
-        NODE_CUDA = 4, /* an NVIDIA device: its clients execute everything, with CUDA in their processes */
+        NODE_CUDA = 6, /* an NVIDIA device: its clients execute everything, with CUDA in their processes */
 };
 
 struct node_link {

@@ -251,6 +251,9 @@ static int set_node(struct loading *l, const char *text) {
                 bad(l,
                     "expected NAME:device=FILE,size=SIZE, such as dev0:device=/dev/hmm_dmirror0,size=256M, found \"%s\"",
                     text);
+        else if (l->option && strcmp(l->option->name, "cuda-node") == 0 && !strstr(rest, "device=cuda:"))
+                bad(l, "expected NAME:device=cuda:N,size=SIZE, such as gpu0:device=cuda:0,size=80G, found \"%s\"",
+                    text);
         else
                 begin_node(l, name);
         while (l->result == 0 && (pair = strsep(&rest, ","))) {
@@ -513,8 +516,10 @@ static int apply_defaults(struct loading *l) {
 
 static int check_nodes(struct loading *l) {
         for (uint32_t i = 0; i < l->c.soft.count; i++) {
-                if (l->c.soft.nodes[i].device[0])
-                        l->c.soft.nodes[i].kind = NODE_HMM;
+                const char *device = l->c.soft.nodes[i].device;
+
+                if (device[0])
+                        l->c.soft.nodes[i].kind = strncmp(device, "cuda:", 5) == 0 ? NODE_CUDA : NODE_HMM;
                 if (l->c.soft.nodes[i].capacity)
                         continue;
                 fprintf(l->err, "%s: node %s has no size: expected size=SIZE, such as size=2G\n", l->origin[i].where,

@@ -124,6 +124,10 @@ static bool same_nodes(const struct config *a, const struct config *b, enum node
         }
 }
 
+static enum node_kind kind_of(const char *option) {
+        return strcmp(option, "hmm-node") == 0 ? NODE_HMM : strcmp(option, "cuda-node") == 0 ? NODE_CUDA : NODE_SOFT;
+}
+
 static bool same(const struct config *a, const struct config *b, const struct option_desc *o) {
         const void *x = (const char *)a + o->offset, *y = (const char *)b + o->offset;
 
@@ -132,7 +136,7 @@ static bool same(const struct config *a, const struct config *b, const struct op
         case OPTION_PROFILE: return same_profile(&a->profile, &b->profile);
         case OPTION_SETTING: return same_settings(a, b, (enum setting_kind)o->min);
         case OPTION_LIMIT: return same_limits(a, b);
-        case OPTION_NODE: return same_nodes(a, b, strcmp(o->name, "hmm-node") == 0 ? NODE_HMM : NODE_SOFT);
+        case OPTION_NODE: return same_nodes(a, b, kind_of(o->name));
         case OPTION_FLAG:
         case OPTION_HELP:
         case OPTION_VERSION: return true;

@@ -117,7 +117,9 @@ static int make_machine(struct program *p) {
         if (r == 0)
                 r = add_devices(p, NODE_SOFT);
         if (r == 0)
-                r = add_devices(p, NODE_HMM); /* the last: managed pages use the ones before */
+                r = add_devices(p, NODE_HMM); /* managed pages use the ones before these */
+        if (r == 0)
+                r = add_devices(p, NODE_CUDA);
         if (r == 0 && c->host_capacity)
                 split_host_capacity(p);
         return r;

@@ -41,6 +41,10 @@ const struct option_desc options[] = {
         { "hmm-node", "NAME:device=FILE,size=SIZE", OPTION_NODE, true, 0, NULL, 0, 0, 0,
           "Add the kernel's HMM test device behind this file as a node for private memory, which clients open and give to "
           "svmd. The same as a --soft-node with a device. May be repeated." },
+        { "cuda-node", "NAME:device=cuda:N,size=SIZE", OPTION_NODE, true, 0, NULL, 0, 0, 0,
+          "Add an NVIDIA device as a node, by its number or its PCI address (cuda:0000:3b:00.0) as its clients' CUDA "
+          "knows it. svmd does not open it: it charges and holds what clients make there. The same as a --soft-node "
+          "with such a device. May be repeated." },
         { "sys-root", "DIR", OPTION_TEXT, false, AT(sys_root), "/sys", 0, 0, 0,
           "Read this machine's devices below this folder." },
         { "proc-root", "DIR", OPTION_TEXT, false, AT(proc_root), "/proc", 0, 0, 0,
@@ -287,9 +291,10 @@ static int read_level(int *to, const char *text, char *why, size_t why_size) {
 }
 
 static int read_device(const struct option_desc *o, char *to, const char *text, char *why, size_t why_size) {
-        if (text[0] != '/' || strlen(text) > o->max) {
+        if ((text[0] != '/' && strncmp(text, "cuda:", 5) != 0) || strlen(text) > o->max) {
                 snprintf(why, why_size,
-                         "expected a path of at most %" PRIu64 " bytes, such as /dev/hmm_dmirror0, found \"%s\"",
+                         "expected a path of at most %" PRIu64
+                         " bytes, such as /dev/hmm_dmirror0, or cuda:N, found \"%s\"",
                          o->max, text);
                 return 1;
         }

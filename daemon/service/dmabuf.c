@@ -8,6 +8,7 @@
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "base/text.h"
+#include "core/grant.h"
 #include "core/keeping.h"
 #include "core/memory.h"
 #include "core/name.h"
@@ -16,6 +17,7 @@
 #include "core/session.h"
 #include "service/capacity.h"
 #include "service/effects.h"
+#include "service/grant.h"
 #include "service/internal.h"
 #include "service/lookup.h"
 
@@ -26,9 +28,16 @@
  *
  * What its file says of it is asked anew each time: nothing of that can change.
  */
-static struct dmabuf query(const struct service *svc, const struct memory *m) {
-        struct dmabuf info = { 0 };
+bool memory_is_foreign(const struct service *svc, const struct memory *m) {
+        return m->file->kind == FILE_DMABUF && node_backend(svc, m->file->node)->delegated;
+}
 
+static struct dmabuf query(const struct service *svc, const struct memory *m) {
+        struct dmabuf info = { .size = m->size, .write = true };
+
+        if (memory_is_foreign(svc, m))
+                return info;
+        info = (struct dmabuf){ 0 };
         (void)dmabuf_query(memfile_fd(m->file->memfile), svc->options.dmabuf_fs, &info);
         return info;
 }
@@ -159,11 +168,11 @@ static struct effect_dmabuf effect_of(const struct memory *m) {
         return e;
 }
 
-static int make(struct call *c, uint32_t node, uint64_t size, unsigned access, int *fd) {
+static int make(struct call *c, uint32_t node, uint64_t size, unsigned access, struct grant *g, int *fd) {
         struct effect_dmabuf e;
         struct memory *m;
         char why[320];
-        unsigned code = memory_make_dmabuf(c->svc, c->session, node, size, fd, &m, why, sizeof(why));
+        unsigned code = memory_make_dmabuf(c->svc, c->session, node, size, g, fd, &m, why, sizeof(why));
 
         if (code)
                 return refuse(c, code, "%s", why);
@@ -196,11 +205,36 @@ static int import(struct call *c, int *fd) {
         if ((r = check_size(c, &info)) != 0 || (r = find_charged(c, &node)) != 0 || (r = check_quota(c, 1)) != 0)
                 return r;
         same = find_same(c->svc, c->session->partition->domain, *fd);
-        return same ? hold(c, same, access_of(&info)) : make(c, node, info.size, access_of(&info), fd);
+        return same ? hold(c, same, access_of(&info)) : make(c, node, info.size, access_of(&info), NULL, fd);
+}
+
+/* What a device's library exported, made under a grant that has paid for it: svmd holds it, and can ask nothing of it.
+ */
+static int take_over(struct call *c, int *fd) {
+        const Svmd__V1__DmabufImport *op = c->op->dmabuf_import;
+        uint32_t node = op->node - 1;
+        struct grant *g;
+        char why[160];
+        unsigned code;
+        int r;
+
+        if (op->node == 0 || op->node > c->svc->options.machine->count)
+                return refuse(c, SVMD_STATUS_NO_NODE, "name the node that the grant is for");
+        code = grant_usable(c->svc, c->session, op->grant, op->generation, node, GRANT_ALLOC, &g, why, sizeof(why));
+        if (code)
+                return refuse(c, code, "%s", why);
+        if (op->size == 0 || op->size % node_backend(c->svc, node)->granularity || op->size > g->charge.bytes)
+                return refuse(c, SVMD_STATUS_SIZE,
+                              "grant %" PRIu64 " pays for %" PRIu64 " bytes, and memory of %s is a multiple of %" PRIu64
+                              " above 0",
+                              op->grant, g->charge.bytes, node_desc(c->svc, node)->name,
+                              node_backend(c->svc, node)->granularity);
+        r = check_quota(c, 1);
+        return r ? r : make(c, node, op->size, RIGHT_READ | RIGHT_WRITE, g, fd);
 }
 
 int op_dmabuf_import(struct call *c) {
-        int fd = fdlist_steal(&c->request->in), r = import(c, &fd);
+        int fd = fdlist_steal(&c->request->in), r = c->op->dmabuf_import->grant ? take_over(c, &fd) : import(c, &fd);
 
         if (fd >= 0)
                 close(fd);

@@ -19,6 +19,8 @@ struct session;
 int dmabuf_check_access(struct call *c, const struct memory *m, unsigned access);
 /* Its descriptor goes into the reply; `access` is what the session has. Code 0, or refused. */
 int dmabuf_give(struct call *c, const struct memory *m, unsigned access);
+/* It is of a device whose clients make memory themselves: svmd holds the descriptor, whatever that is. */
+bool memory_is_foreign(const struct service *svc, const struct memory *m);
 bool dmabuf_is_mappable(const struct service *svc, const struct memory *m);
 
 int dmabuf_put(struct service *svc, const struct memory *m);

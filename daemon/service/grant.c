@@ -116,6 +116,16 @@ unsigned grant_usable(struct service *svc, const struct session *s, uint64_t id,
         return code;
 }
 
+void grant_hand_over(struct service *svc, struct grant *g, struct charge *to, uint64_t bytes) {
+        struct effect_grant_done e = { .id = g->object.id, .gone = bytes };
+        bool over = false;
+
+        journal_note(svc, EFFECT_GRANT_DONE, &e, sizeof(e));
+        grant_pass(g, to, bytes, &over);
+        if (over)
+                grant_end(svc, g);
+}
+
 /* ---- journal ---- */
 
 int grants_put(struct service *svc, const struct session *s) {

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct charge;
 struct grant;
 struct grant_done;
 struct service;
@@ -24,6 +25,9 @@ unsigned grant_said(struct service *svc, struct session *s, uint64_t id, const s
  * under it. */
 unsigned grant_usable(struct service *svc, const struct session *s, uint64_t id, uint64_t generation, uint32_t node,
                       uint32_t operations, struct grant **ret, char *why, size_t why_size);
+/* So many of its bytes, which it has, pay for something else from now on, whose charge is empty; journaled. It may be
+ * over then. */
+void grant_hand_over(struct service *svc, struct grant *g, struct charge *to, uint64_t bytes);
 /* It is given back, and nobody is told. */
 void grant_end(struct service *svc, struct grant *g);
 /* All of a session that ends. */

@@ -36,6 +36,7 @@ struct reservation;
 struct opening;
 struct name;
 struct node_desc;
+struct grant;
 struct join;
 
 struct service {
@@ -251,9 +252,10 @@ struct device_extent memory_piece(const struct memory *m, uint64_t offset, uint6
  * of that, and go back where the memory is discarded before its request has committed. */
 unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint64_t size, unsigned flags,
                      uint64_t lease, struct memory **ret, struct account **ret_over, char *why, size_t why_size);
-/* The same of a dma-buf, which it takes over (-1) on success; there is nothing to commit. */
-unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t node, uint64_t size, int *fd,
-                            struct memory **ret, char *why, size_t why_size);
+/* The same of a dma-buf, which it takes over (-1) on success; there is nothing to commit. With a grant (or NULL) that
+ * pays, and its node's memory is what the descriptor is. */
+unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t node, uint64_t size, struct grant *g,
+                            int *fd, struct memory **ret, char *why, size_t why_size);
 /* Why the account has no room for what the session asked for on the node. */
 unsigned say_over(struct service *svc, struct session *s, uint32_t node, uint64_t size, const struct account *over,
                   char *why, size_t why_size);

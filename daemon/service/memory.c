@@ -16,6 +16,7 @@
 #include "core/session.h"
 #include "core/share.h"
 #include "service/capacity.h"
+#include "service/grant.h"
 #include "service/lookup.h"
 #include "service/registered.h"
 #include "service/spill.h"
@@ -84,6 +85,12 @@ static void memfile_name(char *name, size_t size, enum file_kind kind, uint64_t 
                  id);
 }
 
+/* What a driver made, and only it knows more of. */
+static int wrap_driver(const struct service *svc, struct memfile **ret, uint32_t node, int fd, uint64_t size) {
+        return node_backend(svc, node)->delegated ? memfile_foreign(ret, fd, size)
+                                                  : memfile_dmabuf(ret, fd, svc->options.dmabuf_fs, size);
+}
+
 /* The file behind it: the one that the keeper held, or a new one, which the keeper gets. */
 int file_adopt(struct service *svc, struct file *f) {
         unsigned keep = f->kind == FILE_POOL ? KEEP_POOL : KEEP_FILE;
@@ -93,7 +100,7 @@ int file_adopt(struct service *svc, struct file *f) {
         char name[64];
 
         if (fd >= 0) {
-                r = f->kind == FILE_DMABUF ? memfile_dmabuf(&memfile, fd, svc->options.dmabuf_fs, size)
+                r = f->kind == FILE_DMABUF ? wrap_driver(svc, &memfile, f->node, fd, size)
                                            : memfile_adopt(&memfile, fd, size, numa, f->kind == FILE_POOL);
                 if (r < 0)
                         close(fd);
@@ -547,7 +554,7 @@ static int dmabuf_file(struct service *svc, uint32_t node, uint64_t size, int *f
         int r = f ? svc->hooks.keep(svc->hooks.userdata, key, *fd) : -ENOMEM;
 
         if (r == 0) {
-                r = memfile_dmabuf(&memfile, *fd, svc->options.dmabuf_fs, size);
+                r = wrap_driver(svc, &memfile, node, *fd, size);
                 if (r < 0)
                         svc->hooks.unkeep(svc->hooks.userdata, key);
         }
@@ -562,8 +569,8 @@ static int dmabuf_file(struct service *svc, uint32_t node, uint64_t size, int *f
         return 0;
 }
 
-unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t node, uint64_t size, int *fd,
-                            struct memory **ret, char *why, size_t why_size) {
+unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t node, uint64_t size, struct grant *g,
+                            int *fd, struct memory **ret, char *why, size_t why_size) {
         struct account *account = session_account(&svc->state, s, node), *over = NULL;
         struct memory *m = account && ids_reserve(&svc->state.ids, 2) == 0
                                    ? memory_new(state_take_id(&svc->state), s->partition, node, size)
@@ -576,7 +583,7 @@ unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t nod
                 return say_errno(-ENOMEM, node_desc(svc, node)->name, why, why_size);
         m->shareable = m->pinned = true;
         m->release = release_new(svc, node);
-        code = memory_charge(svc, s, m, account, 0, &over, why, why_size);
+        code = g ? SVMD_STATUS_OK : memory_charge(svc, s, m, account, 0, &over, why, why_size);
         r = code ? 0 : !m->release ? -ENOMEM : !fds_fit(svc, s, 1) ? -EDQUOT : dmabuf_file(svc, node, size, fd, &f);
         if (r < 0)
                 code = say_errno(r, node_desc(svc, node)->name, why, why_size);
@@ -584,6 +591,8 @@ unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t nod
                 memory_abandon(m);
                 return code;
         }
+        if (g)
+                grant_hand_over(svc, g, &m->charge, size);
         file_pay(f, s->user);
         memory_take_extents(m, f, false); /* all of it: nothing is in the way */
         capacity_changed(svc, s->partition, node);

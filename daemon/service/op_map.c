@@ -67,7 +67,14 @@ static int check_reach(struct call *c, const struct target *t, const struct memo
                 return refuse(c, SVMD_STATUS_UNSUPPORTED,
                               "memory %" PRIu64 " is registered: the process has it mapped already; map it in a space",
                               m->object.id);
-        if (m->file->kind == FILE_DMABUF && !dmabuf_is_mappable(c->svc, m))
+        if (t->space && node_backend(c->svc, t->space->node)->delegated && t->space->node != m->node)
+                return refuse(c, SVMD_STATUS_NODE_KIND, "%s shows its own memory only, and memory %" PRIu64 " is of %s",
+                              machine->nodes[t->space->node].name, m->object.id, machine->nodes[m->node].name);
+        if (memory_is_foreign(c->svc, m) && (!t->space || t->space->node != m->node))
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "only %s itself can show its memory: map it in a space of that node",
+                              machine->nodes[m->node].name);
+        if (m->file->kind == FILE_DMABUF && !memory_is_foreign(c->svc, m) && !dmabuf_is_mappable(c->svc, m))
                 return refuse(
                         c, SVMD_STATUS_UNSUPPORTED,
                         "the driver of the dma-buf that memory %" PRIu64

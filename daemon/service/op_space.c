@@ -179,9 +179,6 @@ int op_space_create(struct call *c) {
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "%s uses its clients' own page tables: give it a file of the device (svmd_device_give)",
                               node_desc(c->svc, node)->name);
-        if (node_backend(c->svc, node)->delegated)
-                return refuse(c, SVMD_STATUS_NODE_KIND, "page tables of %s are in its clients' own hands",
-                              node_desc(c->svc, node)->name);
         if (!node_backend(c->svc, node)->has_spaces)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "%s is a host node and has no page tables of its own; map to the CPU (space 0)",
@@ -195,6 +192,8 @@ int op_space_create(struct call *c) {
         e = (struct effect_space){ .id = s->object.id, .session = c->session->object.id, .node = node };
         tx_effect(c->tx, EFFECT_SPACE, &e, sizeof(e));
         c->result->id = s->object.id;
+        if (node_backend(c->svc, node)->delegated)
+                c->result->value = node_desc(c->svc, node)->kind;
         return 0;
 }
 
@@ -298,6 +297,9 @@ static int check_submit(struct call *c, const Svmd__V1__Submit *op, struct space
         if (c->svc->state.nodes[(*ret)->node].lost)
                 return refuse(c, SVMD_STATUS_NO_NODE, "%s has vanished: svmd-ctl node online %s when it is back",
                               node_desc(c->svc, (*ret)->node)->name, node_desc(c->svc, (*ret)->node)->name);
+        if (node_backend(c->svc, (*ret)->node)->delegated)
+                return refuse(c, SVMD_STATUS_NODE_KIND, "what runs on %s its clients start themselves",
+                              node_desc(c->svc, (*ret)->node)->name);
         if ((*ret)->fences >= SPACE_OPS_MAX)
                 return refuse(c, SVMD_STATUS_QUOTA,
                               "%d operations of this space wait already; wait for some of their fences", SPACE_OPS_MAX);

@@ -390,7 +390,8 @@ static int do_dmabuf(struct restore *x, const struct effect_dmabuf *e) {
         if (new_id(x, e->id) < 0 || new_id(x, e->file) < 0)
                 return -EBADMSG;
         if (!p || e->id == e->file || (e->session && (!s || s->partition != p)) || e->node >= m->count ||
-            m->nodes[e->node].kind != NODE_HOST || !pages(e->size) || e->size > INT64_MAX || !access_ok(e->access))
+            (m->nodes[e->node].kind != NODE_HOST && !node_backend(x->svc, e->node)->delegated) || !pages(e->size) ||
+            e->size > INT64_MAX || !access_ok(e->access))
                 return say(x, "memory %" PRIu64 " is no dma-buf that svmd takes", e->id);
         r = dmabuf_restore(x->svc, e, p, s);
         return r == -EINVAL ? say(x, "memory %" PRIu64 " cannot be where it was", e->id) : r;

@@ -108,8 +108,8 @@ static int bring_up_node(struct service *svc, uint32_t i, char *why, size_t why_
         struct device *device;
         int r;
 
-        if (!node_backend(svc, i)->has_spaces)
-                return 0;
+        if (!node_backend(svc, i)->has_spaces || node_backend(svc, i)->delegated)
+                return 0; /* svmd has no memory of it, and nothing of it runs here */
         n->pool = file_new(i, FILE_POOL, i, d->capacity);
         r = n->pool ? file_adopt(svc, n->pool) : -ENOMEM;
         if (r == -EINVAL) {

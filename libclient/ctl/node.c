@@ -12,6 +12,7 @@ static const char *node_kind(const struct svmd_node_row *n) {
         case SVMD_NODE_HOST: return "host";
         case SVMD_NODE_SOFT: return "soft";
         case SVMD_NODE_HMM: return "hmm";
+        case SVMD_NODE_CUDA: return "cuda";
         case SVMD_NODE_KFD: return "kfd";
         case SVMD_NODE_DRM: return "drm";
         default: return "other";

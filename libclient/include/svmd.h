@@ -846,8 +846,9 @@ enum {
         SVMD_NODE_HOST = 1,
         SVMD_NODE_SOFT = 2,
         SVMD_NODE_HMM = 3,
-        SVMD_NODE_KFD = 4, /* a GPU of AMD's compute driver, and */
-        SVMD_NODE_DRM = 5, /* a device of a DRM driver: shown, and svmd places no memory there */
+        SVMD_NODE_KFD = 4,  /* a GPU of AMD's compute driver, and */
+        SVMD_NODE_DRM = 5,  /* a device of a DRM driver: shown, and svmd places no memory there */
+        SVMD_NODE_CUDA = 6, /* an NVIDIA device: libsvmd does there, with CUDA, what is asked of it */
 };
 enum { SVMD_NODE_IMPORT = 1, SVMD_NODE_EXPORT = 2, SVMD_NODE_SYNCOBJ = 4, SVMD_NODE_TIMELINE = 8 };
 

@@ -1,3 +1,4 @@
+#include "agent/cuda.h"
 #include "error.h"
 #include "fence.h"
 #include "options.h"
@@ -52,10 +53,30 @@ int svmd_submit(svmd_session *s, svmd_fence **ret, const struct svmd_device_op *
         return session_leave(s, r);
 }
 
+/* svmd has made the space; what is mapped there this process maps itself, or there is none. */
+static int begin_cuda(svmd_session *s, svmd_space space, svmd_node node) {
+        Svmd__V1__SpaceDestroy body = SVMD__V1__SPACE_DESTROY__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        char text[ERROR_MAX];
+        int r = cuda_space_begin(s, space, node);
+
+        if (!r)
+                return 0;
+        error_save(text);
+        body.space = space;
+        op.op_case = SVMD__V1__OP__OP_SPACE_DESTROY;
+        op.space_destroy = &body;
+        (void)call_simple(s, &op, SVMD__V1__MODE__BEST_EFFORT);
+        error_restore(text);
+        return r;
+}
+
 int svmd_space_create(svmd_session *s, svmd_space *ret, svmd_node node) {
         Svmd__V1__SpaceCreate body = SVMD__V1__SPACE_CREATE__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         const Svmd__V1__Result *result;
+        svmd_space space;
+        uint64_t kind;
         struct call *c;
         int r = session_check(s);
 
@@ -67,9 +88,14 @@ int svmd_space_create(svmd_session *s, svmd_space *ret, svmd_node node) {
         r = call_one(s, &op, SVMD__V1__MODE__BEST_EFFORT, &c, &result);
         if (r)
                 return session_leave(s, r);
-        *ret = result->id;
+        space = result->id;
+        kind = result->value;
         call_put(s, c);
-        return session_leave(s, 0);
+        if (kind == SVMD_NODE_CUDA)
+                r = begin_cuda(s, space, node);
+        if (!r)
+                *ret = space;
+        return session_leave(s, r);
 }
 
 int svmd_space_destroy(svmd_session *s, svmd_space space) {
@@ -79,6 +105,7 @@ int svmd_space_destroy(svmd_session *s, svmd_space space) {
 
         if (r)
                 return r;
+        cuda_space_end(s, space);
         body.space = space;
         op.op_case = SVMD__V1__OP__OP_SPACE_DESTROY;
         op.space_destroy = &body;

@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include "agent/cuda.h"
 #include "error.h"
 #include "vector.h"
 #include "wire.h"
@@ -8,7 +9,7 @@ static int run_one(svmd_session *s, struct item *item, struct svmd_result *resul
         return session_leave(s, vector_run(s, item, 1, SVMD_ALL_OR_NOTHING, result));
 }
 
-static int check_node(svmd_session *s, svmd_node node) {
+static int check_node(svmd_session *s, svmd_node node, size_t *ret_granularity) {
         Svmd__V1__Nodes body = SVMD__V1__NODES__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         const Svmd__V1__Result *result;
@@ -24,18 +25,21 @@ static int check_node(svmd_session *s, svmd_node node) {
         if (result->detail_case != SVMD__V1__RESULT__DETAIL_NODES || !result->nodes->n_nodes ||
             result->nodes->nodes[0]->id != node)
                 r = fail(SVMD_E_NO_NODE, "there is no node %u; svmd_query_nodes() lists the nodes", node);
+        else
+                *ret_granularity = result->nodes->nodes[0]->kind == SVMD__V1__NODE_KIND__CUDA ? 2ul << 20 : SVMD_PAGE;
         call_put(s, c);
         return r;
 }
 
 int svmd_mem_granularity(svmd_session *s, size_t *ret, svmd_node node) {
+        size_t granularity = SVMD_PAGE;
         int r = session_check(s);
 
         if (r)
                 return r;
-        r = check_node(s, node);
+        r = check_node(s, node, &granularity);
         if (!r)
-                *ret = SVMD_PAGE;
+                *ret = granularity;
         return session_leave(s, r);
 }
 
@@ -46,6 +50,8 @@ static int create(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, u
 
         if (r)
                 return r;
+        if (!lease && cuda_makes(s, node))
+                return session_leave(s, cuda_create(s, ret, size, node, flags));
         item_mem_create(&item, size, node, flags, lease);
         r = run_one(s, &item, &result);
         if (!r)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "adopt.h"
+#include "agent/cuda.h"
 #include "error.h"
 #include "event.h"
 #include "fence.h"
@@ -272,6 +273,7 @@ void svmd_disconnect(svmd_session *s) {
         managed_lock();
         adopt_end_all(s);
         managed_unlock();
+        cuda_end(s);
         va_fini(s);
         session_free(s);
 }

@@ -14,6 +14,7 @@ struct call;
 struct event;
 struct fdcache;
 struct grants;
+struct cuda;
 struct inbox;
 struct probe;
 struct registration;
@@ -84,6 +85,7 @@ struct svmd_session {
         struct adoption *adoptions;
 
         struct grants *grants; /* grant.c; NULL until one is asked for */
+        struct cuda *cuda;     /* agent/cuda.c; NULL until it has a space of a CUDA node */
 
         /* heads.c */
         struct heads heads;

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/cuda.h"
 #include "error.h"
 #include "event.h"
 #include "process.h"
@@ -173,6 +174,7 @@ static void slice_free(struct slice *l) {
         if (*at) {
                 *at = l->next;
                 syscall(SYS_munmap, l->base, l->length);
+                cuda_slice_gone(l->base, l->length);
         }
         free(l);
 }

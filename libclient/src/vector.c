@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "agent/cuda.h"
 #include "error.h"
 #include "fdcache.h"
 #include "managed.h"
@@ -365,6 +366,21 @@ static int show_all(svmd_session *s, const struct item *items, unsigned count) {
         return first;
 }
 
+/* What svmd has allowed and only this process can do; `r` is what failed before, or 0. */
+static int run_agent(svmd_session *s, const struct call *c, const Svmd__V1__Request *request, const struct item *items,
+                     unsigned count, int r) {
+        char text[ERROR_MAX];
+        int k;
+
+        if (!s->cuda || request->mode == SVMD__V1__MODE__DRY_RUN)
+                return r;
+        error_save(text);
+        k = cuda_execute(s, c, items, count);
+        if (r)
+                error_restore(text);
+        return r ? r : k;
+}
+
 static int run_seen(svmd_session *s, const Svmd__V1__Request *request, struct item *items, unsigned count,
                     struct svmd_result *results) {
         struct call *c = NULL;
@@ -380,6 +396,8 @@ static int run_seen(svmd_session *s, const Svmd__V1__Request *request, struct it
                 r = read_results(c, count, results);
         if (c && request->mode != SVMD__V1__MODE__DRY_RUN)
                 apply_all(s, c, items, count);
+        if (c)
+                r = run_agent(s, c, request, items, count, r);
         if (request->mode != SVMD__V1__MODE__DRY_RUN) {
                 error_save(text);
                 shown = show_all(s, items, count);
@@ -392,13 +410,15 @@ static int run_seen(svmd_session *s, const Svmd__V1__Request *request, struct it
         return r ? r : shown;
 }
 
-static int run_unseen(svmd_session *s, const Svmd__V1__Request *request, unsigned count, struct svmd_result *results) {
+static int run_unseen(svmd_session *s, const Svmd__V1__Request *request, struct item *items, unsigned count,
+                      struct svmd_result *results) {
         struct call *c;
         int r = call_run(s, request, NULL, 0, NULL, &c);
 
         if (r)
                 return r;
         r = read_results(c, count, results);
+        r = run_agent(s, c, request, items, count, r);
         call_put(s, c);
         return r;
 }
@@ -421,8 +441,11 @@ int vector_run(svmd_session *s, struct item *items, unsigned count, unsigned mod
         request.n_ops = count;
         request.ops = ops;
         set_bodies(items, count, ops);
+        r = s->cuda ? cuda_check(s, items, count) : 0;
+        if (r)
+                return r;
         if (!is_seen(s, items, count))
-                return run_unseen(s, &request, count, results);
+                return run_unseen(s, &request, items, count, results);
         pthread_mutex_lock(&s->va_lock);
         r = run_seen(s, &request, items, count, results);
         pthread_mutex_unlock(&s->va_lock);

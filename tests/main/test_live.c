@@ -128,6 +128,7 @@ static void test_each(void **state) {
                 { "partition-policy = a=pinned", "partition-policy", "" },
                 { "[node gpu1]\nsize = 1G", "", "soft-node" },
                 { "[node dev0]\nsize = 1G\ndevice = /dev/hmm_dmirror0", "", "hmm-node" },
+                { "[node gpu2]\nsize = 80G\ndevice = cuda:0", "", "cuda-node" },
                 { "policy = pinned\nlog-level = error\nadmin-group = x", "policy log-level", "admin-group" },
         };
 

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -39,6 +40,7 @@ static void shape(struct machine *m) {
         snprintf(n->name, sizeof(n->name), "cuda0");
         n->kind = NODE_CUDA;
         n->capacity = 64 * MIB;
+        n->va_end = 1ull << 47;
 }
 
 static int set_up(void **state) {
@@ -146,7 +148,6 @@ static void test_limits(void **state) {
         must_not(&who[0], mk_grant(CUDA0, ALLOC, 1), SVMD_STATUS_SIZE, "4 KiB");
         must_not(&who[0], mk_grant(CUDA0, GRANT_MODE, 0), SVMD_STATUS_NODE_KIND, "not among them");
         must_not(&who[0], mk_create(CUDA0, 2 * MIB, 0), SVMD_STATUS_NODE_KIND, "under a grant");
-        must_not(&who[0], mk_space(CUDA0), SVMD_STATUS_NODE_KIND, "clients' own");
         must(&admin, mk_limit("one", CUDA0, UINT64_MAX));
         for (unsigned i = 0; i < SVMD_GRANTS_MAX; i++)
                 must(&who[0], mk_grant(CUDA0, GRANT_MAP, 0));
@@ -236,6 +237,67 @@ static void test_restart(void **state) {
         must(&who[0], mk_grant_done(asked.id, asked.generation, 0, 4 * MIB));
         must(&who[0], mk_grant_done(held.id, held.generation, 0, 7 * MIB));
         world_bury(restart());
+        assert_int_equal(ledger_bytes(&w, CUDA0), 0);
+}
+
+static Svmd__V1__Op *mk_take_over(const Svmd__V1__Result *g, uint64_t size) {
+        Svmd__V1__Op *op = mk_dmabuf_import(size, CUDA0 + 1);
+
+        op->dmabuf_import->grant = g->id;
+        op->dmabuf_import->generation = g->generation;
+        return op;
+}
+
+static Svmd__V1__Result *hand_over(struct client *c, Svmd__V1__Op *op) {
+        int fd = memfd_create("exported", MFD_CLOEXEC);
+
+        assert_true(fd >= 0);
+        return client_send(c, SVMD__V1__MODE__BEST_EFFORT, &op, 1, &fd, 1)->results[0];
+}
+
+/* What a device's library exported becomes memory, and the grant's bytes pay for it. */
+static void test_memory(void **state) {
+        Svmd__V1__Result g = *must(&who[0], mk_grant(CUDA0, ALLOC, 8 * MIB)), *r;
+        Svmd__V1__Op *op = mk_take_over(&g, 4 * MIB);
+        uint64_t memory, space, other;
+
+        assert_int_equal(hand_over(&who[0], mk_take_over(&g, 10 * MIB))->code, SVMD_STATUS_SIZE);
+        assert_int_equal(hand_over(&who[0], mk_take_over(&g, MIB))->code, SVMD_STATUS_SIZE);
+        assert_int_equal(hand_over(&who[1], op)->code, SVMD_STATUS_FOREIGN);
+        op->dmabuf_import->generation++;
+        assert_int_equal(hand_over(&who[0], op)->code, SVMD_STATUS_NO_SUCH);
+        op->dmabuf_import->node = GPU0 + 1;
+        assert_int_equal(hand_over(&who[0], op)->code, SVMD_STATUS_NO_SUCH);
+        op->dmabuf_import->node = 0;
+        assert_int_equal(hand_over(&who[0], op)->code, SVMD_STATUS_NO_NODE);
+        op = mk_take_over(&g, 4 * MIB);
+        for (unsigned long n = 1;; n++) { /* the grant goes on paying until it is memory */
+                alloc_fail_at(n);
+                r = hand_over(&who[0], op);
+                alloc_fail_off();
+                if (r->code == 0)
+                        break;
+                assert_int_equal(r->code, SVMD_STATUS_NO_MEMORY);
+                assert_int_equal(row_of(g.id)->bytes, 8 * MIB);
+                check_world(&w);
+        }
+        memory = r->id;
+        assert_int_equal(ledger_bytes(&w, CUDA0), 8 * MIB);
+        assert_int_equal(row_of(g.id)->bytes, 4 * MIB);
+        space = must(&who[0], mk_space(CUDA0))->id;
+        other = must(&who[0], mk_space(GPU0))->id;
+        must(&who[0], mk_map(space, 1ull << 40, 4 * MIB, memory, 0, 3, 0));
+        must_not(&who[0], mk_map(other, 1ull << 40, 4 * MIB, memory, 0, 3, 0), SVMD_STATUS_NODE_KIND, "only cuda0");
+        must_not(&who[0], mk_submit(space, 1, 1ull << 40, 0, MIB, 0, false), SVMD_STATUS_NODE_KIND, "themselves");
+        must(&who[0], mk_grant_done(g.id, g.generation, 0, 4 * MIB));
+        world_bury(restart());
+        assert_int_equal(journal_snapshot(w.svc), 0);
+        world_bury(restart());
+        assert_int_equal(ledger_bytes(&w, CUDA0), 4 * MIB);
+        assert_int_equal(must(&who[0], mk_mem_dmabuf(memory))->size, 4 * MIB);
+        must(&who[0], mk_destroy(space));
+        must(&who[0], mk_release(memory));
+        world_settle(&w);
         assert_int_equal(ledger_bytes(&w, CUDA0), 0);
 }
 
@@ -375,8 +437,8 @@ static void test_random(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-                TEST(test_life),    TEST(test_limits),     TEST(test_stale),  TEST(test_ride),
-                TEST(test_restart), TEST(test_alloc_fail), TEST(test_random),
+                TEST(test_life),    TEST(test_limits), TEST(test_stale),      TEST(test_ride),
+                TEST(test_restart), TEST(test_memory), TEST(test_alloc_fail), TEST(test_random),
 #undef TEST
         };
 

@@ -1,0 +1,48 @@
+#include "cuda_user.h"
+
+#include <dlfcn.h>
+#include <stddef.h>
+
+#include "harness.h"
+
+static void *symbol(const char *name) {
+        static void *library;
+        void *f;
+
+        if (!library)
+                library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+        f = library ? dlsym(library, name) : NULL;
+        return f;
+}
+
+#define CALL(name, types, ...) (((int(*) types)symbol(name))(__VA_ARGS__))
+
+bool cuda_is_here(bool *ret_standin) {
+        int device;
+
+        *ret_standin = symbol("standin_cuda") != NULL;
+        return symbol("cuInit") && CALL("cuInit", (unsigned), 0) == 0 &&
+               CALL("cuDeviceGet", (int *, int), &device, 0) == 0;
+}
+
+void cuda_use(void) {
+        void *context;
+
+        must(CALL("cuInit", (unsigned), 0) == 0);
+        must(CALL("cuDevicePrimaryCtxRetain", (void **, int), &context, 0) == 0);
+        must(CALL("cuCtxPushCurrent_v2", (void *), context) == 0);
+}
+
+int cuda_read(void *to, uint64_t from, uint64_t size) {
+        return CALL("cuMemcpyDtoH_v2", (void *, uint64_t, size_t), to, from, size);
+}
+
+int cuda_write(uint64_t to, const void *from, uint64_t size) {
+        return CALL("cuMemcpyHtoD_v2", (uint64_t, const void *, size_t), to, from, size);
+}
+
+int cuda_fill(uint64_t to, unsigned char value, uint64_t size) {
+        int r = CALL("cuMemsetD8_v2", (uint64_t, unsigned char, size_t), to, value, size);
+
+        return r ? r : CALL("cuCtxSynchronize", (void));
+}

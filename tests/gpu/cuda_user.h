@@ -1,0 +1,15 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a program of its own does with CUDA beside svmd: copies of what is mapped. In the process that calls. */
+
+/* This machine has a libcuda.so.1 with a device; and it is the stand-in. */
+bool cuda_is_here(bool *ret_standin);
+/* Before the first copy: the device's primary context is this thread's. */
+void cuda_use(void);
+/* 0, or what CUDA said. */
+int cuda_read(void *to, uint64_t from, uint64_t size);
+int cuda_write(uint64_t to, const void *from, uint64_t size);
+int cuda_fill(uint64_t to, unsigned char value, uint64_t size);
