@@ -90,23 +90,23 @@ void policy_left(struct policy_haste *h) {
 uint64_t policy_away(const struct policy_reuse *r, const struct policy_haste *h, uint64_t uses) {
         uint64_t age = age_of(r, uses), gap, soon, grace, missed;
 
-        if (!r->gap || h->recency)
-                return age;
+        if (!r->gap || age < h->held)
+                return age < h->held ? age : h->held + age;
         gap = unpack(r->gap);
         if (r->soon) {
                 soon = unpack(r->soon);
                 if (age <= soon + soon / 4)
-                        return soon;
+                        return h->held + soon;
         }
         grace = h->grace / GRACE_UNIT;
         if (grace && age <= grace)
-                return grace;
+                return h->held + grace;
         if (age <= gap)
-                return gap - age;
+                return h->held + gap - age;
         if (age <= gap + gap / 8)
-                return 0;
+                return h->held;
         missed = age >> 32 ? age / gap : (uint32_t)age / (uint32_t)gap; /* 32 bits are divided in half the time */
-        return (missed + 1) * gap - age + missed * gap / 8;
+        return h->held + (missed + 1) * gap - age + missed * gap / 8;
 }
 
 /* By shifts: what advice says cannot be guessed, and a wrong guess of the machine's costs more than they do. */

@@ -20,7 +20,7 @@ struct policy_reuse {
 /* Of a node. Zeroes: nothing seen. */
 struct policy_haste {
         uint64_t grace; /* uses, times 256, for which nothing leaves that has just been used */
-        bool recency;   /* what was used longest ago goes, as with LRU: gaps tell less (rival.h) */
+        uint64_t held;  /* uses: what was used in these stays, while there is anything else (rival.h). 0: none */
 };
 
 /* The granule is used; `*uses` is counted on, unless the last use was of the same granule. */

@@ -8,116 +8,184 @@
  * beside, without a list of what it would hold: it holds those granules whose last use is the latest, as many as there
  * is room for. Counts of granules by the span of time in which they were used last say where that ends:
  *
- *     last use   |  2  |  5  | 31  | 17  | 40  | 22  |
- *                            ^ edge                  ^ now
- *                 let go     |  held: as many as there is room for
+ *     last use     | 5 |   6   | 4 |      6      | 5 | 2 |
+ *                edge                                    ^ now
+ *        let go    | held: as many as there is room for  |
  *
- * A granule that is used and was used last before the edge is one that LRU fetches; one that we had let go and was used
- * after the edge is one that we fetch and LRU does not. Who has fetched less leads: ours, until it is behind by more
- * than a hundredth of what LRU fetched and a few; then LRU, until by having fetched more it has made that a hundredth
- * again. So what we fetch is bounded, but for what was let go before it showed. To have been better counts for no more
- * than an eighth of what there is: who does worse after a change of phase is soon found out, and so is who does better.
+ * A span ends when it has a 64th of the room, and neighbours that have no more than that together become one: so the
+ * edge is known to a 64th of the room, and where there is room for 64 granules at most, exactly.
+ * A granule that is used and was used last before the edge is one that LRU fetches.
+ *
+ * What we let go and LRU has may cost a fetch each that LRU is spared. With L fetches of LRU, F of ours and D such
+ * granules now, a 64th of L may be staked:
+ *
+ *     credit = L + L / 64 + trust - F - D
+ *
+ * To let go what LRU has takes a granule of credit. Where there is none, what LRU has not got goes, which there always
+ * is, since both hold as many: then F + D grows by one at most, and by that only when L does. So F is never more than
+ * L + L / 64 + trust, whatever is used. Where we fetch less than LRU the difference is credit, so what is staked well
+ * grows with each time. Half of the node's granules is the most that is kept: who does worse after a change of phase
+ * has no more than that to lose.
+ *
+ * A stream earns nothing until its second pass comes to where the first would have been hit, and by then it is too late
+ * to be within 1.05 of MIN. So there is trust, of half the node at most: a granule for each that LRU fetches in the
+ * order in which they were used the last time, after a row of such. Programs that do not stream get none of it. It is
+ * paid back out of what is earned.
  */
-enum { PART = 100, FEW = 32, CREDIT = 4 };
+enum { UNIT = 64, PARTS = 64, ROW = 32, NEAR = 64 };
 
-static void widen(struct policy_rival *v) {
-        uint32_t wide[POLICY_SPANS] = { 0 };
-        uint64_t s = v->newest;
-
-        for (unsigned i = 0; i < POLICY_SPANS && s != UINT64_MAX; i++, s--)
-                wide[s / 2 % POLICY_SPANS] += v->span[s % POLICY_SPANS];
-        memcpy(v->span, wide, sizeof(wide));
-        v->newest /= 2;
-        v->shift++;
+/* LRU lets go what we have let go. */
+static void forgive(struct policy_rival *v, struct policy_span *s, uint32_t gone) {
+        s->gone -= gone;
+        v->credit += (int64_t)gone * UNIT;
 }
 
-/* Half of a span's granules lie in each half of it, as far as one knows. */
-static void narrow(struct policy_rival *v) {
-        uint32_t fine[POLICY_SPANS] = { 0 };
-        uint64_t s = v->newest;
+static void drop(struct policy_rival *v, uint32_t count) {
+        for (uint32_t i = 0; i < count; i++)
+                forgive(v, &v->span[i], v->span[i].gone);
+        v->spans -= count;
+        memmove(v->span, v->span + count, v->spans * sizeof(v->span[0]));
+}
 
-        for (unsigned i = 0; i < POLICY_SPANS / 2 && s != UINT64_MAX; i++, s--) {
-                uint32_t n = v->span[s % POLICY_SPANS];
+/* Neighbours that have few become one; at most two for each part, and one, are left. */
+static void merge(struct policy_rival *v, uint64_t few) {
+        uint32_t to = 0;
 
-                fine[2 * s % POLICY_SPANS] = i ? n / 2 : n;
-                fine[(2 * s + 1) % POLICY_SPANS] = i ? n - n / 2 : 0;
+        for (uint32_t i = 1; i < v->spans; i++) {
+                if (v->span[to].held + v->span[i].held <= few) {
+                        v->span[to].held += v->span[i].held;
+                        v->span[to].gone += v->span[i].gone;
+                } else
+                        v->span[++to] = v->span[i];
         }
-        memcpy(v->span, fine, sizeof(fine));
-        v->newest *= 2;
-        v->shift--;
+        v->spans = to + 1;
+}
+
+/* The span in which the use lies, or NULL. */
+static struct policy_span *span_of(struct policy_rival *v, uint64_t use) {
+        uint32_t low = 0, high = v->spans;
+
+        if (!high || use < v->span[0].start || use > v->now)
+                return NULL;
+        while (high - low > 1) {
+                uint32_t middle = (low + high) / 2;
+
+                if (v->span[middle].start <= use)
+                        low = middle;
+                else
+                        high = middle;
+        }
+        return &v->span[low];
+}
+
+/* It was used last in that span, and is used now. */
+static void move(struct policy_rival *v, struct policy_span *from, uint64_t granules) {
+        uint64_t few = granules ? (granules + PARTS - 1) / PARTS : 1;
+
+        if (from && from->held) {
+                from->held--;
+                v->held--;
+        }
+        if (!v->spans || v->span[v->spans - 1].held >= few) {
+                if (v->spans == POLICY_SPANS)
+                        merge(v, few);
+                v->span[v->spans++] = (struct policy_span){ .start = v->now };
+        }
+        v->span[v->spans - 1].held++;
+        v->held++;
+}
+
+/* LRU lets go so many of the oldest span: as far as one knows, they lie evenly in it. */
+static void let_go(struct policy_rival *v, uint64_t count) {
+        struct policy_span *s = v->span;
+
+        s->start += ((s[1].start - s->start) * count + s->held - 1) / s->held;
+        s->held -= (uint32_t)count;
+        if (s->gone > s->held)
+                forgive(v, s, s->gone - s->held);
 }
 
 static void find_edge(struct policy_rival *v, uint64_t granules) {
-        uint64_t n = 0, s = v->newest;
+        uint32_t whole = 0;
 
-        for (unsigned i = 0; i < POLICY_SPANS && s != UINT64_MAX; i++, s--) {
-                uint64_t in = v->span[s % POLICY_SPANS];
-
-                if (n + in > granules) {
-                        v->edge = (s << v->shift) + ((n + in - granules) << v->shift) / in;
-                        return;
-                }
-                n += in;
+        if (v->held <= granules)
+                return;
+        while (whole + 1 < v->spans && v->held - v->span[whole].held >= granules)
+                v->held -= v->span[whole++].held;
+        drop(v, whole);
+        if (v->held > granules && v->spans > 1) {
+                let_go(v, v->held - granules);
+                v->held = granules;
         }
-        v->edge = 0;
+        v->edge = v->span[0].start - 1;
+}
+
+/* Of one that LRU fetches. */
+static void trust(struct policy_rival *v, uint64_t after, uint64_t granules) {
+        uint64_t near = v->after / NEAR + 2;
+        bool as_others = after + near >= v->after && after <= v->after + near;
+
+        v->run = as_others ? v->run + (v->run < ROW) : 0;
+        if (!as_others)
+                v->after = after;
+        if (v->run < ROW || v->trust >= granules / 2)
+                return;
+        v->trust++;
+        v->credit += UNIT;
+}
+
+static void count(struct policy_rival *v, struct policy_span *was, bool fetched, enum policy_found found) {
+        v->fetched += fetched;
+        v->credit += fetched ? UNIT + 1 : 0;
+        if (found != POLICY_THERE)
+                v->credit -= fetched || found == POLICY_LET_GO ? UNIT : 0;
+        else if (fetched && v->trust) {
+                v->trust--;
+                v->credit -= UNIT;
+        }
+        if (found == POLICY_LET_GO && was && was->gone)
+                forgive(v, was, 1);
 }
 
 /* Counts begin anew where uses do. */
-static void restart(struct policy_rival *v, uint64_t now) {
-        memset(v->span, 0, sizeof(v->span));
-        v->newest = now;
-        v->edge = 0;
-}
-
-/* Spans are as long as lets what LRU holds lie in some, and not in more than there are. */
-static void go_on(struct policy_rival *v, uint64_t uses, uint64_t granules) {
-        uint64_t now = uses >> v->shift, held;
-
-        if (now == v->newest)
-                return;
-        if (now < v->newest || now - v->newest > POLICY_SPANS)
-                restart(v, now);
-        while (v->newest < now)
-                v->span[++v->newest % POLICY_SPANS] = 0;
-        find_edge(v, granules);
-        held = v->newest - (v->edge >> v->shift);
-        if (held > 3 * POLICY_SPANS / 4)
-                widen(v);
-        else if (v->shift && held < POLICY_SPANS / 8)
-                narrow(v);
-}
-
-static void move(struct policy_rival *v, const struct policy_reuse *r) {
-        uint64_t from = r->last >> v->shift;
-        uint32_t *was = &v->span[from % POLICY_SPANS];
-
-        if (r->last && from <= v->newest && v->newest - from < POLICY_SPANS && *was)
-                --*was;
-        v->span[v->newest % POLICY_SPANS]++;
-}
-
-static void judge(struct policy_rival *v, uint64_t granules) {
-        int64_t may = (int64_t)(v->fetched / PART + granules / FEW), most = may + (int64_t)granules;
-        int64_t least = -(int64_t)(granules / CREDIT);
-
-        v->behind = v->behind < least ? least : v->behind > most ? most : v->behind;
-        v->leads = v->leads ? v->behind >= may - may / 4 : v->behind > may;
+static void restart(struct policy_rival *v) {
+        drop(v, v->spans);
+        v->held = v->edge = 0;
 }
 
 void policy_compared(struct policy_rival *v, const struct policy_reuse *r, uint64_t uses, uint64_t granules,
                      enum policy_found found) {
+        int64_t most = (int64_t)(granules / 2) * UNIT;
+        struct policy_span *was;
         bool fetched;
 
-        if (r->last && r->last == (uses & POLICY_USES))
+        uses &= POLICY_USES;
+        if (r->last && r->last == uses)
                 return;
-        go_on(v, (uses & POLICY_USES) + 1, granules);
+        if (uses + 1 < v->now)
+                restart(v);
+        v->now = uses + 1;
+        find_edge(v, granules);
         fetched = !r->last || r->last <= v->edge;
-        move(v, r);
-        if (fetched) {
-                v->fetched++;
-                find_edge(v, granules);
-                v->behind -= found == POLICY_THERE;
-        } else if (v->edge)
-                v->behind += found == POLICY_LET_GO;
-        judge(v, granules);
+        was = fetched ? NULL : span_of(v, r->last);
+        if (fetched && r->last)
+                trust(v, (uses - r->last) & POLICY_USES, granules);
+        count(v, was, fetched, found);
+        move(v, was, granules);
+        find_edge(v, granules);
+        if (v->credit > most)
+                v->credit = most;
+}
+
+void policy_let_go(struct policy_rival *v, const struct policy_reuse *r) {
+        struct policy_span *s = r->last > v->edge ? span_of(v, r->last) : NULL;
+
+        if (!s)
+                return;
+        s->gone++;
+        v->credit -= UNIT;
+}
+
+void policy_bound(const struct policy_rival *v, uint64_t uses, struct policy_haste *h) {
+        h->held = v->credit < UNIT ? (uses - v->edge) & POLICY_USES : 0;
 }

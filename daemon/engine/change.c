@@ -99,7 +99,7 @@ static bool is_expected(const struct demand *d) {
 
 void change_begin(struct managed *e, struct work *w, struct demand *d, enum change change) {
         if (is_expected(d))
-                reuse_bring(e, w->g);
+                reuse_bring(e, w->node, w->range, w->g);
         w->change = change;
         w->cause = d->cause;
         w->began_ns = e->now;

@@ -4,7 +4,10 @@
 /*
  * One hand a node: it goes around its slots, looks at a few granules for each that has to leave, and takes the one that
  * seems farthest from being used again (policy/reuse.h) of those, of what it came by before (the node's short list),
- * and of what was used last. Policy says whether that may go and where to; if not, the next one is asked about.
+ * and of what was used last. Where nothing may be staked against LRU (policy/rival.h) it looks at what was used longest
+ * ago instead, which a device's slots are kept in order for (ages.c). Policy says whether that may go and where to; if
+ * not, the next one is asked about.
+ *
  * Room is made when somebody waits for it, when more is used than may be granted (a debt to the reserve, a node that
  * shrank), and when the node is to be empty. The debt is paid only out of what others may be granted; for those that
  * wait, another node's reserve will do. When the first lap finds nothing, the second one takes what policy would not,
@@ -19,10 +22,12 @@
 enum { ROUND_POLICY, ROUND_ANY, ROUND_WAITING, _ROUND_N };
 /* Granules that are looked at for one that leaves, and slots at most once there is any. */
 enum { LOOKS = 24, LOOKS_FAR = 1024 };
+/* Of those that were used longest ago. */
+enum { OLDEST = 24, OLDEST_FAR = 256 };
 /* A turn in which nobody is spared. */
 #define TURN_ALL _POLICY_TURN_N
 /* Of these in a group: at so many places besides where its hand is, so many at each. */
-enum { DARTS = 4, DART_LOOKS = 3 };
+enum { DARTS = 16, DART_LOOKS = 1 };
 
 static bool evictable(const struct managed *e, uint32_t node, const struct owner *o, unsigned round) {
         const struct granule *g;
@@ -119,7 +124,7 @@ static bool evict(struct managed *e, uint32_t node, const struct owner *o, unsig
         if (parked)
                 work_unpark(e, parked);
         evict_count(e, o->range, node, true);
-        policy_left(&e->nodes[node].haste);
+        reuse_leave(e, node, o->range, g);
         return true;
 }
 
@@ -161,11 +166,6 @@ static bool is_candidate(const struct managed *e, uint32_t node, const struct ow
         return evictable(e, node, o, ROUND_POLICY) && gives(e, node, o, of, turn) &&
                !granule_of(o->range, o->granule)->ops &&
                granule_lies_on(o->range, granule_of(o->range, o->granule), node);
-}
-
-/* Twice as many where LRU is to be met. */
-static uint32_t looks_of(const struct policy_haste *h) {
-        return h->recency ? 2 * LOOKS : LOOKS;
 }
 
 static void offer(const struct managed *e, const struct policy_haste *h, struct shortlist *s, const struct owner *o) {
@@ -212,6 +212,24 @@ static bool evict_first(struct managed *e, uint32_t node, struct shortlist *s, c
         return false;
 }
 
+/* Those that were used longest ago, of each pool of a device. */
+static void offer_oldest(struct managed *e, uint32_t node, struct shortlist *s, const struct policy_haste *h,
+                         const struct managed_group *group, enum policy_turn turn) {
+        for (unsigned c = 0; c < CLASSES && !e->nodes[node].host; c++) {
+                const struct pool *p = &e->nodes[node].pool[c];
+                uint32_t slot = p->oldest, found = 0;
+
+                for (unsigned i = 0; slot && found < OLDEST && i < OLDEST_FAR; i++, slot = p->ages[slot - 1].newer) {
+                        const struct owner *o = &p->owners[slot - 1];
+
+                        if ((group && !range_is_in(o->range, group)) || !is_candidate(e, node, o, group, turn))
+                                continue;
+                        offer(e, h, s, o);
+                        found++;
+                }
+        }
+}
+
 /* What was on the list and what was used last, as they are now; of `group` alone, if it is not NULL. */
 static void recall(struct managed *e, uint32_t node, struct shortlist *s, const struct managed_group *group,
                    enum policy_turn turn) {
@@ -227,13 +245,15 @@ static void recall(struct managed *e, uint32_t node, struct shortlist *s, const 
                 if (is_candidate(e, node, &n->recent[i], group, turn) &&
                     (!group || range_is_in(n->recent[i].range, group)))
                         offer(e, &h, s, &n->recent[i]);
+        if (h.held)
+                offer_oldest(e, node, s, &h, group, turn);
 }
 
 /* Looks at what comes next under the hand; what has to be empty need not be in order. Returns how many slots. */
 static uint64_t look(struct managed *e, uint32_t node, uint64_t left, enum policy_turn turn) {
         const struct policy_haste h = reuse_haste(e, node, NULL);
         struct node *n = &e->nodes[node];
-        uint32_t looks = e->shape[node].online ? looks_of(&h) : 1;
+        uint32_t looks = e->shape[node].online && !h.held ? LOOKS : 1;
         uint64_t passed = 0;
 
         for (uint32_t found = 0; passed < left && found < looks && (!found || passed < LOOKS_FAR); passed++) {
@@ -350,17 +370,18 @@ static bool evict_farthest_of_group(struct managed *e, struct managed_group *g, 
                                     bool pressing) {
         struct order **kept = &g->nodes[node].order;
         struct shortlist once = { 0 }, *s;
+        bool bound = reuse_haste(e, node, g).held;
         uint64_t passed = 0;
-        struct policy_haste h;
 
         if (!*kept)
                 *kept = alloc_zero(sizeof(**kept));
         s = *kept ? &(*kept)->shortlist : &once;
-        h = reuse_haste(e, node, g);
         recall(e, node, s, g, turn);
-        look_around(e, g, node, s, turn);
+        if (!bound)
+                look_around(e, g, node, s, turn);
         while (passed < g->granules) {
-                passed += look_in_group(e, g, node, s, turn, looks_of(&h) - DARTS * DART_LOOKS, g->granules - passed);
+                passed += look_in_group(e, g, node, s, turn, bound ? 1 : LOOKS - DARTS * DART_LOOKS,
+                                        g->granules - passed);
                 if (evict_first(e, node, s, g, turn, pressing))
                         return true;
         }

@@ -318,8 +318,15 @@ struct work {
         struct step step;
 };
 
+/* Its neighbours in the order in which those of a device's pool were used last, plus one; 0: none. */
+struct age {
+        uint32_t older, newer;
+};
+
 struct pool {
         struct owner *owners;
+        struct age *ages; /* by slot, of those that are taken */
+        uint32_t oldest, newest;
         uint32_t size, high;
         uint32_t free, warm; /* first free slot that may have space, plus one; how many */
         uint32_t cold;       /* first free slot without, plus one */
@@ -543,12 +550,19 @@ bool evict_for(struct managed *e, struct work *resumes, uint16_t cgroup);
 void reuse_use(struct managed *e, struct managed_range *r, struct granule *g);
 /* A touch has to bring it to the node. */
 void reuse_miss(struct managed *e, uint32_t node, struct managed_range *r, struct granule *g);
-void reuse_bring(struct managed *e, struct granule *g);
+/* It comes there without being used. */
+void reuse_bring(struct managed *e, uint32_t node, struct managed_range *r, struct granule *g);
+/* It has to make room there. */
+void reuse_leave(struct managed *e, uint32_t node, struct managed_range *r, const struct granule *g);
 /* The range ends. */
 void reuse_forget(struct managed *e, const struct managed_range *r);
 /* What leaves the node goes by; `group`: at its limit, else NULL. */
 struct policy_haste reuse_haste(const struct managed *e, uint32_t node, const struct managed_group *group);
 uint64_t reuse_away(const struct managed *e, const struct policy_haste *h, const struct owner *o);
+/* ages.c: orders the slots (plus one) of a pool; the newest is the one that was used last. */
+void age_begin(struct pool *p, uint32_t slot, bool oldest);
+void age_use(struct pool *p, uint32_t slot);
+void age_end(struct pool *p, uint32_t slot);
 /* Keeps it if it is farther away than one that is there, or there is place. */
 void shortlist_offer(struct shortlist *s, const struct owner *o, uint64_t away);
 void shortlist_drop(struct shortlist *s, uint32_t i);

@@ -102,8 +102,10 @@ void managed_free(struct managed *e) {
         list_for_each_safe (it, &e->sessions)
                 alloc_free(container_of(it, struct managed_session, link));
         for (uint32_t i = 0; i < e->nodes_count; i++)
-                for (unsigned c = 0; c < POOLS; c++)
+                for (unsigned c = 0; c < POOLS; c++) {
                         alloc_free(e->nodes[i].pool[c].owners);
+                        alloc_free(e->nodes[i].pool[c].ages);
+                }
         for (uint32_t i = 0; i < e->nodes_count; i++)
                 for (uint32_t k = i; k < e->nodes_count; k++)
                         alloc_free(e->links[i][k]);

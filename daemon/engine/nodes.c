@@ -20,10 +20,12 @@ static int pool_reach(struct pool *p, uint32_t slot) {
         while (p->size < slot) {
                 uint32_t size = p->size ? 2 * p->size : 64;
                 struct owner *grown = alloc_grow(p->owners, p->size * sizeof(*grown), size * sizeof(*grown));
+                struct age *ages = alloc_grow(p->ages, p->size * sizeof(*ages), size * sizeof(*ages));
 
-                if (!grown)
+                p->owners = grown ? grown : p->owners;
+                p->ages = ages ? ages : p->ages;
+                if (!grown || !ages)
                         return -ENOMEM;
-                p->owners = grown;
                 p->size = size;
         }
         return 0;
@@ -90,6 +92,7 @@ uint32_t node_take(struct managed *e, uint32_t node, struct managed_range *r, ui
         if (!slot)
                 return 0;
         p->owners[slot - 1] = (struct owner){ .range = r, .granule = granule };
+        age_begin(p, slot, false);
         charge(e, node, r);
         if (above && !*reserve) {
                 *reserve = true;
@@ -132,6 +135,7 @@ void node_give(struct managed *e, uint32_t node, struct managed_range *r, uint32
         struct pool *p = node_pool(e, node, r, &slot);
         struct node *n = &e->nodes[node];
 
+        age_end(p, slot);
         pool_put(p, slot);
         r->slots[node]--;
         n->used -= r->bytes;
@@ -151,6 +155,7 @@ uint32_t node_claim(struct managed *e, uint32_t node, struct managed_range *r, u
         if (!slot)
                 return 0;
         p->owners[slot - 1] = (struct owner){ .range = r, .granule = granule };
+        age_begin(p, slot, true);
         p->high = slot > p->high ? slot : p->high;
         charge(e, node, r);
         return place ? slot | SLOT_PLACE : slot;

@@ -16,6 +16,10 @@ static bool is_same(const struct owner *a, const struct owner *b) {
         return a->range == b->range && a->granule == b->granule;
 }
 
+static uint64_t lesser(uint64_t a, uint64_t b) {
+        return a < b ? a : b;
+}
+
 static struct group_node *limited_of(const struct managed *e, const struct managed_range *r, uint32_t node) {
         struct managed_group *g;
 
@@ -25,31 +29,38 @@ static struct group_node *limited_of(const struct managed *e, const struct manag
         return NULL;
 }
 
-/* Whose uses are compared: those of a group that has a limit there, else the node's. */
+/* Whose uses are compared: those of a group that has a limit there, else the node's; and the bytes that they have, what
+ * is above until room has been made aside. */
 static struct policy_rival *rival_of(struct managed *e, uint32_t node, const struct managed_range *r,
-                                     uint64_t *ret_used) {
+                                     uint64_t *ret_room) {
         struct group_node *of_group = limited_of(e, r, node);
 
         if (of_group && !of_group->order)
                 of_group->order = alloc_zero(sizeof(*of_group->order));
         if (of_group && of_group->order) {
-                *ret_used = of_group->used;
+                *ret_room = lesser(of_group->used, of_group->limit);
                 return &of_group->order->rival;
         }
-        *ret_used = e->nodes[node].used;
+        *ret_room = lesser(e->nodes[node].used, node_granted(&e->nodes[node]));
         return &e->nodes[node].order.rival;
+}
+
+static void compare(struct managed *e, uint32_t node, struct managed_range *r, const struct policy_reuse *reuse,
+                    enum policy_found found) {
+        struct policy_rival *rival;
+        uint64_t room;
+
+        if (e->nodes[node].host)
+                return;
+        rival = rival_of(e, node, r, &room);
+        policy_compared(rival, reuse, e->uses, room / r->bytes, found);
 }
 
 static void use(struct managed *e, uint32_t node, struct managed_range *r, struct granule *g, enum policy_found found) {
         struct node *n = &e->nodes[node];
         struct owner o = { .range = r, .granule = (uint32_t)(g - r->granules) };
 
-        if (!n->host) {
-                uint64_t used;
-                struct policy_rival *rival = rival_of(e, node, r, &used);
-
-                policy_compared(rival, &g->reuse, e->uses, used / r->bytes, found);
-        }
+        compare(e, node, r, &g->reuse, found);
         policy_used(&g->reuse, &e->uses);
         if (is_same(&n->recent[n->recent_next], &o))
                 return;
@@ -58,6 +69,10 @@ static void use(struct managed *e, uint32_t node, struct managed_range *r, struc
 }
 
 void reuse_use(struct managed *e, struct managed_range *r, struct granule *g) {
+        uint32_t slot = g->slot;
+
+        if (slot && g->state != RESIDENCY_DUPLICATED && !e->nodes[g->node].host)
+                age_use(node_pool(e, g->node, r, &slot), slot);
         use(e, g->slot && g->state != RESIDENCY_DUPLICATED ? g->node : g->host, r, g, POLICY_THERE);
 }
 
@@ -66,15 +81,29 @@ void reuse_miss(struct managed *e, uint32_t node, struct managed_range *r, struc
         use(e, node, r, g, g->cause == MANAGED_BY_EVICTION ? POLICY_LET_GO : POLICY_NEW);
 }
 
-void reuse_bring(struct managed *e, struct granule *g) {
+void reuse_leave(struct managed *e, uint32_t node, struct managed_range *r, const struct granule *g) {
+        uint64_t room;
+
+        policy_left(&e->nodes[node].haste);
+        if (!e->nodes[node].host)
+                policy_let_go(rival_of(e, node, r, &room), &g->reuse);
+}
+
+/* LRU brings it, too, if it has not got it. */
+void reuse_bring(struct managed *e, uint32_t node, struct managed_range *r, struct granule *g) {
+        struct policy_reuse before = g->reuse;
+
         policy_brought(&g->reuse, e->uses);
+        if (g->reuse.last != before.last)
+                compare(e, node, r, &before, g->cause == MANAGED_BY_EVICTION ? POLICY_LET_GO : POLICY_NEW);
 }
 
 struct policy_haste reuse_haste(const struct managed *e, uint32_t node, const struct managed_group *group) {
         const struct order *order = group ? group->nodes[node].order : &e->nodes[node].order;
         struct policy_haste h = e->nodes[node].haste;
 
-        h.recency = order && order->rival.leads;
+        if (order && !e->nodes[node].host)
+                policy_bound(&order->rival, e->uses, &h);
         return h;
 }
 

@@ -9,7 +9,7 @@
  * What a decision costs: where a first touch goes, what a fault on what is elsewhere gets, what leaves and where to,
  * and what comes along; on a machine of eight nodes, two of them hosts, over granules and advice of all kinds. The row
  * is the dearest of the four. What leaves is chosen as the engine does it: when each of 40 granules will be used again,
- * what advice says of eight of them, and where the first goes.
+ * every other time with nothing to stake against LRU, what advice says of eight of them, and where the first goes.
  */
 enum { NODES = 8, HOSTS = 2, ROUNDS = 31, CASES = 4096, LOOKS = 40, ADVISED = 8, BYTES = 65536 };
 
@@ -94,7 +94,7 @@ static void promote(const struct policy_profile *p, unsigned i) {
 }
 
 static void evict(const struct policy_profile *p, unsigned i) {
-        const struct policy_haste haste = { .grace = 100 * 256 };
+        const struct policy_haste haste = { .grace = 100 * 256, .held = i % 2 * 500000 };
         uint64_t most = 0, away[LOOKS];
         uint32_t to = 0;
 

@@ -10,10 +10,7 @@ struct cell {
         const char *name;
         bool pattern; /* else a recording */
         uint32_t percent;
-        uint32_t bound;       /* as many times MIN as may be, in thousandths; 0: no bound */
-        uint32_t group_bound; /* the same at a limit of a group */
-        uint32_t wager;       /* granules that may be fetched beyond LRU's bound */
-        uint32_t memory;      /* granules */
+        uint32_t bound; /* as many times MIN as may be, in thousandths; 0: no bound */
         uint64_t min, lru;
         uint64_t lru_of_faults;
         uint64_t seen;        /* svmd's, that sees every use */

@@ -150,6 +150,28 @@ static void test_far(void **state) {
         }
 }
 
+/* Where nothing is left to be staked, what LRU has let go goes before what it has, and that as LRU would. */
+static void test_bound(void **state) {
+        struct policy_haste bound = { 0 };
+        struct policy_reuse old = { 0 }, soon = { 0 }, late = { 0 };
+        uint64_t uses = 0;
+
+        policy_used(&old, &uses);
+        others(&uses, 98);
+        policy_used(&soon, &uses);
+        others(&uses, 49);
+        policy_used(&soon, &uses);
+        policy_used(&late, &uses);
+        others(&uses, 9);
+        bound.held = uses - 150;
+        assert_int_equal(policy_away(&old, &bound, uses), 10 + 159);
+        assert_int_equal(policy_away(&soon, &bound, uses), 10 + 40);
+        assert_int_equal(policy_away(&late, &bound, uses), 9);
+        bound.held = uses;
+        assert_int_equal(policy_away(&soon, &bound, uses), 10);
+        assert_int_equal(policy_away(&old, &bound, uses), 159);
+}
+
 static void test_spare(void **state) {
         struct policy_advice none = { 0 }, here = { .preferred = 3 };
 
@@ -164,6 +186,7 @@ int main(void) {
                 cmocka_unit_test(test_unknown), cmocka_unit_test(test_period), cmocka_unit_test(test_dead),
                 cmocka_unit_test(test_same),    cmocka_unit_test(test_row),    cmocka_unit_test(test_brought),
                 cmocka_unit_test(test_haste),   cmocka_unit_test(test_far),    cmocka_unit_test(test_spare),
+                cmocka_unit_test(test_bound),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
