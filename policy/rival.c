@@ -32,7 +32,7 @@
  * order in which they were used the last time, after a row of such. Programs that do not stream get none of it. It is
  * paid back out of what is earned.
  */
-enum { UNIT = 64, PARTS = 64, ROW = 32, NEAR = 64 };
+enum { UNIT = 64, PARTS = 64, ROW = 64, NEAR = 64 };
 
 /* LRU lets go what we have let go. */
 static void forgive(struct policy_rival *v, struct policy_span *s, uint32_t gone) {
