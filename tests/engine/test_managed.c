@@ -943,7 +943,7 @@ static void test_no_memory(void **state) {
                 touch(w, w->a, (uint32_t)n);
                 assert_int_equal(w->last[n].state, RESIDENCY_RESIDENT);
         }
-        for (unsigned long n = 1; n < 12; n++) {
+        for (unsigned long n = 1; n < 14; n++) {
                 alloc_fail_at(n);
                 if (managed_migrate(w->e, w->range, 0, 4, NEAR, MANAGED_BY_REQUEST, 1, 1))
                         assert_true(managed_idle(w->e));
