@@ -272,7 +272,7 @@ static void names_that_are_too_long_are_refused(void **state) {
 }
 
 static void an_unknown_operation_is_well_formed(void **state) {
-        static const unsigned char bytes[] = { 8, 7, 26, 3, 0xa2, 6, 0 }; /* id 7, one op with field 100 */
+        static const unsigned char bytes[] = { 8, 7, 26, 3, 0xfa, 0x7f, 0 }; /* id 7, one op with field 2047 */
         const Svmd__V1__Request *m;
         struct arena arena;
 
