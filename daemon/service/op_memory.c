@@ -21,6 +21,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "core/share.h"
+#include "core/space.h"
 #include "service/capacity.h"
 #include "service/dmabuf.h"
 #include "service/effects.h"
@@ -634,6 +635,43 @@ static int find_by_name(struct call *c, struct memory **ret) {
         return 0;
 }
 
+/* ---- what this request has given up, and what goes with that when it commits ---- */
+
+static bool reservation_goes(const struct reservation *r) {
+        if (r->freeing || !r->shared || r->owner || r->shared->keeping)
+                return r->freeing;
+        list_for_each (l, &r->shared->openings)
+                if (!container_of(l, struct opening, by_reservation)->closing)
+                        return false;
+        return true;
+}
+
+static bool mapping_goes(const struct session *s, const struct mapping *e) {
+        const struct reservation *r = reservation_at(s->partition, e->va);
+
+        if (r && &r->cpu == e->map)
+                return reservation_goes(r);
+        list_for_each (l, &s->spaces) {
+                const struct space *space = container_of(l, struct space, by_session);
+
+                if (&space->mappings == e->map)
+                        return space->destroying;
+        }
+        return false;
+}
+
+static bool memory_goes(const struct session *s, const struct memory *m) {
+        if (m->keeping)
+                return false;
+        list_for_each (l, &m->holdings)
+                if (!container_of(l, struct holding, by_memory)->releasing)
+                        return false;
+        list_for_each (l, &m->backing.mappings)
+                if (!mapping_goes(s, container_of(l, struct mapping, by_backing)))
+                        return false;
+        return true;
+}
+
 int op_mem_import(struct call *c) {
         const Svmd__V1__MemImport *op = c->op->mem_import;
         struct effect_hold e;
@@ -654,7 +692,7 @@ int op_mem_import(struct call *c) {
                 return r;
         if ((r = dmabuf_check_access(c, m, op->access)) != 0)
                 return r;
-        if (memory_unused(m)) /* and goes when this request has been done: the journal has nothing in between */
+        if (memory_goes(c->session, m)) /* the journal has one effect behind the other: there it has gone */
                 return refuse(c, SVMD_STATUS_NO_SUCH,
                               "that memory is gone: this request has given back what used it last; import it first");
         if (holding_find(m, c->session))

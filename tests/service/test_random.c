@@ -101,13 +101,23 @@ static unsigned ended_count;
  * own. */
 static const unsigned uids[SESSIONS] = { 100, 100, 101, 102, 103, 101, 104, 105 };
 
+/* It ends when the request commits. */
+static bool range_goes(const struct range *r) {
+        unsigned stays = r->owner >= 0;
+
+        for (unsigned s = 0; s < SESSIONS; s++)
+                stays += r->open[s] && !r->closing[s];
+        return r->freeing || stays == 0;
+}
+
+/* By what stays when the request commits. */
 static bool page_used(const struct model *m, int memory) {
         for (unsigned i = 0; i < RANGES; i++)
-                for (unsigned k = 0; m->range[i].used && k < PAGES; k++)
+                for (unsigned k = 0; m->range[i].used && !range_goes(&m->range[i]) && k < PAGES; k++)
                         if (m->range[i].page[k].memory == memory)
                                 return true;
         for (unsigned i = 0; i < SPACES; i++)
-                for (unsigned k = 0; m->space[i].used && k < PAGES; k++)
+                for (unsigned k = 0; m->space[i].used && !m->space[i].destroying && k < PAGES; k++)
                         if (m->space[i].page[k].memory == memory)
                                 return true;
         return false;
@@ -388,7 +398,7 @@ static void do_export_op(struct model *m, int s, struct ask *t) {
 /* Else it ends with this request. */
 static bool in_use(const struct model *m, int memory) {
         for (int s = 0; s < SESSIONS; s++)
-                if (m->memory[memory].held[s])
+                if (m->memory[memory].held[s] && !m->memory[memory].releasing[s])
                         return true;
         return page_used(m, memory);
 }

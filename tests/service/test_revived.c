@@ -74,6 +74,31 @@ static void test_best_effort(void **state) {
         restart();
 }
 
+/* With the space that shows it, or the reservation, which are there until the request commits. */
+static void goes_with(Svmd__V1__Op *op) {
+        Svmd__V1__Op *ops[] = { op, mk_import("weights", 3) };
+
+        assert_int_equal(client_post(&a, SVMD__V1__MODE__BEST_EFFORT, ops, 2), 0);
+        client_await(&a);
+        assert_int_equal(a.reply->results[0]->code, 0);
+        assert_int_equal(a.reply->results[1]->code, SVMD_STATUS_NO_SUCH);
+        restart();
+}
+
+static void test_with_its_space(void **state) {
+        goes_with(mk_destroy(space));
+}
+
+static void test_with_its_reservation(void **state) {
+        Svmd__V1__Result *r = must(mk_reserve(SVMD_PAGE, 0, 0, "named", 0600));
+        uint64_t id = r->id, at = r->address, memory = must(mk_import("weights", 3))->id;
+
+        must(mk_map(0, at, SVMD_PAGE, memory, 0, 3, 0));
+        must(mk_release(memory));
+        must(mk_destroy(space));
+        goes_with(mk_free(id));
+}
+
 /* The other way round it goes on. */
 static void test_import_first(void **state) {
         Svmd__V1__Op *ops[] = { mk_import("weights", 3), mk_unmap(space, AT, SVMD_PAGE) };
@@ -90,6 +115,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_all_or_nothing, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_best_effort, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_with_its_space, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_with_its_reservation, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_import_first, set_up, tear_down),
         };
 
