@@ -121,6 +121,15 @@ void vector_advice_query(struct vector *v, uint64_t address) {
         v->body[i].advice_query.address = address;
 }
 
+void vector_grant(struct vector *v, uint32_t node, uint64_t bytes) {
+        Svmd__V1__GrantAsk *m = &v->body[add(v, SVMD__V1__OP__OP_GRANT_ASK)].grant_ask;
+
+        svmd__v1__grant_ask__init(m);
+        m->node = node;
+        m->operations = SVMD__V1__GRANT_OPERATION__GRANT_ALLOC;
+        m->bytes = bytes;
+}
+
 /* ---- calls ---- */
 
 static void send_request(struct client *c, Svmd__V1__Op **ops, size_t count) {
@@ -131,12 +140,15 @@ static void send_request(struct client *c, Svmd__V1__Op **ops, size_t count) {
         request.id = ++c->id;
         request.n_ops = count;
         request.ops = ops;
+        request.n_done = c->done != NULL;
+        request.done = &c->done;
         n = encode_request(&request, c->buffer, SVMD_PACKET_MAX);
         must(n > 0, "a request of %zu operations does not fit into a packet", count);
         c->sent = (size_t)n;
         r = packet_send(c->socket, c->buffer, c->sent, NULL, 0);
         errno = -r;
         must(r == 0, "svmd takes no request");
+        c->done = NULL;
 }
 
 static const Svmd__V1__Packet *receive(struct client *c) {

@@ -10,8 +10,9 @@ struct client {
         int socket;
         uint64_t id; /* of the last request */
         struct arena arena;
-        size_t sent, received; /* bytes of the last request and its reply */
-        uint8_t *buffer;       /* SVMD_PACKET_MAX bytes */
+        size_t sent, received;     /* bytes of the last request and its reply */
+        uint8_t *buffer;           /* SVMD_PACKET_MAX bytes */
+        Svmd__V1__GrantDone *done; /* rides on the next request; NULL: nothing does */
 };
 
 /* Greeted, and attached to the caller's default partition. */
@@ -38,6 +39,7 @@ struct vector {
                 Svmd__V1__LeaseRelease lease_release;
                 Svmd__V1__Advise advise;
                 Svmd__V1__AdviceQuery advice_query;
+                Svmd__V1__GrantAsk grant_ask;
         } body[SVMD_OPS_MAX];
 };
 
@@ -58,6 +60,8 @@ void vector_range(struct vector *v, uint64_t size, uint32_t granule);
 void vector_prefer(struct vector *v, uint64_t address, uint64_t size, uint32_t node);
 void vector_advice_query(struct vector *v, uint64_t address);
 void vector_lease_release(struct vector *v, uint64_t lease);
+/* To allocate so much. */
+void vector_grant(struct vector *v, uint32_t node, uint64_t bytes);
 
 /* Sends the vector, empties it, and waits. The reply is valid until the next call. */
 const Svmd__V1__Reply *client_call(struct client *c, struct vector *v);

@@ -62,12 +62,14 @@ ROWS = {
     "hostile_share": ("share", "<=2206", "<=1055"),  # docs/security.md, "Who is served when"
     "hostile_p99": ("share", None, None),
     "bind_vector": ("bind", None, ">=10"),
+    "grant_rtt": ("grant", "<=2.5", "<=2.2"),
 }
 # A program: the daemons that it is given.
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
             "hostile": ["svmd"], "share": ["svmd"], "run": ["svmd"], "admission": ["svmd"], "advise": ["svmd"],
-            "policy": [], "partitions": ["svmd", "svmd"], "notes": ["svmd", "svmd-unaccounted"], "bind": []}
+            "policy": [], "partitions": ["svmd", "svmd"], "notes": ["svmd", "svmd-unaccounted"], "bind": [],
+            "grant": ["svmd"]}
 # Programs that run on an emulated machine, which needs root and /dev/fuse.
 EMULATED = {"bind": os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emul", "drm", "render.py")}
 
@@ -94,6 +96,7 @@ class Svmd:
             self.process = subprocess.Popen(
                 [os.path.join(build, program), "--config", config, "--runtime-dir", self.runtime,
                  "--state-dir", os.path.join(folder, "state"), "--soft-node", "soft0:size=256M",
+                 "--cuda-node", "cuda0:device=cuda:0,size=1G",
                  "--log-level", "warning"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
