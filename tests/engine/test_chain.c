@@ -423,8 +423,8 @@ static void restart(struct world *w) {
         struct managed_record before[RANGES][COUNT];
 
         memcpy(before, w->last, sizeof(before));
-        managed_free(w->e);
         before_change(w);
+        managed_free(w->e);
         start(w);
         for (unsigned i = 0; i < RANGES; i++) {
                 for (unsigned k = 0; k < COUNT; k++)

@@ -284,6 +284,7 @@ static void test_delete_the_guests(void **state) {
         check_world(&w);
         assert_int_equal(list(&owner)->n_shares, 1);
         assert_string_equal(list(&owner)->shares[0]->to, "three");
+        client_close(&guest);
         come_through(&guest, "three", 4002);
         must(&guest, mk_attach("one"));
         restart_twice();
@@ -297,6 +298,8 @@ static void test_delete_the_owners(void **state) {
         world_settle(&w);
         check_world(&w);
         assert_true(list_empty(&w.svc->state.shares));
+        client_close(&owner);
+        client_close(&guest);
         must(&admin, mk_partition("one", 4 * GIB, "", 100, 0600));
         client_open(&w, &owner, 100, 100, false);
         client_greet(&owner, "one");
