@@ -90,3 +90,15 @@ int limits_fit(struct call *c, const struct account *accounts, Svmd__V1__NodeLim
         *ret_promises = promises;
         return 0;
 }
+
+bool limits_ask(Svmd__V1__NodeLimit **limits, size_t count, bool come_down) {
+        for (size_t i = 0; i < count; i++)
+                come_down |= limits[i]->bound == SVMD__V1__BOUND__BOUND_HIGH;
+        return come_down;
+}
+
+uint64_t limits_patience_ms(uint64_t asked) {
+        const uint64_t day = 86400ull * 1000;
+
+        return asked < day ? asked : day;
+}

@@ -22,12 +22,6 @@
 
 /* Administration that changes things: partitions and their limits, and ending sessions. */
 
-#define COME_DOWN_MS_MAX (86400ull * 1000)
-
-static uint64_t come_down_ms(uint64_t asked) {
-        return asked < COME_DOWN_MS_MAX ? asked : COME_DOWN_MS_MAX;
-}
-
 /* ---- jobs of the store ---- */
 
 struct store_job {
@@ -396,13 +390,6 @@ static int plan_limits(struct call *c, struct partition *p, const Svmd__V1__Part
         return r;
 }
 
-static bool needs_give_backs(const Svmd__V1__PartitionSet *m) {
-        for (size_t i = 0; i < m->n_limits; i++)
-                if (m->limits[i]->bound == SVMD__V1__BOUND__BOUND_HIGH)
-                        return true;
-        return m->come_down;
-}
-
 int op_partition_set(struct call *c) {
         const Svmd__V1__PartitionSet *m = c->op->partition_set;
         struct store_partition *row;
@@ -428,15 +415,16 @@ int op_partition_set(struct call *c) {
                 c->request->again = true;
                 return OP_LATER;
         }
-        row = needs_give_backs(m) && give_backs_make(c->svc, LIMITED_PARTITION(p)) < 0 ? NULL
-                                                                                       : partition_row(c->svc, p);
+        row = limits_ask(m->limits, m->n_limits, m->come_down) && give_backs_make(c->svc, LIMITED_PARTITION(p)) < 0
+                      ? NULL
+                      : partition_row(c->svc, p);
         if (!row)
                 return -ENOMEM;
         apply_to_row(c, p, row);
         r = store_write(c, row, NULL);
         p->writing = r == OP_LATER;
         p->comes_down = m->come_down;
-        p->comes_down_ms = come_down_ms(m->deadline_ms);
+        p->comes_down_ms = limits_patience_ms(m->deadline_ms);
         p->steals = m->steal;
         if (p->writing && promises)
                 c->svc->promising = p;
@@ -553,7 +541,7 @@ static int delete_begin(struct call *c, struct partition *p) {
         if (!p->ending) {
                 p->ending = true;
                 if (c->op->partition_delete->deadline_ms)
-                        leaving_begin(c->svc, p, come_down_ms(c->op->partition_delete->deadline_ms));
+                        leaving_begin(c->svc, p, limits_patience_ms(c->op->partition_delete->deadline_ms));
                 else
                         partition_kick(c->svc, p, "an administrator deleted the partition");
         }

@@ -28,8 +28,7 @@
  *                                                  \-> not written --> forgotten again
  */
 
-#define COME_DOWN_MS_MAX (86400ull * 1000)
-#define ROWS             64u
+#define ROWS 64u
 
 /* ---- both ---- */
 
@@ -40,17 +39,6 @@ static struct bounds wanted(const struct call *c, const struct account *a, uint3
 
         limits_change(m->limits, m->n_limits, node, &b);
         return b;
-}
-
-static uint64_t come_down_ms(const Svmd__V1__LimitSet *m) {
-        return m->deadline_ms < COME_DOWN_MS_MAX ? m->deadline_ms : COME_DOWN_MS_MAX;
-}
-
-static bool needs_give_backs(const Svmd__V1__LimitSet *m) {
-        for (size_t i = 0; i < m->n_limits; i++)
-                if (m->limits[i]->bound == SVMD__V1__BOUND__BOUND_HIGH)
-                        return true;
-        return m->come_down;
 }
 
 /* What would have to go, and how. */
@@ -148,7 +136,8 @@ static void apply(struct call *c, struct session *s, uint32_t node) {
         struct effect_session_bounds e;
 
         if (m->come_down)
-                give_back_begin(c->svc, LIMITED_SESSION(s), node, b.bytes[BOUND_MAX], come_down_ms(m), m->steal);
+                give_back_begin(c->svc, LIMITED_SESSION(s), node, b.bytes[BOUND_MAX],
+                                limits_patience_ms(m->deadline_ms), m->steal);
         if (memcmp(&b, &now, sizeof(b)) == 0)
                 return;
         /* It fitted a moment ago. */
@@ -183,7 +172,7 @@ static int set_session(struct call *c) {
         if (c->request->mode == SVMD__V1__MODE__DRY_RUN)
                 return plan(c, LIMITED_SESSION(s));
         r = tx_reserve(c->tx, count * (sizeof(struct effect_session_bounds) + 16ul));
-        if (r == 0 && needs_give_backs(m))
+        if (r == 0 && limits_ask(m->limits, m->n_limits, m->come_down))
                 r = give_backs_make(c->svc, LIMITED_SESSION(s));
         if (r == 0)
                 r = chain_limit(c->svc, LIMITED_SESSION(s));
@@ -288,7 +277,9 @@ static bool path_ok(const char *path) {
 static int begin_write(struct call *c, struct cgroup *g, bool promises) {
         const Svmd__V1__LimitSet *m = c->op->limit_set;
         struct cgroup_job *j =
-                needs_give_backs(m) && give_backs_make(c->svc, LIMITED_CGROUP(g)) < 0 ? NULL : job_new(c, g);
+                limits_ask(m->limits, m->n_limits, m->come_down) && give_backs_make(c->svc, LIMITED_CGROUP(g)) < 0
+                        ? NULL
+                        : job_new(c, g);
 
         if (!j)
                 return -ENOMEM;
@@ -297,7 +288,7 @@ static int begin_write(struct call *c, struct cgroup *g, bool promises) {
         j->group = g;
         j->comes_down = m->come_down;
         j->steals = m->steal;
-        j->wait_ms = come_down_ms(m);
+        j->wait_ms = limits_patience_ms(m->deadline_ms);
         g->writing = true;
         if (promises)
                 c->svc->promising = g;
