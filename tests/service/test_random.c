@@ -84,6 +84,13 @@ struct model {
         struct memory_model memory[MEMORIES];
 };
 
+/* ThreadSanitizer is slow, and looks for races, which need no odd requests. */
+#ifdef __SANITIZE_THREAD__
+enum { USUAL = 20000 };
+#else
+enum { USUAL = 100000 };
+#endif
+
 static struct model now;
 static struct world world;
 static struct client client[SESSIONS];
@@ -872,7 +879,7 @@ static void set_up(void) {
 static void test_random(void **state) {
         const char *text = getenv("SVMD_SEED"), *count = getenv("SVMD_OPS");
         uint64_t seed = text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
-        unsigned long wanted = count ? strtoul(count, NULL, 0) : getenv("SVMD_LONG") ? 10000000 : 100000;
+        unsigned long wanted = count ? strtoul(count, NULL, 0) : getenv("SVMD_LONG") ? 10000000 : USUAL;
 
         printf("seed: SVMD_SEED=%" PRIu64 "\n", seed);
         fflush(stdout);
