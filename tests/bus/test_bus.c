@@ -69,8 +69,8 @@ static void says(const char *text) {
 }
 
 static const char *create(sd_bus *bus, const char *name) {
-        return CALL(bus, ROOT, MANAGER, "CreatePartition", "sa{sv}", name, 2, "Size", "t", (uint64_t)GIB4 << 30, "Mode",
-                    "u", 0640);
+        return CALL(bus, ROOT, MANAGER, "CreatePartition", "sa{sv}", name, 3, "Size", "t", (uint64_t)GIB4 << 30, "Mode",
+                    "u", 0640, "Window", "s", HARNESS_WINDOW == SVMD_WINDOW_LOW ? "low" : "primary");
 }
 
 static uint64_t number(const char *path, const char *face, const char *property, char type) {
