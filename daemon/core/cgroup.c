@@ -84,6 +84,25 @@ void session_set_cgroup(struct state *s, struct session *session, char *path) {
         session_join(s, session, path ? cgroup_around(s, path) : NULL);
 }
 
+/* ---- two sides ---- */
+
+static uint64_t lower(uint64_t a, uint64_t b) {
+        return a < b ? a : b;
+}
+
+static uint64_t higher(uint64_t a, uint64_t b) {
+        return a > b ? a : b;
+}
+
+struct bounds bounds_of_both(const struct bounds *own, const struct bounds *told) {
+        const uint64_t *a = own->bytes, *b = told->bytes;
+
+        return (struct bounds){ { [BOUND_MAX] = lower(a[BOUND_MAX], b[BOUND_MAX]),
+                                  [BOUND_HIGH] = lower(a[BOUND_HIGH], b[BOUND_HIGH]),
+                                  [BOUND_LOW] = higher(a[BOUND_LOW], b[BOUND_LOW]),
+                                  [BOUND_MIN] = higher(a[BOUND_MIN], b[BOUND_MIN]) } };
+}
+
 /* ---- coming and going ---- */
 
 struct cgroup *cgroup_new(const struct state *s, const char *path) {
@@ -93,12 +112,18 @@ struct cgroup *cgroup_new(const struct state *s, const char *path) {
                 return NULL;
         list_init(&g->by_state);
         g->path = alloc_string(path);
-        if (!g->path) {
+        g->own = alloc_array(2ul * s->machine->count + 1, sizeof(*g->own));
+        if (!g->path || !g->own) {
+                alloc_free(g->path);
+                alloc_free(g->own);
                 alloc_free(g);
                 return NULL;
         }
-        for (uint32_t i = 0; i < s->machine->count; i++)
+        g->told = g->own + s->machine->count;
+        for (uint32_t i = 0; i < s->machine->count; i++) {
+                g->own[i] = g->told[i] = BOUNDS_NONE;
                 account_init_aside(&g->accounts[i], NULL, &s->nodes[i].account);
+        }
         return g;
 }
 
@@ -116,5 +141,6 @@ void cgroup_free(struct state *s, struct cgroup *g) {
         for (uint32_t i = 0; i < s->machine->count; i++)
                 account_fini(&g->accounts[i]);
         alloc_free(g->path);
+        alloc_free(g->own);
         alloc_free(g);
 }

@@ -20,6 +20,13 @@ struct managed_limits;
 struct session;
 struct state;
 
+/*
+ * Bounds of a group on a node come from two sides: `own`, which administrators set in svmd, and `told`, what somebody
+ * else (a container's runtime, say) has told the kernel. Neither ever becomes the other: what holds is made of both,
+ * the lower max and the greater low and min, and when one side takes its own away the other's stays.
+ */
+struct bounds bounds_of_both(const struct bounds *own, const struct bounds *told);
+
 struct cgroup {
         struct list by_state;
         struct cgroup *outer;                  /* that it lies in, of those that are known */
@@ -27,6 +34,7 @@ struct cgroup {
         struct managed_limits *managed_limits; /* the service's: struct managed_limits */
         char *path;                            /* as in /proc/PID/cgroup: "/" and no "/" at its end, or "/" alone */
         bool writing;                          /* the service's: the store has a change of it under way */
+        struct bounds *own, *told;             /* one a node */
         struct account accounts[];             /* one a node */
 };
 

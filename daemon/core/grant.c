@@ -1,5 +1,7 @@
 #include "core/grant.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 #include "core/session.h"
 #include "core/state.h"
@@ -7,8 +9,12 @@
 struct grant *grant_new(struct state *s, uint64_t id, struct session *session) {
         struct grant *g = alloc_zero(sizeof(*g));
 
-        if (!g)
+        if (g && !session->grants_failed)
+                session->grants_failed = alloc_array(GRANTS_FAILED, sizeof(*session->grants_failed));
+        if (!g || !session->grants_failed) {
+                alloc_free(g);
                 return NULL;
+        }
         g->object = (struct object){ .id = id, .type = OBJECT_GRANT };
         g->session = session;
         list_init(&g->by_session);
@@ -52,12 +58,21 @@ static int check(const struct grant *g, const struct grant_done *d, uint64_t now
         return d->gone > g->charge.bytes ? GRANT_E_MORE : _GRANT_E_OK;
 }
 
+static void note_failure(const struct grant *g, uint32_t error) {
+        struct grant_failed *f = g->session->grants_failed;
+
+        memmove(&f[1], &f[0], (GRANTS_FAILED - 1) * sizeof(*f));
+        f[0] = (struct grant_failed){ g->object.id, g->node, g->operations, error };
+}
+
 int grant_take(struct grant *g, const struct grant_done *d, uint64_t now_ns, bool *ret_over) {
         int r = check(g, d, now_ns);
 
         if (r != 0)
                 return r;
-        if (!d->error)
+        if (d->error)
+                note_failure(g, d->error);
+        else
                 shrink(g, d->gone);
         g->held = true;
         *ret_over = d->error || g->charge.bytes == 0;

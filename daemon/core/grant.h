@@ -61,6 +61,14 @@ struct grant {
         struct charge charge;
 };
 
+/* Those of a session of which its process said that nothing was done, the latest first. */
+enum { GRANTS_FAILED = 4 };
+struct grant_failed {
+        uint64_t id; /* 0: there are no more */
+        uint32_t node, operations;
+        uint32_t error; /* errno */
+};
+
 /* Linked to its session and in ids, where room must have been reserved. Nothing is charged yet. NULL: out of memory. */
 struct grant *grant_new(struct state *s, uint64_t id, struct session *session);
 /* Gives back what is charged. */

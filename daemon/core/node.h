@@ -7,10 +7,13 @@
 #define NODE_NAME_MAX 31
 #define NODE_MAX      256
 
+/* The kinds that something beside their own file knows of. Others have a number that none has here or in svmd.proto. */
 enum node_kind {
         NODE_HOST = 1,
         NODE_SOFT = 2,
         NODE_HMM = 3,  /* the kernel's HMM test device: it has private memory of processes, and nothing else */
+        NODE_KFD = 4,  /* a GPU of AMD's compute driver: its clients execute everything, with libhsakmt or without */
+        NODE_DRM = 5,  /* a GPU of a DRM driver: svmd binds by its clients' files, and clients do the rest */
         NODE_CUDA = 6, /* an NVIDIA device: its clients execute everything, with CUDA in their processes */
 };
 
@@ -26,12 +29,16 @@ struct node_desc {
         char name[NODE_NAME_MAX + 1];
         enum node_kind kind;
         bool faults;       /* soft: an access to what is elsewhere can be served (XNACK on) */
+        bool found;        /* kfd, drm: a driver's, and nothing that was configured */
         uint64_t capacity; /* bytes, a multiple of 4 KiB */
         uint64_t hive;     /* 0: none */
         char model[64];
-        char device[64];           /* hmm: the file that clients open */
-        int numa;                  /* host: the NUMA node of this machine its memory is bound to, -1: wherever */
-        bool far;                  /* host: memory without CPUs (CXL, say) */
+        char device[64];    /* hmm, kfd, drm: the file that clients open */
+        uint32_t number;    /* kfd, drm: what the driver calls it: number in KFD's topology, minor of the DRM card */
+        uint32_t driver_id; /* kfd: number in KFD's calls; 0: not told */
+        char dmem[96];      /* region of the kernel's dmem that its memory is, drm/0000:03:00.0/vram0; "": none */
+        int numa;           /* host: the NUMA node of this machine its memory is bound to, -1: wherever */
+        bool far;           /* host: memory without CPUs (CXL, say) */
         uint64_t va_start, va_end; /* addresses that its spaces can show */
         struct node_link *links;
         uint32_t links_count;

@@ -1,7 +1,6 @@
 #include "core/partition.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -21,35 +20,33 @@ static const struct {
         [WINDOW_LOW] = { 0x1000000000ull, 0x4000000000ull },
 };
 
-static struct domain *domain_find(const struct state *s, const char *name) {
-        list_for_each (l, &s->domains) {
-                struct domain *d = container_of(l, struct domain, by_state);
+static struct domain *domain_new(struct state *s, const char *name) {
+        struct domain *d = alloc_zero(sizeof(*d));
 
-                if (strcmp(d->name, name) == 0)
-                        return d;
-        }
-        return NULL;
-}
-
-static struct domain *domain_get(struct state *s, const char *name) {
-        struct domain *d = domain_find(s, name);
-
-        if (d)
-                return d;
-        d = alloc_zero(sizeof(*d));
         if (!d)
                 return NULL;
-        snprintf(d->name, sizeof(d->name), "%s", name);
+        d->name = name_new(name, d, 0, 0, 0);
+        if (!d->name) {
+                alloc_free(d);
+                return NULL;
+        }
         for (int w = 0; w < WINDOWS; w++)
                 va_init(&d->window[w], windows[w].start, windows[w].end);
-        list_push_back(&s->domains, &d->by_state);
+        name_link(&s->domains, d->name);
         return d;
 }
 
-static void domain_put(struct domain *d) {
+static struct domain *domain_get(struct state *s, const char *name) {
+        struct name *n = name_find(&s->domains, name);
+
+        return n ? n->object : domain_new(s, name);
+}
+
+static void domain_put(struct state *s, struct domain *d) {
         if (d->partitions > 0)
                 return;
-        list_remove(&d->by_state);
+        name_unlink(&s->domains, d->name);
+        name_free(d->name);
         alloc_free(d);
 }
 
@@ -106,11 +103,12 @@ int partition_new(struct partition **ret, struct state *s, const struct partitio
         r = d ? take_slice(d, p, args) : -ENOMEM;
         if (r != 0) {
                 if (d)
-                        domain_put(d);
+                        domain_put(s, d);
                 release(p);
                 return r;
         }
         p->domain = d;
+        p->number = ++s->numbered;
         d->partitions++;
         va_init(&p->va, p->slice.start, p->slice.start + p->slice.size);
         for (uint32_t i = 0; i < s->machine->count; i++)
@@ -142,7 +140,7 @@ void partition_free(struct state *s, struct partition *p) {
         }
         va_free(&p->domain->window[p->window], &p->slice);
         p->domain->partitions--;
-        domain_put(p->domain);
+        domain_put(s, p->domain);
         release(p);
 }
 

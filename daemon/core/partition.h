@@ -15,18 +15,22 @@ struct name;
 
 enum { WINDOW_PRIMARY = 0, WINDOW_LOW = 1, WINDOWS = 2 };
 
-/* Partitions that may share memory: their slices never overlap. Lives while it has partitions. */
+/*
+ * Partitions that may share memory: their slices never overlap. Lives while it has partitions. Each domain has the
+ * windows for itself, so an address says nothing without the domain, and is never looked up without a partition: what
+ * is found by an address alone is found within a process, and that is in one domain (struct peer).
+ */
 struct domain {
-        struct list by_state;
+        struct name *name;
         struct va_space window[WINDOWS];
         uint64_t partitions;
-        char name[64];
 };
 
 /* A slice of a domain's window, with an owner, and a limit and an account per node. */
 struct partition {
         struct name *name; /* its text is the partition's, owner and mode say who may attach */
         struct domain *domain;
+        uint64_t number; /* no other one has or had it since svmd was started; above 0 */
         uint32_t window;
         bool ready;      /* the store has it; until then only its creator's request knows it */
         bool writing;    /* a change of it is on its way to the store */

@@ -12,12 +12,18 @@
 
 /* ---- peers ---- */
 
+#define PARTY_DOOR (1ull << 63)
+
+uint64_t party_of(uint32_t uid, const struct partition *door) {
+        return door ? PARTY_DOOR | door->number : uid;
+}
+
 static struct peer *peer_of(struct tree_node *n) {
         return container_of(n, struct peer, node);
 }
 
 /* Where the number is, or would be. */
-static struct tree_node **peer_place(struct tree *t, uint32_t number, struct tree_node **ret_parent) {
+static struct tree_node **peer_place(struct tree *t, uint64_t number, struct tree_node **ret_parent) {
         struct tree_node **at = &t->root;
 
         *ret_parent = NULL;
@@ -28,7 +34,7 @@ static struct tree_node **peer_place(struct tree *t, uint32_t number, struct tre
         return at;
 }
 
-static struct peer *peer_get(struct tree *t, uint32_t number) {
+static struct peer *peer_get(struct tree *t, uint64_t number) {
         struct tree_node *parent, *found = *peer_place(t, number, &parent);
         struct peer *p;
 
@@ -72,8 +78,8 @@ void peer_drop_fds(struct peer *p, uint32_t n) {
         peer_left(p);
 }
 
-uint64_t sessions_of_user(const struct state *s, uint32_t uid) {
-        struct tree_node *parent, *found = *peer_place((struct tree *)&s->users, uid, &parent);
+uint64_t sessions_of_party(const struct state *s, uint64_t party) {
+        struct tree_node *parent, *found = *peer_place((struct tree *)&s->parties, party, &parent);
 
         return found ? peer_of(found)->sessions : 0;
 }
@@ -110,15 +116,16 @@ int session_new(struct session **ret, struct state *s, const struct session_args
         if (!session)
                 return -ENOMEM;
         session->process = peer_get(&s->processes, args->pid);
-        session->user = peer_get(&s->users, args->who.uid);
-        if (!session->process || !session->user || copy_groups(session, &args->who) < 0) {
+        session->party = peer_get(&s->parties, party_of(args->who.uid, args->door));
+        if (!session->process || !session->party || copy_groups(session, &args->who) < 0) {
                 peer_put(session->process);
-                peer_put(session->user);
+                peer_put(session->party);
                 alloc_free(session);
                 return -ENOMEM;
         }
         session->object = (struct object){ .id = args->id, .type = OBJECT_SESSION };
         session->pid = args->pid;
+        session->door = args->door;
         session->admin = args->admin;
         session->reader = args->reader;
         list_init(&session->by_partition);
@@ -148,7 +155,7 @@ void session_free(struct state *s, struct session *session) {
                         session->process->domain = NULL;
         }
         peer_put(session->process);
-        peer_put(session->user);
+        peer_put(session->party);
         list_remove(&session->by_partition);
         list_remove(&session->by_state);
         ids_remove(&s->ids, &session->object);
@@ -157,6 +164,7 @@ void session_free(struct state *s, struct session *session) {
         alloc_free((void *)session->who.groups);
         alloc_free(session->client);
         alloc_free(session->cgroup_path);
+        alloc_free(session->grants_failed);
         alloc_free(session);
 }
 
@@ -179,9 +187,20 @@ void session_attach(struct session *session, struct partition *p) {
         p->sessions_count++;
 }
 
-void session_restore_door(struct session *session, const struct partition *door) {
+uint64_t session_used(const struct session *s, uint32_t node) {
+        return s->accounts ? s->accounts[node].used : 0;
+}
+
+int session_restore_door(struct state *s, struct session *session, struct partition *door) {
+        struct peer *party = peer_get(&s->parties, party_of(session->who.uid, door));
+
+        if (!party)
+                return -ENOMEM;
+        peer_put(session->party);
+        session->party = party;
         session->door = door;
         session->guest = door != session->partition;
+        return 0;
 }
 
 struct account *session_account(struct state *s, struct session *session, uint32_t node) {

@@ -14,24 +14,32 @@ struct domain;
 struct account;
 struct cgroup;
 struct give_back;
+struct grant_failed;
 struct managed_limits;
 
-/* Sessions of one process, or of one user: of a process the attached ones are in one domain. */
+/*
+ * Whom bounds are for, so that nobody takes what others need: a user of the host, or whoever comes through a
+ * partition's own socket, all users of that container together. Root of a container may be root of the host by its
+ * number; here it is not.
+ */
+uint64_t party_of(uint32_t uid, const struct partition *door);
+
+/* Sessions of one process, or of one party: of a process the attached ones are in one domain. */
 struct peer {
         struct tree_node node;
-        uint32_t number; /* pid or uid */
+        uint64_t number; /* pid or party */
         uint64_t sessions, attached;
         struct domain *domain; /* while one is attached */
         struct tree *in;
-        uint64_t fds; /* of a user: that svmd keeps for him, beside those that each session has */
+        uint64_t fds; /* of a party: that svmd keeps for it, beside those that each session has */
 };
 
 /* One connection of one process; once attached, to a partition. Idle it is this struct and its groups. */
 struct session {
         struct object object;
-        struct partition *partition;  /* NULL: not attached */
-        const struct partition *door; /* the one whose own socket it came through */
-        bool guest;                   /* attached to another one: share.h */
+        struct partition *partition; /* NULL: not attached */
+        struct partition *door;      /* the one whose own socket it came through */
+        bool guest;                  /* attached to another one: share.h */
         struct list by_partition, by_state;
         struct list reservations; /* owned: struct reservation.by_owner */
         struct list openings;     /* of others' named reservations */
@@ -40,14 +48,15 @@ struct session {
         struct list leases; /* the service's: struct lease */
         struct list grants; /* struct grant */
         uint64_t grants_count;
-        struct list orders; /* the service's: fences whose turn has not come */
+        struct grant_failed *grants_failed; /* made with the first grant */
+        struct list orders;                 /* the service's: fences whose turn has not come */
         uint32_t orders_out;
         struct account *accounts; /* one a node, made with the first charge */
         struct cgroup *cgroup;    /* with limits, that its process is in */
         char *cgroup_path;        /* of the process; NULL: not known */
         uint64_t cgroup_looked;   /* the service's: when it was read */
         struct credentials who;
-        struct peer *process, *user;
+        struct peer *process, *party;
         struct give_back *give_backs; /* as of a partition */
         uint32_t pid;
         bool admin, monitor, resumed;
@@ -77,15 +86,16 @@ struct session_args {
         uint32_t pid;
         struct credentials who; /* groups are copied */
         bool admin, reader;
+        struct partition *door; /* NULL: it is one of the host */
 };
 
 int session_new(struct session **ret, struct state *s, const struct session_args *args);
-/* Descriptors that svmd keeps for a user: counted, and counted no more. Who has some stays when his last session has
+/* Descriptors that svmd keeps for a party: counted, and counted no more. Who has some stays when his last session has
  * gone. NULL: nobody's. */
 void peer_take_fds(struct peer *p, uint32_t n);
 void peer_drop_fds(struct peer *p, uint32_t n);
-/* How many sessions a user has. */
-uint64_t sessions_of_user(const struct state *s, uint32_t uid);
+/* How many sessions a party has. */
+uint64_t sessions_of_party(const struct state *s, uint64_t party);
 /* The domain that the process of this session is attached in by another of its sessions, or NULL. */
 struct domain *session_other_domain(const struct session *session);
 /* Nothing may be left in it. */
@@ -94,7 +104,9 @@ void session_free(struct state *s, struct session *session);
 int session_set_client(struct session *session, const char *client);
 /* As a guest if it came through another one's door. */
 void session_attach(struct session *session, struct partition *p);
-/* Of one that is attached, after a restart; NULL: that partition is no more. */
-void session_restore_door(struct session *session, const struct partition *door);
+/* Explicit memory that is charged to it there, in bytes; one that has not attached has none. */
+uint64_t session_used(const struct session *s, uint32_t node);
+/* Of one that is attached, after a restart; NULL: that partition is no more. -ENOMEM. */
+int session_restore_door(struct state *s, struct session *session, struct partition *door);
 /* Makes the accounts if need be, and returns the one of the node; NULL: out of memory. */
 struct account *session_account(struct state *s, struct session *session, uint32_t node);

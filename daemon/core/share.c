@@ -6,16 +6,17 @@
 #include "core/session.h"
 #include "core/state.h"
 
-struct share *share_new(uint64_t id, struct name *name, struct partition *from, struct partition *to, unsigned access) {
+struct share *share_new(uint64_t id, struct object *object, struct name *name, struct partition *from,
+                        struct partition *to) {
         struct share *x = alloc_zero(sizeof(*x));
 
         if (!x)
                 return NULL;
         x->id = id;
+        x->object = object;
         x->name = name;
         x->from = from;
         x->to = to;
-        x->access = access;
         return x;
 }
 
@@ -26,15 +27,16 @@ void share_link(struct state *s, struct share *x) {
         x->from->shares_count++;
 }
 
-void share_unlink(struct share *x) {
+void share_end(struct share *x) {
         list_remove(&x->by_name);
         list_remove(&x->by_partition);
         list_remove(&x->by_state);
         x->from->shares_count--;
+        alloc_free(x);
 }
 
-void share_free(struct share *x) {
-        alloc_free(x);
+bool share_of_memory(const struct share *x) {
+        return x->object->type == OBJECT_MEMORY;
 }
 
 struct share *share_find(const struct name *name, const struct partition *to) {
@@ -61,19 +63,11 @@ unsigned share_access(const struct name *name, const struct session *guest) {
 }
 
 void shares_drop(struct name *name) {
-        list_for_each_safe (l, &name->shares) {
-                struct share *x = container_of(l, struct share, by_name);
-
-                share_unlink(x);
-                share_free(x);
-        }
+        list_for_each_safe (l, &name->shares)
+                share_end(container_of(l, struct share, by_name));
 }
 
 void shares_drop_for(struct partition *to) {
-        list_for_each_safe (l, &to->shares) {
-                struct share *x = container_of(l, struct share, by_partition);
-
-                share_unlink(x);
-                share_free(x);
-        }
+        list_for_each_safe (l, &to->shares)
+                share_end(container_of(l, struct share, by_partition));
 }

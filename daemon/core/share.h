@@ -7,8 +7,8 @@
 #include "core/ids.h"
 
 struct name;
+struct object;
 struct partition;
-struct reservation;
 struct session;
 struct state;
 
@@ -22,18 +22,20 @@ struct state;
 struct share {
         uint64_t id;
         struct list by_name, by_partition, by_state; /* by_partition: of the one it is for */
+        struct object *object;                       /* a reservation or memory, that has the name */
         struct name *name;
         struct partition *from, *to;
-        bool memory; /* the name's object is a struct memory, else a struct reservation */
         unsigned access;
         bool ending; /* an operation that is not committed yet takes it back */
 };
 
 /* NULL: out of memory. Not linked. */
-struct share *share_new(uint64_t id, struct name *name, struct partition *from, struct partition *to, unsigned access);
+struct share *share_new(uint64_t id, struct object *object, struct name *name, struct partition *from,
+                        struct partition *to);
 void share_link(struct state *s, struct share *x);
-void share_unlink(struct share *x);
-void share_free(struct share *x);
+/* Unlinks and frees it. */
+void share_end(struct share *x);
+bool share_of_memory(const struct share *x);
 /* NULL: it is not shared with that partition. */
 struct share *share_find(const struct name *name, const struct partition *to);
 /* Whether anything of `from` is. */

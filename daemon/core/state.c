@@ -20,7 +20,6 @@
 int state_init(struct state *s, const struct machine *machine) {
         *s = (struct state){ .machine = machine, .next_id = 1 };
         slab_init(&s->reservations, sizeof(struct reservation));
-        list_init(&s->domains);
         list_init(&s->shares);
         list_init(&s->sessions);
         list_init(&s->cgroups);
@@ -46,9 +45,41 @@ uint64_t state_take_id(struct state *s) {
 
 /* ---- invariants: everything is counted anew, from the objects themselves ---- */
 
-struct totals {
-        uint64_t sessions, reservations, memories, spaces, mappings;
+/* All objects, those of one type side by side: there are many questions to each, and the slots of ids are far apart. */
+struct objects {
+        struct object **all;
+        uint64_t first[OBJECT_GRANT + 2]; /* of each type; behind the last one, how many there are */
 };
+
+#define for_each_object(o, of, kind)                                                                                   \
+        for (uint64_t at_ = (of)->first[kind]; at_ < (of)->first[(kind) + 1] && ((o) = (of)->all[at_]); at_++)
+
+/* 0, -ENOMEM, or -EUCLEAN: it is no object. `ret->all` is the caller's. */
+static int objects_gather(const struct state *s, struct objects *ret) {
+        uint64_t next[OBJECT_GRANT + 1];
+
+        *ret = (struct objects){ .all = alloc_array(s->ids.count + 1, sizeof(struct object *)) };
+        if (!ret->all)
+                return -ENOMEM;
+        for (uint64_t i = 0; i < s->ids.size; i++) {
+                const struct object *o = s->ids.slots[i];
+
+                if (o && (o->type > OBJECT_GRANT || ids_find(&s->ids, o->id) != o || o->id >= s->next_id))
+                        return -EUCLEAN;
+                if (o)
+                        ret->first[o->type + 1]++;
+        }
+        for (unsigned type = 0; type <= OBJECT_GRANT; type++) {
+                next[type] = ret->first[type];
+                ret->first[type + 1] += ret->first[type];
+        }
+        if (ret->first[OBJECT_GRANT + 1] != s->ids.count)
+                return -EUCLEAN;
+        for (uint64_t i = 0; i < s->ids.size; i++)
+                if (s->ids.slots[i])
+                        ret->all[next[s->ids.slots[i]->type]++] = s->ids.slots[i];
+        return 0;
+}
 
 static uint64_t list_length(const struct list *head) {
         uint64_t n = 0;
@@ -67,20 +98,19 @@ static uint64_t leased(const struct lease *l, const struct account *a) {
         return sum;
 }
 
-/* Bytes that memory objects charge to exactly this account. */
-static uint64_t charged(const struct state *s, const struct account *a) {
+/* Bytes that are charged to exactly this account. */
+static uint64_t charged(const struct objects *all, const struct account *a) {
+        struct object *o;
         uint64_t sum = 0;
 
-        for (uint64_t i = 0; i < s->ids.size; i++) {
-                struct object *o = s->ids.slots[i];
-
-                if (o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->charge.account == a)
+        for_each_object (o, all, OBJECT_MEMORY)
+                if (container_of(o, struct memory, object)->charge.account == a)
                         sum += container_of(o, struct memory, object)->charge.bytes;
-                if (o && o->type == OBJECT_GRANT && container_of(o, struct grant, object)->charge.account == a)
+        for_each_object (o, all, OBJECT_GRANT)
+                if (container_of(o, struct grant, object)->charge.account == a)
                         sum += container_of(o, struct grant, object)->charge.bytes;
-                if (o && o->type == OBJECT_LEASE)
-                        sum += leased(container_of(o, struct lease, object), a);
-        }
+        for_each_object (o, all, OBJECT_LEASE)
+                sum += leased(container_of(o, struct lease, object), a);
         return sum;
 }
 
@@ -93,17 +123,14 @@ static uint64_t shown(const struct vmap *m, const struct backing *b) {
         return n;
 }
 
-static uint64_t shown_anywhere(const struct state *s, const struct backing *b) {
+static uint64_t shown_anywhere(const struct objects *all, const struct backing *b) {
+        struct object *o;
         uint64_t n = 0;
 
-        for (uint64_t i = 0; i < s->ids.size; i++) {
-                struct object *o = s->ids.slots[i];
-
-                if (o && o->type == OBJECT_RESERVATION)
-                        n += shown(&container_of(o, struct reservation, object)->cpu, b);
-                else if (o && o->type == OBJECT_SPACE)
-                        n += shown(&container_of(o, struct space, object)->mappings, b);
-        }
+        for_each_object (o, all, OBJECT_RESERVATION)
+                n += shown(&container_of(o, struct reservation, object)->cpu, b);
+        for_each_object (o, all, OBJECT_SPACE)
+                n += shown(&container_of(o, struct space, object)->mappings, b);
         return n;
 }
 
@@ -126,7 +153,8 @@ static bool session_ok(const struct session *session) {
 
         return session->reservations_count == reservations && session->memories_count == holdings &&
                session->spaces_count == spaces && session->fences_count == list_length(&session->fences) &&
-               session->objects == reservations + holdings + spaces + openings;
+               session->objects == reservations + holdings + spaces + openings &&
+               (session->ending || session->party->number == party_of(session->who.uid, session->door));
 }
 
 /* Guests have what is shared with the partition that they came from. */
@@ -158,7 +186,7 @@ static bool reservation_ok(const struct reservation *r) {
 
 /* Where it was created, or spilled to a host node; and it may be spilled if it is in the list for that. */
 static bool place_ok(const struct state *s, const struct memory *m) {
-        bool away = m->file->node != m->node, soft = s->machine->nodes[m->node].kind == NODE_SOFT;
+        bool away = m->file->node != m->node, soft = s->nodes[m->node].device;
 
         if (m->lost)
                 return soft && !away && m->away && list_empty(&m->by_node);
@@ -170,11 +198,11 @@ static bool place_ok(const struct state *s, const struct memory *m) {
                (soft && !m->pinned && m->file->kind == FILE_OWN && s->machine->nodes[m->file->node].kind == NODE_HOST);
 }
 
-static bool memory_ok(const struct state *s, const struct memory *m) {
+static bool memory_ok(const struct state *s, const struct objects *all, const struct memory *m) {
         const struct va_extent *e;
         uint64_t size = 0;
 
-        if (m->doomed || memory_unused(m) || m->backing.count != shown_anywhere(s, &m->backing))
+        if (m->doomed || memory_unused(m) || m->backing.count != shown_anywhere(all, &m->backing))
                 return false;
         if (m->file->kind == FILE_CLIENT ? m->charge.account != NULL : m->charge.bytes != m->size || !m->charge.account)
                 return false;
@@ -208,22 +236,15 @@ static bool grant_ok(const struct state *s, const struct grant *g) {
                (!g->held || g->charge.bytes > 0) && g->session->partition;
 }
 
-static bool object_ok(const struct state *s, struct object *o, struct totals *t) {
-        struct space *space;
+static bool object_ok(const struct state *s, const struct objects *all, struct object *o) {
+        const struct space *space;
 
-        if (ids_find(&s->ids, o->id) != o || o->id >= s->next_id)
-                return false;
         switch ((enum object_type)o->type) {
-        case OBJECT_SESSION: t->sessions++; return session_ok(container_of(o, struct session, object));
-        case OBJECT_RESERVATION:
-                t->reservations++;
-                t->mappings += container_of(o, struct reservation, object)->cpu.count;
-                return reservation_ok(container_of(o, struct reservation, object));
-        case OBJECT_MEMORY: t->memories++; return memory_ok(s, container_of(o, struct memory, object));
+        case OBJECT_SESSION: return session_ok(container_of(o, struct session, object));
+        case OBJECT_RESERVATION: return reservation_ok(container_of(o, struct reservation, object));
+        case OBJECT_MEMORY: return memory_ok(s, all, container_of(o, struct memory, object));
         case OBJECT_SPACE:
                 space = container_of(o, struct space, object);
-                t->spaces++;
-                t->mappings += space->mappings.count;
                 return !space->destroying && vmap_ok(&space->mappings, &space->sparse, 0, UINT64_MAX);
         case OBJECT_FILE: return va_check(&container_of(o, struct file, object)->slots) == 0;
         case OBJECT_FENCE: return true;
@@ -322,17 +343,17 @@ static bool node_mins_ok(const struct state *s, uint32_t node) {
 }
 
 /* An account is what its children and its own charges add up to. */
-static bool accounts_ok(const struct state *s, const struct partition *p) {
+static bool accounts_ok(const struct state *s, const struct objects *all, const struct partition *p) {
         for (uint32_t i = 0; i < s->machine->count; i++) {
                 const struct account *a = &p->accounts[i];
-                uint64_t sum = charged(s, a), children = 0;
+                uint64_t sum = charged(all, a), children = 0;
 
                 list_for_each (l, &p->sessions) {
                         const struct session *session = container_of(l, struct session, by_partition);
 
                         if (!session->accounts)
                                 continue;
-                        if (session->accounts[i].used != charged(s, &session->accounts[i]))
+                        if (session->accounts[i].used != charged(all, &session->accounts[i]))
                                 return false;
                         sum += session->accounts[i].used;
                         children++;
@@ -360,69 +381,119 @@ static bool kept_ok(const struct partition *p) {
         return p->kept_bytes == bytes && p->kept_count == count;
 }
 
-static bool partition_ok(const struct state *s, const struct partition *p) {
+static bool partition_ok(const struct state *s, const struct objects *all, const struct partition *p) {
         uint64_t reservations = 0, memories = 0, used = 0;
+        struct object *o;
 
-        for (uint64_t i = 0; i < s->ids.size; i++) {
-                struct object *o = s->ids.slots[i];
+        for_each_object (o, all, OBJECT_RESERVATION) {
+                const struct reservation *r = container_of(o, struct reservation, object);
 
-                if (o && o->type == OBJECT_RESERVATION && container_of(o, struct reservation, object)->partition == p) {
-                        const struct reservation *r = container_of(o, struct reservation, object);
-
-                        reservations++;
-                        used += r->outside ? 0 : r->va.size;
-                }
-                memories += o && o->type == OBJECT_MEMORY && container_of(o, struct memory, object)->partition == p;
+                if (r->partition != p)
+                        continue;
+                reservations++;
+                used += r->outside ? 0 : r->va.size;
         }
+        for_each_object (o, all, OBJECT_MEMORY)
+                memories += container_of(o, struct memory, object)->partition == p;
         return kept_ok(p) && va_check(&p->va) == 0 && p->va.used == used + p->retired &&
                p->reservations_count == reservations && p->memories_count == memories &&
-               p->sessions_count == list_length(&p->sessions) && accounts_ok(s, p);
+               p->sessions_count == list_length(&p->sessions) && accounts_ok(s, all, p);
 }
 
-static bool nodes_ok(const struct state *s) {
+/* All that is charged lies in the pool; of a device whose memory clients make, some has a descriptor instead, or a
+ * grant pays for it. */
+static bool pool_ok(const struct state *s, uint32_t node, uint64_t charged) {
+        const struct va_space *slots = &s->nodes[node].pool->slots;
+
+        return va_check(slots) == 0 &&
+               (s->machine->nodes[node].kind == NODE_SOFT ? slots->used == charged : slots->used <= charged);
+}
+
+/* Its windows have the slices of its partitions, and nothing else. */
+static bool domain_ok(const struct state *s, const struct domain *d) {
+        uint64_t partitions = 0;
+
+        for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text)) {
+                if (p->domain != d)
+                        continue;
+                partitions++;
+                if (va_find(&d->window[p->window], p->slice.start) != &p->slice)
+                        return false;
+        }
+        for (int w = 0; w < WINDOWS; w++)
+                if (va_check(&d->window[w]) < 0)
+                        return false;
+        return partitions > 0 && partitions == d->partitions &&
+               partitions == d->window[WINDOW_PRIMARY].count + d->window[WINDOW_LOW].count;
+}
+
+static bool domains_ok(const struct state *s) {
+        for (struct tree_node *n = tree_first(&s->domains); n; n = tree_next(n))
+                if (!domain_ok(s, container_of(n, struct name, node)->object))
+                        return false;
+        return tree_check(&s->domains) >= 0;
+}
+
+static bool nodes_ok(const struct state *s, const struct objects *all) {
         for (uint32_t i = 0; i < s->machine->count; i++) {
                 uint64_t used = 0, limited = 0, spaces = 0, leases = 0;
+                struct object *o;
 
                 for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text)) {
                         used += p->accounts[i].used;
                         limited += p->accounts[i].max != ACCOUNT_NO_LIMIT;
                 }
-                for (uint64_t k = 0; k < s->ids.size; k++) {
-                        struct object *o = s->ids.slots[k];
-
-                        spaces += o && o->type == OBJECT_SPACE && container_of(o, struct space, object)->node == i;
-                        leases +=
-                                o && o->type == OBJECT_LEASE ? lease_left(container_of(o, struct lease, object), i) : 0;
-                }
+                for_each_object (o, all, OBJECT_SPACE)
+                        spaces += container_of(o, struct space, object)->node == i;
+                for_each_object (o, all, OBJECT_LEASE)
+                        leases += lease_left(container_of(o, struct lease, object), i);
                 if (!node_mins_ok(s, i) || s->nodes[i].account.used != used || s->nodes[i].limited != limited ||
                     s->nodes[i].spaces != spaces)
                         return false;
-                if (s->nodes[i].pool &&
-                    (va_check(&s->nodes[i].pool->slots) < 0 || s->nodes[i].pool->slots.used + leases != used))
+                if (s->nodes[i].pool && !pool_ok(s, i, used - leases))
                         return false;
         }
         return true;
 }
 
-int state_check(struct state *s) {
-        struct totals t = { 0 };
-        uint64_t objects = 0, partitions = 0;
+static uint64_t objects_count(const struct objects *all, enum object_type type) {
+        return all->first[type + 1] - all->first[type];
+}
 
-        for (uint64_t i = 0; i < s->ids.size; i++) {
-                if (!s->ids.slots[i])
-                        continue;
-                objects++;
-                if (!object_ok(s, s->ids.slots[i], &t))
-                        return -EUCLEAN;
-        }
-        for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text)) {
+static bool counts_ok(const struct state *s, const struct objects *all) {
+        uint64_t mappings = 0, partitions = 0;
+        struct object *o;
+
+        for_each_object (o, all, OBJECT_RESERVATION)
+                mappings += container_of(o, struct reservation, object)->cpu.count;
+        for_each_object (o, all, OBJECT_SPACE)
+                mappings += container_of(o, struct space, object)->mappings.count;
+        for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text))
                 partitions++;
-                if (!partition_ok(s, p))
-                        return -EUCLEAN;
-        }
-        if (objects != s->ids.count || partitions != s->partitions_count || t.sessions != s->sessions_count ||
-            t.sessions != list_length(&s->sessions) || t.reservations != s->reservations_count ||
-            t.memories != s->memories_count || t.spaces != s->spaces_count || t.mappings != s->mappings_count)
-                return -EUCLEAN;
-        return nodes_ok(s) && cgroups_ok(s) ? 0 : -EUCLEAN;
+        return mappings == s->mappings_count && partitions == s->partitions_count &&
+               objects_count(all, OBJECT_SESSION) == s->sessions_count &&
+               list_length(&s->sessions) == s->sessions_count &&
+               objects_count(all, OBJECT_RESERVATION) == s->reservations_count &&
+               objects_count(all, OBJECT_MEMORY) == s->memories_count &&
+               objects_count(all, OBJECT_SPACE) == s->spaces_count;
+}
+
+static bool all_ok(const struct state *s, const struct objects *all) {
+        for (uint64_t i = 0; i < s->ids.count; i++)
+                if (!object_ok(s, all, all->all[i]))
+                        return false;
+        for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text))
+                if (!partition_ok(s, all, p))
+                        return false;
+        return counts_ok(s, all) && nodes_ok(s, all) && domains_ok(s) && cgroups_ok(s);
+}
+
+int state_check(struct state *s) {
+        struct objects all;
+        int r = objects_gather(s, &all);
+
+        if (r == 0 && !all_ok(s, &all))
+                r = -EUCLEAN;
+        alloc_free(all.all);
+        return r;
 }

@@ -36,9 +36,10 @@ struct node {
         struct list memories; /* in the pool and may be spilled, least recently used first */
         void *device;         /* the service's: what runs it */
         uint64_t spaces, limited;
-        bool offline;   /* takes nothing new */
-        bool lost;      /* offline because it is not there */
-        uint64_t drain; /* the service's: fence of who waits until it is empty, or 0 */
+        bool offline;      /* takes nothing new */
+        bool lost;         /* offline because it is not there */
+        char trouble[160]; /* why it is lost, where svmd itself saw that */
+        uint64_t drain;    /* the service's: fence of who waits until it is empty, or 0 */
 };
 
 struct state {
@@ -47,9 +48,10 @@ struct state {
         struct ids ids;
         struct slab reservations;
         uint64_t next_id;
-        struct tree partitions;       /* by name */
-        struct tree processes, users; /* struct peer: who has sessions */
-        struct list domains;
+        struct tree partitions;         /* by name */
+        struct tree domains;            /* by name: partition.h */
+        struct tree processes, parties; /* struct peer: who has sessions */
+        uint64_t numbered;              /* partitions, since svmd was started */
         struct list sessions;
         struct list cgroups; /* those with limits */
         struct list shares;  /* struct share, in the order of their ids */
@@ -61,5 +63,6 @@ int state_init(struct state *s, const struct machine *machine);
 /* No partitions may be left. */
 void state_fini(struct state *s);
 uint64_t state_take_id(struct state *s);
-/* Invariants of ids, sums and links over all objects, while no operation is under way: 0 or -EUCLEAN. For tests. */
+/* Invariants of ids, sums and links over all objects, while no operation is under way: 0, -EUCLEAN or -ENOMEM. For
+ * tests. */
 int state_check(struct state *s);

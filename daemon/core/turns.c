@@ -31,7 +31,7 @@ static void user_free(struct turns *s, struct turns_user *u) {
         alloc_free(u);
 }
 
-static struct turns_user *user_get(struct turns *s, uint32_t number) {
+static struct turns_user *user_get(struct turns *s, uint64_t number) {
         struct tree_node *at = s->users.root, *parent = NULL;
         struct turns_user *u;
 
@@ -80,7 +80,7 @@ void turns_fini(struct turns *s) {
 
 /* ---- sessions ---- */
 
-int turns_join(struct turns *s, struct turns_member *m, uint32_t number) {
+int turns_join(struct turns *s, struct turns_member *m, uint64_t number) {
         struct turns_user *u = user_get(s, number);
 
         if (!u)

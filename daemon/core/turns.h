@@ -33,7 +33,7 @@
  */
 struct turns_user {
         struct tree_node node;
-        uint32_t number;
+        uint64_t number;
         struct list link;          /* in ring or done; in owing without sessions; else in none */
         struct list ready, served; /* sessions */
         uint64_t members, ready_count, taken, round;
@@ -58,7 +58,7 @@ void turns_init(struct turns *s, unsigned quantum);
 /* Nobody may be left in it. */
 void turns_fini(struct turns *s);
 /* A session of the user `number` comes: 0 or -ENOMEM. */
-int turns_join(struct turns *s, struct turns_member *m, uint32_t number);
+int turns_join(struct turns *s, struct turns_member *m, uint64_t number);
 /* It goes, from whatever state. */
 void turns_leave(struct turns *s, struct turns_member *m);
 

@@ -160,11 +160,11 @@ static bool gives(const struct managed *e, uint32_t node, const struct owner *o,
         return turn == TURN_ALL || range_gives(e, o->range, of, node, turn);
 }
 
-/* It may go in the first round, and nothing uses it just now. */
+/* It may go in the first round, nothing uses it just now, and it is one of `of`, or of anybody's. */
 static bool is_candidate(const struct managed *e, uint32_t node, const struct owner *o, const struct managed_group *of,
                          enum policy_turn turn) {
-        return evictable(e, node, o, ROUND_POLICY) && gives(e, node, o, of, turn) &&
-               !granule_of(o->range, o->granule)->ops &&
+        return evictable(e, node, o, ROUND_POLICY) && (!of || range_is_in(o->range, of)) &&
+               gives(e, node, o, of, turn) && !granule_of(o->range, o->granule)->ops &&
                granule_lies_on(o->range, granule_of(o->range, o->granule), node);
 }
 
@@ -222,7 +222,7 @@ static void offer_oldest(struct managed *e, uint32_t node, struct shortlist *s, 
                 for (unsigned i = 0; slot && found < OLDEST && i < OLDEST_FAR; i++, slot = p->ages[slot - 1].newer) {
                         const struct owner *o = &p->owners[slot - 1];
 
-                        if ((group && !range_is_in(o->range, group)) || !is_candidate(e, node, o, group, turn))
+                        if (!is_candidate(e, node, o, group, turn))
                                 continue;
                         offer(e, h, s, o);
                         found++;
@@ -242,8 +242,7 @@ static void recall(struct managed *e, uint32_t node, struct shortlist *s, const 
                 else
                         shortlist_drop(s, i);
         for (uint32_t i = 0; i < RECENT; i++)
-                if (is_candidate(e, node, &n->recent[i], group, turn) &&
-                    (!group || range_is_in(n->recent[i].range, group)))
+                if (is_candidate(e, node, &n->recent[i], group, turn))
                         offer(e, &h, s, &n->recent[i]);
         if (h.held)
                 offer_oldest(e, node, s, &h, group, turn);

@@ -28,16 +28,21 @@ static uint64_t passing(const struct managed *e) {
         return (uint64_t)e->c.workers * e->c.largest;
 }
 
+/* For touches and evictions, and more than which nothing takes. */
+static uint64_t passed_at_most(const struct managed *e, const struct group_node *n) {
+        return above(n->limit > n->floor ? n->limit : n->floor, passing(e));
+}
+
 static uint64_t limit_of(const struct managed *e, const struct group_node *n, enum room room) {
         if (room == ROOM_GRANT || !n->limit || e->reserve_works + (room == ROOM_TOUCH) >= e->c.workers)
                 return n->limit;
-        return above(n->limit > n->floor ? n->limit : n->floor, passing(e));
+        return passed_at_most(e, n);
 }
 
 bool group_blocks(const struct managed *e, const struct managed_group *g, uint32_t node, uint64_t bytes) {
         const struct group_node *n = &g->nodes[node];
 
-        return !n->limit || room_under(above(n->limit > n->floor ? n->limit : n->floor, passing(e)), n->used) < bytes;
+        return !n->limit || room_under(passed_at_most(e, n), n->used) < bytes;
 }
 
 uint64_t group_room(const struct managed *e, const struct managed_group *g, uint32_t node, enum room room) {

@@ -433,10 +433,30 @@ static int finish(struct store *s, const struct reason *c, int r) {
         return error;
 }
 
+/* Of what comes next: whether the disk is waited for. */
+static int choose_sync(struct store *s, bool held) {
+        return run(s, held ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL");
+}
+
+static int is_held(struct store *s, const char *name, bool *ret) {
+        sqlite3_stmt *q = NULL;
+        int r = sqlite3_prepare_v2(s->db, "SELECT holder <> '' FROM partition WHERE name = ?", -1, &q, NULL);
+
+        *ret = false;
+        if (r == SQLITE_OK)
+                r = sqlite3_bind_text(q, 1, name, -1, SQLITE_STATIC);
+        if (r == SQLITE_OK && (r = sqlite3_step(q)) == SQLITE_ROW)
+                *ret = sqlite3_column_int(q, 0) != 0;
+        sqlite3_finalize(q);
+        return r == SQLITE_ROW || r == SQLITE_DONE ? SQLITE_OK : r;
+}
+
 int store_put(struct store *s, const struct store_partition *p, char *why, size_t why_size) {
         struct reason c = { why, why_size };
-        int r = run(s, "BEGIN IMMEDIATE");
+        int r = choose_sync(s, p->holder[0]);
 
+        if (r == SQLITE_OK)
+                r = run(s, "BEGIN IMMEDIATE");
         if (r == SQLITE_OK)
                 r = put_partition(s, p);
         if (r == SQLITE_OK)
@@ -449,8 +469,13 @@ int store_put(struct store *s, const struct store_partition *p, char *why, size_
 
 int store_remove(struct store *s, const char *name, char *why, size_t why_size) {
         struct reason c = { why, why_size };
-        int r = run_for(s, "DELETE FROM partition WHERE name = ?", name);
+        bool held;
+        int r = is_held(s, name, &held);
 
+        if (r == SQLITE_OK)
+                r = choose_sync(s, held);
+        if (r == SQLITE_OK)
+                r = run_for(s, "DELETE FROM partition WHERE name = ?", name);
         if (r != SQLITE_OK)
                 return fail(s, &c, r);
         if (sqlite3_changes(s->db) == 0)
@@ -506,8 +531,10 @@ int store_each_cgroup(struct store *s, store_cgroup_fn fn, void *userdata, char 
 
 int store_put_cgroup(struct store *s, const struct store_cgroup *g, char *why, size_t why_size) {
         struct reason c = { why, why_size };
-        int r = run(s, "BEGIN IMMEDIATE");
+        int r = choose_sync(s, false);
 
+        if (r == SQLITE_OK)
+                r = run(s, "BEGIN IMMEDIATE");
         if (r == SQLITE_OK)
                 r = put_limits(s, "DELETE FROM cgroup_limit WHERE path = ?",
                                "INSERT INTO cgroup_limit (path, node, max, min, low, high) VALUES (?, ?, ?, ?, ?, ?)",

@@ -6,8 +6,10 @@
 /*
  * What outlives a boot: partitions and their limits, and those of control groups, in STATE_DIR/state.db (SQLite, WAL,
  * synchronous=FULL). A call returns when the disk has it, so they are made from a worker thread, one at a time, never
- * from the loop. The schema has a version; older files are upgraded in one transaction, newer or damaged ones are
- * refused and left as they are. `why` gets a sentence with what to do.
+ * from the loop. A partition that was made for somebody ends with him and so with the boot: the kernel has it then,
+ * which is enough for another svmd, and the disk gets it when it comes to that. The schema has a version; older files
+ * are upgraded in one transaction, newer or damaged ones are refused and left as they are. `why` gets a sentence with
+ * what to do.
  */
 struct store;
 
