@@ -168,13 +168,13 @@ static int check_version(const struct history *h, const struct reason *c, int64_
 }
 
 static int set_up(struct history *h) {
-        char sql[160];
+        char sql[192];
         int r;
 
         snprintf(sql, sizeof(sql),
                  "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = 4194304;"
-                 "PRAGMA max_page_count = %" PRIu64,
-                 h->options.size / 4096);
+                 "PRAGMA cache_size = -%d; PRAGMA max_page_count = %" PRIu64,
+                 HISTORY_CACHE_KIB, h->options.size / 4096);
         r = sqlite3_exec(h->db, sql, NULL, NULL, NULL);
         for (unsigned i = 0; i < STATEMENTS && r == SQLITE_OK; i++)
                 r = sqlite3_prepare_v3(h->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &h->statement[i], NULL);

@@ -33,6 +33,7 @@ enum history_by {
 #define HISTORY_OTHER      "other"
 #define HISTORY_PAGE       4096
 #define HISTORY_SIZE_LEAST (256u << 10)
+#define HISTORY_CACHE_KIB  512 /* of the file, that are kept in memory; the rest the machine caches anyway */
 
 struct history_options {
         uint64_t size;      /* bytes that the file may have */

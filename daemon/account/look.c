@@ -9,9 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+
+/* Of the kernel. */
+enum { DRM_MAJOR = 226, DRM_RENDER = 128 };
 
 enum { TEXT_ROOM = 16384, PATH_ROOM = 512, CLIENTS_MAX = 64 };
 
@@ -292,30 +296,84 @@ unsigned look_at_devices(const char *proc_root, const char *sys_root, uint32_t p
         return count;
 }
 
-/* ---- control groups ---- */
-
-static size_t read_of_cgroup(const char *sys_root, const char *cgroup, const char *name, char *to, size_t room) {
-        char path[PATH_ROOM];
-
-        if (snprintf(path, sizeof(path), "%s/fs/cgroup%s/%s", sys_root, cgroup, name) >= (int)sizeof(path))
-                return 0;
-        return read_file(AT_FDCWD, path, to, room);
+/* NULL: there is no room. */
+static struct look_opened *opened_of(const char *path, struct look_opened *rows, unsigned room, unsigned *count) {
+        for (unsigned i = 0; i < *count; i++)
+                if (strcmp(rows[i].path, path) == 0)
+                        return &rows[i];
+        if (*count == room)
+                return NULL;
+        memset(&rows[*count], 0, sizeof(*rows));
+        snprintf(rows[*count].path, sizeof(rows->path), "%s", path);
+        return &rows[(*count)++];
 }
 
-void look_at_cgroup(const char *sys_root, const char *cgroup, struct look_cgroup *ret) {
-        char text[TEXT_ROOM];
-        size_t n;
+/* False: it is no device's. */
+static bool name_of_fd(int dir, const char *name, char *path, size_t size) {
+        ssize_t n = readlinkat(dir, name, path, size - 1);
+        struct stat st;
 
-        memset(ret, 0, sizeof(*ret));
-        if (cgroup[0] != '/' || strstr(cgroup, ".."))
-                return;
-        n = read_of_cgroup(sys_root, cgroup, "memory.current", text, sizeof(text));
-        ret->has_memory = report_number(text, n, &ret->current);
-        n = read_of_cgroup(sys_root, cgroup, "memory.stat", text, sizeof(text));
-        if (!report_key(text, n, "shmem", &ret->shmem))
-                ret->has_memory = false;
-        n = read_of_cgroup(sys_root, cgroup, "dmem.current", text, sizeof(text));
-        ret->regions_count = dmem_parse(text, n, ret->regions, REPORT_REGIONS);
-        if (ret->regions_count > REPORT_REGIONS)
-                ret->regions_count = REPORT_REGIONS;
+        if (n < 0)
+                return false;
+        path[n] = 0;
+        if (fstatat(dir, name, &st, 0) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) == DRM_MAJOR)
+                snprintf(path, size, "/dev/dri/%s%u", minor(st.st_rdev) >= DRM_RENDER ? "renderD" : "card",
+                         minor(st.st_rdev));
+        return report_is_device(path);
+}
+
+static void add_fds(const char *proc_root, uint32_t pid, struct look_opened *rows, unsigned room, unsigned *count) {
+        char path[PATH_ROOM], text[4096];
+        struct dirent *e;
+        DIR *list;
+
+        snprintf(path, sizeof(path), "%s/%u/fd", proc_root, pid);
+        list = opendir(path);
+        while (list && (e = readdir(list))) {
+                struct look_opened *o;
+                struct fdinfo f;
+                size_t n;
+
+                if (!isdigit((unsigned char)e->d_name[0]) || !name_of_fd(dirfd(list), e->d_name, path, sizeof(path)) ||
+                    !(o = opened_of(path, rows, room, count)))
+                        continue;
+                o->fds++;
+                snprintf(path, sizeof(path), "%s/%u/fdinfo/%.16s", proc_root, pid, e->d_name);
+                n = read_file(AT_FDCWD, path, text, sizeof(text));
+                fdinfo_parse(text, n, &f);
+                snprintf(o->driver, sizeof(o->driver), "%s", f.driver);
+        }
+        if (list)
+                closedir(list);
+}
+
+static void add_maps(const char *proc_root, uint32_t pid, struct look_opened *rows, unsigned room, unsigned *count) {
+        char path[PATH_ROOM], *line = NULL;
+        size_t size = 0;
+        ssize_t n;
+        FILE *f;
+
+        snprintf(path, sizeof(path), "%s/%u/maps", proc_root, pid);
+        f = fopen(path, "re");
+        while (f && (n = getline(&line, &size, f)) > 0) {
+                struct look_opened *o;
+                const char *name;
+                uint64_t bytes;
+
+                line[line[n - 1] == '\n' ? n - 1 : n] = 0;
+                if (maps_line_parse(line, &name, &bytes) && report_is_device(name) &&
+                    (o = opened_of(name, rows, room, count)))
+                        o->mapped += bytes;
+        }
+        free(line);
+        if (f)
+                fclose(f);
+}
+
+unsigned look_at_opened(const char *proc_root, uint32_t pid, struct look_opened *rows, unsigned room) {
+        unsigned count = 0;
+
+        add_fds(proc_root, pid, rows, room, &count);
+        add_maps(proc_root, pid, rows, room, &count);
+        return count;
 }

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "account/memcg.h"
 #include "account/report.h"
 #include "account/who.h"
 
@@ -37,11 +38,36 @@ struct look_device {
 unsigned look_at_devices(const char *proc_root, const char *sys_root, uint32_t pid, struct look_device *rows,
                          unsigned room);
 
-/* What the kernel counts for a control group of version 2. */
+/* Files of devices that a process has open or mapped, by the device's number where it is one of DRM: a file system of
+ * its own may have other names for it. */
+struct look_opened {
+        char path[REPORT_NAME], driver[REPORT_NAME]; /* driver: "" where it does not say */
+        unsigned fds;
+        uint64_t mapped; /* bytes */
+};
+unsigned look_at_opened(const char *proc_root, uint32_t pid, struct look_opened *rows, unsigned room);
+
+/*
+ * Where control groups are, by the mounts that systemd makes:
+ *
+ *      unified    fs/cgroup            has cgroup.controllers; all controllers
+ *      hybrid     fs/cgroup/unified    of version 2, with what no hierarchy of version 1 took; fs/cgroup/memory of 1
+ *      legacy     fs/cgroup/memory     of version 1
+ */
+enum { LOOK_FOLDER = 5120 };
+/* The folder of a group of that version, whose path is as in /proc/PID/cgroup: where memory is counted, in version 1.
+ * False: the path is none, or too long. */
+bool look_group_folder(const char *sys_root, unsigned version, const char *path, char folder[LOOK_FOLDER]);
+/* That of the group that counts a process's memory, and its version. 0: there is none, or it is not known. */
+unsigned look_memory_folder(const char *proc_root, const char *sys_root, uint32_t pid, char folder[LOOK_FOLDER]);
+
+/* What the kernel counts for a control group: of memory, by the hierarchy that does. */
 struct look_cgroup {
         bool has_memory;
-        uint64_t current, shmem;
+        struct memcg memory;
+        uint64_t limit, room; /* of it and the groups above it, where least is left, and how much; MEMCG_NO_LIMIT */
         unsigned regions_count;
         struct dmem_row regions[REPORT_REGIONS]; /* of dmem */
 };
+/* `cgroup`: the path in the hierarchy that counts memory; it is the only one where dmem is known, too. */
 void look_at_cgroup(const char *sys_root, const char *cgroup, struct look_cgroup *ret);

@@ -1,6 +1,7 @@
 #include "account/report.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct line {
@@ -212,4 +213,30 @@ unsigned dmem_parse(const char *text, size_t size, struct dmem_row *rows, unsign
                 count++;
         }
         return count;
+}
+
+/* "START-END PERMS OFFSET MAJOR:MINOR INODE   NAME" */
+bool maps_line_parse(const char *line, const char **ret_name, uint64_t *ret_bytes) {
+        const char *name = strchr(line, '/');
+        char *end;
+        uint64_t from = strtoull(line, &end, 16), to;
+
+        if (!name || *end != '-')
+                return false;
+        to = strtoull(end + 1, &end, 16);
+        if (*end != ' ' || to <= from)
+                return false;
+        *ret_name = name;
+        *ret_bytes = to - from;
+        return true;
+}
+
+bool report_is_device(const char *path) {
+        static const char *const heads[] = { "/dev/dri/card", "/dev/dri/renderD", "/dev/kfd", "/dev/nvidia",
+                                             "/dev/accel/" };
+
+        for (unsigned i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
+                if (strncmp(path, heads[i], strlen(heads[i])) == 0)
+                        return true;
+        return false;
 }

@@ -35,6 +35,12 @@ uint64_t fdinfo_bytes(const struct fdinfo_region *r);
 /* It is memory of the device. */
 bool fdinfo_is_local(const struct fdinfo_region *r);
 
+/* A line of /proc/PID/maps that shows a file: its name, to the end of the line, and how many bytes. False: it is none.
+ */
+bool maps_line_parse(const char *line, const char **ret_name, uint64_t *ret_bytes);
+/* A name of a device that svmd can have as a node, or that leads to one. */
+bool report_is_device(const char *path);
+
 /* A file that is one number (memory.current, vram_GPUID). False: it is none. */
 bool report_number(const char *text, size_t size, uint64_t *ret);
 /* "KEY NUMBER" in lines (memory.stat). */

@@ -37,6 +37,10 @@ static void put(char *to, size_t room, struct part p) {
         to[n] = 0;
 }
 
+void where_put(char *to, size_t room, const char *text, size_t size) {
+        put(to, room, (struct part){ text, size });
+}
+
 static void put_text(char *to, size_t room, const char *text) {
         put(to, room, (struct part){ text, strlen(text) });
 }
@@ -151,13 +155,15 @@ static bool take_pod(struct where *w, struct part uid) {
         return true;
 }
 
-static bool pod(struct where *w, struct part p) {
+static bool pod(struct where *w, struct part p, struct part parent) {
         const char *colon = p.size ? memchr(p.at, ':', p.size) : NULL, *at;
 
         if (colon)
                 p.size = (size_t)(colon - p.at);
         if (begins(p, "machine-libpod_pod_") && ends(p, ".slice") && p.size > strlen("machine-libpod_pod_.slice"))
                 return take_pod(w, inside(p, "machine-libpod_pod_", ".slice"));
+        if (is(parent, "libpod_parent") && w->container[0] && is_id(p))
+                return take_pod(w, p);
         if (begins(p, "pod"))
                 return take_pod(w, inside(p, "pod", ""));
         if (!begins(p, "kubepods") || !ends(p, ".slice"))
@@ -193,7 +199,7 @@ static struct part component(const char *path, size_t *end) {
 }
 
 void where_of_path(const char *path, size_t size, struct where *ret) {
-        struct where w = { "", "", "", "" };
+        struct where w = { .cgroup = "" };
         size_t end = size;
         struct part p;
 
@@ -201,11 +207,11 @@ void where_of_path(const char *path, size_t size, struct where *ret) {
         for (p = component(path, &end); p.size > 0;) {
                 struct part parent = component(path, &end);
 
+                if (!w.pod[0])
+                        (void)pod(&w, p, parent);
                 if (!w.container[0])
                         (void)(scope_of_container(&w, p) || colons(&w, p) || bare(&w, p, parent) ||
                                named(&w, p, parent));
-                if (!w.pod[0])
-                        (void)pod(&w, p);
                 p = parent;
         }
         *ret = w;
@@ -251,10 +257,11 @@ static unsigned judge(struct part line, struct part *ret_path) {
                                                  : 1;
 }
 
-void where_parse(const char *text, size_t size, struct where *ret) {
-        struct part best = { "", 0 };
+/* How well the best one says it, and its path. */
+static unsigned best_of(const char *text, size_t size, struct part *ret) {
         unsigned how = 0;
 
+        *ret = (struct part){ "", 0 };
         while (size > 0) {
                 const char *newline = memchr(text, '\n', size);
                 struct part line = { text, newline ? (size_t)(newline - text) : size }, path;
@@ -262,10 +269,28 @@ void where_parse(const char *text, size_t size, struct where *ret) {
 
                 if (k > how) {
                         how = k;
-                        best = path;
+                        *ret = path;
                 }
                 text += line.size + (newline != NULL);
                 size -= line.size + (newline != NULL);
         }
+        return how;
+}
+
+void where_parse(const char *text, size_t size, struct where *ret) {
+        struct part best;
+
+        (void)best_of(text, size, &best);
         where_of_path(best.at, best.size, ret);
+}
+
+unsigned where_memory(const char *text, size_t size, char *to, size_t room) {
+        struct part best;
+        unsigned how = best_of(text, size, &best);
+
+        if (how < 3 || best.size >= room || memchr(best.at, 0, best.size) || memmem(best.at, best.size, "/..", 3))
+                return 0;
+        memcpy(to, best.at, best.size);
+        to[best.size] = 0;
+        return how == 4 ? 1 : 2;
 }

@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 
-enum { KEY_ROOM = 2 * WHERE_ID + WHERE_RUNTIME + 16 };
+enum { KEY_ROOM = 2 * WHERE_ID + WHERE_RUNTIME + 3 * WHERE_NAME + 32 };
 
 /* Number and time of its start name a process, also when the number is given again. */
 static void key_of_process(char *to, size_t room, uint32_t pid, const char *client, const struct looked *seen) {
@@ -24,7 +24,9 @@ static void key_of_container(char *to, size_t room, const struct looked *seen) {
         else if (!w->container[0])
                 snprintf(to, room, WHO_NONE);
         else
-                snprintf(to, room, "%s:%s%s%s", w->runtime, w->container, w->pod[0] ? " pod " : "", w->pod);
+                snprintf(to, room, "%s:%s%s%s%s%s%s%s%s%s", w->runtime, w->container, w->pod[0] ? " pod " : "", w->pod,
+                         w->name[0] ? " name " : "", w->name, w->pod_name[0] ? " of " : "", w->pod_namespace,
+                         w->pod_name[0] ? "/" : "", w->pod_name);
 }
 
 static struct who *make(const char *const *keys, const struct looked *seen) {
@@ -55,7 +57,9 @@ static struct who *make(const char *const *keys, const struct looked *seen) {
 bool looked_same(const struct looked *a, const struct looked *b) {
         return a->started == b->started && strcmp(a->process, b->process) == 0 &&
                strcmp(a->where.cgroup, b->where.cgroup) == 0 && strcmp(a->where.runtime, b->where.runtime) == 0 &&
-               strcmp(a->where.container, b->where.container) == 0 && strcmp(a->where.pod, b->where.pod) == 0;
+               strcmp(a->where.container, b->where.container) == 0 && strcmp(a->where.pod, b->where.pod) == 0 &&
+               strcmp(a->where.name, b->where.name) == 0 && strcmp(a->where.pod_name, b->where.pod_name) == 0 &&
+               strcmp(a->where.pod_namespace, b->where.pod_namespace) == 0;
 }
 
 struct who *who_new(const char *partition, uint32_t uid, uint32_t pid, const char *client, const struct looked *seen) {
