@@ -8,10 +8,11 @@
 
 /*
  * What svmd asks of a kind of node. A kind is one file (or folder) that fills in `struct backend`, and one row in
- * backend/table.c. Memory is not the backend's business (see memfile.h); its device is: page tables and operations.
+ * backend/kinds.def (docs/adding-a-device-kind.md). Memory is not the backend's business (see memfile.h); its device
+ * is: page tables and operations.
  *
  * Threads: all functions are called from one thread, but those of managed ranges, which say so. `done` is called from
- * the device's own thread.
+ * the device's own thread, or before submit() returns.
  */
 struct imap_spare;
 struct private_ops;
@@ -95,9 +96,15 @@ struct device_range_args {
 struct backend {
         enum node_kind kind;
         const char *name;
+        /* What names of its devices begin with, and one of them: `device = ` in a node's section makes it one of this
+         * kind. NULL: nobody writes such nodes down. */
+        const char *device, *example;
         uint64_t granularity; /* sizes of its memory are multiples of this */
         bool has_spaces;
-        uint32_t delegated; /* what a client executes itself, under a grant: bits of enum grant_operation */
+        /* Of the operations in enum grant_operation: what a client executes itself, under a grant; what svmd executes
+         * by an open file of the client's. An operation that is in neither is refused. A kind with delegated operations
+         * is audited: its page tables are its clients', and svmd has records of them. */
+        uint32_t delegated, brokered;
 
         /* Starts the device's thread. A kind without spaces has none, and gives NULL, which the others take. */
         int (*device_new)(struct device **ret, const struct node_desc *desc, device_done_fn done, void *userdata);
@@ -158,3 +165,12 @@ struct backend {
 
 /* NULL: no such kind. */
 const struct backend *backend_for(enum node_kind kind);
+/* Of that name of a device. NULL: none has such. */
+const struct backend *backend_of_device(const char *device);
+/* The kinds in the order of their rows. NULL: that was all. */
+const struct backend *backend_at(unsigned i);
+
+/* svmd has all memory of its nodes, in files of its own that no client can map. */
+bool backend_has_pool(const struct backend *b);
+/* svmd moves managed pages to its nodes. In a machine these come before all others. */
+bool backend_takes_pages(const struct backend *b);

@@ -6,8 +6,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include <xf86drm.h>
+
+int drm_call(int fd, unsigned long request, void *arg) {
+        return drmIoctl(fd, request, arg) < 0 ? -errno : 0;
+}
 
 const struct drm_bind_driver *drm_bind_driver(const char *name) {
         static const struct drm_bind_driver *const drivers[] = { &drm_bind_xe, &drm_bind_amdgpu, &drm_bind_nouveau };
@@ -28,17 +33,69 @@ int drm_bind(const struct drm_bind_driver *d, int fd, uint32_t space, const stru
                 int r = d->bind(fd, space, list + *ret_done, piece < left ? piece : left, &done);
 
                 *ret_done += done;
-                if (r == -ENOBUFS && piece > 1)
-                        piece /= 2;
+                if (r < 0 && (piece < left ? piece : left) > 1)
+                        piece = (piece < left ? piece : left) / 2;
                 else if (r < 0)
                         return r;
         }
         return 0;
 }
 
+/* ---- fences ---- */
+
+#define SLICE_MS 20
+
+static uint64_t now_ms(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* As long as a slice at most. */
+static int wait_once(int fd, uint32_t handle, uint64_t point, uint64_t until_ms) {
+        struct drm_syncobj_timeline_wait t = { .handles = (uintptr_t)&handle,
+                                               .points = (uintptr_t)&point,
+                                               .timeout_nsec = (int64_t)until_ms * 1000000,
+                                               .count_handles = 1,
+                                               .flags = DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT };
+        struct drm_syncobj_wait w = { .handles = (uintptr_t)&handle,
+                                      .timeout_nsec = (int64_t)until_ms * 1000000,
+                                      .count_handles = 1,
+                                      .flags = DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT };
+
+        return point ? drm_call(fd, DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT, &t) : drm_call(fd, DRM_IOCTL_SYNCOBJ_WAIT, &w);
+}
+
+int drm_sync_wait(int fd, uint32_t handle, uint64_t point, unsigned wait_ms, const atomic_bool *stop) {
+        uint64_t end = now_ms() + wait_ms;
+
+        for (;;) {
+                int r = wait_once(fd, handle, point, now_ms() + SLICE_MS);
+
+                if (r != -ETIME)
+                        return r;
+                if (*stop || now_ms() >= end)
+                        return *stop ? -EINTR : -ETIME;
+                usleep(1000); /* a driver that does not wait is not asked without end */
+        }
+}
+
+int drm_sync_signal(int fd, uint32_t handle, uint64_t point) {
+        struct drm_syncobj_timeline_array t = { .handles = (uintptr_t)&handle,
+                                                .points = (uintptr_t)&point,
+                                                .count_handles = 1 };
+        struct drm_syncobj_array a = { .handles = (uintptr_t)&handle, .count_handles = 1 };
+
+        return point ? drm_call(fd, DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, &t) : drm_call(fd, DRM_IOCTL_SYNCOBJ_SIGNAL, &a);
+}
+
 const char *drm_bind_error(int error) {
         switch (-error) {
         case EINVAL: return "takes no such binding, or something is mapped there that svmd did not map";
+        case EEXIST: return "shows something there already: unmap it first, or ask to replace it";
+        case ETIME: return "was not told to go on by a fence that it should wait for: signal it, and try again";
+        case EOPNOTSUPP: return "does not tell what it shows";
         case ENOENT: return "knows no such page table or memory in this file: its process has given it up";
         case ENOMEM: return "has no memory left for it: free some of the device's, or bind less";
         case ENOSPC: return "has no room left in the device's memory: free some";
@@ -98,5 +155,5 @@ int drm_file_import(int fd, int dmabuf, uint32_t *ret_handle) {
 int drm_file_release(int fd, uint32_t handle) {
         struct drm_gem_close c = { .handle = handle };
 
-        return drmIoctl(fd, DRM_IOCTL_GEM_CLOSE, &c) < 0 ? -errno : 0;
+        return drm_call(fd, DRM_IOCTL_GEM_CLOSE, &c);
 }

@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <stdio.h>
-#include <xf86drm.h>
 
 #include "backend/drm_bind.h"
 #include "base/alloc.h"
@@ -13,19 +12,19 @@
 #define KERNEL_ADDRESS (1ull << 46)
 #define KERNEL_SIZE    (1ull << 46)
 
-static int call(int fd, unsigned long request, void *arg) {
-        return drmIoctl(fd, request, arg) < 0 ? -errno : 0;
-}
-
 /* A process that has said so itself is as good. */
 static int space_new(int fd, uint32_t *ret) {
         struct nouveau_vm_init v = { .kernel_address = KERNEL_ADDRESS, .kernel_size = KERNEL_SIZE };
-        int r = call(fd, NOUVEAU_VM_INIT, &v);
+        int r = drm_call(fd, NOUVEAU_VM_INIT, &v);
 
         if (r < 0 && r != -EBUSY)
                 return r;
         *ret = 0;
         return 0;
+}
+
+static int space_look(int fd, uint32_t space) {
+        return space == 0 ? 0 : -ENOENT;
 }
 
 static int space_free(int fd, uint32_t space) {
@@ -34,7 +33,7 @@ static int space_free(int fd, uint32_t space) {
 
 static int memory_new(int fd, uint64_t size, uint32_t *ret) {
         struct nouveau_gem_new g = { .size = size, .domain = NOUVEAU_VRAM };
-        int r = call(fd, NOUVEAU_GEM_NEW, &g);
+        int r = drm_call(fd, NOUVEAU_GEM_NEW, &g);
 
         if (r == 0)
                 *ret = g.handle;
@@ -60,7 +59,7 @@ static int bind(int fd, uint32_t space, const struct drm_binding *list, uint32_t
                 return -ENOMEM;
         for (uint32_t i = 0; i < count; i++)
                 ops[i] = op_of(&list[i]);
-        r = call(fd, NOUVEAU_VM_BIND, &v);
+        r = drm_call(fd, NOUVEAU_VM_BIND, &v);
         *ret_done = r == 0 ? count : 0;
         alloc_free(ops);
         return r;
@@ -75,7 +74,9 @@ static bool attrs_ok(const struct map_attrs *attrs, char *why, unsigned why_size
 
 const struct drm_bind_driver drm_bind_nouveau = {
         .name = "nouveau",
+        .can = DRM_CAN(MAP) | DRM_CAN(UNMAP) | DRM_CAN(EMPTY),
         .space_new = space_new,
+        .space_look = space_look,
         .space_free = space_free,
         .memory_new = memory_new,
         .bind = bind,

@@ -116,6 +116,8 @@ static bool hmm_attrs_ok(const struct map_attrs *attrs, char *why, unsigned why_
 const struct backend backend_hmm = {
         .kind = NODE_HMM,
         .name = "hmm",
+        .device = "/",
+        .example = "/dev/hmm_dmirror0",
         .granularity = PRIVATE_PAGE,
         .has_spaces = false,
         .device_new = hmm_device_new,

@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/complain.h"
 
@@ -32,34 +32,6 @@ struct kfd {
         char text[KFD_TEXT_MAX + 1];
         struct kfd_report report;
 };
-
-static int spawn(const char *program, int out, pid_t *ret) {
-        char *const argv[] = { (char *)program, NULL };
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attr;
-        sigset_t none, all;
-        int r;
-
-        if (posix_spawn_file_actions_init(&actions) != 0)
-                return -ENOMEM;
-        if (posix_spawnattr_init(&attr) != 0) {
-                posix_spawn_file_actions_destroy(&actions);
-                return -ENOMEM;
-        }
-        sigemptyset(&none);
-        sigfillset(&all);
-        posix_spawnattr_setsigmask(&attr, &none);
-        posix_spawnattr_setsigdefault(&attr, &all);
-        posix_spawnattr_setpgroup(&attr, 0); /* what it starts itself is ended with it */
-        posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-        r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        r = r ? r : posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-        r = r ? r : posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-        r = r ? r : posix_spawn(ret, program, &actions, &attr, argv, environ);
-        posix_spawn_file_actions_destroy(&actions);
-        posix_spawnattr_destroy(&attr);
-        return -r;
-}
 
 enum heard { HEARD_ALL, HEARD_LATE, HEARD_FLOOD, HEARD_STOP };
 
@@ -102,18 +74,11 @@ static bool await_end(const struct kfd *k, int *ret_status) {
         }
 }
 
-static void end_child(const struct kfd *k) {
-        kill(-k->pid, SIGKILL);
-        kill(k->pid, SIGKILL);
-        while (waitpid(k->pid, NULL, 0) < 0 && errno == EINTR)
-                ;
-}
-
 static int judge(struct kfd *k, enum heard heard, char *why, size_t why_size) {
         int status = 0;
 
         if (heard != HEARD_ALL || !await_end(k, &status)) {
-                end_child(k);
+                child_end(k->pid);
                 return complain(why, why_size, -ETIMEDOUT,
                                 heard == HEARD_FLOOD  ? "said more than %u KiB, and was ended"
                                 : heard == HEARD_STOP ? "was not done when svmd ended"
@@ -150,6 +115,7 @@ static int fail(struct kfd *k, int r) {
 
 int kfd_new(struct kfd **ret, const char *program, unsigned patience_ms) {
         struct kfd *k = alloc_zero(sizeof(*k));
+        char *const argv[] = { (char *)program, NULL };
         int out[2], r;
 
         if (!k)
@@ -161,13 +127,13 @@ int kfd_new(struct kfd **ret, const char *program, unsigned patience_ms) {
         if (k->stop < 0 || pipe2(out, O_CLOEXEC) < 0)
                 return fail(k, -errno);
         k->out = out[0];
-        r = spawn(program, out[1], &k->pid);
+        r = child_spawn(program, argv, out[1], &k->pid);
         close(out[1]);
         if (r < 0)
                 return fail(k, r);
         r = -pthread_create(&k->thread, NULL, run, k);
         if (r < 0) {
-                end_child(k);
+                child_end(k->pid);
                 return fail(k, r);
         }
         return 0;

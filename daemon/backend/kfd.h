@@ -21,6 +21,8 @@
  */
 enum { KFD_NODES_MAX = 256, KFD_LINKS_MAX = 8192, KFD_ERRORS_MAX = 16, KFD_TEXT_MAX = 256 * 1024 };
 
+struct machine;
+
 struct kfd_node {
         char name[48];
         bool gpu, svm;
@@ -55,6 +57,11 @@ struct kfd_report {
 int kfd_report_read(struct kfd_report *ret, const char *text, size_t size, char *why, size_t why_size);
 /* NULL: it had none of that. */
 const struct kfd_error *kfd_report_error(const struct kfd_report *r, const char *what);
+/* As recorded machines have it. */
+const char *kfd_link_type(const struct kfd_link *l);
+/* The node of the machine that a CPU node of the report is: they are its host nodes, in their order; where those are
+ * fewer, the first is meant. */
+uint32_t kfd_host_of(const struct kfd_report *r, uint32_t index, const struct machine *m);
 
 enum kfd_state {
         KFD_ABSENT, /* no driver, so nobody was asked */

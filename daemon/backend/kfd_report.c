@@ -7,6 +7,7 @@
 #include "backend/kfd.h"
 #include "base/complain.h"
 #include "base/text.h"
+#include "core/node.h"
 
 /*
  * Strictly: a word that is not expected, a number that does not fit, a byte behind the end, and all of it is refused.
@@ -215,4 +216,26 @@ const struct kfd_error *kfd_report_error(const struct kfd_report *r, const char 
                 if (strcmp(r->errors[i].what, what) == 0)
                         return &r->errors[i];
         return NULL;
+}
+
+const char *kfd_link_type(const struct kfd_link *l) {
+        static const char *const names[][2] = {
+                { "ht", "HT" }, { "pcie", "PCIe" }, { "amba", "AMBA" }, { "qpi", "QPI" }, { "xgmi", "XGMI" },
+        };
+
+        for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+                if (strcmp(l->type, names[i][0]) == 0)
+                        return names[i][1];
+        return l->type;
+}
+
+uint32_t kfd_host_of(const struct kfd_report *r, uint32_t index, const struct machine *m) {
+        uint32_t nth = 0;
+
+        for (uint32_t i = 0; i < index; i++)
+                nth += !r->nodes[i].gpu;
+        for (uint32_t i = 0; i < m->count; i++)
+                if (m->nodes[i].kind == NODE_HOST && nth-- == 0)
+                        return i;
+        return 0;
 }

@@ -1,9 +1,8 @@
 #pragma once
 
-/* The kinds of nodes of this build; table.c lists them. */
+/* The kinds of nodes of this build, as kinds.def lists them. */
 struct backend;
 
-extern const struct backend backend_host;
-extern const struct backend backend_soft;
-extern const struct backend backend_hmm;
-extern const struct backend backend_cuda;
+#define KIND(name) extern const struct backend backend_##name;
+#include "backend/kinds.def"
+#undef KIND

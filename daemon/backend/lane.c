@@ -41,7 +41,10 @@ static void drop_all(struct list *works) {
 void private_work_free(struct private_work *w) {
         if (!w)
                 return;
-        places_drop(w->places);
+        if (w->places)
+                places_drop(w->places);
+        if (w->forget)
+                w->forget(w);
         alloc_free(w);
 }
 
@@ -140,6 +143,18 @@ static void serve(struct lane *l) {
         }
 }
 
+/* Nobody hands anything over any more. */
+static void say_goodbye(struct lane *l) {
+        static const atomic_bool no_end;
+
+        list_for_each (n, &l->waiting) {
+                struct private_work *w = container_of(n, struct private_work, link);
+
+                if (w->last)
+                        private_run(&l->files, w, &no_end);
+        }
+}
+
 static void *lane_main(void *userdata) {
         struct lane *l = userdata;
         struct lanes *g = l->lanes;
@@ -147,6 +162,7 @@ static void *lane_main(void *userdata) {
         pthread_mutex_lock(&g->lock);
         serve(l);
         pthread_mutex_unlock(&g->lock);
+        say_goodbye(l);
         for (unsigned i = 0; i < l->files.count; i++)
                 close(l->files.file[i].fd);
         drop_all(&l->waiting);
@@ -212,6 +228,15 @@ int lane_add_file(struct lane *l, const struct private_ops *ops, int fd) {
         }
         pthread_mutex_unlock(&l->lanes->lock);
         return r;
+}
+
+int lane_file(struct lane *l, unsigned file) {
+        int fd;
+
+        pthread_mutex_lock(&l->lanes->lock);
+        fd = file < l->files.count ? l->files.file[file].fd : -1;
+        pthread_mutex_unlock(&l->lanes->lock);
+        return fd;
 }
 
 void lane_submit(struct lane *l, struct private_work *w) {

@@ -48,6 +48,7 @@ struct memfile {
         int numa;            /* that its pages are bound to; -1: none */
         void *base;
         bool dmabuf;
+        bool elsewhere; /* there is no file: clients have it */
 
         const struct client_access *client; /* NULL: it is a file */
         void *userdata;
@@ -232,8 +233,8 @@ uint64_t memfile_size(const struct memfile *f) {
 uint64_t memfile_bytes(const struct memfile *f) {
         struct stat st;
 
-        if (f->dmabuf)
-                return f->size;
+        if (f->dmabuf || f->elsewhere)
+                return f->dmabuf ? f->size : 0;
         return fstat(f->fd, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
 }
 
@@ -310,6 +311,8 @@ int memfile_commit(struct memfile *f, uint64_t offset, uint64_t size) {
 
         if (offset > f->size || size > f->size - offset)
                 return -EINVAL;
+        if (f->elsewhere)
+                return 0;
         memfile_punch(f, offset, size);
         while (r == 0 && done < size) {
                 uint64_t piece = size - done < COMMIT_PIECE ? size - done : COMMIT_PIECE;
@@ -328,7 +331,7 @@ static int punch(struct memfile *f, uint64_t offset, uint64_t size) {
 }
 
 void memfile_punch(struct memfile *f, uint64_t offset, uint64_t size) {
-        if (size > 0 && !f->client && !f->dmabuf)
+        if (size > 0 && f->fd >= 0 && !f->dmabuf)
                 (void)punch(f, offset, size);
 }
 
@@ -338,7 +341,7 @@ int memfile_punch_unused(struct memfile *f, memfile_used_fn used, void *userdata
         uint64_t at = 0, start, end;
         int r = 0;
 
-        while (!f->client && !f->dmabuf && r == 0 && at < f->size) {
+        while (f->fd >= 0 && !f->dmabuf && r == 0 && at < f->size) {
                 if (!used(userdata, at, &start, &end))
                         start = end = f->size;
                 if (start > at)
@@ -442,19 +445,16 @@ bool memfile_is_same(const struct memfile *f, int fd) {
         return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, f->fd, fd) <= 0;
 }
 
-int memfile_client(struct memfile **ret, const struct client_access *access, void *userdata, uint64_t address,
-                   uint64_t size) {
+/* One without a file, which `of` describes. */
+static int fileless(struct memfile **ret, const struct memfile *of) {
         struct memfile *f = alloc_zero(sizeof(*f));
         int r;
 
         if (!f)
                 return -ENOMEM;
+        *f = *of;
         f->fd = f->numa = -1;
-        f->size = size;
         f->page = PAGE;
-        f->client = access;
-        f->userdata = userdata;
-        f->address = address;
         r = slot_take(f);
         if (r < 0) {
                 alloc_free(f);
@@ -462,6 +462,16 @@ int memfile_client(struct memfile **ret, const struct client_access *access, voi
         }
         *ret = f;
         return 0;
+}
+
+int memfile_elsewhere(struct memfile **ret, uint64_t size) {
+        return fileless(ret, &(struct memfile){ .size = size, .elsewhere = true });
+}
+
+int memfile_client(struct memfile **ret, const struct client_access *access, void *userdata, uint64_t address,
+                   uint64_t size) {
+        return fileless(ret,
+                        &(struct memfile){ .size = size, .client = access, .userdata = userdata, .address = address });
 }
 
 bool memfile_is_client(uint32_t slot) {

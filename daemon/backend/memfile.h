@@ -64,6 +64,9 @@ int dmabuf_query(int fd, long magic, struct dmabuf *ret);
 int memfile_dmabuf(struct memfile **ret, int fd, long magic, uint64_t size);
 /* The same of a descriptor that only its driver knows anything of. */
 int memfile_foreign(struct memfile **ret, int fd, uint64_t size);
+/* Of memory that only clients have, by their device's library: room to be counted, and no file. Its descriptor is -1.
+ */
+int memfile_elsewhere(struct memfile **ret, uint64_t size);
 /* The very same dma-buf. */
 bool memfile_is_same(const struct memfile *f, int fd);
 

@@ -73,12 +73,14 @@ static int look(const struct private_files *files, struct piece *p, unsigned fir
         for (unsigned n = 0; r == 0 && n < files->count && !all_found(p); n++) {
                 unsigned k = (first + n) % files->count;
 
+                if (!files->file[k].ops)
+                        continue;
                 r = look_file(&files->file[k], p, pages);
                 for (uint32_t i = 0; r == 0 && i < p->pages; i++)
                         merge(&p->seen[i], pages[i], k);
         }
         for (unsigned k = 0; r == 0 && k < files->count && !all_found(p); k++)
-                if (files->file[k].ops->is_exclusive(files->file[k].fd, p->address, p->pages))
+                if (files->file[k].ops && files->file[k].ops->is_exclusive(files->file[k].fd, p->address, p->pages))
                         r = look_exclusive(&files->file[k], p, k);
         return r;
 }
@@ -240,7 +242,7 @@ static uint32_t piece_of(const struct private_files *files) {
         uint32_t piece = PIECE_MAX;
 
         for (unsigned i = 0; i < files->count; i++)
-                if (files->file[i].ops->piece < piece)
+                if (files->file[i].ops && files->file[i].ops->piece < piece)
                         piece = files->file[i].ops->piece;
         return piece;
 }
@@ -249,6 +251,10 @@ void private_run(struct private_files *files, struct private_work *w, const atom
         uint32_t piece = piece_of(files);
         struct piece p;
 
+        if (w->task == PRIVATE_CALL) {
+                w->call(w, files->file[w->file].fd, stop);
+                return;
+        }
         if (!files->scratch)
                 files->scratch = alloc_array(PIECE_MAX, PRIVATE_PAGE);
         w->result = files->scratch ? 0 : -ENOMEM;

@@ -93,6 +93,7 @@ enum private_task {
         PRIVATE_LOOK,
         PRIVATE_MOVE, /* to the file's device; PRIVATE_SYSTEM: back */
         PRIVATE_TAKE, /* exclusive use by the file's device */
+        PRIVATE_CALL, /* something else that waits for the file's driver: `call` */
 };
 #define PRIVATE_SYSTEM UINT32_MAX
 
@@ -102,7 +103,11 @@ struct private_work {
         enum private_task task;
         uint32_t file;
         uint64_t address, pages;
-        struct places *places; /* of a range that begins at `base` */
+        struct places *places; /* of a range that begins at `base`; CALL: NULL */
+        /* CALL: in the lane's thread, as much as it can until *stop. */
+        void (*call)(struct private_work *w, int fd, const atomic_bool *stop);
+        void (*forget)(struct private_work *w); /* CALL: lets go of what it holds. NULL: nothing */
+        bool last;                              /* also when the lane ends before it was begun */
         uint64_t base;
         unsigned settled; /* of private.c */
         /* The outcome. */
@@ -113,7 +118,7 @@ struct private_work {
 };
 
 struct private_file {
-        const struct private_ops *ops;
+        const struct private_ops *ops; /* NULL: it moves no memory, and is there for calls */
         int fd;
 };
 struct private_files {
@@ -137,10 +142,12 @@ struct private_work *lanes_take(struct lanes *g);
 
 /* -ENOMEM, -EAGAIN. */
 int lane_new(struct lane **ret, struct lanes *g);
-/* Files are closed by the lane, since that may wait too, and what was not begun is forgotten. */
+/* Files are closed by the lane, since that may wait too, and what was not begun is forgotten but for what is `last`. */
 void lane_end(struct lane *l);
 /* Takes the descriptor over, under the next number. -ENOSPC. */
 int lane_add_file(struct lane *l, const struct private_ops *ops, int fd);
+/* The descriptor of that number, which stays the lane's. */
+int lane_file(struct lane *l, unsigned file);
 /* Takes the work over. In order. */
 void lane_submit(struct lane *l, struct private_work *w);
 void private_work_free(struct private_work *w);

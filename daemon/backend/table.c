@@ -1,13 +1,41 @@
 #include <stddef.h>
+#include <string.h>
 
 #include "backend/backend.h"
 #include "backend/kinds.h"
 
-const struct backend *backend_for(enum node_kind kind) {
-        static const struct backend *const kinds[] = { &backend_host, &backend_soft, &backend_hmm, &backend_cuda };
+#define KIND(name) &backend_##name,
+static const struct backend *const kinds[] = {
+#include "backend/kinds.def"
+};
+#undef KIND
 
-        for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-                if (kinds[i]->kind == kind)
-                        return kinds[i];
+const struct backend *backend_at(unsigned i) {
+        return i < sizeof(kinds) / sizeof(kinds[0]) ? kinds[i] : NULL;
+}
+
+const struct backend *backend_for(enum node_kind kind) {
+        const struct backend *b;
+
+        for (unsigned i = 0; (b = backend_at(i)); i++)
+                if (b->kind == kind)
+                        return b;
         return NULL;
+}
+
+const struct backend *backend_of_device(const char *device) {
+        const struct backend *b;
+
+        for (unsigned i = 0; (b = backend_at(i)); i++)
+                if (b->device && strncmp(device, b->device, strlen(b->device)) == 0)
+                        return b;
+        return NULL;
+}
+
+bool backend_has_pool(const struct backend *b) {
+        return b->has_spaces && !b->delegated;
+}
+
+bool backend_takes_pages(const struct backend *b) {
+        return b->kind == NODE_HOST || b->range_new;
 }

@@ -1,9 +1,9 @@
 #include "mover/budget.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "account/memcg.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "mover/internal.h"
@@ -17,7 +17,7 @@
  * kernel's to hold.
  *
  * Limits are read again after a while, and a group without any costs nothing else. A margin stays free, for page tables
- * and for what the processes take themselves. Only version 2 of cgroups is looked at.
+ * and for what the processes take themselves.
  */
 enum { LEVELS = 16 };
 static const uint64_t look_ns = 100ull * 1000 * 1000;
@@ -29,73 +29,46 @@ struct budget {
         uint64_t taken; /* by copies that are being made */
         uint64_t looked_ns;
         uint64_t limit[LEVELS]; /* of the group, and of those above it */
-        unsigned levels;
+        unsigned levels, version;
         bool limited;
         char folder[];
 };
 
-static FILE *open_at(const struct budget *b, unsigned level, const char *file) {
-        char path[512];
+/* How much of the folder's name is that of the group so many above it. */
+static size_t name_of(const struct budget *b, unsigned level) {
         size_t n = strlen(b->folder);
 
         while (level--)
                 while (n > 0 && b->folder[--n] != '/')
                         ;
-        if ((size_t)snprintf(path, sizeof(path), "%.*s/%s", (int)n, b->folder, file) >= sizeof(path))
-                return NULL;
-        return fopen(path, "re");
+        return n;
 }
 
-/* "max" is none. False: there is no such file. */
-static bool read_number(const struct budget *b, unsigned level, const char *file, uint64_t *ret) {
-        FILE *f = open_at(b, level, file);
-        unsigned long long n;
-
-        if (!f)
-                return false;
-        *ret = fscanf(f, "%llu", &n) == 1 ? n : UINT64_MAX;
-        fclose(f);
-        return true;
-}
-
-/* The root has no files of limits. */
+/* The root of version 2 has no files of limits; above that of version 1 there are none. */
 static void look(struct budget *b, uint64_t now) {
         b->looked_ns = now;
         b->limited = false;
-        for (b->levels = 0; b->levels < LEVELS; b->levels++) {
-                uint64_t max, high;
+        b->version = memcg_version(b->folder, strlen(b->folder));
+        for (b->levels = 0; b->version && b->levels < LEVELS; b->levels++) {
+                struct memcg m = MEMCG_NONE;
 
-                if (!read_number(b, b->levels, "memory.max", &max))
+                if (!memcg_read(b->folder, name_of(b, b->levels), b->version, MEMCG_LIMITS, &m))
                         return;
-                if (!read_number(b, b->levels, "memory.high", &high))
-                        high = UINT64_MAX;
-                b->limit[b->levels] = max < high ? max : high;
-                b->limited |= b->limit[b->levels] != UINT64_MAX;
+                b->limit[b->levels] = memcg_limit(&m);
+                b->limited |= b->limit[b->levels] != MEMCG_NO_LIMIT;
         }
 }
 
-/* What the kernel takes back when the group is full. */
-static uint64_t reclaimable(const struct budget *b, unsigned level) {
-        FILE *f = open_at(b, level, "memory.stat");
-        unsigned long long n;
-        uint64_t sum = 0;
-        char line[128];
-
-        while (f && fgets(line, sizeof(line), f))
-                if (sscanf(line, "active_file %llu", &n) == 1 || sscanf(line, "inactive_file %llu", &n) == 1)
-                        sum += n;
-        if (f)
-                fclose(f);
-        return sum;
-}
-
+/* What the kernel takes back when the group is full is looked at only when it is. */
 static bool fits(const struct budget *b, unsigned level, uint64_t bytes) {
-        uint64_t limit = b->limit[level], used, need;
+        struct memcg m = { .max = b->limit[level], .high = MEMCG_NO_LIMIT };
+        uint64_t need = b->taken + bytes + margin_bytes;
+        size_t name = name_of(b, level);
 
-        if (limit == UINT64_MAX || !read_number(b, level, "memory.current", &used))
+        if (m.max == MEMCG_NO_LIMIT || !memcg_read(b->folder, name, b->version, 1u << MEMCG_CURRENT, &m))
                 return true;
-        need = used + b->taken + bytes + margin_bytes;
-        return need <= limit || need <= limit + reclaimable(b, level);
+        return need <= memcg_room(&m) ||
+               (memcg_read(b->folder, name, b->version, 1u << MEMCG_STAT, &m) && need <= memcg_room(&m));
 }
 
 static bool take(struct budget *b, uint64_t bytes) {
