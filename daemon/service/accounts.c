@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "account/called.h"
 #include "account/look.h"
 #include "account/sum.h"
 #include "account/who.h"
@@ -11,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "core/by_id.h"
 #include "core/keeping.h"
 #include "core/lease.h"
 #include "core/name.h"
@@ -18,6 +20,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/holder.h"
 #include "service/internal.h"
 
 #define MS_NS      1000000ull
@@ -168,7 +171,7 @@ static void note_session(struct service *svc, struct session *s, bool beat) {
 
                 if (beat)
                         n->managed = accounts_managed(svc, s, i);
-                note_node(n, ns, n->managed + (s->accounts ? s->accounts[i].used : 0));
+                note_node(n, ns, n->managed + session_used(s, i));
         }
 }
 
@@ -512,21 +515,29 @@ struct look_job {
         struct {
                 uint64_t session, by;
                 uint32_t pid;
+                char container[64]; /* that its partition was made for, and whose door it came through; "": none */
                 struct looked seen;
         } rows[];
 };
 
 static void look_run(struct job *job) {
         struct look_job *j = container_of(job, struct look_job, job);
+        const struct service_options *o = &j->svc->options;
 
-        for (unsigned i = 0; i < j->count; i++)
-                look_at_process(j->svc->options.proc_root, j->rows[i].pid, j->rows[i].by, &j->rows[i].seen);
+        for (unsigned i = 0; i < j->count; i++) {
+                struct where *w = &j->rows[i].seen.where;
+
+                look_at_process(o->proc_root, j->rows[i].pid, j->rows[i].by, &j->rows[i].seen);
+                if (o->runtime_dir && w->cgroup[0])
+                        called_look(o->runtime_dir, w, j->rows[i].container);
+        }
+        if (o->runtime_dir)
+                called_sweep(o->runtime_dir, o->proc_root);
 }
 
 /* What was known of a process that is gone stays. */
 static void look_take(struct service *svc, uint64_t session, const struct looked *seen) {
-        struct object *o = ids_find(&svc->state.ids, session);
-        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+        struct session *s = session_by_id(&svc->state, session);
         struct track *t = s ? s->usage : NULL;
         struct who *who;
 
@@ -572,6 +583,8 @@ static void look_next(struct service *svc) {
                 struct track *t = container_of(a->unlooked.next, struct track, unlooked);
 
                 list_remove(&t->unlooked);
+                if (t->session->door && t->session->door == t->session->partition)
+                        text_copy(j->rows[j->count].container, holder_container(t->session->door->holder));
                 j->rows[j->count].session = t->session->object.id;
                 j->rows[j->count].pid = t->session->pid;
                 j->rows[j->count++].by = look_ticks(t->began_ns) + 1;
@@ -609,8 +622,12 @@ bool accounts_look(struct service *svc, struct request *r) {
 
 int accounts_init(struct service *svc) {
         struct accounts *a = &svc->accounts;
+        int r = svc->options.runtime_dir ? called_make(svc->options.runtime_dir) : 0;
 
         list_init(&a->unlooked);
+        if (r < 0)
+                log_warning("%s/" CALLED_FOLDER " cannot be made: %s; containers have no names",
+                            svc->options.runtime_dir, strerror(-r));
         if (svc->options.state_dir && svc->options.usage_period_ms) {
                 a->state_dir = alloc_string(svc->options.state_dir);
                 if (!a->state_dir)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "core/by_id.h"
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
@@ -49,8 +50,7 @@ struct reservation *adopted_or_at(const struct call *c, const struct partition *
 }
 
 struct reservation *adopted_by_id(struct call *c, uint64_t id) {
-        struct object *o = ids_find(&c->svc->state.ids, id);
-        struct reservation *r = o && o->type == OBJECT_RESERVATION ? container_of(o, struct reservation, object) : NULL;
+        struct reservation *r = reservation_by_id(&c->svc->state, id);
 
         return r && r->outside && r->owner == c->session && !r->freeing ? r : NULL;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "core/by_id.h"
 #include "core/reservation.h"
 #include "core/session.h"
 #include "service/effects.h"
@@ -152,12 +153,6 @@ void advice_owned(struct service *svc, struct managed_reservation *m, const stru
 
 /* ---- journal ---- */
 
-static struct object *object(struct service *svc, uint64_t id, enum object_type type) {
-        struct object *o = ids_find(&svc->state.ids, id);
-
-        return o && o->type == type ? o : NULL;
-}
-
 static bool is_right(const struct managed_reservation *m, const struct effect_advice *e) {
         bool nodes = e->preferred <= MANAGED_NODES_MAX;
 
@@ -170,25 +165,24 @@ static bool is_right(const struct managed_reservation *m, const struct effect_ad
 /* An effect of an older svmd ends with `pinned`, and zeroes. */
 int advice_replay(struct service *svc, const void *bytes, size_t size, char *why, size_t why_size) {
         struct effect_advice e = { 0 };
-        const struct object *o, *by;
+        const struct reservation *r;
+        const struct session *by;
         struct managed_reservation *m;
         struct hint_words w;
         struct hint_who who;
 
         memcpy(&e, bytes, size < sizeof(e) ? size : sizeof(e));
         e.client[sizeof(e.client) - 1] = 0;
-        o = object(svc, e.reservation, OBJECT_RESERVATION);
-        m = o ? managed_of(container_of(o, struct reservation, object)) : NULL;
+        r = reservation_by_id(&svc->state, e.reservation);
+        m = r ? managed_of(r) : NULL;
         if (!m || !is_right(m, &e)) {
                 snprintf(why, why_size, "advice is given that svmd does not take, about reservation %" PRIu64,
                          e.reservation);
                 return -EBADMSG;
         }
-        by = object(svc, e.session, OBJECT_SESSION);
+        by = session_by_id(&svc->state, e.session);
         who = (struct hint_who){ .session = e.session, .pid = e.pid, .uid = e.uid, .client = e.client };
-        who.rank = e.rank == POLICY_ADMINISTRATOR + 1 ? POLICY_ADMINISTRATOR
-                   : by                               ? rank_of(m, container_of(by, struct session, object))
-                                                      : POLICY_LEFT;
+        who.rank = e.rank == POLICY_ADMINISTRATOR + 1 ? POLICY_ADMINISTRATOR : by ? rank_of(m, by) : POLICY_LEFT;
         words_of(&e, &w);
         return say(svc, m, &who, &w);
 }

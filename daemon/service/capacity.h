@@ -41,7 +41,7 @@ unsigned capacity_for_memory(struct service *svc, struct partition *p, struct se
  * pinned. */
 bool capacity_for_lease(struct service *svc, const struct lease *l);
 /* Whether these mins of the partition, one a node, would. */
-bool capacity_for_mins(struct service *svc, const struct partition *p, const uint64_t *mins);
+bool capacity_for_mins(struct service *svc, struct partition *p, const uint64_t *mins);
 
 /* No managed granules lie where explicit memory of the partition, and of the session (or NULL), has been charged. */
 bool capacity_is_free(struct service *svc, struct partition *p, struct session *s, uint32_t node);

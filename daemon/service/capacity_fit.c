@@ -22,7 +22,7 @@
 
 /* What would be different from what is. */
 struct outlook {
-        const struct partition *partition;
+        struct partition *partition;
         struct session *session;   /* that is charged, or NULL */
         uint64_t sizes;            /* more of managed ranges */
         const struct lease *lease; /* charged on its nodes, or NULL */
@@ -137,7 +137,16 @@ static uint64_t sizes_of(const struct service *svc, struct limited of) {
         return sum;
 }
 
-/* True: what is, or would be, reserved there has a place within these limits. */
+/* True: what is, or would be, reserved there has a place in what could be there. */
+static bool has_place(const struct service *svc, const struct outlook *c, struct limited of, uint64_t could_be,
+                      uint64_t *ret_sizes) {
+        if (could_be == UINT64_MAX)
+                return true;
+        *ret_sizes = sizes_of(svc, of);
+        add(ret_sizes, c->sizes);
+        return *ret_sizes <= could_be;
+}
+
 static bool fits_within(const struct service *svc, const struct outlook *c, struct limited of, struct sums *ret,
                         uint64_t *ret_sizes) {
         struct sums s = { 0 };
@@ -149,11 +158,7 @@ static bool fits_within(const struct service *svc, const struct outlook *c, stru
                 add(&s.explicit, a ? a->used : 0);
         }
         *ret = s;
-        if (s.could == UINT64_MAX)
-                return true;
-        *ret_sizes = sizes_of(svc, of);
-        add(ret_sizes, c->sizes);
-        return *ret_sizes <= s.could;
+        return has_place(svc, c, of, s.could, ret_sizes);
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b) {
@@ -166,21 +171,16 @@ static bool fits_all(const struct service *svc, const struct outlook *c, struct 
         struct sums s = { 0 };
 
         for (uint32_t i = 0; i < svc->managed.nodes_count; i++) {
-                const struct account *a = &c->partition->accounts[i];
-                uint64_t least = a->max == ACCOUNT_NO_LIMIT ? UINT64_MAX : policy_less(a->max, a->used + charged(c, i));
+                uint64_t least =
+                        smaller(could(LIMITED_PARTITION(c->partition), c, i), could(LIMITED_SESSION(owner), c, i));
 
-                least = smaller(least, could(LIMITED_SESSION(owner), c, i));
                 for (struct cgroup *g = owner->cgroup; g; g = g->outer)
                         least = smaller(least, could(LIMITED_CGROUP(g), c, i));
                 add(&s.could, least);
-                add(&s.explicit, owner->accounts ? owner->accounts[i].used : 0);
+                add(&s.explicit, session_used(owner, i));
         }
         *ret = s;
-        if (s.could == UINT64_MAX)
-                return true;
-        *ret_sizes = sizes_of(svc, LIMITED_SESSION(owner));
-        add(ret_sizes, c->sizes);
-        return *ret_sizes <= s.could;
+        return has_place(svc, c, LIMITED_SESSION(owner), s.could, ret_sizes);
 }
 
 /* `*ret` is whose limits are too low. */
@@ -298,7 +298,7 @@ bool capacity_for_lease(struct service *svc, const struct lease *l) {
         return policy_fits(&f) && sum_limits(svc, &c).could >= (share ? share->bytes : 0);
 }
 
-bool capacity_for_mins(struct service *svc, const struct partition *p, const uint64_t *mins) {
+bool capacity_for_mins(struct service *svc, struct partition *p, const uint64_t *mins) {
         const struct outlook c = { .partition = p, .mins = mins };
         struct policy_fit f = { 0 };
 

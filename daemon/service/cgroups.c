@@ -50,6 +50,7 @@ static int look(struct service *svc, struct session *s) {
         if (!copy)
                 return -ENOMEM;
         session_set_cgroup(&svc->state, s, copy);
+        dmem_follow(svc, path);
         chain_session(svc, s);
         leases_changed(svc);
         return 0;
@@ -75,20 +76,42 @@ void cgroups_look_all(struct service *svc) {
 
 /* ---- bounds ---- */
 
-int cgroup_set_bounds(struct service *svc, struct cgroup *g, uint32_t node, const struct bounds *b) {
-        if (account_set_bounds(&g->accounts[node], b) != 0)
+static int set_both(struct service *svc, struct cgroup *g, uint32_t node, const struct bounds *own,
+                    const struct bounds *told) {
+        const struct bounds both = bounds_of_both(own, told);
+
+        if (account_set_bounds(&g->accounts[node], &both) != 0)
                 return LEDGER_E_LIMIT;
+        g->own[node] = *own;
+        g->told[node] = *told;
         give_back_bounds(svc, LIMITED_CGROUP(g), node);
         capacity_node_changed(svc, node);
         leases_changed(svc);
         return 0;
 }
 
+int cgroup_set_bounds(struct service *svc, struct cgroup *g, uint32_t node, const struct bounds *b) {
+        int r = set_both(svc, g, node, b, &g->told[node]);
+
+        if (r == 0 && dmem_is_on(svc, node))
+                dmem_changed(svc);
+        return r;
+}
+
+int cgroup_tell_bounds(struct service *svc, struct cgroup *g, uint32_t node, const struct bounds *b) {
+        struct bounds without = *b;
+        int r = set_both(svc, g, node, &g->own[node], b);
+
+        if (r == 0)
+                return 0;
+        without.bytes[BOUND_MIN] = 0;
+        (void)set_both(svc, g, node, &g->own[node], &without);
+        return r;
+}
+
 static bool is_limited(const struct service *svc, const struct cgroup *g) {
         for (uint32_t i = 0; i < svc->options.machine->count; i++) {
-                const struct bounds b = account_bounds(&g->accounts[i]);
-
-                if (!bounds_are_none(&b))
+                if (!bounds_are_none(&g->own[i]) || !bounds_are_none(&g->told[i]))
                         return true;
         }
         return false;
@@ -109,6 +132,33 @@ void cgroup_settle(struct service *svc, struct cgroup *g) {
 void cgroups_end(struct service *svc) {
         while (!list_empty(&svc->state.cgroups))
                 end(svc, container_of(svc->state.cgroups.next, struct cgroup, by_state));
+}
+
+struct cgroup *cgroup_begin(struct service *svc, const char *path) {
+        struct cgroup *g = cgroup_new(&svc->state, path);
+
+        if (!g || chain_limit(svc, LIMITED_CGROUP(g)) < 0) {
+                if (g)
+                        cgroup_free(&svc->state, g);
+                return NULL;
+        }
+        cgroup_link(&svc->state, g);
+        chain_sessions(svc);
+        return g;
+}
+
+uint32_t cgroup_nesting(const struct service *svc, const struct cgroup *g) {
+        uint32_t deepest = 0;
+
+        list_for_each (l, &svc->state.cgroups) {
+                uint32_t depth = 0;
+                bool concerns = false;
+
+                for (const struct cgroup *at = container_of(l, struct cgroup, by_state); at; at = at->outer, depth++)
+                        concerns |= at == g;
+                deepest = concerns && depth > deepest ? depth : deepest;
+        }
+        return deepest;
 }
 
 /* ---- from the store ---- */

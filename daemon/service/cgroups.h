@@ -30,8 +30,15 @@ int cgroups_attach(struct service *svc, struct session *s);
 void cgroups_look(struct service *svc, struct session *s);
 void cgroups_look_all(struct service *svc);
 
-/* The bounds of a linked one: 0, or LEDGER_E_LIMIT. */
+/* The own bounds of a linked one: 0, or LEDGER_E_LIMIT. */
 int cgroup_set_bounds(struct service *svc, struct cgroup *g, uint32_t node, const struct bounds *b);
+/* What the kernel was told: LEDGER_E_LIMIT where its min does not fit into the node any more, and has no effect then.
+ */
+int cgroup_tell_bounds(struct service *svc, struct cgroup *g, uint32_t node, const struct bounds *b);
+/* A group without limits of that path. NULL: out of memory. */
+struct cgroup *cgroup_begin(struct service *svc, const char *path);
+/* Of those that lie in one another with limits, where this is one of them, the most. */
+uint32_t cgroup_nesting(const struct service *svc, const struct cgroup *g);
 /* One without limits goes. */
 void cgroup_settle(struct service *svc, struct cgroup *g);
 /* Those in the store. */

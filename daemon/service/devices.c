@@ -6,6 +6,21 @@
 
 #include "backend/drm.h"
 #include "backend/kfd.h"
+#include "core/node.h"
+
+/* The machine's count: it is no node. */
+static uint32_t node_that_is(const struct service *svc, enum node_kind kind, uint32_t number) {
+        const struct machine *m = svc->options.machine;
+        uint32_t i = 0;
+
+        while (i < m->count && (!m->nodes[i].found || m->nodes[i].kind != kind || m->nodes[i].number != number))
+                i++;
+        return i;
+}
+
+static bool is_node(const struct service *svc, enum node_kind kind, uint32_t number) {
+        return node_that_is(svc, kind, number) < svc->options.machine->count;
+}
 
 /* ---- drm ---- */
 
@@ -16,7 +31,7 @@ static const struct drm_device *drm_from(const struct service *svc, uint32_t min
         if (!drm_devices(svc->options.drm, &v, &count))
                 return NULL;
         for (uint32_t i = 0; i < count; i++)
-                if (v[i].minor >= minor)
+                if (v[i].minor >= minor && !is_node(svc, NODE_DRM, v[i].minor))
                         return &v[i];
         return NULL;
 }
@@ -27,24 +42,29 @@ static uint32_t can(const struct drm_device *v) {
                (v->timeline ? SVMD__V1__NODE_CAN__CAN_TIMELINE : 0u);
 }
 
+static void add_drm(struct call *c, const struct drm_device *v, Svmd__V1__Node *row) {
+        row->driver = (char *)v->driver;
+        row->version = (char *)v->version;
+        row->bus = (char *)v->bus;
+        row->can = can(v);
+        row->functions = v->functions;
+        row->functions_most = v->functions_most;
+        row->physical = (char *)v->physical;
+}
+
 static void fill_drm(struct call *c, const struct drm_device *v, Svmd__V1__Node *row) {
         char name[32];
 
         snprintf(name, sizeof(name), "drm%u", v->minor);
         row->id = DEVICES_DRM + v->minor;
         row->kind = SVMD__V1__NODE_KIND__DRM;
+        row->kind_name = (char *)"drm";
         row->name = call_string(c, name);
-        row->driver = (char *)v->driver;
-        row->version = (char *)v->version;
         row->model = (char *)v->model;
         row->device = (char *)v->node;
-        row->bus = (char *)v->bus;
-        row->can = can(v);
         row->capacity = v->capacity;
         row->used = v->used;
-        row->functions = v->functions;
-        row->functions_most = v->functions_most;
-        row->physical = (char *)v->physical;
+        add_drm(c, v, row);
         row->online = !v->error;
         row->trouble = v->error ? call_string(c, strerror(v->error)) : (char *)"";
 }
@@ -60,7 +80,7 @@ static uint32_t kfd_from(const struct service *svc, uint32_t index) {
                 return KFD_NODES_MAX;
         r = kfd_report(svc->options.kfd);
         for (; index < r->nodes_count; index++)
-                if (r->nodes[index].gpu)
+                if (r->nodes[index].gpu && !is_node(svc, NODE_KFD, index))
                         return index;
         return KFD_NODES_MAX;
 }
@@ -73,6 +93,7 @@ static void fill_kfd(struct call *c, uint32_t index, Svmd__V1__Node *row) {
         snprintf(text, sizeof(text), "kfd%u", index);
         row->id = DEVICES_KFD + index;
         row->kind = SVMD__V1__NODE_KIND__KFD;
+        row->kind_name = (char *)"kfd";
         row->name = call_string(c, text);
         row->model = (char *)n->name;
         row->capacity = n->bytes;
@@ -86,31 +107,10 @@ static void fill_kfd(struct call *c, uint32_t index, Svmd__V1__Node *row) {
         row->device = n->render >= 0 ? call_string(c, text) : (char *)"";
 }
 
-/* As recorded machines have it. */
-static const char *link_type(const struct kfd_link *l) {
-        static const char *const names[][2] = {
-                { "ht", "HT" }, { "pcie", "PCIe" }, { "amba", "AMBA" }, { "qpi", "QPI" }, { "xgmi", "XGMI" },
-        };
-
-        for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-                if (strcmp(l->type, names[i][0]) == 0)
-                        return names[i][1];
-        return l->type;
-}
-
-/* Its CPU nodes are this machine's host nodes, in their order; where those are fewer, the first is meant. */
 static uint32_t node_of(const struct service *svc, const struct kfd_report *r, uint32_t index) {
-        const struct machine *m = svc->options.machine;
-        uint32_t nth = 0;
-
-        if (r->nodes[index].gpu)
-                return DEVICES_KFD + index;
-        for (uint32_t i = 0; i < index; i++)
-                nth += !r->nodes[i].gpu;
-        for (uint32_t i = 0; i < m->count; i++)
-                if (m->nodes[i].kind == NODE_HOST && nth-- == 0)
-                        return i;
-        return 0;
+        if (!r->nodes[index].gpu)
+                return kfd_host_of(r, index, svc->options.machine);
+        return is_node(svc, NODE_KFD, index) ? node_that_is(svc, NODE_KFD, index) : DEVICES_KFD + index;
 }
 
 static bool is_kfd(const struct service *svc, uint32_t id) {
@@ -138,7 +138,7 @@ int devices_links(struct call *c, uint32_t id, Svmd__V1__LinksResult *ret) {
                         return -ENOMEM;
                 svmd__v1__link__init(row);
                 row->to = node_of(c->svc, r, l->to);
-                row->type = (char *)link_type(l);
+                row->type = (char *)kfd_link_type(l);
                 row->weight = l->weight;
                 row->min_bandwidth = l->minimum;
                 row->max_bandwidth = l->maximum;
@@ -169,10 +169,43 @@ bool devices_next(struct call *c, uint32_t from, Svmd__V1__Node **ret) {
         return true;
 }
 
-bool devices_has(const struct service *svc, uint32_t id) {
-        const struct drm_device *v = id >= DEVICES_DRM && id < DEVICES_KFD ? drm_from(svc, id - DEVICES_DRM) : NULL;
+static const struct drm_device *drm_of(const struct service *svc, uint32_t minor) {
+        const struct drm_device *v;
+        uint32_t count;
 
+        if (!drm_devices(svc->options.drm, &v, &count))
+                return NULL;
+        for (uint32_t i = 0; i < count; i++)
+                if (v[i].minor == minor)
+                        return &v[i];
+        return NULL;
+}
+
+const struct drm_device *devices_drm(const struct service *svc, uint32_t id) {
+        const struct machine *m = svc->options.machine;
+
+        if (id < m->count)
+                return m->nodes[id].found && m->nodes[id].kind == NODE_DRM ? drm_of(svc, m->nodes[id].number) : NULL;
+        if (id < DEVICES_DRM || id >= DEVICES_KFD || is_node(svc, NODE_DRM, id - DEVICES_DRM))
+                return NULL;
+        return drm_of(svc, id - DEVICES_DRM);
+}
+
+bool devices_has(const struct service *svc, uint32_t id) {
         if (id < DEVICES_KFD)
-                return v && v->minor == id - DEVICES_DRM;
+                return id >= DEVICES_DRM && devices_drm(svc, id);
         return is_kfd(svc, id);
+}
+
+void devices_fill(struct call *c, uint32_t node, Svmd__V1__Node *row) {
+        const struct node_desc *d = node_desc(c->svc, node);
+        const struct drm_device *v = d->found && d->kind == NODE_DRM ? drm_of(c->svc, d->number) : NULL;
+
+        row->trouble = c->svc->state.nodes[node].trouble;
+        row->number = d->number;
+        row->driver_id = d->driver_id;
+        if (v)
+                add_drm(c, v, row);
+        else if (d->kind == NODE_KFD)
+                row->driver = (char *)"amdgpu";
 }

@@ -8,6 +8,7 @@
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "base/text.h"
+#include "core/by_id.h"
 #include "core/grant.h"
 #include "core/keeping.h"
 #include "core/memory.h"
@@ -29,15 +30,14 @@
  * What its file says of it is asked anew each time: nothing of that can change.
  */
 bool memory_is_foreign(const struct service *svc, const struct memory *m) {
-        return m->file->kind == FILE_DMABUF && node_backend(svc, m->file->node)->delegated;
+        return node_backend(svc, m->file->node)->delegated & GRANT_ALLOC;
 }
 
 static struct dmabuf query(const struct service *svc, const struct memory *m) {
-        struct dmabuf info = { .size = m->size, .write = true };
+        struct dmabuf info = { 0 };
 
         if (memory_is_foreign(svc, m))
-                return info;
-        info = (struct dmabuf){ 0 };
+                return (struct dmabuf){ .size = m->size, .write = true };
         (void)dmabuf_query(memfile_fd(m->file->memfile), svc->options.dmabuf_fs, &info);
         return info;
 }
@@ -268,16 +268,13 @@ int dmabuf_put(struct service *svc, const struct memory *m) {
 int dmabuf_restore(struct service *svc, const struct effect_dmabuf *e, struct partition *p, struct session *s) {
         const uint64_t extent[1][2] = { { FILE_BASE, e->size } };
         const unsigned flags = SVMD__V1__MEM_FLAG__MEM_SHAREABLE | SVMD__V1__MEM_FLAG__MEM_PINNED;
-        struct object *o;
         int r = file_restore(svc, e->file, FILE_DMABUF, e->node, e->size, NULL);
 
         if (r < 0)
                 return r;
-        o = ids_find(&svc->state.ids, e->file);
-        r = memory_restore(svc, e->id, p, s, e->node, e->size, flags, container_of(o, struct file, object), extent, 1);
+        r = memory_restore(svc, e->id, p, s, e->node, e->size, flags, file_by_id(&svc->state, e->file), extent, 1);
         if (r < 0)
                 return r;
-        o = ids_find(&svc->state.ids, e->id);
-        container_of(o, struct memory, object)->creator.access = e->access;
+        memory_by_id(&svc->state, e->id)->creator.access = e->access;
         return 0;
 }

@@ -14,15 +14,13 @@
 
 #define MS_NS 1000000ull
 
-enum { TRIES = 5, REST_NS = 10000000, ROWS = NODE_MAX + 1 };
+enum { ROWS = NODE_MAX + 1 };
 
 struct look {
         struct job job;
         struct service *svc;
         struct drift *drift;
-        unsigned tries;
         int result;
-        char why[256];
 };
 
 /* ---- what is told ---- */
@@ -46,11 +44,8 @@ static void tell_begins(struct service *svc, const struct drift_row *r) {
                 message(MESSAGE_DRIFT,
                         FIELDS(FIELD_TEXT("SVMD_NODE", r->subject), FIELD_NUMBER("SVMD_REPORTED", r->reported),
                                FIELD_NUMBER("SVMD_LEDGER", r->ledger), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
-                        "%s: the kernel counts %" PRIu64 " bytes, and svmd %" PRIu64 ": %s", r->subject, r->reported,
-                        r->ledger, drift_explain(r));
-        event_condition(svc, "drift", "", UINT32_MAX, r->reported,
-                        "%s: the kernel counts %" PRIu64 " bytes, and svmd %" PRIu64, r->subject, r->reported,
-                        r->ledger);
+                        DRIFT_SAYS ": %s", r->subject, r->reported, r->ledger, drift_explain(r));
+        event_condition(svc, "drift", "", UINT32_MAX, r->reported, DRIFT_SAYS, r->subject, r->reported, r->ledger);
 }
 
 static void tell_ends(struct service *svc, const struct drifting_row *g) {
@@ -93,6 +88,7 @@ void drifting_verdict(struct service *svc, const struct drift *d) {
                 }
                 g->rows[i].met = false;
         }
+        g->nvml = *drift_nvml(d);
         g->looks++;
 }
 
@@ -100,11 +96,11 @@ void drifting_verdict(struct service *svc, const struct drift *d) {
 
 static void look_run(struct job *job) {
         struct look *l = container_of(job, struct look, job);
-        const struct timespec rest = { 0, REST_NS };
+        char why[256]; /* told by who asks for drift */
 
-        if (l->tries > 0)
-                nanosleep(&rest, NULL);
-        l->result = drift_look_at_nodes(l->drift, l->why, sizeof(l->why));
+        l->result = drift_look_at_nodes(l->drift, why, sizeof(why));
+        if (l->result == 0)
+                drift_look_at_cgroups(l->svc, l->drift);
 }
 
 static void look_begin(struct service *svc, unsigned tries);
@@ -112,16 +108,18 @@ static void look_begin(struct service *svc, unsigned tries);
 static void look_done(struct job *job) {
         struct look *l = container_of(job, struct look, job);
         struct service *svc = l->svc;
-        unsigned tries = l->tries + 1;
-        bool still = l->result == 0 && drift_stood_still(svc, l->drift), again = l->result == 0 && !still;
+        bool still = l->result == 0 && drift_stood_still(svc, l->drift);
+        unsigned next = l->result == 0 && !still ? drift_next_try(l->drift) : 0;
 
         svc->drifting.looking = false;
+        if (l->result == 0 && !svc->closing)
+                full_verdict(svc, l->drift);
         if (still && !svc->closing)
                 drifting_verdict(svc, l->drift);
         drift_free(l->drift);
         alloc_free(l);
-        if (again && tries < TRIES && !svc->closing)
-                look_begin(svc, tries);
+        if (next && !svc->closing)
+                look_begin(svc, next);
 }
 
 /* Without memory for it, the next time. */
@@ -130,13 +128,12 @@ static void look_begin(struct service *svc, unsigned tries) {
 
         if (!l)
                 return;
-        l->drift = drift_of_nodes(svc);
+        l->drift = drift_new(svc, tries);
         if (!l->drift) {
                 alloc_free(l);
                 return;
         }
         l->svc = svc;
-        l->tries = tries;
         l->job = (struct job){ .lane = 0, .run = look_run, .done = look_done };
         list_init(&l->job.link);
         svc->drifting.looking = true;

@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "account/nvml.h"
 #include "core/node.h"
 
 /*
@@ -22,11 +23,25 @@ struct drifting_row {
         bool met; /* by the verdict that is being made */
 };
 
+/* What NVIDIA's driver says of its devices that are nodes. */
+struct drifting_device {
+        char name[64], error[48];              /* error: "", or why it says nothing */
+        uint64_t total, used, charged, others; /* others: of processes without a session */
+};
+
+struct drifting_nvml {
+        bool absent;   /* the machine has no such library */
+        char why[160]; /* why nothing came of asking; "": something did, or nobody was asked */
+        uint32_t count;
+        struct drifting_device devices[NVML_DEVICES_MAX];
+};
+
 struct drifting {
         uint64_t next_ns; /* 0: nobody looks */
         bool looking;
         struct drifting_row rows[NODE_MAX + 1];
         uint64_t looks; /* that came to a verdict */
+        struct drifting_nvml nvml;
 };
 
 void drifting_start(struct service *svc);

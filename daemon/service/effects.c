@@ -75,10 +75,8 @@ struct effect_door effect_of_door(const struct session *s) {
 }
 
 struct effect_share effect_of_share(const struct share *x) {
-        struct effect_share e = { .id = x->id, .access = x->access };
+        struct effect_share e = { .id = x->id, .object = x->object->id, .access = x->access };
 
-        e.object = x->memory ? ((const struct memory *)x->name->object)->object.id
-                             : ((const struct reservation *)x->name->object)->object.id;
         text_copy(e.to, x->to->name->text);
         return e;
 }

@@ -59,6 +59,7 @@ enum effect_type {
         EFFECT_GRANT_DONE = 50,
         EFFECT_DOOR = 51,
         EFFECT_SHARE = 52,
+        EFFECT_DRM_SPACE = 53,
 };
 
 struct effect_epoch {
@@ -316,6 +317,12 @@ struct effect_grant {
 struct effect_grant_done { /* what became of it */
         uint64_t id, gone;
         uint32_t error, pad;
+};
+
+/* A page table in a file of a DRM device (EFFECT_DEVICE), or (gone) no more. */
+struct effect_drm_space {
+        uint64_t file, session;
+        uint32_t number, made, gone, pad;
 };
 
 /*

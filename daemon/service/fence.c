@@ -117,7 +117,7 @@ struct fence *fence_new(struct call *c, size_t size, const struct fence_kind *ki
         f->kind = kind;
         f->session = c->session;
         f->notify = notify;
-        peer_take_fds(notify >= 0 ? c->session->user : NULL, 1);
+        peer_take_fds(notify >= 0 ? c->session->party : NULL, 1);
         list_push_back(&c->session->fences, &f->by_session);
         c->session->fences_count++;
         ids_add(&c->svc->state.ids, &f->object);
@@ -141,7 +141,7 @@ void fence_free(struct service *svc, struct fence *f) {
         f->session->fences_count--;
         if (f->notify >= 0) {
                 close(f->notify);
-                peer_drop_fds(f->session->user, 1);
+                peer_drop_fds(f->session->party, 1);
         }
         alloc_free(f);
 }
@@ -184,6 +184,12 @@ static void signal_eventfd(const struct done_queue *q, int fd) {
                 (void)syscall(SYS_io_getevents, q->aio, 1, 1, &done, NULL);
 }
 
+struct fence *fence_by_id(const struct service *svc, uint64_t id) {
+        struct object *o = ids_find(&svc->state.ids, id);
+
+        return o && o->type == OBJECT_FENCE ? container_of(o, struct fence, object) : NULL;
+}
+
 void fence_finish(struct service *svc, struct fence *f, const struct device_result *result) {
         let_go(svc, f);
         f->result = *result;
@@ -207,19 +213,18 @@ void fences_collect(struct service *svc) {
         struct done_entry *e = take_done(svc->fences), *next;
 
         for (; e; e = next) {
-                struct object *o = ids_find(&svc->state.ids, e->result.fence);
+                struct fence *f = fence_by_id(svc, e->result.fence);
 
                 next = e->next;
-                if (o && o->type == OBJECT_FENCE)
-                        fence_finish(svc, container_of(o, struct fence, object), &e->result);
+                if (f)
+                        fence_finish(svc, f, &e->result);
                 alloc_free(e);
         }
 }
 
 int op_fence_query(struct call *c) {
         uint64_t id = c->op->fence_query->fence;
-        struct object *o = ids_find(&c->svc->state.ids, id);
-        struct fence *f = o && o->type == OBJECT_FENCE ? container_of(o, struct fence, object) : NULL;
+        struct fence *f = fence_by_id(c->svc, id);
         Svmd__V1__FenceResult *result = call_take(c, sizeof(*result));
         struct device_result lease = { 0 };
         bool done;

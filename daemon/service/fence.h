@@ -54,6 +54,8 @@ int fence_quota(struct call *c);
  * of the call, which gets its id. NULL: out of memory. */
 struct fence *fence_new(struct call *c, size_t size, const struct fence_kind *kind, int notify);
 void fence_free(struct service *svc, struct fence *f);
+/* NULL: there is none, or the id is of something else. */
+struct fence *fence_by_id(const struct service *svc, uint64_t id);
 /* Told by the kind; may free it. The result's `fence` is not looked at. */
 void fence_finish(struct service *svc, struct fence *f, const struct device_result *result);
 /* The event that the fence of that number is done. False: the session was too slow for it. */

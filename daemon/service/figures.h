@@ -25,6 +25,7 @@ struct figures {
         struct {
                 uint64_t done, refused;
         } ops[FIGURES_OPS];
+        uint64_t grants_failed; /* whose process said that nothing was done */
 };
 
 void figures_op(struct service *svc, const struct call *c, bool refused);

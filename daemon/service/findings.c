@@ -8,14 +8,19 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "core/node.h"
 #include "mover/mover.h"
+#include "service/drift.h"
+#include "service/grant.h"
 #include "service/kernel_has.h"
 
 /* What `svmd-ctl doctor` shows: what this machine and svmd's own rights allow, and what to do about what they do not.
  * No file is read for it: see seen.h. */
 
 enum { GOOD, NOTE, WARNING, FAILURE };
+
+enum { FULL_SAID = 8 };
 
 struct findings {
         struct call *call;
@@ -26,7 +31,7 @@ struct findings {
 __attribute__((format(printf, 4, 5))) static void add(struct findings *f, const char *id, unsigned level,
                                                       const char *format, ...) {
         Svmd__V1__Finding *row = call_take(f->call, sizeof(*row));
-        char text[320];
+        char text[512];
         va_list ap;
 
         if (!row || f->count == FINDINGS_MAX)
@@ -111,10 +116,74 @@ static void drifting(struct findings *f) {
                 const struct drifting_row *r = &f->call->svc->drifting.rows[i];
 
                 if (r->subject[0])
-                        add(f, "drift", WARNING,
-                            "%s: the kernel counts %" PRIu64 " bytes, and svmd %" PRIu64 "; see svmd-ctl usage --drift",
-                            r->subject, r->reported, r->ledger);
+                        add(f, "drift", WARNING, DRIFT_SAYS "; see svmd-ctl usage --drift", r->subject, r->reported,
+                            r->ledger);
         }
+}
+
+/* One that is asked for and not yet done is as it should be. */
+static void grants(struct findings *f) {
+        struct grants_sum sum;
+
+        grants_sum(f->call->svc, &sum);
+        if (sum.count[GRANT_EXPIRED])
+                add(f, "grants", WARNING,
+                    "%" PRIu64 " grants of %" PRIu64 " sessions were never acknowledged, and %" PRIu64
+                    " bytes stay charged for them until their processes say that nothing was done, or end: see "
+                    "svmd-ctl grant list",
+                    sum.count[GRANT_EXPIRED], sum.expired_sessions, sum.bytes[GRANT_EXPIRED]);
+        else if (sum.count[GRANT_ASKED] || sum.count[GRANT_HELD])
+                add(f, "grants", GOOD,
+                    "%" PRIu64 " grants were acknowledged and pay for what is there; %" PRIu64 " may still be",
+                    sum.count[GRANT_HELD], sum.count[GRANT_ASKED]);
+}
+
+static void full(struct findings *f) {
+        unsigned said = 0;
+
+        for (unsigned i = 0; i < FULL_ROWS && said < FULL_SAID; i++) {
+                const struct full_row *r = &f->call->svc->full.rows[i];
+                char name[160], limit[24];
+
+                if (!r->group[0])
+                        continue;
+                said++;
+                full_name(r, name, sizeof(name));
+                text_bytes(limit, sizeof(limit), r->limit);
+                add(f, "group-full", WARNING,
+                    "%s: the kernel bounds its host memory (%s), and has ended %" PRIu64
+                    " of its processes for that; see svmd-ctl usage --drift, and its memory.max",
+                    name, limit, r->killed);
+        }
+}
+
+static void dmem(struct findings *f) {
+        const struct service *svc = f->call->svc;
+        const struct dmem *d = &svc->dmem;
+        uint32_t nodes = 0;
+
+        for (uint32_t i = 0; i < svc->options.machine->count; i++)
+                nodes += dmem_is_on(svc, i);
+        if (d->root)
+                add(f, "dmem", svc->options.dmem_root ? NOTE : GOOD,
+                    "limits of control groups are followed on %u node%s by %s (%s), and svmd's are %swritten there",
+                    nodes, nodes == 1 ? "" : "s",
+                    svc->options.dmem_root ? "an emulation of dmem" : "the kernel's controller of device memory",
+                    d->root, svc->options.dmem_drive ? "" : "not ");
+        if (d->missing[0])
+                add(f, "dmem", WARNING, "%s; see dmem of the node in svmd.conf", d->missing);
+        for (unsigned i = 0; i < d->troubles_count; i++)
+                add(f, "dmem-limit", WARNING, "%s", d->troubles[i]);
+}
+
+static void unbrokered_use(struct findings *f) {
+        const struct unbrokered_seen *u = &f->call->svc->unbrokered;
+
+        if (u->processes)
+                add(f, "unbrokered", WARNING,
+                    "%u processes with sessions use devices without svmd, so no limit holds for that: %s; see "
+                    "svmd-ctl usage --drift",
+                    u->processes, u->first);
 }
 
 static void kernel(struct findings *f) {
@@ -204,6 +273,10 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         nodes(&f);
         pressure(&f);
         drifting(&f);
+        grants(&f);
+        full(&f);
+        dmem(&f);
+        unbrokered_use(&f);
         findings_devices(c->svc, say, &f);
         return f.count;
 }

@@ -5,6 +5,7 @@
 
 #include "backend/drm.h"
 #include "backend/kfd.h"
+#include "base/text.h"
 #include "service/internal.h"
 
 /* What `svmd-ctl doctor` says of the drivers of devices: what was found, what they refuse, and what to do about it. */
@@ -91,8 +92,8 @@ static void kfd_nodes(const struct teller *t, const struct kfd_report *r) {
                      r->minor, cpus, cpus == 1 ? "" : "s");
         else
                 tell(t, "kfd", GOOD,
-                     "AMD's driver has %u GPU%s and %u CPU node%s (/dev/kfd %u.%u); this version of svmd does not place "
-                     "memory on them",
+                     "AMD's driver has %u GPU%s and %u CPU node%s (/dev/kfd %u.%u); their memory is made by clients, "
+                     "under grants",
                      gpus, gpus == 1 ? "" : "s", cpus, cpus == 1 ? "" : "s", r->major, r->minor);
 }
 
@@ -199,10 +200,63 @@ static void dmabufs(const struct teller *t, const struct service *svc) {
                                : "a driver");
 }
 
+/* What the last look at drift found. */
+static void nvml(const struct teller *t, const struct drifting_nvml *v) {
+        char used[24], total[24], charged[24], others[24];
+
+        if (v->why[0])
+                tell(t, "nvml", WARNING,
+                     "what NVIDIA's driver counts is unknown, and nothing else is affected: svmd-probe-nvml %s",
+                     v->why);
+        else if (v->absent)
+                tell(t, "nvml", NOTE,
+                     "there is no libnvidia-ml.so.1 here, so what NVIDIA's driver counts is not compared with what svmd "
+                     "gave out (Debian: libnvidia-ml1)");
+        for (uint32_t i = 0; i < v->count; i++) {
+                const struct drifting_device *d = &v->devices[i];
+
+                if (d->error[0]) {
+                        tell(t, "nvml", WARNING, "NVIDIA's driver says nothing of %s: %s; see nvidia-smi", d->name,
+                             d->error);
+                        continue;
+                }
+                text_bytes(used, sizeof(used), d->used);
+                text_bytes(total, sizeof(total), d->total);
+                text_bytes(charged, sizeof(charged), d->charged);
+                text_bytes(others, sizeof(others), d->others);
+                tell(t, "nvml", d->others ? NOTE : GOOD,
+                     "%s: NVIDIA's driver counts %s of %s used, svmd gave out %s; %s are of programs without svmd%s",
+                     d->name, used, total, charged, others, d->others ? " (svmd-ctl usage --drift)" : "");
+        }
+}
+
+/* Nodes that give out more than there is. */
+static void nvml_sizes(const struct teller *t, const struct service *svc) {
+        const struct drifting_nvml *v = &svc->drifting.nvml;
+        char size[24], total[24];
+
+        for (uint32_t k = 0, i = 0; i < svc->options.machine->count && k < v->count; i++) {
+                const struct node_desc *n = node_desc(svc, i);
+
+                if (n->kind != NODE_CUDA)
+                        continue;
+                text_bytes(size, sizeof(size), n->capacity);
+                text_bytes(total, sizeof(total), v->devices[k].total);
+                if (!v->devices[k].error[0] && n->capacity > v->devices[k].total)
+                        tell(t, "nvml-size", WARNING,
+                             "%s gives out %s and the device has %s: set a smaller size in svmd.conf, or CUDA refuses what "
+                             "svmd has allowed",
+                             n->name, size, total);
+                k++;
+        }
+}
+
 void findings_devices(const struct service *svc, finding_fn say, void *userdata) {
         const struct teller t = { say, userdata };
 
         kfd(&t, svc->options.kfd);
         drm(&t, svc->options.drm);
+        nvml(&t, &svc->drifting.nvml);
+        nvml_sizes(&t, svc);
         dmabufs(&t, svc);
 }

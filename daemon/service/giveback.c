@@ -89,10 +89,6 @@ static uint64_t bound_of(const struct give_back *g) {
         return g->by_max || a->max < a->high ? a->max : a->high;
 }
 
-static uint64_t has(const struct session *s, uint32_t node) {
-        return s->accounts ? s->accounts[node].used : 0;
-}
-
 /* ---- asking ---- */
 
 static const char *partition_of(struct limited of) {
@@ -121,7 +117,7 @@ static void ask(struct service *svc, struct give_back *g, uint64_t bytes, uint64
 
         for (struct session *s = NULL; bytes > 0 && count < SESSIONS && (s = limited_largest(svc, g->of, g->node, s));
              count++) {
-                uint64_t part = has(s, g->node) < bytes ? has(s, g->node) : bytes;
+                uint64_t part = session_used(s, g->node) < bytes ? session_used(s, g->node) : bytes;
 
                 event_give_back(svc, s, g->node, part, g->wait_ms);
                 bytes -= part;
@@ -327,8 +323,7 @@ static uint64_t add(struct way_down *p, Svmd__V1__PlanKind kind, const struct se
         return bytes;
 }
 
-/* What may be spilled of the session, or with NULL of those of the partition that have ended. */
-static uint64_t spillable(const struct service *svc, struct limited of, uint32_t node, const struct session *s) {
+uint64_t spillable(const struct service *svc, struct limited of, uint32_t node, const struct session *s) {
         uint64_t sum = 0;
 
         list_for_each (l, &svc->state.nodes[node].memories) {
@@ -346,13 +341,14 @@ static void add_steps(struct way_down *plan, struct limited of, uint64_t over) {
         uint32_t node = plan->node;
 
         for (struct session *s = NULL; asked > 0 && (s = limited_largest(svc, of, node, s));)
-                asked -= add(plan, SVMD__V1__PLAN_KIND__PLAN_GIVE_BACK, s, has(s, node), asked);
+                asked -= add(plan, SVMD__V1__PLAN_KIND__PLAN_GIVE_BACK, s, session_used(s, node), asked);
         left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_EVICT, NULL, limited_managed(svc, of, node), left);
         left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, NULL, spillable(svc, of, node, NULL), left);
         for (struct session *s = NULL; left > 0 && (s = limited_largest(svc, of, node, s));)
                 left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_SPILL, s, spillable(svc, of, node, s), left);
         for (struct session *s = NULL; left > 0 && (s = limited_largest(svc, of, node, s));)
-                left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_STEAL, s, has(s, node) - spillable(svc, of, node, s), left);
+                left -= add(plan, SVMD__V1__PLAN_KIND__PLAN_STEAL, s,
+                            session_used(s, node) - spillable(svc, of, node, s), left);
         add(plan, SVMD__V1__PLAN_KIND__PLAN_STAYS, NULL, left, left);
 }
 

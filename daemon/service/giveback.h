@@ -43,3 +43,6 @@ void give_backs_collect(struct service *svc);
 
 /* Adds to the call's result the steps by which it comes down to `max` on the node. 0 or -ENOMEM. */
 int give_back_plan(struct call *c, struct limited of, uint32_t node, uint64_t max);
+/* Bytes of explicit memory that may be moved off the node: of the session, or with NULL of those of the partition that
+ * have ended. */
+uint64_t spillable(const struct service *svc, struct limited of, uint32_t node, const struct session *s);

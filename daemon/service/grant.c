@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "core/by_id.h"
 #include "core/grant.h"
 #include "core/node.h"
 #include "core/partition.h"
@@ -32,6 +33,24 @@ void grants_end(struct service *svc, struct session *s) {
                 grant_end(svc, container_of(l, struct grant, by_session));
 }
 
+void grants_sum(const struct service *svc, struct grants_sum *ret) {
+        uint64_t now = keeping_now(svc);
+
+        *ret = (struct grants_sum){ 0 };
+        list_for_each (k, &svc->state.sessions) {
+                uint64_t before = ret->count[GRANT_EXPIRED];
+
+                list_for_each (l, &container_of(k, struct session, by_state)->grants) {
+                        const struct grant *g = container_of(l, struct grant, by_session);
+                        enum grant_state state = grant_state(g, now);
+
+                        ret->count[state]++;
+                        ret->bytes[state] += g->charge.bytes;
+                }
+                ret->expired_sessions += ret->count[GRANT_EXPIRED] > before;
+        }
+}
+
 /* ---- what became of it ---- */
 
 static unsigned say(unsigned code, char *why, size_t why_size, uint64_t id, const char *text) {
@@ -54,9 +73,7 @@ static unsigned say_outcome(int outcome, uint64_t id, char *why, size_t why_size
 
 /* What it was given for must be there still: its node, and its addresses as they were. */
 static unsigned check_there(const struct service *svc, const struct grant *g, char *why, size_t why_size) {
-        struct object *o = g->reservation ? ids_find(&svc->state.ids, g->reservation) : NULL;
-        const struct reservation *r =
-                o && o->type == OBJECT_RESERVATION ? container_of(o, struct reservation, object) : NULL;
+        const struct reservation *r = reservation_by_id(&svc->state, g->reservation);
 
         if (svc->state.nodes[g->node].lost)
                 return say(SVMD_STATUS_GONE, why, why_size, g->object.id, "is for a node that is lost");
@@ -92,6 +109,7 @@ unsigned grant_said(struct service *svc, struct session *s, uint64_t id, const s
         if (code)
                 return code;
         journal_note(svc, EFFECT_GRANT_DONE, &e, sizeof(e));
+        svc->figures.grants_failed += d->error != 0;
         if (over)
                 grant_end(svc, g);
         else
@@ -141,8 +159,7 @@ int grants_put(struct service *svc, const struct session *s) {
 }
 
 static int replay_grant(struct service *svc, const struct effect_grant *e) {
-        struct object *o = ids_find(&svc->state.ids, e->session);
-        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+        struct session *s = session_by_id(&svc->state, e->session);
         struct account *account;
         struct grant *g;
 

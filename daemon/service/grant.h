@@ -3,9 +3,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/grant.h"
+
 struct charge;
-struct grant;
-struct grant_done;
 struct service;
 struct session;
 
@@ -32,6 +32,13 @@ void grant_hand_over(struct service *svc, struct grant *g, struct charge *to, ui
 void grant_end(struct service *svc, struct grant *g);
 /* All of a session that ends. */
 void grants_end(struct service *svc, struct session *s);
+
+/* All there are now. */
+struct grants_sum {
+        uint64_t count[GRANT_EXPIRED + 1], bytes[GRANT_EXPIRED + 1];
+        uint64_t expired_sessions;
+};
+void grants_sum(const struct service *svc, struct grants_sum *ret);
 
 /* For a snapshot, and in a replay; what is not as svmd writes it is -EBADMSG, with a sentence in `why`. */
 int grants_put(struct service *svc, const struct session *s);

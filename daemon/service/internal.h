@@ -11,8 +11,10 @@
 #include "proto/limits.h"
 #include "proto/status.h"
 #include "service/accounts.h"
+#include "service/dmem.h"
 #include "service/drifting.h"
 #include "service/figures.h"
+#include "service/full.h"
 #include "service/giveback.h"
 #include "service/keeping.h"
 #include "service/lease.h"
@@ -24,6 +26,7 @@
 #include "service/service.h"
 #include "service/settings.h"
 #include "service/spill.h"
+#include "service/unbrokered.h"
 #include "store/journal.h"
 #include "store/store.h"
 
@@ -63,7 +66,10 @@ struct service {
         struct leases leases;
         struct accounts accounts;
         struct seen seen;
+        struct dmem dmem;
         struct drifting drifting;
+        struct full full;
+        struct unbrokered_seen unbrokered;
         struct give_backs give_backs;
         struct pressure *pressure; /* one a node */
         struct figures figures;
@@ -85,7 +91,7 @@ struct service {
         char lost[256];           /* before this svmd; empty: nothing */
         char keeper_why[256];     /* why there is none */
         struct {
-                struct message_rate refused, limit, thrash, drift;
+                struct message_rate refused, limit, thrash, drift, full;
         } rates;             /* of messages that others cause */
         bool journal_behind; /* something ended for which the journal had no room: only a snapshot will do */
         struct service_kept *kept;
@@ -324,7 +330,7 @@ void partition_row_free(struct store_partition *row);
 struct bounds limit_bounds(const struct store_limit *l);
 void limit_from_bounds(struct store_limit *l, const struct bounds *b);
 
-/* ---- with other partitions: sharing.c ---- */
+/* ---- with other partitions: op_share.c ---- */
 
 int sharing_replay(struct service *svc, uint16_t type, const void *bytes);
 /* For the snapshot: after its session; after all named objects. */
@@ -451,6 +457,7 @@ int op_advice_show(struct call *c);
 int op_residency(struct call *c);
 int op_explain(struct call *c);
 int op_node_set(struct call *c);
+int op_node_plan(struct call *c);
 int op_partition_create(struct call *c);
 int op_partition_set(struct call *c);
 int op_partition_delete(struct call *c);
@@ -485,6 +492,9 @@ int op_dmabuf_import(struct call *c);
 int op_mem_dmabuf(struct call *c);
 int op_device_give(struct call *c);
 int op_observe(struct call *c);
+int op_drm_space(struct call *c);
+int op_drm_bind(struct call *c);
+int op_drm_check(struct call *c);
 int op_exclusive(struct call *c);
 int op_trace_start(struct call *c);
 int op_trace_stop(struct call *c);

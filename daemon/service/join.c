@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "core/by_id.h"
 #include "core/reservation.h"
 #include "core/session.h"
 #include "service/internal.h"
@@ -67,9 +68,8 @@ void joins_over(struct service *svc, const struct session *s, const char *why) {
 }
 
 static struct managed_member *member_of(struct service *svc, const struct join *j) {
-        struct object *o = ids_find(&svc->state.ids, j->reservation);
-        struct managed_reservation *m =
-                o && o->type == OBJECT_RESERVATION ? managed_of(container_of(o, struct reservation, object)) : NULL;
+        const struct reservation *r = reservation_by_id(&svc->state, j->reservation);
+        struct managed_reservation *m = r ? managed_of(r) : NULL;
 
         return m ? managed_member_find(m, j->client->session) : NULL;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "core/by_id.h"
 #include "core/keeping.h"
 #include "core/lease.h"
 #include "core/name.h"
@@ -302,8 +303,7 @@ static bool rows_ok(const struct service *svc, const struct effect_lease *e, con
 }
 
 static struct session *session_of(const struct service *svc, uint64_t id) {
-        struct object *o = ids_find(&svc->state.ids, id);
-        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+        struct session *s = session_by_id(&svc->state, id);
 
         return s && s->partition ? s : NULL;
 }

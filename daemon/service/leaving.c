@@ -28,7 +28,7 @@ static uint64_t managed_by(struct service *svc, const struct session *s, uint32_
 }
 
 static uint64_t has(struct service *svc, const struct session *s, uint32_t node) {
-        return (s->accounts ? s->accounts[node].used : 0) + managed_by(svc, s, node);
+        return session_used(s, node) + managed_by(svc, s, node);
 }
 
 void leaving_begin(struct service *svc, struct partition *p, uint64_t wait_ms) {

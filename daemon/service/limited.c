@@ -77,7 +77,7 @@ struct session *limited_session_after(const struct service *svc, struct limited 
 }
 
 static uint64_t has(const struct session *s, uint32_t node) {
-        return s->accounts && !s->ending ? s->accounts[node].used : 0;
+        return s->ending ? 0 : session_used(s, node);
 }
 
 static bool has_less(const struct session *s, const struct session *than, uint32_t node) {
@@ -130,6 +130,14 @@ void limited_say(struct limited of, const char *node, uint64_t size, const struc
         text_bytes(held, sizeof(held), over->held);
         if (over->held > 0)
                 snprintf(kept, sizeof(kept), ", with %s kept free for the min of sessions", held);
+        if (of.cgroup && of.cgroup->told[over - of.cgroup->accounts].bytes[BOUND_MAX] == over->max) {
+                snprintf(
+                        why, why_size,
+                        "%s may have %s on %s by its dmem.max and has %s%s, so %s more is too much; free memory, or have "
+                        "whoever runs it set a higher dmem.max",
+                        limited_name(of, name), max, node, used, kept, asked);
+                return;
+        }
         if (of.partition)
                 snprintf(set, sizeof(set), "partition set %s", of.partition->name->text);
         else if (of.session)

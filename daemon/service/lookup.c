@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "core/by_id.h"
 #include "core/imap.h"
 #include "core/lease.h"
 #include "core/memory.h"
@@ -10,12 +11,14 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "core/share.h"
 #include "core/space.h"
 #include "service/devices.h"
 
 /*
  * An id that is not the caller's gets one of two answers: of its own partition, that it belongs to another session; of
- * any other, that there is no such thing. So partitions learn nothing of one another.
+ * any other, that there is no such thing. So partitions learn nothing of one another. A process that holds several
+ * partitions is told when it mixes them up: what another one of its sessions made, it knows already.
  */
 
 int check_quota(struct call *c, uint64_t more) {
@@ -29,7 +32,7 @@ int check_quota(struct call *c, uint64_t more) {
 bool fds_fit(const struct service *svc, const struct session *s, uint32_t more) {
         uint32_t max = svc->options.max_fds_per_uid;
 
-        return !s || max == 0 || s->who.superuser || s->user->fds + more <= max;
+        return !s || max == 0 || (s->who.superuser && !s->door) || s->party->fds + more <= max;
 }
 
 int check_fds(struct call *c, uint32_t more) {
@@ -39,7 +42,7 @@ int check_fds(struct call *c, uint32_t more) {
                       "svmd keeps %" PRIu64 " file descriptors for user %u, of %u that it may (max-fds-per-uid): give "
                       "back shareable memory, dma-bufs, managed ranges or fences with an eventfd, or have the limit "
                       "raised",
-                      c->session->user->fds, c->session->who.uid, c->svc->options.max_fds_per_uid);
+                      c->session->party->fds, c->session->who.uid, c->svc->options.max_fds_per_uid);
 }
 
 int check_range(struct call *c, uint64_t address, uint64_t size) {
@@ -59,6 +62,29 @@ int check_access(struct call *c, uint32_t access) {
         return refuse(c, SVMD_STATUS_INVALID, "access is 0 (none), 1 (read) or 3 (read and write), not %u", access);
 }
 
+int check_opening_access(struct call *c, uint32_t access) {
+        if (access == RIGHT_READ || access == (RIGHT_READ | RIGHT_WRITE))
+                return 0;
+        return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", access);
+}
+
+int check_named(struct call *c, const struct name *n, const char *what, const char *text, const char *verb,
+                uint32_t access) {
+        const struct session *s = c->session;
+        const char *partition = s->partition->name->text;
+
+        if (!n || (s->guest && !share_access(n, s)))
+                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no %s named %s%s", partition, what, text,
+                              s->guest ? " that it shares with yours" : "");
+        if (s->guest && access & ~share_access(n, s))
+                return refuse(c, SVMD_STATUS_DENIED, "partition %s shares %s to read only", partition, text);
+        if (!s->guest && !mode_allows(n->uid, n->gid, n->mode, &s->who, access))
+                return refuse(c, SVMD_STATUS_DENIED,
+                              "%s belongs to uid %u, gid %u, mode %04o: uid %u may not %s it to %s", text, n->uid,
+                              n->gid, n->mode, s->who.uid, verb, access == RIGHT_READ ? "read" : "read and write");
+        return 0;
+}
+
 static int no_such(struct call *c, const char *what, uint64_t id) {
         return refuse(c, SVMD_STATUS_NO_SUCH, "there is no %s %" PRIu64 ", or no longer", what, id);
 }
@@ -67,14 +93,36 @@ static int foreign(struct call *c, const char *what, uint64_t id) {
         return refuse(c, SVMD_STATUS_FOREIGN, "%s %" PRIu64 " belongs to another session", what, id);
 }
 
-int find_reservation(struct call *c, uint64_t id, struct reservation **ret) {
-        struct object *o = ids_find(&c->svc->state.ids, id);
-        struct reservation *r;
+/* Of another partition; `maker` made it, or is NULL. */
+static int elsewhere(struct call *c, const char *what, uint64_t id, const struct session *maker) {
+        if (!maker || maker->process != c->session->process)
+                return no_such(c, what, id);
+        return refuse(c, SVMD_STATUS_FOREIGN,
+                      "%s %" PRIu64 " belongs to session %" PRIu64
+                      " of this process, in partition %s, and this session "
+                      "is in %s: what one made no other can use",
+                      what, id, maker->object.id, maker->partition->name->text, c->session->partition->name->text);
+}
 
-        if (!o || o->type != OBJECT_RESERVATION)
+int refuse_address(struct call *c, const struct partition *p, uint64_t address) {
+        uint64_t end = p->slice.start + p->slice.size;
+
+        if (address >= p->slice.start && address < end)
+                return refuse(c, SVMD_STATUS_RANGE, "0x%" PRIx64 " lies in no reservation; reserve the addresses first",
+                              address);
+        return refuse(c, SVMD_STATUS_RANGE,
+                      "0x%" PRIx64 " is no address of partition %s, which has 0x%" PRIx64 " to 0x%" PRIx64, address,
+                      p->name->text, p->slice.start, end);
+}
+
+int find_reservation(struct call *c, uint64_t id, struct reservation **ret) {
+        struct reservation *r = reservation_by_id(&c->svc->state, id);
+
+        if (!r)
                 return no_such(c, "reservation", id);
-        r = container_of(o, struct reservation, object);
-        if (r->partition != c->session->partition || r->freeing)
+        if (r->partition != c->session->partition)
+                return elsewhere(c, "reservation", id, r->owner);
+        if (r->freeing)
                 return no_such(c, "reservation", id);
         if (!reservation_access(r, c->session))
                 return opening_find(r, c->session) ? no_such(c, "reservation", id) : foreign(c, "reservation", id);
@@ -83,18 +131,13 @@ int find_reservation(struct call *c, uint64_t id, struct reservation **ret) {
 }
 
 int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding **ret_holding) {
-        struct object *o = ids_find(&c->svc->state.ids, id);
-        struct holding *h;
-        struct memory *m;
+        struct memory *m = memory_by_id(&c->svc->state, id);
+        struct holding *h = m ? holding_find(m, c->session) : NULL;
 
-        if (!o || o->type != OBJECT_MEMORY)
-                return no_such(c, "memory", id);
-        m = container_of(o, struct memory, object);
-        h = holding_find(m, c->session);
-        if (h && h->releasing)
+        if (!m || (h && h->releasing))
                 return no_such(c, "memory", id);
         if (!h && m->partition != c->session->partition)
-                return no_such(c, "memory", id);
+                return elsewhere(c, "memory", id, m->creator.session);
         if (!h)
                 return foreign(c, "memory", id);
         *ret = m;
@@ -115,15 +158,13 @@ int find_lease(struct call *c, uint64_t id, struct lease **ret) {
 }
 
 int find_space(struct call *c, uint64_t id, struct space **ret) {
-        struct object *o = ids_find(&c->svc->state.ids, id);
-        struct space *s;
+        struct space *s = space_by_id(&c->svc->state, id);
 
-        if (!o || o->type != OBJECT_SPACE)
+        if (!s)
                 return no_such(c, "space", id);
-        s = container_of(o, struct space, object);
         if (s->session != c->session)
                 return s->session->partition == c->session->partition ? foreign(c, "space", id)
-                                                                      : no_such(c, "space", id);
+                                                                      : elsewhere(c, "space", id, s->session);
         if (s->destroying)
                 return no_such(c, "space", id);
         *ret = s;
@@ -164,8 +205,7 @@ static int find_cpu(struct call *c, uint64_t address, uint64_t size, struct targ
         unsigned access = r ? reservation_access(r, c->session) : 0;
 
         if (!r || r->freeing)
-                return refuse(c, SVMD_STATUS_RANGE, "0x%" PRIx64 " lies in no reservation; reserve the addresses first",
-                              address);
+                return refuse_address(c, c->session->partition, address);
         if (!access && opening_find(r, c->session))
                 return refuse(c, SVMD_STATUS_RANGE, "the reservation at 0x%" PRIx64 " is being closed", r->va.start);
         if (!access)

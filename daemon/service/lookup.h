@@ -13,9 +13,17 @@ int check_quota(struct call *c, uint64_t more);
 /* Whether svmd may keep so many descriptors more for the session's user; and the same as a refusal. */
 bool fds_fit(const struct service *svc, const struct session *s, uint32_t more);
 int check_fds(struct call *c, uint32_t more);
+/* Nothing is reserved there in the partition, or it has no such address. */
+int refuse_address(struct call *c, const struct partition *p, uint64_t address);
 /* A range of whole pages that does not overflow. */
 int check_range(struct call *c, uint64_t address, uint64_t size);
 int check_access(struct call *c, uint32_t access);
+/* Of what is opened, or imported: to read, or to read and write. */
+int check_opening_access(struct call *c, uint32_t access);
+/* Whether the caller may have `what` that is called so in its partition: by the name's mode, or as a guest by what is
+ * shared with its own partition. `n`: NULL if there is none; `verb`: what he wants, as in "may not open it". */
+int check_named(struct call *c, const struct name *n, const char *what, const char *text, const char *verb,
+                uint32_t access);
 /* One that the session owns or has open. */
 int find_reservation(struct call *c, uint64_t id, struct reservation **ret);
 int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding **ret_holding);

@@ -1,6 +1,7 @@
 #include "service/loss.h"
 
 #include "core/memory.h"
+#include "core/node.h"
 #include "service/internal.h"
 
 /*
@@ -32,4 +33,13 @@ void memory_lost(struct service *svc, uint32_t node) {
                 if (m->file->kind == FILE_POOL && m->file->node == node && !m->lost)
                         memory_lose(svc, m);
         }
+}
+
+void node_vanished(struct service *svc, uint32_t node, const char *why) {
+        const char *name = node_desc(svc, node)->name, *colon = *why ? ": " : "";
+
+        memory_lost(svc, node);
+        message(MESSAGE_NODE_LOST, FIELDS(FIELD_TEXT("SVMD_NODE", name)), "%s has vanished, with what was there%s%s",
+                name, colon, why);
+        event_condition(svc, "node-lost", "", node, 0, "%s has vanished, with what was there%s%s", name, colon, why);
 }

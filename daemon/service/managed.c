@@ -88,7 +88,7 @@ static int make_nodes(struct service *svc) {
         if (count > MANAGED_NODES_MAX)
                 count = MANAGED_NODES_MAX;
         /* Those that svmd does not move pages of are the machine's last. */
-        while (count > 0 && (node_backend(svc, count - 1)->private_ops || node_backend(svc, count - 1)->delegated))
+        while (count > 0 && !backend_takes_pages(node_backend(svc, count - 1)))
                 count--;
         g->nodes = alloc_array(count, sizeof(*g->nodes));
         g->bandwidth = alloc_array((size_t)count * count, sizeof(*g->bandwidth));
@@ -372,8 +372,7 @@ int managed_at(struct call *c, const struct partition *p, uint64_t address, uint
         int k;
 
         if (!r || r->freeing)
-                return refuse(c, SVMD_STATUS_RANGE, "0x%" PRIx64 " lies in no reservation; reserve the addresses first",
-                              address);
+                return refuse_address(c, p, address);
         if (access && (k = check_opened(c, r, access)) != 0)
                 return k;
         m = managed_of(r);

@@ -38,7 +38,7 @@ struct managed_reservation {
         struct hints *hints;       /* what is advised */
         uint32_t granule, count;   /* granule: bytes */
         unsigned flags;            /* of the wire: RangeFlag */
-        struct peer *payer;        /* the user whose descriptors its files are, or NULL */
+        struct peer *payer;        /* the party whose descriptors its files are, or NULL */
         bool revoked;
         uint64_t changing;   /* fence of the revoke or steal that is under way, or 0 */
         struct list members; /* managed_member.by_reservation */

@@ -25,6 +25,8 @@
  * Where memory lies and how its pages come and go.
  *
  *      soft node    the node's pool, by extents, scattered where it is fragmented
+ *      CUDA node    in the process that made it, and nowhere here: the pool counts only; or, to be shared, what CUDA
+ *                   exported, which is taken for a dma-buf
  *      host node    plain: an arena of 1 GiB that the session's objects share; larger or shareable: a file of its own;
  *                   or a dma-buf, whose pages are a driver's
  *
@@ -123,7 +125,7 @@ int file_adopt(struct service *svc, struct file *f) {
 static void file_link(struct service *svc, struct file *f, struct session *s) {
         f->session = s;
         if (s)
-                file_pay(f, s->user);
+                file_pay(f, s->party);
         if (f->kind == FILE_ARENA)
                 list_push_back(&s->files, &f->by_session);
         if (f->kind == FILE_DMABUF)
@@ -382,7 +384,7 @@ static int file_for(struct service *svc, struct session *s, uint32_t node, uint6
                     struct file **ret) {
         struct file *f;
 
-        if (node_desc(svc, node)->kind == NODE_SOFT) {
+        if (svc->state.nodes[node].pool) {
                 *ret = svc->state.nodes[node].pool;
                 return 0;
         }
@@ -593,7 +595,7 @@ unsigned memory_make_dmabuf(struct service *svc, struct session *s, uint32_t nod
         }
         if (g)
                 grant_hand_over(svc, g, &m->charge, size);
-        file_pay(f, s->user);
+        file_pay(f, s->party);
         memory_take_extents(m, f, false); /* all of it: nothing is in the way */
         capacity_changed(svc, s->partition, node);
         *ret = m;

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "core/by_id.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -163,7 +164,7 @@ static void set_as_asked(struct service *svc, struct partition *p, const Svmd__V
 }
 
 /* What managed ranges were admitted with goes on having a place. */
-static int leaves_ranges(struct call *c, const struct partition *p, Svmd__V1__NodeLimit **limits, size_t count) {
+static int leaves_ranges(struct call *c, struct partition *p, Svmd__V1__NodeLimit **limits, size_t count) {
         uint64_t mins[MANAGED_NODES_MAX] = { 0 };
 
         for (uint32_t i = 0; i < c->svc->managed.nodes_count; i++) {
@@ -181,7 +182,7 @@ static int leaves_ranges(struct call *c, const struct partition *p, Svmd__V1__No
 }
 
 /* What it asks for, over what it has: 0, or refused; OP_LATER while another min is on its way to the store. */
-static int check_bounds(struct call *c, const struct partition *p, Svmd__V1__NodeLimit **limits, size_t count,
+static int check_bounds(struct call *c, struct partition *p, Svmd__V1__NodeLimit **limits, size_t count,
                         bool *ret_promises) {
         int r = limits_fit(c, p->accounts, limits, count, ret_promises);
 
@@ -619,8 +620,7 @@ int op_partition_delete(struct call *c) {
 
 int op_session_kill(struct call *c) {
         uint64_t id = c->op->session_kill->session;
-        struct object *o = ids_find(&c->svc->state.ids, id);
-        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+        struct session *s = session_by_id(&c->svc->state, id);
 
         if (!s || s->ending)
                 return refuse(c, SVMD_STATUS_NO_SUCH,

@@ -8,6 +8,8 @@
 #include "backend/private.h"
 #include "core/node.h"
 #include "core/session.h"
+#include "service/devices.h"
+#include "service/drm.h"
 #include "service/effects.h"
 #include "service/internal.h"
 #include "service/lookup.h"
@@ -18,11 +20,14 @@
  * process can open. That it is a file of that device can be seen; whose address space it stands for cannot. One that a
  * process got from another leads to that one's memory, where svmd changes no content, and which gave it away itself.
  */
-static int check(struct call *c, uint32_t node, int fd) {
-        const struct private_client *k = c->session->devices;
+static int check_kind(struct call *c, uint32_t node, int fd) {
         const struct backend *b;
         char why[160];
-        int r = find_node(c, node);
+        int r;
+
+        if (devices_drm(c->svc, node))
+                return drm_check_file(c, node, fd);
+        r = find_node(c, node);
 
         if (r != 0)
                 return r;
@@ -32,7 +37,16 @@ static int check(struct call *c, uint32_t node, int fd) {
                               node_desc(c->svc, node)->name, b->name);
         if (!b->private_ops->file_ok(node_desc(c->svc, node)->device, fd, why, sizeof(why)))
                 return refuse(c, SVMD_STATUS_FD_KIND, "%s", why);
-        if (private_device_of(k, node) >= 0)
+        return 0;
+}
+
+static int check(struct call *c, uint32_t node, int fd) {
+        const struct private_client *k = c->session->devices;
+        int r = check_kind(c, node, fd);
+
+        if (r != 0)
+                return r;
+        if (!devices_drm(c->svc, node) && private_device_of(k, node) >= 0)
                 return refuse(c, SVMD_STATUS_TAKEN, "this session gave a file of %s already; one serves all its ranges",
                               node_desc(c->svc, node)->name);
         if (k && k->count == PRIVATE_DEVICES)
@@ -58,6 +72,7 @@ static int give(struct call *c, uint32_t node, int *fd) {
         }
         *fd = -1;
         tx_effect(c->tx, EFFECT_DEVICE, &e, sizeof(e));
+        c->result->id = e.id;
         c->result->value = k->count;
         return 0;
 }

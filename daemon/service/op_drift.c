@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "account/dmem.h"
 #include "account/look.h"
 #include "account/who.h"
 #include "base/alloc.h"
@@ -16,7 +17,7 @@
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/session.h"
-#include "service/drift.h"
+#include "service/drift_parts.h"
 
 /*
  * What the kernel and drivers report, against the ledger.
@@ -27,42 +28,24 @@
  *
  * Of nodes whose memory is files of svmd the two agree to the page: pool and slots of a software device are what is
  * used there and what is kept warm; files of host memory, of all host nodes together, likewise. What leases hold was
- * not taken from the machine, and a dma-buf is a driver's. Of devices of drivers svmd gives out nothing, so what a
- * process has there is all drift: memory that it got from the driver itself.
+ * not taken from the machine, and a dma-buf is a driver's. Of devices of drivers a process may have what its grants and
+ * its memory say; what else it has there, it got from the driver itself (core/unbrokered.h). NVIDIA devices:
+ * drift_nvml.c; GPUs of AMD's compute driver: drift_kfd.c.
  */
 
 enum { FILES_MAX = 1100, DEVICES_MAX = 32, ROWS_MAX = 4096, TRIES = 5, REST_NS = 10000000, PAGE_ROWS = 64 };
 
-struct drift_node {
-        char name[64];
-        uint32_t id;
-        bool host, files; /* files: its memory is */
-        uint64_t expects;
-};
-
-struct drift_process {
-        uint64_t session;
-        uint32_t pid;
-        char name[64], cgroup[WHERE_CGROUP];
-        uint64_t host_bytes; /* that its session holds on host nodes */
-};
-
-struct drift {
-        struct drift_node *nodes;
-        uint32_t nodes_count, processes_count;
-        struct drift_process *processes;
-        uint64_t print; /* changes with every figure of the ledger */
-        unsigned tries;
-        bool moving;
-        struct drift_row *rows;
-        uint32_t count;
-};
+/* svmd itself leaves a control group half of this free (mover/budget.c). */
+#define FULL_ROOM (512ull << 10)
 
 void drift_free(struct drift *d) {
         if (!d)
                 return;
         alloc_free(d->nodes);
         alloc_free(d->processes);
+        alloc_free(d->gpus);
+        alloc_free(d->on_gpus);
+        alloc_free(d->held);
         alloc_free(d->rows);
         alloc_free(d);
 }
@@ -95,9 +78,13 @@ static void mix(uint64_t *print, uint64_t n) {
         *print ^= *print >> 29;
 }
 
+static bool is_quiet(const struct service *svc) {
+        return jobs_idle(svc->jobs) && spill_idle(svc) && (!svc->mover || mover_idle(svc->mover));
+}
+
 /* Where nothing was done since, the same comes out again. */
 static uint64_t print_of(const struct service *svc) {
-        uint64_t print = jobs_idle(svc->jobs) && spill_idle(svc) && (!svc->mover || mover_idle(svc->mover));
+        uint64_t print = is_quiet(svc);
 
         for (uint32_t i = 0; i < svc->options.machine->count; i++) {
                 const struct account *a = &svc->state.nodes[i].account;
@@ -113,10 +100,6 @@ static uint64_t print_of(const struct service *svc) {
         return print;
 }
 
-static bool is_quiet(const struct service *svc) {
-        return jobs_idle(svc->jobs) && spill_idle(svc) && (!svc->mover || mover_idle(svc->mover));
-}
-
 static void take_node(struct service *svc, uint32_t i, struct drift_node *n) {
         const struct node_desc *d = node_desc(svc, i);
         struct managed_node_info info = { .used = 0 };
@@ -125,67 +108,104 @@ static void take_node(struct service *svc, uint32_t i, struct drift_node *n) {
                 mover_node_info(svc->mover, i, &info);
         n->id = i;
         n->host = d->kind == NODE_HOST;
-        n->files = n->host || d->kind == NODE_SOFT;
+        n->files = n->host || backend_has_pool(node_backend(svc, i));
+        n->nvml = -1;
         text_copy(n->name, d->name);
-        n->expects = svc->state.nodes[i].account.used + info.used + info.warm - leased_on(svc, i) - dmabufs_on(svc, i);
+        text_copy(n->device, d->device);
+        n->expects = svc->state.nodes[i].account.used + info.used + info.warm - leased_on(svc, i);
+        if (n->files)
+                n->expects -= dmabufs_on(svc, i);
 }
 
-static void take_process(struct service *svc, const struct session *s, struct drift_process *p) {
+static void take_devices(struct service *svc, const struct session *s, struct drift *d, struct drift_process *p) {
+        uint32_t count = svc->options.machine->count;
+        uint64_t *held = d->held + (size_t)(p - d->processes) * count;
+
+        if (s->cgroup_path && strlen(s->cgroup_path) < sizeof(p->group))
+                text_copy(p->group, s->cgroup_path);
+        for (uint32_t i = 0; i < count; i++)
+                if (dmem_is_on(svc, i))
+                        held[i] = session_used(s, i) + accounts_managed(svc, s, i);
+}
+
+static void take_process(struct service *svc, const struct drift *d, const struct session *s, struct drift_process *p) {
         const struct track *t = s->usage;
 
         p->session = s->object.id;
         p->pid = s->pid;
         text_copy(p->name, s->client ? s->client : "");
         if (t && t->who)
-                text_copy(p->cgroup, t->who->seen.where.cgroup);
-        for (uint32_t i = 0; i < svc->options.machine->count; i++)
-                if (node_desc(svc, i)->kind == NODE_HOST)
-                        p->host_bytes += (s->accounts ? s->accounts[i].used : 0) + accounts_managed(svc, s, i);
+                p->where = t->who->seen.where;
+        for (uint32_t i = 0; i < d->nodes_count; i++) {
+                uint64_t used = session_used(s, i);
+
+                if (d->nodes[i].host)
+                        p->host_bytes += used + accounts_managed(svc, s, i);
+                else if (d->nodes[i].nvml >= 0)
+                        p->nvml[d->nodes[i].nvml] = used;
+        }
+        p->claims_count = claims_of(svc, s, p->claims, CLAIMS_MAX);
+}
+
+bool drift_takes(const struct session *s) {
+        return s->partition && s->usage;
 }
 
 bool drift_stood_still(struct service *svc, const struct drift *d) {
         return !d->moving && print_of(svc) == d->print && is_quiet(svc);
 }
 
-struct drift *drift_of_nodes(struct service *svc) {
-        struct drift *d = alloc_zero(sizeof(*d));
-
-        if (!d)
-                return NULL;
-        d->nodes = alloc_array(svc->options.machine->count + 1, sizeof(*d->nodes));
-        if (!d->nodes) {
-                drift_free(d);
-                return NULL;
-        }
-        d->print = print_of(svc);
-        d->moving = !is_quiet(svc);
-        for (uint32_t i = 0; i < svc->options.machine->count; i++)
-                take_node(svc, i, &d->nodes[d->nodes_count++]);
-        return d;
+unsigned drift_next_try(const struct drift *d) {
+        return d->tries + 1 < TRIES ? d->tries + 1 : 0;
 }
 
-static struct drift *drift_new(struct service *svc) {
-        struct drift *d = drift_of_nodes(svc);
-
-        if (!d)
-                return NULL;
+static int take_all(struct service *svc, struct drift *d) {
+        d->nodes = alloc_array(svc->options.machine->count + 1, sizeof(*d->nodes));
         d->processes = alloc_array(svc->state.sessions_count + 1, sizeof(*d->processes));
-        if (!d->processes) {
-                drift_free(d);
-                return NULL;
+        if (svc->dmem.root)
+                d->held =
+                        alloc_array((svc->state.sessions_count + 1ul) * svc->options.machine->count, sizeof(*d->held));
+        if (!d->nodes || !d->processes || (svc->dmem.root && !d->held))
+                return -ENOMEM;
+        d->print = print_of(svc);
+        d->moving = !is_quiet(svc);
+        d->nvml_probe = svc->options.nvml_probe;
+        for (uint32_t i = 0; i < svc->options.machine->count; i++) {
+                struct drift_node *n = &d->nodes[d->nodes_count++];
+
+                take_node(svc, i, n);
+                if (node_desc(svc, i)->kind != NODE_CUDA || d->nvml_count == NVML_DEVICES_MAX)
+                        continue;
+                n->nvml = (int)d->nvml_count;
+                d->nvml_nodes[d->nvml_count++] = i;
         }
         list_for_each (l, &svc->state.sessions) {
                 const struct session *s = container_of(l, struct session, by_state);
 
-                if (s->partition && s->usage)
-                        take_process(svc, s, &d->processes[d->processes_count++]);
+                if (!drift_takes(s))
+                        continue;
+                take_process(svc, d, s, &d->processes[d->processes_count]);
+                if (d->held)
+                        take_devices(svc, s, d, &d->processes[d->processes_count]);
+                d->processes_count++;
         }
-        return d;
+        return drift_take_kfd(svc, d);
+}
+
+struct drift *drift_new(struct service *svc, unsigned tries) {
+        struct drift *d = alloc_zero(sizeof(*d));
+
+        if (d)
+                d->tries = tries;
+        if (!d || take_all(svc, d) == 0)
+                return d;
+        drift_free(d);
+        return NULL;
 }
 
 /* ---- in the worker: what there is ---- */
 
-static struct drift_row *row_add(struct drift *d, enum drift_scope scope, const char *source) {
+struct drift_row *drift_row_add(struct drift *d, enum drift_scope scope, const char *source) {
         struct drift_row *row;
 
         if (d->count == ROWS_MAX)
@@ -196,6 +216,7 @@ static struct drift_row *row_add(struct drift *d, enum drift_scope scope, const 
                 return NULL;
         row = &d->rows[d->count++];
         row->scope = scope;
+        row->limit = row->room = UINT64_MAX;
         text_copy(row->source, source);
         return row;
 }
@@ -210,7 +231,7 @@ static uint64_t files_of(const struct look_file *files, unsigned count, const ch
 /* One row for each device that is files, and one for all host nodes. */
 static void compare_files(struct drift *d, const struct look_file *files, unsigned count) {
         static const char *const of_hosts[] = { "arena", "memory", "range" };
-        struct drift_row *hosts = row_add(d, SCOPE_NODE, "st_blocks"), *row;
+        struct drift_row *hosts = drift_row_add(d, SCOPE_NODE, "st_blocks"), *row;
 
         if (!hosts)
                 return;
@@ -225,7 +246,7 @@ static void compare_files(struct drift *d, const struct look_file *files, unsign
                 if (n->host) {
                         hosts->reported += own;
                         hosts->ledger += n->expects;
-                } else if (n->files && (row = row_add(d, SCOPE_NODE, "st_blocks"))) {
+                } else if (n->files && (row = drift_row_add(d, SCOPE_NODE, "st_blocks"))) {
                         text_copy(row->subject, n->name);
                         text_copy(row->place, n->name);
                         row->reported = own;
@@ -236,15 +257,80 @@ static void compare_files(struct drift *d, const struct look_file *files, unsign
 
 int drift_look_at_nodes(struct drift *d, char *why, size_t why_size) {
         struct look_file *files = alloc_array(FILES_MAX, sizeof(*files));
+        const struct timespec rest = { 0, REST_NS };
         unsigned count = 0;
-        int r = files ? look_at_files(files, FILES_MAX, &count) : -ENOMEM;
+        int r;
 
-        if (r == 0)
+        if (d->tries > 0)
+                nanosleep(&rest, NULL);
+        r = files ? look_at_files(files, FILES_MAX, &count) : -ENOMEM;
+        if (r == 0) {
                 compare_files(d, files, count);
-        else
+                drift_look_at_nvml(d);
+        } else {
                 snprintf(why, why_size, "svmd cannot look at its own files: %s", strerror(-r));
+        }
         alloc_free(files);
         return r;
+}
+
+static struct drift_row *row_of_process(struct drift *d, const struct drift_process *p, const char *source) {
+        struct drift_row *row = drift_row_add(d, SCOPE_PROCESS, source);
+
+        if (!row)
+                return NULL;
+        row->session = p->session;
+        row->pid = p->pid;
+        text_copy(row->subject, p->name);
+        return row;
+}
+
+/* What all its sessions have. */
+static unsigned claims_of_process(const struct drift *d, uint32_t pid, struct claim *ret, unsigned room) {
+        unsigned count = 0;
+
+        for (uint32_t i = 0; i < d->processes_count; i++)
+                for (unsigned k = 0; d->processes[i].pid == pid && k < d->processes[i].claims_count && count < room;
+                     k++)
+                        ret[count++] = d->processes[i].claims[k];
+        return count;
+}
+
+static void compare_devices(struct drift *d, const struct drift_process *p, const struct look_device *devices,
+                            unsigned count, const struct claim *claims, unsigned claims_count) {
+        for (unsigned k = 0; k < count; k++) {
+                const struct sight seen = { SIGHT_MEMORY, devices[k].device, devices[k].bytes };
+                struct drift_row *row = seen.bytes && !drift_is_kfd_node(d, &devices[k])
+                                                ? row_of_process(d, p, devices[k].source)
+                                                : NULL;
+
+                if (!row)
+                        continue;
+                snprintf(row->place, sizeof(row->place), "%s %s", devices[k].device, devices[k].region);
+                row->reported = seen.bytes;
+                row->unbrokered = unbrokered(claims, claims_count, &seen, &row->ledger);
+        }
+}
+
+/* Only what is used without leave: a file is no memory. */
+static void compare_opened(struct drift *d, const struct drift_process *p, const struct look_opened *opened,
+                           unsigned count, const struct claim *claims, unsigned claims_count) {
+        for (unsigned k = 0; k < count; k++) {
+                const struct look_opened *o = &opened[k];
+                const struct sight seen = { o->mapped ? SIGHT_MAPPED : SIGHT_OPEN, o->path, o->mapped };
+                uint64_t claimed;
+                struct drift_row *row;
+
+                if (!unbrokered(claims, claims_count, &seen, &claimed))
+                        continue;
+                row = row_of_process(d, p, o->mapped ? "maps" : "fd");
+                if (!row)
+                        return;
+                snprintf(row->place, sizeof(row->place), "%.63s%s%.60s", o->path, o->driver[0] ? " of " : "",
+                         o->driver);
+                row->reported = o->mapped;
+                row->unbrokered = true;
+        }
 }
 
 static void look_at_processes(struct usage_answer *a) {
@@ -253,47 +339,65 @@ static void look_at_processes(struct usage_answer *a) {
 
         for (uint32_t i = 0; o->proc_root && o->sys_root && i < d->processes_count; i++) {
                 const struct drift_process *p = &d->processes[i];
+                struct claim claims[2 * CLAIMS_MAX];
                 struct look_device devices[DEVICES_MAX];
-                unsigned count;
+                struct look_opened opened[DEVICES_MAX];
+                unsigned count, claims_count;
 
                 if (i > 0 && p->pid == p[-1].pid)
                         continue; /* another session of it */
                 count = look_at_devices(o->proc_root, o->sys_root, p->pid, devices, DEVICES_MAX);
-                for (unsigned k = 0; k < count; k++) {
-                        struct drift_row *row = devices[k].bytes ? row_add(d, SCOPE_PROCESS, devices[k].source) : NULL;
-
-                        if (!row)
-                                continue;
-                        row->session = p->session;
-                        row->pid = p->pid;
-                        text_copy(row->subject, p->name);
-                        snprintf(row->place, sizeof(row->place), "%s %s", devices[k].device, devices[k].region);
-                        row->reported = devices[k].bytes;
-                }
+                claims_count = claims_of_process(d, p->pid, claims, 2 * CLAIMS_MAX);
+                compare_devices(d, p, devices, count, claims, claims_count);
+                drift_compare_kfd(d, i, devices, count);
+                count = look_at_opened(o->proc_root, p->pid, opened, DEVICES_MAX);
+                compare_opened(d, p, opened, count, claims, claims_count);
         }
 }
 
 static bool met_before(const struct drift *d, uint32_t i) {
         for (uint32_t k = 0; k < i; k++)
-                if (strcmp(d->processes[k].cgroup, d->processes[i].cgroup) == 0)
+                if (strcmp(d->processes[k].where.cgroup, d->processes[i].where.cgroup) == 0)
                         return true;
         return false;
 }
 
-static void compare_cgroup(struct drift *d, uint32_t i, const struct look_cgroup *c) {
-        const char *cgroup = d->processes[i].cgroup;
+static void name_container(struct drift_row *row, const struct where *w) {
+        if (w->container[0])
+                snprintf(row->container, sizeof(row->container), "%s:%s%s%s", w->runtime, w->container,
+                         w->pod[0] ? " pod " : "", w->pod);
+}
+
+/* A region that is a node has a row of its own. */
+static bool is_node(const struct service *svc, const struct dmem_row *r) {
+        char name[3 * REPORT_NAME];
+
+        snprintf(name, sizeof(name), "%s/%s/%s", r->driver, r->device, r->region);
+        for (uint32_t n = 0; n < svc->options.machine->count; n++)
+                if (dmem_is_on(svc, n) && strcmp(node_desc(svc, n)->dmem, name) == 0)
+                        return true;
+        return false;
+}
+
+static void compare_cgroup(const struct service *svc, struct drift *d, uint32_t i, const struct look_cgroup *c) {
+        const char *cgroup = d->processes[i].where.cgroup;
         struct drift_row *row;
 
-        if (c->has_memory && (row = row_add(d, SCOPE_CGROUP, "memcg"))) {
+        if (c->has_memory && (row = drift_row_add(d, SCOPE_CGROUP, "memcg"))) {
                 text_copy(row->subject, cgroup);
                 text_copy(row->place, "host memory, shmem");
-                row->reported = c->shmem;
+                row->reported = c->memory.shmem;
+                row->limit = c->limit;
+                row->room = c->room;
+                row->killed = c->memory.killed;
+                name_container(row, &d->processes[i].where);
                 for (uint32_t k = i; k < d->processes_count; k++)
-                        if (strcmp(d->processes[k].cgroup, cgroup) == 0)
+                        if (strcmp(d->processes[k].where.cgroup, cgroup) == 0)
                                 row->ledger += d->processes[k].host_bytes;
         }
         for (unsigned k = 0; k < c->regions_count; k++) {
-                row = c->regions[k].bytes ? row_add(d, SCOPE_CGROUP, "dmem") : NULL;
+                row = c->regions[k].bytes && !is_node(svc, &c->regions[k]) ? drift_row_add(d, SCOPE_CGROUP, "dmem")
+                                                                           : NULL;
                 if (!row)
                         continue;
                 text_copy(row->subject, cgroup);
@@ -304,34 +408,70 @@ static void compare_cgroup(struct drift *d, uint32_t i, const struct look_cgroup
 
 /* Neighbours in the list are mostly of one group, and those that were met need not be compared with all: the number of
  * groups is small, that of processes need not be. */
-static void look_at_cgroups(struct usage_answer *a) {
-        const char *sys_root = a->svc->options.sys_root;
-        struct drift *d = a->drift;
+static bool has_group_before(const struct drift *d, uint32_t i) {
+        for (uint32_t k = i; k > 0; k--)
+                if (strcmp(d->processes[k - 1].group, d->processes[i].group) == 0)
+                        return true;
+        return false;
+}
+
+/* What sessions in just this group have of a region, against what the kernel counts there. */
+static void compare_region(const struct service *svc, struct drift *d, uint32_t i, uint32_t node) {
+        const struct drift_process *p = &d->processes[i];
+        const struct node_desc *n = node_desc(svc, node);
+        struct drift_row *row;
+        struct dmem_group got;
+
+        if (dmem_read(svc->dmem.root, p->group, n->dmem, &got) < 0 || !(row = drift_row_add(d, SCOPE_CGROUP, "dmem")))
+                return;
+        text_copy(row->subject, p->group);
+        snprintf(row->place, sizeof(row->place), "%s %s%s", n->name, n->dmem,
+                 svc->options.dmem_root ? " (emulation)" : "");
+        row->reported = got.current;
+        row->limit = got.value[DMEM_MAX];
+        for (uint32_t k = i; k < d->processes_count; k++)
+                if (strcmp(d->processes[k].group, p->group) == 0)
+                        row->ledger += d->held[(size_t)k * svc->options.machine->count + node];
+        name_container(row, &p->where);
+}
+
+static void look_at_regions(const struct service *svc, struct drift *d) {
+        unsigned groups = 0;
+
+        for (uint32_t i = 0; d->held && i < d->processes_count && groups < 1024; i++) {
+                if (!d->processes[i].group[0] || has_group_before(d, i))
+                        continue;
+                groups++;
+                for (uint32_t n = 0; n < svc->options.machine->count; n++)
+                        if (dmem_is_on(svc, n))
+                                compare_region(svc, d, i, n);
+        }
+}
+
+void drift_look_at_cgroups(const struct service *svc, struct drift *d) {
+        const char *sys_root = svc->options.sys_root;
         unsigned groups = 0;
 
         for (uint32_t i = 0; sys_root && i < d->processes_count && groups < 1024; i++) {
+                const char *cgroup = d->processes[i].where.cgroup;
                 struct look_cgroup c;
 
-                if (!d->processes[i].cgroup[0] ||
-                    (i > 0 && strcmp(d->processes[i].cgroup, d->processes[i - 1].cgroup) == 0) || met_before(d, i))
+                if (!cgroup[0] || (i > 0 && strcmp(cgroup, d->processes[i - 1].where.cgroup) == 0) || met_before(d, i))
                         continue;
                 groups++;
-                look_at_cgroup(sys_root, d->processes[i].cgroup, &c);
-                compare_cgroup(d, i, &c);
+                look_at_cgroup(sys_root, cgroup, &c);
+                compare_cgroup(svc, d, i, &c);
         }
+        look_at_regions(svc, d);
 }
 
 static void drift_run(struct job *job) {
         struct usage_answer *a = container_of(job, struct usage_answer, job);
-        const struct timespec rest = { 0, REST_NS };
-
-        if (a->drift->tries > 0)
-                nanosleep(&rest, NULL);
         a->result = drift_look_at_nodes(a->drift, a->why, sizeof(a->why));
         if (a->result < 0)
                 return;
         look_at_processes(a);
-        look_at_cgroups(a);
+        drift_look_at_cgroups(a->svc, a->drift);
 }
 
 /* ---- the answer ---- */
@@ -340,21 +480,30 @@ static int drift_begin(struct call *c, unsigned tries) {
         struct usage_answer *a = alloc_zero(sizeof(*a));
 
         if (a)
-                a->drift = drift_new(c->svc);
+                a->drift = drift_new(c->svc, tries);
         if (!a || !a->drift) {
                 alloc_free(a);
                 return -ENOMEM;
         }
-        a->drift->tries = tries;
         return usage_ask(c, a, drift_run);
+}
+
+bool drift_is_full(const struct drift_row *r) {
+        return strcmp(r->source, "memcg") == 0 && r->limit != UINT64_MAX && r->room <= FULL_ROOM;
 }
 
 /* What may explain it. The ledger is right about what svmd gave out, so the rest is somebody else's, or a fault. */
 static const char *explain(const struct drift_row *r, bool moving) {
         bool more = r->reported > r->ledger;
 
-        if (r->reported == r->ledger)
+        if (r->unbrokered && strcmp(r->source, "fd") == 0)
+                return "the process has the device's file open, and nothing of the device through svmd";
+        if (r->unbrokered && strcmp(r->source, "maps") == 0)
+                return "the process has the device's file mapped, and nothing of the device through svmd";
+        if (r->reported == r->ledger && !drift_is_full(r))
                 return "";
+        if (strcmp(r->source, "nvml") == 0)
+                return drift_explain_nvml(r);
         if (r->scope == SCOPE_NODE && moving)
                 return "memory moves or is given back at this moment; look again";
         if (strcmp(r->subject, "host memory") == 0 && r->scope == SCOPE_NODE)
@@ -363,14 +512,23 @@ static const char *explain(const struct drift_row *r, bool moving) {
         if (r->scope == SCOPE_NODE)
                 return more ? "svmd leaks memory of this device; report it, with svmd-ctl node show"
                             : "pages of this device were taken away behind svmd's back";
+        if (drift_is_full(r))
+                return "the kernel lets this group have no more: its pages in ranges go to other nodes; see memory.max";
         if (strcmp(r->source, "memcg") == 0)
                 return more ? "shared memory of other programs in this group, or pages of others that it touched first"
                             : "pages of it that a process of another group touched first, or swapped out";
-        return "memory that the process got from the driver itself, outside of svmd";
+        if (strcmp(r->source, "dmem") == 0 && !more)
+                return "memory that svmd gave out, and that the kernel counts for no group or for another one";
+        return more ? "memory that the process got from the driver itself, outside of svmd"
+                    : "memory that svmd charged and the process does not have, or no longer";
 }
 
 const char *drift_explain(const struct drift_row *r) {
         return explain(r, false);
+}
+
+const struct drifting_nvml *drift_nvml(const struct drift *d) {
+        return &d->nvml;
 }
 
 const struct drift_row *drift_rows(const struct drift *d, uint32_t *ret_count) {
@@ -393,6 +551,10 @@ static Svmd__V1__DriftRow *drift_row(struct call *c, struct drift_row *r, bool m
         row->reported = r->reported;
         row->ledger = r->ledger;
         row->why = (char *)explain(r, moving);
+        row->limit = r->limit != UINT64_MAX ? r->limit : 0;
+        row->killed = r->killed;
+        row->container = r->container;
+        row->unbrokered = r->unbrokered;
         return row;
 }
 
@@ -400,6 +562,7 @@ int op_drift(struct call *c) {
         uint64_t from = c->op->drift->from;
         struct usage_answer *a = c->request->usage;
         struct drift *d;
+        unsigned next;
 
         if (!a && !c->request->looked && accounts_look(c->svc, c->request))
                 return OP_LATER;
@@ -409,15 +572,18 @@ int op_drift(struct call *c) {
                 return refuse(c, SVMD_STATUS_SYSTEM, "%s", a->why);
         d = a->drift;
         d->moving |= !drift_stood_still(c->svc, d);
-        if (d->moving && d->tries < TRIES && from == 0) {
-                unsigned tries = d->tries + 1;
-
+        next = d->moving && from == 0 ? drift_next_try(d) : 0;
+        if (next) {
                 usage_answer_free(a);
                 c->request->usage = NULL;
-                return drift_begin(c, tries);
+                return drift_begin(c, next);
         }
+        if (from == 0)
+                full_verdict(c->svc, d);
         if (from == 0 && !d->moving)
                 drifting_verdict(c->svc, d);
+        if (from == 0)
+                unbrokered_note(&c->svc->unbrokered, d->rows, d->count);
         DETAIL(c, DriftResult, DRIFT, drift, r);
         r->moving = d->moving;
         r->rows = call_take(c, PAGE_ROWS * sizeof(*r->rows));

@@ -14,6 +14,7 @@
 #include "service/grant.h"
 #include "service/internal.h"
 #include "service/lookup.h"
+#include "service/private.h"
 
 #define MS_NS      1000000ull
 #define USUAL_MS   10000ull
@@ -30,6 +31,10 @@ static int check_node(struct call *c, const Svmd__V1__GrantAsk *op) {
         b = node_backend(c->svc, op->node);
         if (op->operations == 0 || op->operations & ~(uint32_t)GRANT_ALL)
                 return refuse(c, SVMD_STATUS_INVALID, "svmd knows no such operations: 0x%x", op->operations);
+        if (op->operations & b->brokered & ~b->delegated)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "on %s nodes svmd executes operations 0x%x itself, by a file of the device: ask for them",
+                              b->name, op->operations & b->brokered & ~b->delegated);
         if (op->operations & ~b->delegated)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "on %s nodes a client executes operations 0x%x, and 0x%x is not among them", b->name,
@@ -44,15 +49,35 @@ static int check_node(struct call *c, const Svmd__V1__GrantAsk *op) {
         return 0;
 }
 
+/* AMD's driver refuses buffers over shared virtual memory and the other way round, wherever one of them was before: so
+ * a reservation has either, and its kind says which. */
+enum { BUFFERS = GRANT_ALLOC | GRANT_MAP | GRANT_UNMAP, MOVES = GRANT_ADVISE | GRANT_PREFETCH };
+
+static int check_arena(struct call *c, const Svmd__V1__GrantAsk *op, const struct reservation *r) {
+        if (node_desc(c->svc, op->node)->kind != NODE_KFD)
+                return 0;
+        if (op->operations & BUFFERS && (private_of(r) || managed_of(r)))
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "buffers of kfd nodes lie in explicit reservations, and this one is managed");
+        if (op->operations & MOVES && !private_of(r))
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "memory that moves to kfd nodes lies in private reservations, and this one is not");
+        return 0;
+}
+
 static int check_place(struct call *c, const Svmd__V1__GrantAsk *op) {
         struct reservation *r;
         int k;
 
+        if (!op->reservation && node_desc(c->svc, op->node)->kind == NODE_KFD && op->operations & (BUFFERS | MOVES))
+                return refuse(c, SVMD_STATUS_RANGE, "what a client does on a kfd node lies in a reservation: name it");
         if (!op->reservation)
                 return op->size ? refuse(c, SVMD_STATUS_RANGE, "a range lies in a reservation: name it") : 0;
         k = find_reservation(c, op->reservation, &r);
         if (k == 0)
                 k = check_range(c, op->address, op->size);
+        if (k == 0)
+                k = check_arena(c, op, r);
         if (k != 0)
                 return k;
         if (op->address < r->va.start || op->size > r->va.start + r->va.size - op->address ||
@@ -184,36 +209,41 @@ int grants_ride(struct service *svc, struct request *r, const Svmd__V1__Request 
 
 /* ---- list ---- */
 
-static const struct grant *grant_after(const struct partition *p, uint64_t after) {
-        const struct grant *next = NULL;
+/* One that is there, or one of which nothing was done. */
+struct listed {
+        uint64_t id; /* 0: there is none */
+        const struct session *session;
+        const struct grant *there;
+        const struct grant_failed *failed;
+};
 
-        list_for_each (k, &p->sessions) {
-                list_for_each (l, &container_of(k, struct session, by_partition)->grants) {
-                        const struct grant *g = container_of(l, struct grant, by_session);
-
-                        if (g->object.id <= after)
-                                continue;
-                        if (!next || g->object.id < next->object.id)
-                                next = g;
-                        break; /* in the order of their numbers */
-                }
-        }
-        return next;
+static void take_first(struct listed *first, struct listed l, uint64_t after) {
+        if (l.id > after && (!first->id || l.id < first->id))
+                *first = l;
 }
 
-static Svmd__V1__Grant *grant_row(struct call *c, const struct grant *g) {
-        Svmd__V1__Grant *row = call_take(c, sizeof(*row));
-        uint64_t now = keeping_now(c->svc);
+static struct listed grant_after(const struct partition *p, uint64_t after) {
+        struct listed first = { 0 };
 
-        if (!row)
-                return NULL;
-        svmd__v1__grant__init(row);
-        row->grant = g->object.id;
+        list_for_each (k, &p->sessions) {
+                const struct session *s = container_of(k, struct session, by_partition);
+
+                list_for_each (l, &s->grants) {
+                        const struct grant *g = container_of(l, struct grant, by_session);
+
+                        take_first(&first, (struct listed){ g->object.id, s, g, NULL }, after);
+                        if (g->object.id > after)
+                                break; /* in the order of their numbers */
+                }
+                for (unsigned i = 0; s->grants_failed && i < GRANTS_FAILED; i++)
+                        take_first(&first, (struct listed){ s->grants_failed[i].id, s, NULL, &s->grants_failed[i] },
+                                   after);
+        }
+        return first;
+}
+
+static void fill_there(Svmd__V1__Grant *row, const struct grant *g, uint64_t now) {
         row->generation = g->generation;
-        row->session = g->session->object.id;
-        row->pid = g->session->pid;
-        row->client = call_string(c, g->session->client);
-        row->partition = call_string(c, g->session->partition->name->text);
         row->node = g->node;
         row->operations = g->operations;
         row->reservation = g->reservation;
@@ -222,13 +252,38 @@ static Svmd__V1__Grant *grant_row(struct call *c, const struct grant *g) {
         row->bytes = g->charge.bytes;
         row->state = (Svmd__V1__GrantState)(grant_state(g, now) + 1);
         row->left_ms = g->held ? UINT64_MAX : g->until_ns > now ? (g->until_ns - now) / MS_NS : 0;
+}
+
+static void fill_failed(Svmd__V1__Grant *row, const struct grant_failed *f) {
+        row->node = f->node;
+        row->operations = f->operations;
+        row->state = SVMD__V1__GRANT_STATE__GRANT_FAILED;
+        row->left_ms = UINT64_MAX;
+        row->error = f->error;
+}
+
+static Svmd__V1__Grant *grant_row(struct call *c, const struct listed *l) {
+        Svmd__V1__Grant *row = call_take(c, sizeof(*row));
+
+        if (!row)
+                return NULL;
+        svmd__v1__grant__init(row);
+        row->grant = l->id;
+        row->session = l->session->object.id;
+        row->pid = l->session->pid;
+        row->client = call_string(c, l->session->client);
+        row->partition = call_string(c, l->session->partition->name->text);
+        if (l->there)
+                fill_there(row, l->there, keeping_now(c->svc));
+        else
+                fill_failed(row, l->failed);
         return row;
 }
 
 int op_grant_list(struct call *c) {
         const Svmd__V1__GrantList *op = c->op->grant_list;
         Svmd__V1__GrantsResult *result = call_take(c, sizeof(*result));
-        const struct grant *g;
+        struct listed g;
         struct partition *p;
         int r = call_partition(c, op->partition, &p);
 
@@ -240,12 +295,12 @@ int op_grant_list(struct call *c) {
         result->grants = call_take(c, SVMD_ROWS_MAX * sizeof(*result->grants));
         if (!result->grants)
                 return -ENOMEM;
-        for (g = grant_after(p, op->after); g && result->n_grants < SVMD_ROWS_MAX; g = grant_after(p, g->object.id)) {
-                if (!(result->grants[result->n_grants] = grant_row(c, g)))
+        for (g = grant_after(p, op->after); g.id && result->n_grants < SVMD_ROWS_MAX; g = grant_after(p, g.id)) {
+                if (!(result->grants[result->n_grants] = grant_row(c, &g)))
                         return -ENOMEM;
                 result->n_grants++;
         }
-        c->result->more = g != NULL;
+        c->result->more = g.id != 0;
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_GRANTS;
         c->result->grants = result;
         return 0;

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/text.h"
+#include "core/by_id.h"
 #include "core/cgroup.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -32,10 +33,12 @@
 
 /* ---- both ---- */
 
-/* What the request makes of an account's bounds. */
-static struct bounds wanted(const struct call *c, const struct account *a, uint32_t node) {
+/* What the request makes of somebody's own bounds. */
+static struct bounds wanted(const struct call *c, struct limited of, uint32_t node) {
         const Svmd__V1__LimitSet *m = c->op->limit_set;
-        struct bounds b = m->clear ? BOUNDS_NONE : account_bounds(a);
+        struct bounds b = m->clear    ? BOUNDS_NONE
+                          : of.cgroup ? of.cgroup->own[node]
+                                      : account_bounds(limited_account(of, node));
 
         limits_change(m->limits, m->n_limits, node, &b);
         return b;
@@ -46,7 +49,7 @@ static int plan(struct call *c, struct limited of) {
         int r = 0;
 
         for (uint32_t n = 0; r == 0 && n < c->svc->options.machine->count; n++)
-                r = give_back_plan(c, of, n, wanted(c, limited_account(of, n), n).bytes[BOUND_MAX]);
+                r = give_back_plan(c, of, n, wanted(c, of, n).bytes[BOUND_MAX]);
         return r;
 }
 
@@ -81,8 +84,7 @@ static bool is_user_of(const struct session *asks, const struct session *s) {
 }
 
 static int find_session(struct call *c, uint64_t id, struct session **ret) {
-        struct object *o = ids_find(&c->svc->state.ids, id);
-        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+        struct session *s = session_by_id(&c->svc->state, id);
 
         if (!s || s->ending || (!c->session->admin && !is_user_of(c->session, s)))
                 return refuse(c, SVMD_STATUS_NO_SUCH,
@@ -118,7 +120,8 @@ static int check_mins(struct call *c, const struct session *s) {
                 const struct account *a = &s->accounts[n];
                 const char *p = s->partition->name->text, *node = node_desc(c->svc, n)->name;
 
-                if (wanted(c, a, n).bytes[BOUND_MIN] > a->min && a->within->max == ACCOUNT_NO_LIMIT)
+                if (wanted(c, LIMITED_SESSION((struct session *)s), n).bytes[BOUND_MIN] > a->min &&
+                    a->within->max == ACCOUNT_NO_LIMIT)
                         return refuse(
                                 c, SVMD_STATUS_INVALID,
                                 "a session's min is kept free of what its partition may have, and partition %s has "
@@ -132,7 +135,7 @@ static int check_mins(struct call *c, const struct session *s) {
 static void apply(struct call *c, struct session *s, uint32_t node) {
         const Svmd__V1__LimitSet *m = c->op->limit_set;
         struct account *a = &s->accounts[node];
-        const struct bounds b = wanted(c, a, node), now = account_bounds(a);
+        const struct bounds b = wanted(c, LIMITED_SESSION(s), node), now = account_bounds(a);
         struct effect_session_bounds e;
 
         if (m->come_down)
@@ -249,7 +252,7 @@ static struct cgroup_job *job_new(struct call *c, struct cgroup *g) {
                 return NULL;
         }
         for (uint32_t n = 0; n < count; n++) {
-                j->bounds[n] = wanted(c, &g->accounts[n], n);
+                j->bounds[n] = wanted(c, LIMITED_CGROUP(g), n);
                 if (bounds_are_none(&j->bounds[n]))
                         continue;
                 text_copy(j->limits[j->limits_count].node, node_desc(c->svc, n)->name);
@@ -325,16 +328,8 @@ static int cgroup_finish(struct call *c) {
 
 /* As many as a range can be charged to. */
 static int check_nesting(struct call *c, const struct cgroup *g) {
-        uint32_t deepest = 0;
+        uint32_t deepest = cgroup_nesting(c->svc, g);
 
-        list_for_each (l, &c->svc->state.cgroups) {
-                uint32_t depth = 0;
-                bool concerns = false;
-
-                for (const struct cgroup *at = container_of(l, struct cgroup, by_state); at; at = at->outer, depth++)
-                        concerns |= at == g;
-                deepest = concerns && depth > deepest ? depth : deepest;
-        }
         if (deepest <= CHAIN_CGROUPS)
                 return 0;
         return refuse(
@@ -361,15 +356,9 @@ static int set_cgroup(struct call *c) {
         cgroups_look_all(c->svc);
         g = cgroup_find(&c->svc->state, path);
         if (!g) {
-                g = cgroup_new(&c->svc->state, path);
+                g = cgroup_begin(c->svc, path);
                 if (!g)
                         return -ENOMEM;
-                if (chain_limit(c->svc, LIMITED_CGROUP(g)) < 0) {
-                        cgroup_free(&c->svc->state, g);
-                        return -ENOMEM;
-                }
-                cgroup_link(&c->svc->state, g);
-                chain_sessions(c->svc);
         }
         r = check_nesting(c, g);
         if (r == 0)

@@ -48,6 +48,9 @@ static int check_node(struct call *c, uint32_t node) {
         if (node_backend(c->svc, node)->delegated)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "only a client itself moves pages to %s, with the device's library", name);
+        if (!backend_takes_pages(node_backend(c->svc, node)))
+                return refuse(c, SVMD_STATUS_NODE_KIND, "%s has no managed pages: it is a %s node", name,
+                              node_backend(c->svc, node)->name);
         if (node >= c->svc->managed.nodes_count)
                 return refuse(c, SVMD_STATUS_NODE_KIND, "%s is beyond the first %u nodes, which managed pages can use",
                               name, c->svc->managed.nodes_count);

@@ -12,6 +12,7 @@
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "base/text.h"
+#include "core/by_id.h"
 #include "core/grant.h"
 #include "core/keeping.h"
 #include "core/memory.h"
@@ -169,7 +170,7 @@ static bool is_nearly_full(const struct service *svc, const struct session *s, u
 }
 
 bool memory_is_staged(struct service *svc, const struct session *s, const Svmd__V1__MemCreate *m) {
-        if (m->node >= svc->options.machine->count)
+        if (m->node >= svc->options.machine->count || node_backend(svc, m->node)->delegated)
                 return false;
         return m->size > INLINE_COMMIT || !jobs_lane_idle(svc->jobs, m->node) || capacity_is_shared(svc, m->node) ||
                (spill_could_help(svc, m->node) && is_nearly_full(svc, s, m->node));
@@ -269,9 +270,6 @@ int check_memory(struct call *c, uint32_t node, uint64_t size) {
                               "%s has no memory objects: drivers move private memory of a process to it, which is "
                               "reserved as PRIVATE",
                               d->name);
-        if (b->delegated & GRANT_ALLOC)
-                return refuse(c, SVMD_STATUS_NODE_KIND,
-                              "memory on %s is made by its client itself, under a grant (grant_ask)", d->name);
         if (size == 0 || size % b->granularity)
                 return refuse(c, SVMD_STATUS_SIZE,
                               "size %" PRIu64 " is not a multiple of %" PRIu64 " above 0, as %s nodes want it", size,
@@ -283,9 +281,31 @@ int check_memory(struct call *c, uint32_t node, uint64_t size) {
         return 0;
 }
 
+/* What its client makes itself, for itself: what others are to have svmd must have a descriptor of. */
+static int check_made(struct call *c, const Svmd__V1__MemCreate *m) {
+        const char *name = node_desc(c->svc, m->node)->name;
+
+        if (!(node_backend(c->svc, m->node)->delegated & GRANT_ALLOC))
+                return 0;
+        if (m->flags & SVMD__V1__MEM_FLAG__MEM_SHAREABLE)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "shareable memory on %s is made by its client itself, under a grant (grant_ask), and not "
+                              "in a vector: use svmd_mem_create()",
+                              name);
+        list_for_each (l, &c->session->spaces)
+                if (container_of(l, struct space, by_session)->node == m->node)
+                        return 0;
+        return refuse(c, SVMD_STATUS_NODE_KIND,
+                      "memory on %s is made by its client itself, in a space of it: make one first "
+                      "(svmd_space_create())",
+                      name);
+}
+
 static int check_create(struct call *c, const Svmd__V1__MemCreate *m) {
         int r = check_memory(c, m->node, m->size);
 
+        if (r == 0)
+                r = check_made(c, m);
         if (r != 0)
                 return r;
         if (m->flags & ~(uint32_t)(SVMD__V1__MEM_FLAG__MEM_SHAREABLE | SVMD__V1__MEM_FLAG__MEM_PINNED))
@@ -567,9 +587,9 @@ int op_mem_export(struct call *c) {
         c->result->id = m->object.id;
         if (op->name[0])
                 return export_name(c, m, op);
-        if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
-                return refuse(c, SVMD_STATUS_INVALID, "a token's access is 1 (read) or 3 (read and write), not %u",
-                              op->access);
+        r = check_opening_access(c, op->access);
+        if (r != 0)
+                return r;
         if ((r = dmabuf_check_access(c, m, op->access)) != 0)
                 return r;
         return export_token(c, m, op->access);
@@ -590,7 +610,6 @@ static const struct change_kind import_change = { import_undo, import_commit };
 
 static int find_by_token(struct call *c, struct memory **ret) {
         int fd = fdlist_steal(&c->request->in);
-        struct object *o = NULL;
         struct token t = { 0 };
         struct memory *m;
         int seals = fd >= 0 ? fcntl(fd, F_GET_SEALS) : -1;
@@ -602,8 +621,7 @@ static int find_by_token(struct call *c, struct memory **ret) {
             memcmp(t.magic, TOKEN_MAGIC, sizeof(t.magic)) != 0)
                 return refuse(c, SVMD_STATUS_FD_KIND,
                               "the descriptor is no token of svmd; pass on what svmd_mem_export_fd() gave");
-        o = ids_find(&c->svc->state.ids, t.memory);
-        m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
+        m = memory_by_id(&c->svc->state, t.memory);
         if (!m || !m->has_token || m->partition->ending || keeping_ending(m->keeping) ||
             memcmp(t.key, m->token, sizeof(t.key)) != 0)
                 return refuse(c, SVMD_STATUS_NO_SUCH, "the memory of this token is gone");
@@ -617,22 +635,13 @@ static int find_by_token(struct call *c, struct memory **ret) {
 
 static int find_by_name(struct call *c, struct memory **ret) {
         const Svmd__V1__MemImport *op = c->op->mem_import;
-        const struct session *s = c->session;
-        struct name *n = name_find(&s->partition->memory_names, op->name);
+        struct name *n = name_find(&c->session->partition->memory_names, op->name);
+        bool there = n && !keeping_ending(((struct memory *)n->object)->keeping);
+        int r = check_named(c, there ? n : NULL, "memory", op->name, "import", op->access);
 
-        if (!n || keeping_ending(((struct memory *)n->object)->keeping) || (s->guest && !share_access(n, s)))
-                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no memory named %s%s", s->partition->name->text,
-                              op->name, s->guest ? " that it shares with yours" : "");
-        if (s->guest && op->access & ~share_access(n, s))
-                return refuse(c, SVMD_STATUS_DENIED, "partition %s shares %s to read only", s->partition->name->text,
-                              op->name);
-        if (!s->guest && !mode_allows(n->uid, n->gid, n->mode, &c->session->who, op->access))
-                return refuse(c, SVMD_STATUS_DENIED,
-                              "%s belongs to uid %u, gid %u, mode %04o: uid %u may not import it to %s", op->name,
-                              n->uid, n->gid, n->mode, c->session->who.uid,
-                              op->access == RIGHT_READ ? "read" : "read and write");
-        *ret = n->object;
-        return 0;
+        if (r == 0)
+                *ret = n->object;
+        return r;
 }
 
 /* ---- what this request has given up, and what goes with that when it commits ---- */
@@ -679,10 +688,10 @@ int op_mem_import(struct call *c) {
         struct memory *m = NULL;
         int r = check_quota(c, 1);
 
+        if (r == 0)
+                r = check_opening_access(c, op->access);
         if (r != 0)
                 return r;
-        if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
-                return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", op->access);
         if (c->session->guest && !op->name[0])
                 return refuse(c, SVMD_STATUS_DENIED,
                               "a guest imports what is shared by its name; a token is for a "
@@ -731,13 +740,12 @@ static unsigned memory_access(struct session *s, struct memory *m) {
 
 int op_mem_fd(struct call *c) {
         const Svmd__V1__MemFd *op = c->op->mem_fd;
-        struct object *o = ids_find(&c->svc->state.ids, op->memory);
-        struct memory *m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
+        struct memory *m = memory_by_id(&c->svc->state, op->memory);
         unsigned access = m ? memory_access(c->session, m) : 0;
-        int fd;
+        int r = check_opening_access(c, op->access), fd;
 
-        if (op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
-                return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", op->access);
+        if (r != 0)
+                return r;
         if (!m || (!access && m->partition != c->session->partition))
                 return refuse(c, SVMD_STATUS_NO_SUCH, "there is no memory %" PRIu64 ", or no longer", op->memory);
         if (!access)

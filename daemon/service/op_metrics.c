@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "service/grant.h"
+
 /* What svmd has done, as sums: the loop's own, and the mover's. */
 
 enum { PAGE_OF_FLOWS = 512 };
@@ -109,6 +111,27 @@ static int put_flow(struct call *c, Svmd__V1__MetricsResult *r, uint32_t from, u
         return 0;
 }
 
+static int put_grants(struct call *c, Svmd__V1__MetricsResult *r) {
+        struct grants_sum sum;
+
+        grants_sum(c->svc, &sum);
+        r->grants = call_take(c, (GRANT_EXPIRED + 2) * sizeof(*r->grants));
+        if (!r->grants)
+                return -ENOMEM;
+        for (unsigned i = 0; i <= GRANT_EXPIRED + 1; i++) {
+                Svmd__V1__GrantCount *row = call_take(c, sizeof(*row));
+
+                if (!row)
+                        return -ENOMEM;
+                svmd__v1__grant_count__init(row);
+                row->state = (Svmd__V1__GrantState)(i + 1);
+                row->count = i <= GRANT_EXPIRED ? sum.count[i] : c->svc->figures.grants_failed;
+                row->bytes = i <= GRANT_EXPIRED ? sum.bytes[i] : 0;
+                r->grants[r->n_grants++] = row;
+        }
+        return 0;
+}
+
 /* Pairs of nodes are counted from 1, row by row. */
 static int put_flows(struct call *c, Svmd__V1__MetricsResult *r, uint64_t after) {
         uint64_t count = c->svc->mover ? c->svc->managed.nodes_count : 0;
@@ -141,6 +164,8 @@ int op_metrics(struct call *c) {
                 k = put_loop(c, r);
         if (k == 0 && after == 0)
                 k = put_mover(c, r);
+        if (k == 0 && after == 0)
+                k = put_grants(c, r);
         if (k == 0)
                 k = put_flows(c, r, after);
         if (k < 0)

@@ -1,9 +1,14 @@
 #include <stdio.h>
 
+#include "core/name.h"
 #include "core/node.h"
+#include "core/partition.h"
 #include "core/session.h"
+#include "service/accounts.h"
+#include "service/capacity.h"
 #include "service/effects.h"
 #include "service/fence.h"
+#include "service/giveback.h"
 #include "service/internal.h"
 #include "service/lookup.h"
 #include "service/loss.h"
@@ -57,8 +62,7 @@ static void drain_answer(struct service *svc, struct fence *f, int result) {
 static const struct fence_kind drain_kind = { drain_start, drain_end, drain_answer };
 
 void drain_goes_on(struct service *svc, uint32_t node) {
-        struct object *o = ids_find(&svc->state.ids, svc->state.nodes[node].drain);
-        struct fence *f = o && o->type == OBJECT_FENCE ? container_of(o, struct fence, object) : NULL;
+        struct fence *f = fence_by_id(svc, svc->state.nodes[node].drain);
 
         if (f && f->kind == &drain_kind && !f->done && drain_of(f)->left)
                 drain_answer(svc, f, 0);
@@ -130,9 +134,7 @@ static int lost(struct call *c, uint32_t node) {
                 return refuse(c, SVMD_STATUS_INVALID, "%s is host memory, which does not vanish while svmd runs", name);
         if (c->svc->mover && node < c->svc->managed.nodes_count)
                 mover_node_lost(c->svc->mover, node);
-        memory_lost(c->svc, node);
-        message(MESSAGE_NODE_LOST, FIELDS(FIELD_TEXT("SVMD_NODE", name)), "%s has vanished, with what was there", name);
-        event_condition(c->svc, "node-lost", "", node, 0, "%s has vanished, with what was there", name);
+        node_vanished(c->svc, node, "");
         set_offline(c, node, true, true);
         return 0;
 }
@@ -175,4 +177,109 @@ int op_node_set(struct call *c) {
                 return refuse(c, SVMD_STATUS_INVALID, "the action is DRAIN, OFFLINE, ONLINE or LOST, not %d",
                               (int)op->action);
         }
+}
+
+/* ---- what it would come to ---- */
+
+/* What of a session leaves the node, and what of those of a partition that have ended (`session` NULL). */
+struct holder_there {
+        const struct session *session;
+        uint64_t managed, charged, movable;
+        uint64_t room; /* that it may have on host nodes */
+};
+
+struct way_out {
+        struct call *call;
+        uint32_t node;
+        uint64_t room; /* that is left on host nodes */
+        int error;
+};
+
+static uint64_t less(uint64_t a, uint64_t b) {
+        return a > b ? a - b : 0;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b) {
+        return a < b ? a : b;
+}
+
+/* For explicit memory of whoever has these accounts; NULL: of all together. */
+static uint64_t host_room(struct service *svc, uint32_t without, const struct account *accounts) {
+        const struct machine *m = svc->options.machine;
+        uint64_t sum = 0;
+
+        for (uint32_t i = 0; i < m->count; i++) {
+                if (i == without || m->nodes[i].kind != NODE_HOST || svc->state.nodes[i].offline)
+                        continue;
+                sum += accounts ? account_room(&accounts[i])
+                                : less(account_room(&svc->state.nodes[i].account), capacity_managed(svc, i));
+        }
+        return sum;
+}
+
+static void add(struct way_out *w, Svmd__V1__PlanKind kind, const struct session *s, uint64_t bytes) {
+        if (bytes > 0 && w->error == 0)
+                w->error = plan_step(w->call, w->node, kind, s, bytes);
+}
+
+/* Returns what goes to hosts. */
+static uint64_t add_holder(struct way_out *w, const struct holder_there *h) {
+        bool drivers = node_backend(w->call->svc, w->node)->private_ops; /* it is not svmd's to move */
+        uint64_t spills = smaller(h->movable, smaller(h->room, w->room));
+
+        w->room -= spills;
+        add(w, drivers ? SVMD__V1__PLAN_KIND__PLAN_STAYS : SVMD__V1__PLAN_KIND__PLAN_EVICT, h->session, h->managed);
+        add(w, SVMD__V1__PLAN_KIND__PLAN_SPILL, h->session, spills);
+        add(w, SVMD__V1__PLAN_KIND__PLAN_STAYS, h->session, h->charged - spills);
+        return spills;
+}
+
+static void add_partition(struct way_out *w, struct partition *p) {
+        struct service *svc = w->call->svc;
+        struct limited of = LIMITED_PARTITION(p);
+        struct holder_there ended = { .managed = limited_managed(svc, of, w->node),
+                                      .charged = p->accounts[w->node].used,
+                                      .movable = spillable(svc, of, w->node, NULL),
+                                      .room = host_room(svc, w->node, p->accounts) };
+
+        list_for_each (l, &p->sessions) {
+                const struct session *s = container_of(l, struct session, by_partition);
+                struct holder_there h = { .session = s, .managed = accounts_managed(svc, s, w->node) };
+
+                if (s->accounts) {
+                        h.charged = s->accounts[w->node].used;
+                        h.movable = spillable(svc, of, w->node, s);
+                        h.room = smaller(host_room(svc, w->node, s->accounts), ended.room);
+                }
+                ended.room -= add_holder(w, &h);
+                ended.managed = less(ended.managed, h.managed);
+                ended.charged = less(ended.charged, h.charged);
+        }
+        add_holder(w, &ended);
+}
+
+int op_node_plan(struct call *c) {
+        const Svmd__V1__NodePlan *op = c->op->node_plan;
+        Svmd__V1__NodeSet set = SVMD__V1__NODE_SET__INIT;
+        struct way_out w = { .call = c, .node = op->node };
+        struct state *state = &c->svc->state;
+        int r = find_node(c, op->node);
+
+        set.node = op->node;
+        set.action = op->action;
+        if (r == 0 && op->action != SVMD__V1__NODE_ACTION__NODE_DRAIN &&
+            op->action != SVMD__V1__NODE_ACTION__NODE_OFFLINE)
+                r = refuse(c, SVMD_STATUS_INVALID, "the action is DRAIN or OFFLINE, not %d", (int)op->action);
+        if (r == 0)
+                r = check_private(c, &set);
+        if (r == 0)
+                r = check_hosts(c, op->node);
+        if (r == 0)
+                r = plan_begin(c);
+        if (r != 0)
+                return r;
+        w.room = less(host_room(c->svc, w.node, NULL), capacity_managed(c->svc, w.node));
+        for (struct partition *p = partition_after(state, ""); p; p = partition_after(state, p->name->text))
+                add_partition(&w, p);
+        return w.error;
 }

@@ -14,6 +14,8 @@
 #include "core/session.h"
 #include "service/adopted.h"
 #include "service/advice.h"
+#include "service/devices.h"
+#include "service/drm.h"
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/internal.h"
@@ -140,11 +142,13 @@ void private_collect(struct service *svc) {
         struct private_work *w;
 
         while ((w = lanes_take(svc->private_memory.lanes))) {
-                struct object *o = ids_find(&svc->state.ids, w->fence);
-                struct fence *f = o && o->type == OBJECT_FENCE ? container_of(o, struct fence, object) : NULL;
+                struct fence *f = fence_by_id(svc, w->fence);
                 struct device_result d = { .fence = w->fence };
 
-                if (f && f->kind == &private_fence && !f->done) {
+                if (f && !f->done && w->task == PRIVATE_CALL) {
+                        drm_done(svc, f->session, w, &d);
+                        fence_finish(svc, f, &d);
+                } else if (f && f->kind == &private_fence && !f->done) {
                         say(svc, order_of(f), w, &d);
                         fence_finish(svc, f, &d);
                 }
@@ -198,7 +202,7 @@ static int check_file(struct call *c, const struct wish *x, uint32_t *ret) {
 static int check_lane(struct call *c, const struct wish *x, struct lane **ret) {
         const struct private_client *k = x->range->reservation->owner->devices;
 
-        if (!k || !k->lane)
+        if (!private_moves(k))
                 return refuse(c, SVMD_STATUS_ACCESS,
                               "process %u has given svmd no file of a device yet, by which it could see its memory "
                               "(svmd_device_give)",
@@ -254,6 +258,19 @@ static uint32_t evict_to(const struct service *svc, const struct wish *x) {
         return node;
 }
 
+/* Whether a device that mirrors it is asked: it is to go there, or back, and no file by which svmd sees it was given.
+ */
+static bool mirrored(const struct call *c, const struct wish *x, bool back) {
+        const struct session *owner = x->range->reservation->owner;
+
+        if (owner != c->session)
+                return false;
+        if (!back && devices_drm(c->svc, x->node))
+                return true;
+        return !private_moves(owner->devices) && drm_mirrors(c, UINT32_MAX, x->address, x->size) &&
+               (back || (x->node < c->svc->options.machine->count && node_desc(c->svc, x->node)->kind == NODE_HOST));
+}
+
 int private_migrate(struct call *c) {
         const Svmd__V1__Migrate *op = c->op->migrate;
         struct wish x = {
@@ -261,6 +278,8 @@ int private_migrate(struct call *c) {
         };
         int r = private_find(c, op->partition, x.address, &x.size, &x.range);
 
+        if (r == 0 && mirrored(c, &x, op->evict))
+                return drm_prefetch(c, op->evict ? private_host_node(c->svc) : op->node, x.address, x.size);
         if (r == 0 && op->evict)
                 x.node = evict_to(c->svc, &x);
         else if (r == 0)
@@ -355,7 +374,13 @@ int private_advise(struct call *c) {
                 return refuse(c, SVMD_STATUS_INVALID,
                               "of private memory only PREFERRED can be advised: its driver has no copies to read, no "
                               "access from afar and no granules that svmd could set");
+        if (op->preferred && p->reservation->owner == c->session && devices_drm(c->svc, op->preferred - 1))
+                return drm_prefer(c, op->preferred - 1, op->address, size);
         if (op->preferred && (r = check_node(c, op->preferred - 1)) != 0)
+                return r;
+        if (op->preferred && p->reservation->owner == c->session &&
+            node_desc(c->svc, op->preferred - 1)->kind == NODE_HOST &&
+            (r = drm_prefer(c, op->preferred - 1, op->address, size)) != 0)
                 return r;
         if (imap_set(&p->preferred, op->address, op->address + size, op->preferred) < 0)
                 return -ENOMEM;

@@ -122,8 +122,9 @@ static void explain_files(struct sentences *s, const struct private_range *p) {
         size_t used = 0;
 
         for (unsigned i = 0; k && i < k->count && used < sizeof(names); i++)
-                used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", i ? ", " : "",
-                                         node_desc(s->call->svc, k->device[i].node)->name);
+                if (k->device[i].moves)
+                        used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "",
+                                                 node_desc(s->call->svc, k->device[i].node)->name);
         if (names[0])
                 sentence(s, "The process has given files of %s: svmd can move pages there, and back.", names);
         else

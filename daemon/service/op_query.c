@@ -92,6 +92,7 @@ static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
         row->id = i;
         row->name = (char *)d->name;
         row->kind = (Svmd__V1__NodeKind)d->kind;
+        row->kind_name = (char *)node_backend(c->svc, i)->name;
         row->faults = d->faults;
         row->capacity = d->capacity;
         row->used = n->account.used;
@@ -107,6 +108,9 @@ static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
         if (node_backend(c->svc, i)->private_ops)
                 row->used = private_seen(c->svc, i);
         row->device = (char *)d->device;
+        row->delegated = node_backend(c->svc, i)->delegated;
+        row->brokered = node_backend(c->svc, i)->brokered;
+        devices_fill(c, i, row);
         return row;
 }
 
@@ -169,7 +173,7 @@ int op_links(struct call *c) {
                 l->min_bandwidth = d->links[i].min_bandwidth;
                 l->max_bandwidth = d->links[i].max_bandwidth;
                 fill_cap(c->svc, node, d->links[i].to, l);
-                l->peer = d->kind == NODE_SOFT && node_desc(c->svc, d->links[i].to)->kind == NODE_SOFT;
+                l->peer = d->kind != NODE_HOST && node_desc(c->svc, d->links[i].to)->kind != NODE_HOST;
                 r->links[r->n_links++] = l;
         }
         return 0;
@@ -200,13 +204,13 @@ static bool is_unlimited(const struct account *a) {
 }
 
 int use_rows(struct call *c, struct limited of, bool managed, Svmd__V1__NodeUse ***ret, size_t *ret_count) {
-        uint32_t count = c->svc->options.machine->count;
+        const uint32_t count = limited_account(of, 0) ? c->svc->options.machine->count : 0;
         Svmd__V1__NodeUse **rows = call_take(c, (count + 1) * sizeof(*rows));
         size_t n = 0;
 
         if (!rows)
                 return -ENOMEM;
-        for (uint32_t i = 0; limited_account(of, 0) && i < count; i++) {
+        for (uint32_t i = 0; i < count; i++) {
                 const struct account *a = limited_account(of, i);
                 Svmd__V1__NodeUse row;
 
@@ -323,7 +327,7 @@ static Svmd__V1__Partition *partition_row_of(struct call *c, struct partition *p
         row->start = p->slice.start;
         row->size = p->slice.size;
         row->window = (Svmd__V1__Window)p->window;
-        row->domain = p->domain->name;
+        row->domain = p->domain->name->text;
         row->uid = p->name->uid;
         row->gid = p->name->gid;
         row->mode = p->name->mode;

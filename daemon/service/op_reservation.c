@@ -234,24 +234,15 @@ int op_open(struct call *c) {
         const Svmd__V1__Open *m = c->op->open;
         struct session *s = c->session;
         struct reservation *r = reservation_by_name(s->partition, m->name);
+        bool there = r && !keeping_ending(r->shared->keeping);
         int k = check_quota(c, 1);
 
+        if (k == 0)
+                k = check_opening_access(c, m->access);
+        if (k == 0)
+                k = check_named(c, there ? r->shared->name : NULL, "reservation", m->name, "open", m->access);
         if (k != 0)
                 return k;
-        if (m->access != RIGHT_READ && m->access != (RIGHT_READ | RIGHT_WRITE))
-                return refuse(c, SVMD_STATUS_INVALID, "access is 1 (read) or 3 (read and write), not %u", m->access);
-        if (!r || keeping_ending(r->shared->keeping) || (s->guest && !share_access(r->shared->name, s)))
-                return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no reservation named %s%s",
-                              s->partition->name->text, m->name, s->guest ? " that it shares with yours" : "");
-        if (s->guest && m->access & ~share_access(r->shared->name, s))
-                return refuse(c, SVMD_STATUS_DENIED, "partition %s shares %s to read only", s->partition->name->text,
-                              m->name);
-        if (!s->guest &&
-            !mode_allows(r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, &s->who, m->access))
-                return refuse(c, SVMD_STATUS_DENIED,
-                              "%s belongs to uid %u, gid %u, mode %04o: uid %u may not open it to %s", m->name,
-                              r->shared->name->uid, r->shared->name->gid, r->shared->name->mode, s->who.uid,
-                              m->access == RIGHT_READ ? "read" : "read and write");
         if (r->owner == s || opening_find(r, s))
                 return refuse(c, SVMD_STATUS_TAKEN, "this session has %s open already", m->name);
         if (tx_room(c->tx, 1) < 0)

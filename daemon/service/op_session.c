@@ -67,7 +67,7 @@ static int check_attach(struct call *c, const struct partition *p) {
                 return refuse(
                         c, SVMD_STATUS_DENIED,
                         "process %u is attached to a partition of domain %s; a process attaches to one sharing domain only",
-                        s->pid, other->name);
+                        s->pid, other->name->text);
         return 0;
 }
 
@@ -121,7 +121,7 @@ static int attach_to(struct call *c, struct partition *p) {
         }
         session_attach(s, p);
         if (s->door)
-                ((struct partition *)s->door)->journaled = true;
+                s->door->journaled = true;
         accounts_session_begin(c->svc, s);
         c->svc->attached++;
         p->journaled = true;
@@ -131,7 +131,7 @@ static int attach_to(struct call *c, struct partition *p) {
         result->start = p->slice.start;
         result->size = p->slice.size;
         result->window = (Svmd__V1__Window)p->window;
-        result->domain = call_string(c, p->domain->name);
+        result->domain = call_string(c, p->domain->name->text);
         c->result->detail_case = SVMD__V1__RESULT__DETAIL_ATTACH;
         c->result->attach = result;
         return 0;
@@ -194,7 +194,7 @@ int op_attach(struct call *c) {
         if (m->window > SVMD__V1__WINDOW__LOW)
                 return refuse(c, SVMD_STATUS_INVALID, "the window is PRIMARY or LOW, not %d", (int)m->window);
         if (s->door)
-                return attach_through(c, (struct partition *)s->door);
+                return attach_through(c, s->door);
         if (!m->partition[0])
                 return attach_default(c, m->window);
         p = partition_find(&c->svc->state, m->partition);

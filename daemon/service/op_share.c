@@ -1,6 +1,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/alloc.h"
+#include "core/by_id.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/partition.h"
@@ -16,10 +18,12 @@
  *
  * A share is set in the place of the one before, and takes effect at commit: guests that have more than it allows lose
  * what they have then, and are told. Who will not hear still maps what he mapped, as with everything that a client has
- * a descriptor of; to be sure his process has to end.
+ * a descriptor of. Of a managed range no page is served to him any more, and those that he has are taken from him: what
+ * lies in host memory moves to a device once, which takes it out of every page table, and comes back only to who still
+ * has the range. Where no device has room it stays.
  */
 
-enum { SHARES_MAX = 4096 };
+enum { SHARES_MAX = 4096, LOOKED = 1024 };
 
 /* ---- guests lose what they have ---- */
 
@@ -27,78 +31,104 @@ enum { SHARES_MAX = 4096 };
 struct subject {
         struct object *object;
         const struct partition *from, *to;
-        bool memory;
 };
 
-static struct object *object_of(const struct name *n, bool memory) {
-        return memory ? &((struct memory *)n->object)->object : &((struct reservation *)n->object)->object;
-}
-
 static struct subject subject_of(const struct share *x) {
-        return (struct subject){ object_of(x->name, x->memory), x->from, x->to, x->memory };
+        return (struct subject){ x->object, x->from, x->to };
 }
 
-static bool is_guest(const struct subject *x, const struct session *s) {
-        return s->guest && s->partition == x->from && s->door == x->to;
+/* Openings and holdings of what is shared, one after the other, while the caller ends none of them. */
+static struct list *uses_of(const struct object *o) {
+        return o->type == OBJECT_MEMORY ? &container_of(o, struct memory, object)->holdings
+                                        : &container_of(o, struct reservation, object)->shared->openings;
 }
 
-/* The next guest with more than `access`; both as a function of where the last one was are not worth it: they are few.
- */
-static struct opening *next_opening(const struct subject *x, unsigned access) {
-        const struct reservation *r = container_of(x->object, struct reservation, object);
+/* Whose use this is, and with what rights, if it is one of the partition's guests. */
+static bool is_guests(const struct subject *x, const struct list *l, unsigned *ret_access) {
+        const struct holding *h = container_of(l, struct holding, by_memory);
+        const struct opening *o = container_of(l, struct opening, by_reservation);
+        bool memory = x->object->type == OBJECT_MEMORY;
+        const struct session *s = memory ? h->session : o->session;
 
-        list_for_each (l, &r->shared->openings) {
+        *ret_access = memory ? h->access : o->access;
+        return s && s->guest && s->partition == x->from && s->door == x->to;
+}
+
+static void use_end(struct service *svc, const struct object *of, struct list *l) {
+        if (of->type == OBJECT_MEMORY) {
+                holding_end(svc, container_of(l, struct holding, by_memory));
+        } else {
                 struct opening *o = container_of(l, struct opening, by_reservation);
 
-                if (is_guest(x, o->session) && o->access & ~access)
-                        return o;
-        }
-        return NULL;
-}
-
-static struct holding *next_holding(const struct subject *x, unsigned access) {
-        const struct memory *m = container_of(x->object, struct memory, object);
-
-        list_for_each (l, &m->holdings) {
-                struct holding *h = container_of(l, struct holding, by_memory);
-
-                if (h->session && is_guest(x, h->session) && h->access & ~access)
-                        return h;
-        }
-        return NULL;
-}
-
-static bool end_next(struct service *svc, const struct subject *x, unsigned access) {
-        struct opening *o = x->memory ? NULL : next_opening(x, access);
-        struct holding *h = x->memory ? next_holding(x, access) : NULL;
-
-        if (o) {
                 event_reservation_lost(svc, o->reservation, o->session);
                 opening_end(svc, o);
-        } else if (h) {
-                holding_end(svc, h);
         }
-        return o || h;
+}
+
+/* One that is a guest's, with more than `access`. */
+static bool end_one(struct service *svc, const struct subject *x, unsigned access) {
+        list_for_each (l, uses_of(x->object)) {
+                unsigned has;
+
+                if (!is_guests(x, l, &has) || !(has & ~access))
+                        continue;
+                use_end(svc, x->object, l);
+                return true;
+        }
+        return false;
+}
+
+static bool in_host_memory(enum residency state) {
+        return state == RESIDENCY_RESIDENT || state == RESIDENCY_DUPLICATED || state == RESIDENCY_CONTINUING ||
+               state == RESIDENCY_FILLING || state == RESIDENCY_WRITING;
+}
+
+/* From the first to the last granule that is, of at most LOOKED. */
+static void evict_part(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t count,
+                       struct managed_granule_info *info) {
+        uint32_t begin = count, end = 0;
+
+        mover_look(svc->mover, m->range, first, count, info);
+        for (uint32_t i = 0; i < count; i++) {
+                if (!in_host_memory(info[i].state))
+                        continue;
+                begin = begin < i ? begin : i;
+                end = i + 1;
+        }
+        if (begin < end)
+                (void)mover_evict(svc->mover, m->range, first + begin, end - begin, 0);
+}
+
+static void take_pages(struct service *svc, const struct reservation *r) {
+        const struct managed_reservation *m = managed_of(r);
+        struct managed_granule_info *info;
+
+        if (!m || !m->range || !svc->mover || svc->replaying)
+                return;
+        info = alloc_array(LOOKED, sizeof(*info));
+        for (uint32_t first = 0; info && first < m->count; first += LOOKED)
+                evict_part(svc, m, first, m->count - first < LOOKED ? m->count - first : LOOKED, info);
+        alloc_free(info);
 }
 
 /* With the last of them the object itself may end. */
 static void narrow(struct service *svc, const struct subject *x, unsigned access) {
         uint64_t id = x->object->id;
+        uint32_t lost = 0;
 
-        while (ids_find(&svc->state.ids, id) == x->object && end_next(svc, x, access)) {
-        }
+        while (ids_find(&svc->state.ids, id) == x->object && end_one(svc, x, access))
+                lost++;
+        if (lost && reservation_by_id(&svc->state, id))
+                take_pages(svc, container_of(x->object, struct reservation, object));
 }
 
 static uint32_t guests_count(const struct share *x) {
         struct subject y = subject_of(x);
         uint32_t n = 0;
+        unsigned access;
 
-        if (!x->memory)
-                list_for_each (l, &container_of(y.object, struct reservation, object)->shared->openings)
-                        n += is_guest(&y, container_of(l, struct opening, by_reservation)->session);
-        else
-                list_for_each (l, &container_of(y.object, struct memory, object)->holdings)
-                        n += is_guest(&y, container_of(l, struct holding, by_memory)->session);
+        list_for_each (l, uses_of(x->object))
+                n += is_guests(&y, l, &access);
         return n;
 }
 
@@ -114,14 +144,12 @@ static void end_commit(struct tx *tx, struct change *c) {
         struct share *x = c->a;
         struct subject y = subject_of(x);
 
-        share_unlink(x);
-        share_free(x);
+        share_end(x);
         narrow(tx->svc, &y, 0);
 }
 
 static void new_undo(struct tx *tx, struct change *c) {
-        share_unlink(c->a);
-        share_free(c->a);
+        share_end(c->a);
 }
 
 static void set_undo(struct tx *tx, struct change *c) {
@@ -141,26 +169,28 @@ static const struct change_kind end_change = { end_undo, end_commit };
 static const struct change_kind new_change = { new_undo, NULL };
 static const struct change_kind set_change = { set_undo, set_commit };
 
-static struct name *find_name(struct call *c, struct partition *p, bool *ret_going) {
+static struct object *object_of(const struct name *n, bool memory) {
+        return memory ? &((struct memory *)n->object)->object : &((struct reservation *)n->object)->object;
+}
+
+static struct name *find_name(struct call *c, struct partition *p) {
         const Svmd__V1__Share *op = c->op->share;
         struct name *n = name_find(op->memory ? &p->memory_names : &p->reservation_names, op->name);
+        bool going =
+                n && (op->memory ? ((struct memory *)n->object)->doomed : ((struct reservation *)n->object)->freeing);
 
-        if (!n)
-                return NULL;
-        *ret_going = op->memory ? ((struct memory *)n->object)->doomed : ((struct reservation *)n->object)->freeing;
-        return n;
+        return going ? NULL : n;
 }
 
 static int find_subject(struct call *c, struct partition **ret_from, struct name **ret) {
         const Svmd__V1__Share *op = c->op->share;
         const struct session *s = c->session;
-        bool going = false;
         int r = call_partition(c, op->partition, ret_from);
 
         if (r != 0)
                 return r;
-        *ret = find_name(c, *ret_from, &going);
-        if (!*ret || going)
+        *ret = find_name(c, *ret_from);
+        if (!*ret)
                 return refuse(c, SVMD_STATUS_NO_SUCH, "partition %s has no %s named %s", (*ret_from)->name->text,
                               op->memory ? "memory" : "reservation", op->name);
         if (!s->admin && s->who.uid != (*ret)->uid && s->who.uid != (*ret_from)->name->uid)
@@ -184,7 +214,7 @@ static int find_guest_partition(struct call *c, const struct partition *from, st
         if (to->domain != from->domain)
                 return refuse(c, SVMD_STATUS_DENIED,
                               "partition %s is in sharing domain %s and %s in %s: their addresses may be the same",
-                              from->name->text, from->domain->name, to->name->text, to->domain->name);
+                              from->name->text, from->domain->name->text, to->name->text, to->domain->name->text);
         *ret = to;
         return 0;
 }
@@ -219,10 +249,10 @@ static int share_on(struct call *c, struct share *x, struct name *n, struct part
                 tx_push(c->tx, &set_change, x, NULL)->n[0] = x->access;
                 x->access = op->access;
         } else {
-                x = share_new(state_take_id(&c->svc->state), n, from, to, op->access);
+                x = share_new(state_take_id(&c->svc->state), object_of(n, op->memory), n, from, to);
                 if (!x)
                         return -ENOMEM;
-                x->memory = op->memory;
+                x->access = op->access;
                 share_link(&c->svc->state, x);
                 tx_push(c->tx, &new_change, x, NULL);
         }
@@ -238,9 +268,8 @@ int op_share(struct call *c) {
         struct share *x;
         int r = find_subject(c, &from, &n);
 
-        if (r == 0 && op->access != 0 && op->access != RIGHT_READ && op->access != (RIGHT_READ | RIGHT_WRITE))
-                r = refuse(c, SVMD_STATUS_INVALID, "access is 1 (read), 3 (read and write) or 0 (no longer), not %u",
-                           op->access);
+        if (r == 0)
+                r = check_access(c, op->access);
         if (r == 0)
                 r = find_guest_partition(c, from, &to);
         if (r != 0)
@@ -263,13 +292,16 @@ static Svmd__V1__Shared *share_row(struct call *c, const struct share *x) {
         svmd__v1__shared__init(row);
         row->id = x->id;
         row->name = call_string(c, x->name->text);
-        row->memory = x->memory;
+        row->memory = share_of_memory(x);
         row->partition = call_string(c, x->from->name->text);
         row->to = call_string(c, x->to->name->text);
         row->access = x->access;
-        row->address = x->memory ? 0 : ((const struct reservation *)x->name->object)->va.start;
-        row->size = x->memory ? ((const struct memory *)x->name->object)->size
-                              : ((const struct reservation *)x->name->object)->va.size;
+        if (share_of_memory(x)) {
+                row->size = container_of(x->object, struct memory, object)->size;
+        } else {
+                row->address = container_of(x->object, struct reservation, object)->va.start;
+                row->size = container_of(x->object, struct reservation, object)->va.size;
+        }
         row->guests = guests_count(x);
         row->uid = x->name->uid;
         return row;
@@ -327,42 +359,40 @@ int sharing_put(struct service *svc) {
 }
 
 static int replay_share(struct service *svc, const struct effect_share *e) {
-        struct object *o = ids_find(&svc->state.ids, e->object);
-        struct memory *m = o && o->type == OBJECT_MEMORY ? container_of(o, struct memory, object) : NULL;
-        struct reservation *r = o && o->type == OBJECT_RESERVATION ? container_of(o, struct reservation, object) : NULL;
+        struct memory *m = memory_by_id(&svc->state, e->object);
+        struct reservation *r = reservation_by_id(&svc->state, e->object);
         struct name *n = m ? m->name : r && r->shared ? r->shared->name : NULL;
         struct partition *to = partition_find(&svc->state, e->to);
-        struct subject y;
+        struct partition *from;
+        struct object *o;
         struct share *x;
 
         if (e->id >= svc->state.next_id)
                 svc->state.next_id = e->id + 1;
         if (!n || !to)
                 return 0; /* it has ended since, or the partition was deleted */
-        y = (struct subject){ o, m ? m->partition : r->partition, to, m != NULL };
+        o = m ? &m->object : &r->object;
+        from = m ? m->partition : r->partition;
         x = share_find(n, to);
-        if (x && !e->access) {
-                share_unlink(x);
-                share_free(x);
-        } else if (x) {
-                x->access = e->access;
-        } else if (e->access) {
-                x = share_new(e->id, n, (struct partition *)y.from, to, e->access);
+        if (!x && e->access) {
+                x = share_new(e->id, o, n, from, to);
                 if (!x)
                         return -ENOMEM;
-                x->memory = m != NULL;
                 share_link(&svc->state, x);
         }
-        narrow(svc, &y, e->access);
+        if (x)
+                x->access = e->access;
+        if (x && !e->access)
+                share_end(x);
+        narrow(svc, &(struct subject){ o, from, to }, e->access);
         return 0;
 }
 
 static int replay_door(struct service *svc, const struct effect_door *e) {
-        struct object *o = ids_find(&svc->state.ids, e->session);
-        struct session *s = o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+        struct session *s = session_by_id(&svc->state, e->session);
 
         if (s && s->partition)
-                session_restore_door(s, partition_find(&svc->state, e->partition));
+                return session_restore_door(&svc->state, s, partition_find(&svc->state, e->partition));
         return 0;
 }
 

@@ -35,6 +35,9 @@ static void fill_who(struct who *w, Svmd__V1__UsageRow *row) {
         row->runtime = text_or_none(where->runtime);
         row->container = text_or_none(where->container);
         row->pod = text_or_none(where->pod);
+        row->container_name = text_or_none(where->name);
+        row->pod_name = text_or_none(where->pod_name);
+        row->pod_namespace = text_or_none(where->pod_namespace);
 }
 
 /* False: out of memory. Nodes where nothing is, and never was, are left out. */
@@ -98,7 +101,7 @@ static void unheld(struct service *svc, const struct partition *p, uint32_t node
 
                 if (!node_backend(svc, node)->private_ops)
                         managed -= accounts_managed(svc, s, node);
-                charged -= s->accounts ? s->accounts[node].used : 0;
+                charged -= session_used(s, node);
         }
         use->node = node;
         use->managed = managed;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/by_id.h"
 #include "core/node.h"
 #include "core/partition.h"
 #include "core/reservation.h"
@@ -27,11 +28,9 @@
 #define PIECES_OUT 8    /* of a session */
 
 static struct managed_reservation *managed_by_id(struct service *svc, uint64_t id) {
-        struct object *o = ids_find(&svc->state.ids, id);
+        struct reservation *r = reservation_by_id(&svc->state, id);
 
-        if (!o || o->type != OBJECT_RESERVATION)
-                return NULL;
-        return managed_of(container_of(o, struct reservation, object));
+        return r ? managed_of(r) : NULL;
 }
 
 static struct order *order_of(struct fence *f) {
@@ -178,8 +177,7 @@ static void order_answer(struct service *svc, struct fence *f, int result) {
 static const struct fence_kind order_fence = { order_start, order_end, order_answer };
 
 void managed_fence_done(struct service *svc, uint64_t fence, int result) {
-        struct object *o = ids_find(&svc->state.ids, fence);
-        struct fence *f = o && o->type == OBJECT_FENCE ? container_of(o, struct fence, object) : NULL;
+        struct fence *f = fence_by_id(svc, fence);
 
         if (f && f->kind->answer && !f->done)
                 f->kind->answer(svc, f, result);

@@ -72,7 +72,7 @@ struct store_partition *partition_row(const struct service *svc, const struct pa
                 return NULL;
         }
         text_copy(row->name, p->name->text);
-        text_copy(row->domain, p->domain->name);
+        text_copy(row->domain, p->domain->name->text);
         row->window = p->window;
         row->base = p->slice.start;
         row->size = p->slice.size;
@@ -116,8 +116,10 @@ void partition_take_down(struct service *svc, struct partition *p) {
         list_for_each_safe (l, &svc->state.sessions) {
                 struct session *s = container_of(l, struct session, by_state);
 
-                if (s->door == p)
-                        service_session_kick(svc, s, SVMD_STATUS_GONE, "an administrator deleted the partition");
+                if (s->door != p)
+                        continue;
+                s->door = NULL; /* it may live until a job has ended */
+                service_session_kick(svc, s, SVMD_STATUS_GONE, "an administrator deleted the partition");
         }
         svc->hooks.partition_down(svc->hooks.userdata, p);
         svc->orphans -= p->orphan != ORPHAN_NONE;

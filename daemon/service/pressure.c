@@ -29,10 +29,6 @@ void pressure_fini(struct service *svc) {
 
 /* ---- whom ---- */
 
-static uint64_t has(const struct session *s, uint32_t node) {
-        return s->accounts ? s->accounts[node].used : 0;
-}
-
 /* Its managed pages are above first: they leave by themselves. */
 static struct policy_share share_of(struct service *svc, struct partition *p, uint32_t node) {
         const struct account *a = &p->accounts[node];
@@ -54,7 +50,7 @@ static uint64_t tell(struct service *svc, struct partition *p, uint32_t node, co
 
         for (struct session *s = NULL; left > 0 && count < SESSIONS && (s = limited_largest(svc, of, node, s));
              count++) {
-                uint64_t part = has(s, node) < left ? has(s, node) : left;
+                uint64_t part = session_used(s, node) < left ? session_used(s, node) : left;
 
                 if (s == who)
                         continue;

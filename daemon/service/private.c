@@ -9,9 +9,12 @@
 #include "backend/backend.h"
 #include "backend/private.h"
 #include "base/alloc.h"
+#include "core/by_id.h"
 #include "core/node.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/devices.h"
+#include "service/drm.h"
 #include "service/effects.h"
 #include "service/internal.h"
 
@@ -115,9 +118,19 @@ uint64_t private_seen(const struct service *svc, uint32_t node) {
 /* ---- devices ---- */
 
 struct private_client *private_client_of(struct session *s) {
-        if (!s->devices)
-                s->devices = alloc_zero(sizeof(struct private_client));
-        return s->devices;
+        struct private_client *k = s->devices;
+
+        if (!k && (k = alloc_zero(sizeof(*k))))
+                list_init(&k->tables);
+        s->devices = k;
+        return k;
+}
+
+bool private_moves(const struct private_client *k) {
+        for (unsigned i = 0; k && i < k->count; i++)
+                if (k->device[i].moves)
+                        return true;
+        return false;
 }
 
 int private_device_of(const struct private_client *k, uint32_t node) {
@@ -125,6 +138,10 @@ int private_device_of(const struct private_client *k, uint32_t node) {
                 if (k->device[i].node == node)
                         return (int)i;
         return -1;
+}
+
+static const struct private_ops *ops_of(const struct service *svc, uint32_t node) {
+        return node < svc->options.machine->count ? node_backend(svc, node)->private_ops : NULL;
 }
 
 int private_add_device(struct service *svc, struct private_client *k, uint64_t id, uint32_t node, int fd) {
@@ -135,9 +152,9 @@ int private_add_device(struct service *svc, struct private_client *k, uint64_t i
         if (!k->lane)
                 r = lane_new(&k->lane, svc->private_memory.lanes);
         if (r == 0)
-                r = lane_add_file(k->lane, node_backend(svc, node)->private_ops, fd);
+                r = lane_add_file(k->lane, ops_of(svc, node), fd);
         if (r == 0)
-                k->device[k->count++] = (struct private_device){ .id = id, .node = node };
+                k->device[k->count++] = (struct private_device){ id, node, ops_of(svc, node) };
         return r;
 }
 
@@ -150,6 +167,7 @@ void private_client_free(struct service *svc, struct session *s) {
                 return;
         for (unsigned i = 0; i < k->count && !svc->replaying; i++)
                 svc->hooks.unkeep(svc->hooks.userdata, KEEP_KEY(KEEP_DEVICE, k->device[i].id));
+        drm_goodbye(svc, s);
         if (k->lane)
                 lane_end(k->lane);
         alloc_free(k);
@@ -185,32 +203,32 @@ int private_put_client(struct service *svc, const struct session *s) {
 
                 r = journal_snapshot_put(svc->journal, EFFECT_DEVICE, &e, sizeof(e));
         }
-        return r;
+        return k && r == 0 ? drm_put(svc, s) : r;
 }
 
-static void *find(struct service *svc, uint64_t id, enum object_type type) {
-        struct object *o = ids_find(&svc->state.ids, id);
-
-        return o && o->type == type ? o : NULL;
+/* One whose device may be there; if it is, is seen when it is used. */
+static bool is_device(const struct service *svc, uint32_t node) {
+        return ops_of(svc, node) || (node >= DEVICES_DRM && node < DEVICES_KFD) ||
+               (node < svc->options.machine->count && node_desc(svc, node)->kind == NODE_DRM);
 }
 
 static int replay_device(struct service *svc, const struct effect_device *e) {
-        struct session *s = find(svc, e->session, OBJECT_SESSION);
+        struct session *s = session_by_id(&svc->state, e->session);
         struct private_client *k;
 
-        if (!s || e->node >= svc->options.machine->count || !node_backend(svc, e->node)->private_ops)
+        if (!s || !is_device(svc, e->node))
                 return -EBADMSG;
         k = private_client_of(s);
         if (!k)
                 return -ENOMEM;
-        if (k->count == PRIVATE_DEVICES || private_device_of(k, e->node) >= 0)
+        if (k->count == PRIVATE_DEVICES || (ops_of(svc, e->node) && private_device_of(k, e->node) >= 0))
                 return -EBADMSG;
-        k->device[k->count++] = (struct private_device){ .id = e->id, .node = e->node };
+        k->device[k->count++] = (struct private_device){ e->id, e->node, ops_of(svc, e->node) };
         return 0;
 }
 
 static int replay_private(struct service *svc, const struct effect_private *e) {
-        struct reservation *r = find(svc, e->reservation, OBJECT_RESERVATION);
+        struct reservation *r = reservation_by_id(&svc->state, e->reservation);
 
         if (!r || !r->owner || r->shared || r->managed || r->own)
                 return -EBADMSG;
@@ -218,7 +236,7 @@ static int replay_private(struct service *svc, const struct effect_private *e) {
 }
 
 static int replay_prefer(struct service *svc, const struct effect_prefer *e) {
-        struct reservation *r = find(svc, e->reservation, OBJECT_RESERVATION);
+        struct reservation *r = reservation_by_id(&svc->state, e->reservation);
 
         if (!r || !r->own || e->size == 0 || e->address < r->va.start || e->size > r->va.size ||
             e->address - r->va.start > r->va.size - e->size || e->preferred > svc->options.machine->count)

@@ -38,8 +38,10 @@ struct private_client {
         struct private_device {
                 uint64_t id; /* by which the keeper holds the file */
                 uint32_t node;
+                bool moves;        /* memory of the process; else it is there for page tables (drm.h) */
         } device[PRIVATE_DEVICES]; /* the file's number in the lane */
         unsigned count;
+        struct list tables; /* drm_table: page tables in its files of DRM devices */
 };
 
 /* In struct service. */
@@ -63,6 +65,8 @@ void private_end(struct service *svc, struct reservation *r);
 struct private_client *private_client_of(struct session *s);
 /* NULL is allowed; -1: it gave none of that node. */
 int private_device_of(const struct private_client *k, uint32_t node);
+/* Whether it gave a file by which its memory is seen and moved. NULL is allowed. */
+bool private_moves(const struct private_client *k);
 /* With its session. */
 void private_client_free(struct service *svc, struct session *s);
 /* Takes `fd` over on success. -errno. */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "account/look.h"
 #include "base/alloc.h"
 #include "core/node.h"
 #include "core/partition.h"
@@ -17,7 +18,6 @@
 #include "engine/hints.h"
 #include "service/advice.h"
 #include "service/capacity.h"
-#include "service/cgroups.h"
 #include "service/chain.h"
 #include "service/internal.h"
 #include "service/join.h"
@@ -36,17 +36,13 @@
 
 /* Whom the kernel charges for the process's pages: the number of its control group, or 0, and its folder. */
 static uint64_t cgroup_of(const struct service *svc, uint32_t pid, char **ret_folder) {
-        char own[CGROUP_PATH_MAX], path[PATH_MAX + CGROUP_PATH_MAX];
-        uint64_t id = 0;
+        char folder[LOOK_FOLDER];
         struct stat st;
 
-        if (cgroup_of_process(svc, pid, own) < 0)
+        if (!look_memory_folder(svc->options.proc_root, svc->options.sys_root, pid, folder) || stat(folder, &st) < 0)
                 return 0;
-        snprintf(path, sizeof(path), "%s/fs/cgroup%s", svc->options.sys_root, own);
-        if (stat(path, &st) == 0)
-                id = st.st_ino;
-        *ret_folder = id ? alloc_string(path) : NULL;
-        return id;
+        *ret_folder = alloc_string(folder);
+        return st.st_ino;
 }
 
 struct managed_client *managed_client_of(struct service *svc, struct session *s) {
@@ -329,7 +325,7 @@ int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, 
         m->granule = granule;
         m->count = (uint32_t)(r->va.size / granule);
         m->flags = flags;
-        m->payer = r->owner ? r->owner->user : NULL;
+        m->payer = r->owner ? r->owner->party : NULL;
         peer_take_fds(m->payer, RANGE_FDS);
         list_init(&m->members);
         list_init(&m->adopted);

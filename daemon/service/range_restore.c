@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "core/by_id.h"
 #include "core/name.h"
 #include "core/partition.h"
 #include "core/reservation.h"
@@ -36,16 +37,10 @@ __attribute__((format(printf, 3, 4))) static int bad(char *why, size_t size, con
         return -EBADMSG;
 }
 
-static void *object(struct service *svc, uint64_t id, enum object_type type) {
-        struct object *o = ids_find(&svc->state.ids, id);
-
-        return o && o->type == type ? o : NULL;
-}
-
 /* ---- replay ---- */
 
 static int replay_range(struct service *svc, const struct effect_range *e, char *why, size_t why_size) {
-        struct reservation *r = object(svc, e->reservation, OBJECT_RESERVATION);
+        struct reservation *r = reservation_by_id(&svc->state, e->reservation);
         struct managed_reservation *m;
         int k;
 
@@ -56,7 +51,7 @@ static int replay_range(struct service *svc, const struct effect_range *e, char 
 }
 
 static int replay_uffd(struct service *svc, const struct effect_id *e, char *why, size_t why_size) {
-        struct session *s = object(svc, e->id, OBJECT_SESSION);
+        struct session *s = session_by_id(&svc->state, e->id);
         struct managed_client *k = s ? managed_client_of(svc, s) : NULL;
 
         if (!s)
@@ -68,8 +63,8 @@ static int replay_uffd(struct service *svc, const struct effect_id *e, char *why
 }
 
 static int replay_join(struct service *svc, const struct effect_join *e, bool joined, char *why, size_t why_size) {
-        struct reservation *r = object(svc, e->reservation, OBJECT_RESERVATION);
-        struct session *s = object(svc, e->session, OBJECT_SESSION);
+        struct reservation *r = reservation_by_id(&svc->state, e->reservation);
+        struct session *s = session_by_id(&svc->state, e->session);
         struct managed_member *member = r && s && managed_of(r) ? managed_member_find(managed_of(r), s) : NULL;
 
         if (!member || !member->client->given || (!joined && !r->outside))

@@ -10,6 +10,7 @@
 
 #include "backend/memfile.h"
 #include "base/alloc.h"
+#include "core/by_id.h"
 #include "core/keeping.h"
 #include "core/lease.h"
 #include "core/memory.h"
@@ -24,6 +25,7 @@
 #include "service/cgroups.h"
 #include "service/chain.h"
 #include "service/dmabuf.h"
+#include "service/drm.h"
 #include "service/effects.h"
 #include "service/grant.h"
 #include "service/limits.h"
@@ -110,14 +112,6 @@ static void note_generation(struct restore *x, uint64_t generation) {
                 x->svc->generation = generation;
 }
 
-static void *object(struct restore *x, uint64_t id, enum object_type type) {
-        struct object *o = ids_find(&x->svc->state.ids, id);
-
-        return o && o->type == type ? o : NULL;
-}
-
-#define OBJECT(x, id, TYPE, type) ((struct type *)object(x, id, OBJECT_##TYPE)) /* the object is the first member */
-
 static int do_epoch(struct restore *x, const struct effect_epoch *e) {
         if (e->next_id > KEEP_ID(UINT64_MAX))
                 return say(x, "the journal begins with a number that is none");
@@ -177,7 +171,7 @@ static int do_session(struct restore *x, const struct effect_session *e) {
 }
 
 static int do_bounds(struct restore *x, const struct effect_session_bounds *e) {
-        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct session *s = session_by_id(&x->svc->state, e->session);
 
         if (!s || !s->partition || e->node >= x->svc->options.machine->count ||
             e->bounds[BOUND_MIN] > e->bounds[BOUND_MAX])
@@ -187,7 +181,7 @@ static int do_bounds(struct restore *x, const struct effect_session_bounds *e) {
 }
 
 static int do_session_end(struct restore *x, const struct effect_id *e) {
-        struct session *s = OBJECT(x, e->id, SESSION, session);
+        struct session *s = session_by_id(&x->svc->state, e->id);
 
         if (s)
                 session_release(x->svc, s);
@@ -207,7 +201,7 @@ static int do_reserve(struct restore *x, const struct effect_reserve *e) {
                 .mode = e->mode,
         };
         struct reservation *r;
-        struct session *owner = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
+        struct session *owner = e->session ? session_by_id(&x->svc->state, e->session) : NULL;
         int k;
 
         if (new_id(x, e->id) < 0)
@@ -230,7 +224,7 @@ static int do_reserve(struct restore *x, const struct effect_reserve *e) {
 }
 
 static int do_reserve_end(struct restore *x, const struct effect_id *e) {
-        struct reservation *r = OBJECT(x, e->id, RESERVATION, reservation);
+        struct reservation *r = reservation_by_id(&x->svc->state, e->id);
 
         if (r)
                 reservation_end(x->svc, r);
@@ -238,8 +232,8 @@ static int do_reserve_end(struct restore *x, const struct effect_id *e) {
 }
 
 static int do_open(struct restore *x, const struct effect_open *e) {
-        struct reservation *r = OBJECT(x, e->reservation, RESERVATION, reservation);
-        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct reservation *r = reservation_by_id(&x->svc->state, e->reservation);
+        struct session *s = session_by_id(&x->svc->state, e->session);
         struct opening *o;
 
         if (!r || !s || !r->shared || r->partition != s->partition || reservation_access(r, s) || !access_ok(e->access))
@@ -256,8 +250,8 @@ static int do_open(struct restore *x, const struct effect_open *e) {
 }
 
 static int do_own(struct restore *x, const struct effect_own *e) {
-        struct reservation *r = OBJECT(x, e->reservation, RESERVATION, reservation);
-        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct reservation *r = reservation_by_id(&x->svc->state, e->reservation);
+        struct session *s = session_by_id(&x->svc->state, e->session);
         int k;
 
         if (!r || !s || !r->shared || r->owner || !managed_of(r) || r->partition != s->partition || opening_find(r, s))
@@ -273,8 +267,8 @@ static int do_own(struct restore *x, const struct effect_own *e) {
 }
 
 static int do_close(struct restore *x, const struct effect_open *e) {
-        struct reservation *r = OBJECT(x, e->reservation, RESERVATION, reservation);
-        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct reservation *r = reservation_by_id(&x->svc->state, e->reservation);
+        struct session *s = session_by_id(&x->svc->state, e->session);
         struct opening *o = r && s ? opening_find(r, s) : NULL;
 
         if (o)
@@ -283,7 +277,7 @@ static int do_close(struct restore *x, const struct effect_open *e) {
 }
 
 static int do_file(struct restore *x, const struct effect_file *e) {
-        struct session *s = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
+        struct session *s = e->session ? session_by_id(&x->svc->state, e->session) : NULL;
         const struct machine *m = x->svc->options.machine;
 
         if (new_id(x, e->id) < 0)
@@ -309,14 +303,14 @@ static bool extents_ok(const uint64_t (*extents)[2], uint32_t count, uint64_t si
 static bool lies_ok(struct restore *x, const struct effect_memory *e, const struct file *f) {
         if (f->node == e->node)
                 return true;
-        return node_desc(x->svc, e->node)->kind == NODE_SOFT && f->kind == FILE_OWN &&
+        return backend_has_pool(node_backend(x->svc, e->node)) && f->kind == FILE_OWN &&
                !(e->flags & SVMD__V1__MEM_FLAG__MEM_PINNED);
 }
 
 static int do_memory(struct restore *x, const struct effect_memory *e) {
-        struct session *s = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
+        struct session *s = e->session ? session_by_id(&x->svc->state, e->session) : NULL;
         struct partition *p = partition_find(&x->svc->state, e->partition);
-        struct file *f = e->file ? OBJECT(x, e->file, FILE, file) : x->svc->state.nodes[e->node].pool;
+        struct file *f = e->file ? file_by_id(&x->svc->state, e->file) : x->svc->state.nodes[e->node].pool;
 
         if (new_id(x, e->id) < 0)
                 return -EBADMSG;
@@ -329,18 +323,18 @@ static int do_memory(struct restore *x, const struct effect_memory *e) {
                            e->extents) < 0)
                 return say(x, "memory %" PRIu64 " cannot be where it was", e->id);
         if (e->lost)
-                memory_lose(x->svc, OBJECT(x, e->id, MEMORY, memory));
+                memory_lose(x->svc, memory_by_id(&x->svc->state, e->id));
         return 0;
 }
 
 static int do_place(struct restore *x, const struct effect_place *e) {
         const uint64_t(*extents)[2] = (const void *)(e + 1);
-        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+        struct memory *m = memory_by_id(&x->svc->state, e->memory);
         struct file *f;
         int r;
 
-        if (!m || m->pinned || node_desc(x->svc, m->node)->kind != NODE_SOFT || m->lost || m->away != (e->file == 0) ||
-            !extents_ok(extents, e->extents, m->size))
+        if (!m || m->pinned || !backend_has_pool(node_backend(x->svc, m->node)) || m->lost ||
+            m->away != (e->file == 0) || !extents_ok(extents, e->extents, m->size))
                 return say(x, "memory %" PRIu64 " moved to where it cannot be", e->memory);
         if (e->file) {
                 struct effect_file file = { .id = e->file, .size = m->size, .kind = FILE_OWN, .node = e->node };
@@ -349,13 +343,13 @@ static int do_place(struct restore *x, const struct effect_place *e) {
                 if (r < 0)
                         return r;
         }
-        f = e->file ? OBJECT(x, e->file, FILE, file) : x->svc->state.nodes[m->node].pool;
+        f = e->file ? file_by_id(&x->svc->state, e->file) : x->svc->state.nodes[m->node].pool;
         r = memory_restore_place(x->svc, m, f, extents, e->extents);
         return r == -EINVAL ? say(x, "memory %" PRIu64 " cannot be where it was moved", e->memory) : r;
 }
 
 static int do_register(struct restore *x, const struct effect_register *e) {
-        struct session *s = OBJECT(x, e->owner, SESSION, session);
+        struct session *s = session_by_id(&x->svc->state, e->owner);
         const struct machine *machine = x->svc->options.machine;
         struct managed_client *k;
         struct memory *m;
@@ -382,7 +376,7 @@ static int do_register(struct restore *x, const struct effect_register *e) {
 }
 
 static int do_dmabuf(struct restore *x, const struct effect_dmabuf *e) {
-        struct session *s = e->session ? OBJECT(x, e->session, SESSION, session) : NULL;
+        struct session *s = e->session ? session_by_id(&x->svc->state, e->session) : NULL;
         struct partition *p = partition_find(&x->svc->state, e->partition);
         const struct machine *m = x->svc->options.machine;
         int r;
@@ -398,7 +392,7 @@ static int do_dmabuf(struct restore *x, const struct effect_dmabuf *e) {
 }
 
 static int do_fenced(struct restore *x, const struct effect_fenced *e) {
-        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+        struct memory *m = memory_by_id(&x->svc->state, e->memory);
 
         if (!m || !m->registered)
                 return 0;
@@ -409,8 +403,8 @@ static int do_fenced(struct restore *x, const struct effect_fenced *e) {
 }
 
 static int do_hold(struct restore *x, const struct effect_hold *e) {
-        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
-        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct memory *m = memory_by_id(&x->svc->state, e->memory);
+        struct session *s = session_by_id(&x->svc->state, e->session);
         struct holding *h;
 
         if (!m || !s || m->registered || !access_ok(e->access) || m->partition->domain != s->partition->domain ||
@@ -427,8 +421,8 @@ static int do_hold(struct restore *x, const struct effect_hold *e) {
 }
 
 static int do_release(struct restore *x, const struct effect_hold *e) {
-        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
-        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct memory *m = memory_by_id(&x->svc->state, e->memory);
+        struct session *s = session_by_id(&x->svc->state, e->session);
         struct holding *h = m && s ? holding_find(m, s) : NULL;
 
         if (h)
@@ -437,7 +431,7 @@ static int do_release(struct restore *x, const struct effect_hold *e) {
 }
 
 static int do_export(struct restore *x, const struct effect_export *e) {
-        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+        struct memory *m = memory_by_id(&x->svc->state, e->memory);
 
         if (!m)
                 return 0;
@@ -452,9 +446,9 @@ static int do_export(struct restore *x, const struct effect_export *e) {
 
 /* What can be kept among what the effect names. */
 static bool find_kept(struct restore *x, const struct effect_keep *e, struct kept *ret) {
-        struct reservation *r = e->reservation ? OBJECT(x, e->reservation, RESERVATION, reservation) : NULL;
-        struct memory *m = e->memory ? OBJECT(x, e->memory, MEMORY, memory) : NULL;
-        struct lease *l = e->lease ? OBJECT(x, e->lease, LEASE, lease) : NULL;
+        struct reservation *r = e->reservation ? reservation_by_id(&x->svc->state, e->reservation) : NULL;
+        struct memory *m = e->memory ? memory_by_id(&x->svc->state, e->memory) : NULL;
+        struct lease *l = e->lease ? lease_find(x->svc, e->lease) : NULL;
 
         *ret = (struct kept){ r, m, l };
         if ((r != NULL) + (m != NULL) + (l != NULL) != 1)
@@ -493,7 +487,7 @@ static int do_keep(struct restore *x, const void *bytes, size_t size) {
 }
 
 static int do_token(struct restore *x, const struct effect_token *e) {
-        struct memory *m = OBJECT(x, e->memory, MEMORY, memory);
+        struct memory *m = memory_by_id(&x->svc->state, e->memory);
 
         if (!m)
                 return 0;
@@ -504,7 +498,7 @@ static int do_token(struct restore *x, const struct effect_token *e) {
 }
 
 static int do_space(struct restore *x, const struct effect_space *e) {
-        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct session *s = session_by_id(&x->svc->state, e->session);
         struct space *space;
 
         if (new_id(x, e->id) < 0)
@@ -515,7 +509,7 @@ static int do_space(struct restore *x, const struct effect_space *e) {
 }
 
 static int do_space_end(struct restore *x, const struct effect_id *e) {
-        struct space *s = OBJECT(x, e->id, SPACE, space);
+        struct space *s = space_by_id(&x->svc->state, e->id);
 
         if (s)
                 space_end(x->svc, s);
@@ -524,8 +518,8 @@ static int do_space_end(struct restore *x, const struct effect_id *e) {
 
 static int find_where(struct restore *x, uint64_t space, uint64_t reservation, struct target *ret) {
         *ret = (struct target){
-                .space = space ? OBJECT(x, space, SPACE, space) : NULL,
-                .reservation = reservation ? OBJECT(x, reservation, RESERVATION, reservation) : NULL,
+                .space = space ? space_by_id(&x->svc->state, space) : NULL,
+                .reservation = reservation ? reservation_by_id(&x->svc->state, reservation) : NULL,
         };
         return !ret->space != !ret->reservation && !(ret->reservation && managed_of(ret->reservation))
                        ? 0
@@ -576,7 +570,7 @@ static int do_mapping(struct restore *x, uint16_t type, const struct effect_map 
                 return r;
         if (!lies_in(x, &t, e->address, e->size) || !attrs_ok(x, &t, &attrs))
                 return say(x, "a mapping at 0x%" PRIx64 " is none that svmd makes", e->address);
-        if (type == EFFECT_MAP && (!(m = OBJECT(x, e->memory, MEMORY, memory)) || !may_show(x, &t, m, e)))
+        if (type == EFFECT_MAP && (!(m = memory_by_id(&x->svc->state, e->memory)) || !may_show(x, &t, m, e)))
                 return say(x, "a mapping at 0x%" PRIx64 " shows memory %" PRIu64 ", which is not there", e->address,
                            e->memory);
         if (type == EFFECT_MAP)
@@ -613,7 +607,7 @@ static int do_device(struct restore *x, const struct effect_device *e) {
 }
 
 static int do_reply(struct restore *x, const struct effect_reply *e, size_t size) {
-        struct session *s = OBJECT(x, e->session, SESSION, session);
+        struct session *s = session_by_id(&x->svc->state, e->session);
 
         if (!s)
                 return 0;
@@ -679,6 +673,7 @@ static const struct {
         [EFFECT_GRANT_DONE] = { sizeof(struct effect_grant_done), false },
         [EFFECT_DOOR] = { sizeof(struct effect_door), false },
         [EFFECT_SHARE] = { sizeof(struct effect_share), false },
+        [EFFECT_DRM_SPACE] = { sizeof(struct effect_drm_space), false },
 };
 
 unsigned service_effects(void) {
@@ -777,6 +772,7 @@ static int do_effect(void *userdata, uint16_t type, const void *bytes, size_t si
         case EFFECT_PREFER: return private_replay(x->svc, type, bytes, x->why, x->why_size);
         case EFFECT_DOOR:
         case EFFECT_SHARE: return sharing_replay(x->svc, type, bytes);
+        case EFFECT_DRM_SPACE: return drm_replay(x->svc, bytes, x->why, x->why_size);
         case EFFECT_SETTING: return settings_replay(x->svc, bytes, x->why, x->why_size);
         case EFFECT_GRANT:
         case EFFECT_GRANT_DONE: return grant_replay(x->svc, type, bytes, x->why, x->why_size);

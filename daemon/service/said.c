@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "core/by_id.h"
 #include "core/node.h"
 #include "core/reservation.h"
 #include "core/session.h"
@@ -38,17 +39,9 @@ __attribute__((format(printf, 2, 3))) static int bad(struct replay *x, const cha
 }
 
 static struct managed_reservation *range_of(struct service *svc, uint64_t id) {
-        struct object *o = ids_find(&svc->state.ids, id);
+        struct reservation *r = reservation_by_id(&svc->state, id);
 
-        if (!o || o->type != OBJECT_RESERVATION)
-                return NULL;
-        return managed_of(container_of(o, struct reservation, object));
-}
-
-static struct session *session_of(struct service *svc, uint64_t id) {
-        struct object *o = ids_find(&svc->state.ids, id);
-
-        return o && o->type == OBJECT_SESSION ? container_of(o, struct session, object) : NULL;
+        return r ? managed_of(r) : NULL;
 }
 
 static bool lies_in(const struct managed_reservation *m, uint32_t first, uint32_t count) {
@@ -59,7 +52,7 @@ static bool lies_in(const struct managed_reservation *m, uint32_t first, uint32_
 
 static int replay_pin(struct replay *x, const struct effect_pin *e) {
         struct managed_reservation *m = range_of(x->svc, e->reservation);
-        struct session *s = session_of(x->svc, e->session);
+        struct session *s = session_by_id(&x->svc->state, e->session);
         struct managed_member *member = m && s ? managed_member_find(m, s) : NULL;
         int r = 0;
 
@@ -95,7 +88,7 @@ static int replay_revoke(struct replay *x, const struct effect_revoke *e) {
 
 static int replay_steal(struct replay *x, const struct effect_steal *e) {
         struct managed_reservation *m = range_of(x->svc, e->reservation);
-        struct session *s = session_of(x->svc, e->session);
+        struct session *s = session_by_id(&x->svc->state, e->session);
 
         if (!m || !s || !opening_find(m->reservation, s))
                 return bad(x, "session %" PRIu64 " takes over reservation %" PRIu64 ", which it does not have open",

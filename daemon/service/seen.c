@@ -86,18 +86,29 @@ void seen_start(struct service *svc) {
         s->read_ns = clock_ns(CLOCK_MONOTONIC);
 }
 
-bool seen_is_old(const struct service *svc, const Svmd__V1__Request *m) {
+static bool asks(const Svmd__V1__Request *m) {
         for (size_t i = 0; i < m->n_ops; i++)
                 if (m->ops[i]->op_case == SVMD__V1__OP__OP_STATUS)
-                        return clock_ns(CLOCK_MONOTONIC) > svc->seen.read_ns + SEEN_AGE_MS * MS_NS;
+                        return true;
         return false;
 }
 
-bool seen_wait(struct service *svc, struct request *r, const Svmd__V1__Request *m) {
-        uint64_t now = clock_ns(CLOCK_MONOTONIC);
-        struct seen *s = &svc->seen;
+static bool is_old(const struct seen *s, uint64_t now) {
+        return now > s->read_ns + SEEN_AGE_MS * MS_NS;
+}
 
-        if (!seen_is_old(svc, m))
+bool seen_is_old(const struct service *svc, const Svmd__V1__Request *m) {
+        return asks(m) && is_old(&svc->seen, clock_ns(CLOCK_MONOTONIC));
+}
+
+bool seen_wait(struct service *svc, struct request *r, const Svmd__V1__Request *m) {
+        struct seen *s = &svc->seen;
+        uint64_t now;
+
+        if (!asks(m))
+                return false;
+        now = clock_ns(CLOCK_MONOTONIC);
+        if (!is_old(s, now))
                 return false;
         if (!s->reading) {
                 s->reading = true;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "core/grant.h"
 #include "core/memory.h"
 #include "core/name.h"
 #include "core/node.h"
@@ -102,13 +103,33 @@ int service_new(struct service **ret, const struct service_options *options, con
 
 /* ---- start ---- */
 
+/* Memory that clients make themselves is counted here as if it lay side by side. Wider than any device, so that a node
+ * may be made smaller, and memory is of one piece. */
+#define COUNTED_MAX (1ull << 46)
+
+static int bring_up_counted(struct service *svc, uint32_t i, char *why, size_t why_size) {
+        struct node *n = &svc->state.nodes[i];
+        struct memfile *memfile;
+        int r;
+
+        n->pool = file_new(i, FILE_POOL, i, COUNTED_MAX);
+        r = n->pool ? memfile_elsewhere(&memfile, COUNTED_MAX) : -ENOMEM;
+        if (r == 0)
+                n->pool->memfile = memfile;
+        else
+                snprintf(why, why_size, "node %s cannot come up: %s", node_desc(svc, i)->name, strerror(-r));
+        return r;
+}
+
 static int bring_up_node(struct service *svc, uint32_t i, char *why, size_t why_size) {
         const struct node_desc *d = node_desc(svc, i);
         struct node *n = &svc->state.nodes[i];
         struct device *device;
         int r;
 
-        if (!node_backend(svc, i)->has_spaces || node_backend(svc, i)->delegated)
+        if (node_backend(svc, i)->delegated & GRANT_ALLOC)
+                return bring_up_counted(svc, i, why, why_size);
+        if (!backend_has_pool(node_backend(svc, i)))
                 return 0; /* svmd has no memory of it, and nothing of it runs here */
         n->pool = file_new(i, FILE_POOL, i, d->capacity);
         r = n->pool ? file_adopt(svc, n->pool) : -ENOMEM;
@@ -310,6 +331,7 @@ int service_start(struct service *svc, struct store *store, struct service_kept 
                 seen_start(svc);
                 accounts_start(svc);
                 drifting_start(svc);
+                r = dmem_start(svc);
         }
         rates_warn(svc);
         return r > 0 ? -ENOSPC : r;
@@ -359,6 +381,7 @@ void service_collect(struct service *svc) {
         leases_collect(svc);
         accounts_collect(svc);
         drifting_collect(svc);
+        dmem_collect(svc);
         give_backs_collect(svc);
         pressure_collect(svc);
         orphans_collect(svc);
@@ -517,6 +540,7 @@ void service_free(struct service *svc, bool keep_state) {
         spill_fini(svc);
         pressure_fini(svc);
         accounts_fini(svc);
+        dmem_stop(svc);
         settings_free(svc);
         tx_free(svc->tx);
         alloc_free(svc->reply_buffer);

@@ -92,11 +92,16 @@ struct service_options {
         const char *sys_root, *proc_root, *dev_root;
         struct drm *drm;               /* devices of DRM drivers; NULL: nobody looked */
         struct kfd *kfd;               /* what AMD's driver has; NULL: it is not there */
+        const char *nvml_probe;        /* svmd-probe-nvml; NULL: NVIDIA's driver is not asked */
         long dmabuf_fs;                /* magic of the file system that dma-bufs are of; 0: the kernel's */
         uint64_t (*boottime_ns)(void); /* NULL: CLOCK_BOOTTIME */
         const char *state_dir;         /* where the history of use is; NULL: none is kept */
+        const char *runtime_dir;       /* notes on containers, and the socket of svmd-cgroup; NULL: neither */
         uint32_t usage_period_ms;      /* how often it is written; 0: none is kept */
         uint32_t drift_period_ms;      /* how often ledger and kernel are compared; 0: when somebody asks */
+        const char *dmem_root;         /* a folder in place of the kernel's dmem; NULL: the kernel's */
+        bool dmem_drive;               /* limits that svmd sets are written there */
+        uint32_t dmem_period_ms; /* how often groups are looked at there; 0: when sessions come and limits change */
         uint32_t usage_days;
         uint64_t usage_size;
 };
@@ -129,6 +134,13 @@ int service_new(struct service **ret, const struct service_options *options, con
  * sockets excepted. `why` gets a sentence. The store may be NULL (partitions are not durable then). */
 int service_start(struct service *svc, struct store *store, struct service_kept *kept, size_t kept_count, char *why,
                   size_t why_size);
+/* The nodes that an earlier svmd had, in the order of their numbers; a non-zero return ends the walk and is returned.
+ */
+typedef int (*service_node_fn)(void *userdata, uint32_t number, uint32_t kind, const char *name, uint64_t capacity);
+int service_kept_nodes(const struct service_kept *kept, size_t count, service_node_fn fn, void *userdata);
+/* Whether a node that is a driver's device (node_desc.found) is there, after service_start(). One that is not is lost,
+ * for that reason, until it is. */
+void service_found(struct service *svc, uint32_t node, bool there, const char *why);
 /* From now on these count: policy, settings, sizes and limits of what is made, maxima. 0 or -ENOMEM, and nothing has
  * changed. */
 int service_configure(struct service *svc, const struct service_options *options);
@@ -141,9 +153,9 @@ struct service_peer {
         uint32_t pid, uid, gid;
         const uint32_t *groups;
         uint32_t groups_count;
-        bool admin;                        /* came over admin.sock and may */
-        bool reader;                       /* may ask for figures */
-        const struct partition *partition; /* came over that partition's own socket */
+        bool admin;                  /* came over admin.sock and may */
+        bool reader;                 /* may ask for figures */
+        struct partition *partition; /* came over that partition's own socket */
 };
 
 enum {
@@ -178,7 +190,11 @@ bool service_recorded(const struct service *svc);
 bool service_idle(struct service *svc);
 
 uint64_t session_id(const struct session *s);
-uint32_t session_uid(const struct session *s);
+/* Whom bounds are for, as core/session.h says: a number of its own. A user of the host has his own. */
+uint64_t session_party(const struct session *s);
+uint64_t peer_party(const struct service_peer *peer);
+/* That one in a message: "user 1000", or whose socket it came through. */
+void session_party_name(const struct session *s, char *ret, size_t size);
 void *session_connection(const struct session *s);
 const char *partition_name(const struct partition *p);
 /* The container that it was made for, as holder.h reads it; "": none. */

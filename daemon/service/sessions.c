@@ -1,6 +1,7 @@
 #include "service/internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -24,9 +25,9 @@
 static bool may_have_more(struct service *svc, const struct service_peer *peer) {
         if (svc->state.sessions_count >= svc->options.max_sessions)
                 return false;
-        if (peer->uid == 0 || peer->uid == svc->own_uid)
+        if (!peer->partition && (peer->uid == 0 || peer->uid == svc->own_uid))
                 return true;
-        return sessions_of_user(&svc->state, peer->uid) < svc->options.max_sessions_per_uid;
+        return sessions_of_party(&svc->state, party_of(peer->uid, peer->partition)) < svc->options.max_sessions_per_uid;
 }
 
 int service_session_new(struct service *svc, struct session **ret, const struct service_peer *peer, void *connection) {
@@ -35,6 +36,7 @@ int service_session_new(struct service *svc, struct session **ret, const struct 
                 .pid = peer->pid,
                 .admin = peer->admin,
                 .reader = peer->reader,
+                .door = peer->partition,
                 .who = { .uid = peer->uid,
                          .gid = peer->gid,
                          .groups = peer->groups,
@@ -49,7 +51,6 @@ int service_session_new(struct service *svc, struct session **ret, const struct 
         if (r < 0)
                 return r;
         (*ret)->connection = connection;
-        (*ret)->door = peer->partition;
         return 0;
 }
 
@@ -172,8 +173,19 @@ uint64_t session_id(const struct session *s) {
         return s->object.id;
 }
 
-uint32_t session_uid(const struct session *s) {
-        return s->who.uid;
+uint64_t session_party(const struct session *s) {
+        return party_of(s->who.uid, s->door);
+}
+
+void session_party_name(const struct session *s, char *ret, size_t size) {
+        if (s->door)
+                snprintf(ret, size, "who uses the socket of partition %s", s->door->name->text);
+        else
+                snprintf(ret, size, "user %u", s->who.uid);
+}
+
+uint64_t peer_party(const struct service_peer *peer) {
+        return party_of(peer->uid, peer->partition);
 }
 
 void *session_connection(const struct session *s) {

@@ -423,7 +423,7 @@ static void note_named(struct service *svc) {
                 const struct session *s = container_of(l, struct session, by_state);
 
                 if (s->partition && s->door)
-                        ((struct partition *)s->door)->journaled = true;
+                        s->door->journaled = true;
         }
 }
 

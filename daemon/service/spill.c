@@ -70,7 +70,7 @@ static void insert_by_use(struct list *head, struct memory *m) {
 }
 
 void spill_offer(struct service *svc, struct memory *m) {
-        if (m->pinned || m->away || m->lost || m->move || node_desc(svc, m->node)->kind != NODE_SOFT)
+        if (m->pinned || m->away || m->lost || m->move || !backend_has_pool(node_backend(svc, m->node)))
                 return;
         m->used_ns = now_ns();
         insert_by_use(&svc->state.nodes[m->node].memories, m);

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "account/history.h"
 #include "account/report.h"
+#include "account/where.h"
 #include "engine/jobs.h"
 #include "proto/svmd.pb-c.h"
 
@@ -11,13 +13,18 @@ struct call;
 
 /* Questions that the worker of accounts answers: the request waits, and is served again with what came of it. */
 
-enum drift_scope { SCOPE_NODE, SCOPE_PROCESS, SCOPE_CGROUP };
+enum drift_scope { SCOPE_NODE, SCOPE_PROCESS, SCOPE_CGROUP, SCOPE_DEVICE };
 
 struct drift_row {
         enum drift_scope scope;
-        char source[12], subject[256], place[2 * REPORT_NAME + 2];
+        char source[12], subject[256], place[160];
         uint64_t session, reported, ledger;
         uint32_t pid;
+        bool unbrokered; /* of a process: it has that from the driver itself */
+        /* Of a control group. */
+        char container[2 * WHERE_ID + WHERE_RUNTIME + 8]; /* "podman:ID"; "": it is none */
+        uint64_t limit, room;                             /* what the kernel lets it have; UINT64_MAX: no limit */
+        uint64_t killed;                                  /* processes of it that the kernel ended for that */
 };
 
 struct usage_answer {

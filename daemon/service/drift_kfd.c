@@ -1,0 +1,91 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "account/look.h"
+#include "base/alloc.h"
+#include "base/text.h"
+#include "core/node.h"
+#include "core/session.h"
+#include "core/state.h"
+#include "service/drift_parts.h"
+#include "service/internal.h"
+
+/*
+ * GPUs of AMD's compute driver. A process has there what its grants pay for; the rest it got from the driver itself, or
+ * it gave back, behind svmd's back.
+ */
+static const char *const source = "kfd";
+
+static bool is_gpu(const struct node_desc *n) {
+        return n->kind == NODE_KFD && n->driver_id;
+}
+
+int drift_take_kfd(struct service *svc, struct drift *d) {
+        const struct machine *m = svc->options.machine;
+        uint64_t *at;
+
+        d->gpus = alloc_array(m->count + 1, sizeof(*d->gpus));
+        for (uint32_t i = 0; d->gpus && i < m->count; i++)
+                if (is_gpu(&m->nodes[i]))
+                        d->gpus[d->gpus_count++] = m->nodes[i].driver_id;
+        d->on_gpus = alloc_array((size_t)d->processes_count * d->gpus_count + 1, sizeof(*d->on_gpus));
+        if (!d->gpus || !d->on_gpus)
+                return -ENOMEM;
+        at = d->on_gpus;
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                for (uint32_t i = 0; drift_takes(s) && i < m->count; i++)
+                        if (is_gpu(&m->nodes[i]))
+                                *at++ = session_used(s, i);
+        }
+        return 0;
+}
+
+static bool is_of(const struct look_device *v, uint32_t gpu) {
+        char id[16];
+
+        snprintf(id, sizeof(id), "%u", gpu);
+        return strcmp(v->source, source) == 0 && strcmp(v->device, id) == 0;
+}
+
+bool drift_is_kfd_node(const struct drift *d, const struct look_device *v) {
+        for (uint32_t i = 0; i < d->gpus_count; i++)
+                if (is_of(v, d->gpus[i]))
+                        return true;
+        return false;
+}
+
+/* What all sessions of the process, which stand side by side, have on a GPU. */
+static uint64_t ledger_of(const struct drift *d, uint32_t first, uint32_t gpu) {
+        uint64_t bytes = 0;
+
+        for (uint32_t i = first; i < d->processes_count && d->processes[i].pid == d->processes[first].pid; i++)
+                bytes += d->on_gpus[(size_t)i * d->gpus_count + gpu];
+        return bytes;
+}
+
+/* A GPU has a row where either has something there. */
+void drift_compare_kfd(struct drift *d, uint32_t process, const struct look_device *devices, unsigned count) {
+        const struct drift_process *p = &d->processes[process];
+
+        for (uint32_t gpu = 0; gpu < d->gpus_count; gpu++) {
+                uint64_t ledger = ledger_of(d, process, gpu), reported = 0;
+                struct drift_row *row;
+
+                for (unsigned i = 0; i < count; i++)
+                        if (is_of(&devices[i], d->gpus[gpu]))
+                                reported = devices[i].bytes;
+                row = ledger || reported ? drift_row_add(d, SCOPE_PROCESS, source) : NULL;
+                if (!row)
+                        continue;
+                row->session = p->session;
+                row->pid = p->pid;
+                text_copy(row->subject, p->name);
+                snprintf(row->place, sizeof(row->place), "%u vram", d->gpus[gpu]);
+                row->ledger = ledger;
+                row->reported = reported;
+                row->unbrokered = reported > ledger;
+        }
+}
