@@ -93,12 +93,6 @@ static void *row_add(void **rows, uint32_t *count, size_t size, uint32_t max) {
         return memset(grown, 0, size);
 }
 
-static const char *node_kind(unsigned kind) {
-        static const char *const names[] = { "none", "host", "soft", "hmm", "kfd", "drm" };
-
-        return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
-}
-
 static bool take_nodes(struct view *v, const Svmd__V1__NodesResult *m) {
         for (size_t i = 0; i < m->n_nodes; i++) {
                 const Svmd__V1__Node *from = m->nodes[i];
@@ -108,7 +102,7 @@ static bool take_nodes(struct view *v, const Svmd__V1__NodesResult *m) {
                 if (!n)
                         return false;
                 text_copy(n->name, from->name);
-                text_copy(n->kind, node_kind(from->kind));
+                text_copy(n->kind, from->kind_name);
                 text_copy(n->driver, from->driver);
                 text_copy(n->trouble, from->trouble);
                 n->id = from->id;

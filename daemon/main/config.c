@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/backend.h"
 #include "base/alloc.h"
 #include "main/live.h"
 #include "main/options.h"
@@ -238,6 +239,17 @@ static int set_node_key(struct loading *l, const char *key, const char *text) {
         return set_value(l, o, &l->c.soft.nodes[l->node], text);
 }
 
+/* As it must where the option is of one kind of device. */
+static bool names_device(const struct option_desc *o, const char *keys) {
+        const struct backend *b = o ? backend_for((enum node_kind)o->min) : NULL;
+        char key[32];
+
+        if (!b || !b->device)
+                return true;
+        snprintf(key, sizeof(key), "device=%s", b->device);
+        return strstr(keys, key);
+}
+
 /* NAME:key=value,key=value */
 static int set_node(struct loading *l, const char *text) {
         char *copy = alloc_string(text), *rest = copy, *name, *pair;
@@ -247,13 +259,9 @@ static int set_node(struct loading *l, const char *text) {
         name = strsep(&rest, ":");
         if (!rest)
                 bad(l, "expected NAME:size=SIZE, such as gpu0:size=2G,faults=on, found \"%s\"", text);
-        else if (l->option && strcmp(l->option->name, "hmm-node") == 0 && !strstr(rest, "device="))
-                bad(l,
-                    "expected NAME:device=FILE,size=SIZE, such as dev0:device=/dev/hmm_dmirror0,size=256M, found \"%s\"",
-                    text);
-        else if (l->option && strcmp(l->option->name, "cuda-node") == 0 && !strstr(rest, "device=cuda:"))
-                bad(l, "expected NAME:device=cuda:N,size=SIZE, such as gpu0:device=cuda:0,size=80G, found \"%s\"",
-                    text);
+        else if (!names_device(l->option, rest))
+                bad(l, "expected %s, such as dev0:device=%s,size=256M, found \"%s\"", l->option->value,
+                    backend_for((enum node_kind)l->option->min)->example, text);
         else
                 begin_node(l, name);
         while (l->result == 0 && (pair = strsep(&rest, ","))) {
@@ -519,7 +527,7 @@ static int check_nodes(struct loading *l) {
                 const char *device = l->c.soft.nodes[i].device;
 
                 if (device[0])
-                        l->c.soft.nodes[i].kind = strncmp(device, "cuda:", 5) == 0 ? NODE_CUDA : NODE_HMM;
+                        l->c.soft.nodes[i].kind = backend_of_device(device)->kind;
                 if (l->c.soft.nodes[i].capacity)
                         continue;
                 fprintf(l->err, "%s: node %s has no size: expected size=SIZE, such as size=2G\n", l->origin[i].where,

@@ -20,6 +20,7 @@ struct config {
         char *machine_dir;                     /* a recorded machine, NULL: none */
         bool machine_faults;                   /* its devices have faults */
         char *sys_root, *proc_root, *dev_root; /* /sys, /proc, /dev */
+        char *dmem_root;                       /* NULL: the kernel's */
         char *kfd_probe;                       /* NULL: svmd-probe-kfd beside svmd, else in libexec */
         char *keeper_program;                  /* NULL: svmd-keeper beside svmd, else in libexec */
         char *metrics_group;                   /* svmd-metrics; who may ask for figures */
@@ -37,9 +38,11 @@ struct config {
         struct policy_profile profile;         /* what decides where pages go */
         uint32_t usage_period;                 /* 10 s; 0: no history of use is kept */
         uint32_t drift_period;                 /* 60 s; 0: drift is looked at when somebody asks */
+        uint32_t dmem_period;                  /* 5 s; 0: when sessions come and limits change */
         uint32_t usage_days;                   /* 400 */
         uint64_t usage_size;                   /* 64 MiB */
         int log_level;                         /* LOG_INFO */
+        bool dmem_drive;                       /* off */
         bool check_only;                       /* --check-config */
         bool check_takeover;                   /* --check-takeover */
         struct machine soft;                   /* --soft-node and [node NAME]: nodes without links */

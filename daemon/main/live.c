@@ -97,15 +97,23 @@ static bool same_limits(const struct config *a, const struct config *b) {
 
 static bool same_node(const struct node_desc *a, const struct node_desc *b) {
         return strcmp(a->name, b->name) == 0 && a->capacity == b->capacity && a->faults == b->faults &&
-               strcmp(a->device, b->device) == 0;
+               strcmp(a->device, b->device) == 0 && strcmp(a->dmem, b->dmem) == 0;
 }
 
-/* Both kinds of device are in one table. */
+/* Kinds without an option of their own are given by --soft-node. */
+static enum node_kind option_of(enum node_kind kind) {
+        for (size_t i = 0; i < options_count; i++)
+                if (options[i].kind == OPTION_NODE && options[i].min == kind)
+                        return kind;
+        return NODE_SOFT;
+}
+
+/* All kinds are in one table. */
 static const struct node_desc *next_node(const struct config *c, enum node_kind kind, uint32_t *at) {
         while (*at < c->soft.count) {
                 const struct node_desc *n = &c->soft.nodes[(*at)++];
 
-                if (n->kind == kind)
+                if (option_of(n->kind) == kind)
                         return n;
         }
         return NULL;
@@ -124,10 +132,6 @@ static bool same_nodes(const struct config *a, const struct config *b, enum node
         }
 }
 
-static enum node_kind kind_of(const char *option) {
-        return strcmp(option, "hmm-node") == 0 ? NODE_HMM : strcmp(option, "cuda-node") == 0 ? NODE_CUDA : NODE_SOFT;
-}
-
 static bool same(const struct config *a, const struct config *b, const struct option_desc *o) {
         const void *x = (const char *)a + o->offset, *y = (const char *)b + o->offset;
 
@@ -136,7 +140,7 @@ static bool same(const struct config *a, const struct config *b, const struct op
         case OPTION_PROFILE: return same_profile(&a->profile, &b->profile);
         case OPTION_SETTING: return same_settings(a, b, (enum setting_kind)o->min);
         case OPTION_LIMIT: return same_limits(a, b);
-        case OPTION_NODE: return same_nodes(a, b, kind_of(o->name));
+        case OPTION_NODE: return same_nodes(a, b, (enum node_kind)o->min);
         case OPTION_FLAG:
         case OPTION_HELP:
         case OPTION_VERSION: return true;

@@ -2,6 +2,7 @@
 #include <grp.h>
 #include <libgen.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "base/log.h"
 #include "base/message.h"
 #include "main/config.h"
+#include "main/found.h"
 #include "main/holder.h"
 #include "main/journald.h"
 #include "main/live.h"
@@ -96,6 +98,17 @@ static int add_devices(struct program *p, enum node_kind kind) {
         return 0;
 }
 
+/* Nodes that managed pages use come first. */
+static int add_kinds(struct program *p, bool takes_pages) {
+        const struct backend *b;
+        int r = 0;
+
+        for (unsigned i = 0; r == 0 && (b = backend_at(i)); i++)
+                if (backend_takes_pages(b) == takes_pages)
+                        r = add_devices(p, b->kind);
+        return r;
+}
+
 static void split_host_capacity(struct program *p) {
         uint32_t hosts = 0;
 
@@ -115,11 +128,9 @@ static int make_machine(struct program *p) {
         else
                 r = machine_read_host(&p->machine, c->sys_root, c->proc_root, p->why, sizeof(p->why));
         if (r == 0)
-                r = add_devices(p, NODE_SOFT);
+                r = add_kinds(p, true);
         if (r == 0)
-                r = add_devices(p, NODE_HMM); /* managed pages use the ones before these */
-        if (r == 0)
-                r = add_devices(p, NODE_CUDA);
+                r = add_kinds(p, false);
         if (r == 0 && c->host_capacity)
                 split_host_capacity(p);
         return r;
@@ -396,6 +407,16 @@ static int ask_kfd(struct program *p) {
                        KFD_PATIENCE_MS);
 }
 
+/* Only of devices that are nodes. */
+static const char *nvml_probe(const struct program *p) {
+        static char path[PATH_MAX];
+
+        for (uint32_t i = 0; i < p->machine.count; i++)
+                if (p->machine.nodes[i].kind == NODE_CUDA)
+                        return own_program(NULL, "svmd-probe-nvml", p->self, path, sizeof(path));
+        return NULL;
+}
+
 static struct service_options options_of(const struct program *p) {
         const struct config *c = &p->config;
 
@@ -404,14 +425,19 @@ static struct service_options options_of(const struct program *p) {
                 .settings = c->settings,
                 .settings_count = c->settings_count,
                 .machine = &p->machine,
+                .nvml_probe = nvml_probe(p),
                 .default_partition_size = c->default_partition_size,
                 .journal_size = c->journal_size,
                 .max_objects_per_session = c->max_objects_per_session,
                 .kept_max = c->kept_max,
                 .max_registered = c->max_registered,
                 .state_dir = c->state_dir,
+                .runtime_dir = c->runtime_dir,
                 .usage_period_ms = c->usage_period * 1000,
                 .drift_period_ms = c->drift_period * 1000,
+                .dmem_root = c->dmem_root,
+                .dmem_drive = c->dmem_drive,
+                .dmem_period_ms = c->dmem_period * 1000,
                 .usage_days = c->usage_days,
                 .usage_size = c->usage_size,
                 .max_sessions = c->max_sessions,
@@ -512,7 +538,11 @@ static int bring_up(struct program *p) {
         if (r == 0)
                 r = drm_new(&p->drm, p->config.dev_root, p->config.sys_root);
         if (r == 0)
+                r = found_add(&p->machine, p->kept, p->kept_count, p->kfd, p->drm);
+        if (r == 0)
                 r = start_service(p);
+        if (r == 0)
+                found_tell(p->service, &p->machine, p->kfd, p->drm);
         if (r == 0)
                 r = transport_start(p->transport, p->service, p->why, sizeof(p->why));
         if (r < 0)
@@ -564,11 +594,18 @@ static int serve(struct program *p) {
         return r;
 }
 
+/* The loop's heap, and one for all other threads. They allocate for a job at a time, and whichever takes a job takes
+ * the largest one in the end: each with a heap of its own would keep that much for ever. */
+static void share_heaps(void) {
+        (void)mallopt(M_ARENA_MAX, 2);
+}
+
 int main(int argc, char **argv) {
         struct program p = { 0 };
         bool keep;
         int r;
 
+        share_heaps();
         r = config_load(&p.config, argc, argv, stdout, stderr);
         if (r != 0)
                 return r == CONFIG_E_DONE ? 0 : 2;

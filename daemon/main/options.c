@@ -9,6 +9,7 @@
 #include <sys/param.h>
 #include <syslog.h>
 
+#include "backend/backend.h"
 #include "base/alloc.h"
 #include "core/node.h"
 #include "main/config.h"
@@ -35,13 +36,13 @@ const struct option_desc options[] = {
           "Make software devices after the machine recorded in this folder: a copy of /sys/class/kfd/kfd/topology." },
         { "machine-faults", "on|off", OPTION_SWITCH, false, AT(machine_faults), "on", 0, 0, 0,
           "Whether the devices of the recorded machine can serve an access to what is elsewhere." },
-        { "soft-node", "NAME:size=SIZE[,faults=on|off]", OPTION_NODE, true, 0, NULL, 0, 0, 0,
+        { "soft-node", "NAME:size=SIZE[,faults=on|off]", OPTION_NODE, true, 0, NULL, NODE_SOFT, 0, 0,
           "Add a software device with memory of its own. May be repeated. In the file this is a section [node NAME]; "
           "of a device that is named in both, the file says what the command line does not." },
-        { "hmm-node", "NAME:device=FILE,size=SIZE", OPTION_NODE, true, 0, NULL, 0, 0, 0,
+        { "hmm-node", "NAME:device=FILE,size=SIZE", OPTION_NODE, true, 0, NULL, NODE_HMM, 0, 0,
           "Add the kernel's HMM test device behind this file as a node for private memory, which clients open and give to "
           "svmd. The same as a --soft-node with a device. May be repeated." },
-        { "cuda-node", "NAME:device=cuda:N,size=SIZE", OPTION_NODE, true, 0, NULL, 0, 0, 0,
+        { "cuda-node", "NAME:device=cuda:N,size=SIZE", OPTION_NODE, true, 0, NULL, NODE_CUDA, 0, 0,
           "Add an NVIDIA device as a node, by its number or its PCI address (cuda:0000:3b:00.0) as its clients' CUDA "
           "knows it. svmd does not open it: it charges and holds what clients make there. The same as a --soft-node "
           "with such a device. May be repeated." },
@@ -71,7 +72,8 @@ const struct option_desc options[] = {
         { "max-sessions", "NUMBER", OPTION_COUNT, false, AT(max_sessions), "15000", 1, 1000000, 1,
           "Sessions at a time. An idle session costs svmd one file descriptor." },
         { "max-sessions-per-uid", "NUMBER", OPTION_COUNT, false, AT(max_sessions_per_uid), "4096", 1, 1000000, 1,
-          "Sessions of one user at a time. The user that svmd runs as has no such bound." },
+          "Sessions of one user at a time. The user that svmd runs as has no such bound. For this and the next two, all who "
+          "come through the socket of one partition are one user: a container is bounded, also when it runs as root." },
         { "max-fds-per-uid", "NUMBER", OPTION_COUNT, false, AT(max_fds_per_uid), "65536", 64, 1u << 30, 1,
           "File descriptors that svmd keeps for one user at a time: one for each shareable memory, each dma-buf, each fence "
           "with an eventfd and each arena of 64 MiB, two for each managed range. What each session has (its connection, a "
@@ -120,6 +122,16 @@ const struct option_desc options[] = {
           "How often what svmd gave out is compared with what the kernel says is there, which the log, svmd-ctl monitor and "
           "svmd-ctl doctor tell of when they come to differ, and no longer do; 0 means only when somebody asks "
           "(svmd-ctl usage --drift)." },
+        { "dmem-root", "DIR", OPTION_TEXT, false, AT(dmem_root), NULL, 0, 0, 0,
+          "A folder with the files of the kernel's controller of device memory, in its place: an emulation, for kernels "
+          "before 6.14 and for trials. Without this it is the kernel's. Which node is which region says the dmem of a "
+          "node." },
+        { "dmem-drive", "on|off", OPTION_SWITCH, false, AT(dmem_drive), "off", 0, 0, 0,
+          "Write limits of control groups that are set in svmd to dmem.max, dmem.low and dmem.min of the group. Where svmd "
+          "may not, svmd-cgroup does it (svmd-cgroup(8)). Limits that others set there are followed in any case, and never written over." },
+        { "dmem-period", "SECONDS", OPTION_COUNT, false, AT(dmem_period), "5", 0, 86400, 1,
+          "How often limits of control groups are looked at there; 0 means only when a session comes to be in a group, and "
+          "when limits are set in svmd." },
         { "log-level", "error|warning|notice|info|debug", OPTION_LEVEL, false, AT(log_level), "info", 0, 0, 0,
           "Write lines of this importance and above to standard error." },
         { "help", NULL, OPTION_HELP, true, 0, NULL, 0, 0, 0, "Print the options and end." },
@@ -134,8 +146,14 @@ const struct option_desc node_options[] = {
           "Whether the device can serve an access to what is elsewhere. A device that cannot refuses it." },
         { "device", "FILE", OPTION_DEVICE, false, offsetof(struct node_desc, device), NULL, 0,
           sizeof(((struct node_desc *)0)->device) - 1, 0,
-          "The node is no software device but the kernel's HMM test device behind this file, such as /dev/hmm_dmirror0 "
-          "(modprobe test_hmm). It has private memory of processes, and nothing else." },
+          "The node is no software device but what has this name: a file as /dev/hmm_dmirror0 is the kernel's HMM test "
+          "device (modprobe test_hmm), which has private memory of processes and nothing else; cuda:N an NVIDIA "
+          "device." },
+        { "dmem", "REGION", OPTION_REGION, false, offsetof(struct node_desc, dmem), NULL, 0,
+          sizeof(((struct node_desc *)0)->dmem) - 1, 0,
+          "The region of the kernel's controller of device memory that the memory of this node is, as dmem.capacity of the "
+          "root control group names it: drm/0000:03:00.0/vram0, say. Limits of control groups on it are then the "
+          "node's, and the other way round (dmem-drive)." },
 };
 const size_t node_options_count = sizeof(node_options) / sizeof(node_options[0]);
 
@@ -290,11 +308,38 @@ static int read_level(int *to, const char *text, char *why, size_t why_size) {
         return 1;
 }
 
+static void device_examples(char *to, size_t size) {
+        const struct backend *b;
+
+        *to = '\0';
+        for (unsigned i = 0; (b = backend_at(i)); i++) {
+                size_t n = strlen(to);
+
+                if (b->device)
+                        snprintf(to + n, size - n, "%s%s", n ? ", " : "", b->example);
+        }
+}
+
 static int read_device(const struct option_desc *o, char *to, const char *text, char *why, size_t why_size) {
-        if ((text[0] != '/' && strncmp(text, "cuda:", 5) != 0) || strlen(text) > o->max) {
+        char examples[256];
+
+        if (!backend_of_device(text) || strlen(text) > o->max) {
+                device_examples(examples, sizeof(examples));
                 snprintf(why, why_size,
-                         "expected a path of at most %" PRIu64
-                         " bytes, such as /dev/hmm_dmirror0, or cuda:N, found \"%s\"",
+                         "expected a device's name of at most %" PRIu64 " bytes, such as %s, found \"%s\"", o->max,
+                         examples, text);
+                return 1;
+        }
+        memset(to, 0, o->max + 1);
+        snprintf(to, o->max + 1, "%s", text);
+        return 0;
+}
+
+static int read_region(const struct option_desc *o, char *to, const char *text, char *why, size_t why_size) {
+        if (!text[0] || strlen(text) > o->max || strpbrk(text, " \t\n") || !strchr(text, '/')) {
+                snprintf(why, why_size,
+                         "expected a region of at most %" PRIu64
+                         " bytes, as in dmem.capacity (drm/0000:03:00.0/vram0), found \"%s\"",
                          o->max, text);
                 return 1;
         }
@@ -312,6 +357,7 @@ int option_read(const struct option_desc *o, void *to, const char *text, char *w
         case OPTION_SWITCH: return read_switch(to, text, why, why_size);
         case OPTION_LEVEL: return read_level(to, text, why, why_size);
         case OPTION_DEVICE: return read_device(o, to, text, why, why_size);
+        case OPTION_REGION: return read_region(o, to, text, why, why_size);
         default:
                 r = read_bounded(o, text, &n, why, why_size);
                 if (r == 0 && o->kind == OPTION_COUNT)

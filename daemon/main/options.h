@@ -14,8 +14,9 @@ enum option_kind {
         OPTION_COUNT,   /* uint32_t */
         OPTION_NUMBER,  /* uint64_t */
         OPTION_LEVEL,   /* int: a level of syslog */
-        OPTION_DEVICE,  /* char[max + 1]: a path */
-        OPTION_NODE,    /* NAME:KEY=VALUE,...; may be repeated */
+        OPTION_DEVICE,  /* char[max + 1]: as some kind of node names its devices */
+        OPTION_REGION,  /* char[max + 1]: a name with a slash and no space */
+        OPTION_NODE,    /* NAME:KEY=VALUE,...; `min` is their kind. May be repeated */
         OPTION_LIMIT,   /* NODE=SIZE; may be repeated */
         OPTION_PROFILE, /* of policies: its name, or a file */
         OPTION_SETTING, /* what setting.h has: NAME=VALUE, of a link NODE:NODE=VALUE; `min` is its kind. May be repeated

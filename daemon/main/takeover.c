@@ -214,7 +214,7 @@ static int check_configuration(const struct said *s, const struct takeover *t, c
                                 "as configured now, %s would not use the folders %s and %s, which this svmd has",
                                 program, t->runtime_dir, t->state_dir);
         for (uint32_t i = 0; i < t->machine->count; i++)
-                if (!has_node(s, i, &t->machine->nodes[i]))
+                if (!t->machine->nodes[i].found && !has_node(s, i, &t->machine->nodes[i]))
                         return complain(why, why_size, -EINVAL,
                                         "as configured now, %s would not have node %s (number %u, %" PRIu64
                                         " bytes), which this svmd has",

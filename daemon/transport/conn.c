@@ -123,6 +123,10 @@ void conn_wake(struct queued_share *share) {
                 list_push_back(&c->transport->dirty, &c->dirty); /* conn_flush() goes on from there */
 }
 
+void conn_name(const struct queued_share *share, char ret[96]) {
+        session_party_name(container_of(share, struct conn, share)->session, ret, 96);
+}
+
 /* Reading found that nobody is there any more. */
 static void end(struct conn *c) {
         struct transport *t = c->transport;
@@ -191,16 +195,16 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events) {
                 turns_ready(&c->transport->turns, &c->member);
 }
 
-static struct conn *conn_make(struct transport *t, int fd, uint32_t uid) {
+static struct conn *conn_make(struct transport *t, int fd, uint64_t party) {
         struct conn *c = alloc_zero(sizeof(*c));
 
         if (!c)
                 return NULL;
-        if (turns_join(&t->turns, &c->member, uid) < 0) {
+        if (turns_join(&t->turns, &c->member, party) < 0) {
                 alloc_free(c);
                 return NULL;
         }
-        if (queued_join(&t->queued, &c->share, uid) < 0) {
+        if (queued_join(&t->queued, &c->share, party) < 0) {
                 turns_leave(&t->turns, &c->member);
                 alloc_free(c);
                 return NULL;
@@ -240,7 +244,8 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from) 
         struct conn *c;
         int r = peer_read(fd, &peer, &groups);
 
-        c = r == 0 ? conn_make(t, fd, peer.uid) : NULL;
+        peer.partition = from->partition;
+        c = r == 0 ? conn_make(t, fd, peer_party(&peer)) : NULL;
         if (!c) {
                 alloc_free(groups);
                 close(fd);
@@ -248,7 +253,6 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from) 
         }
         peer.admin = from->admin && peer_may_administer(&peer, t->options.admin_gid);
         peer.reader = peer_is_in(&peer, t->options.reader_gid);
-        peer.partition = from->partition;
         r = service_session_new(t->svc, &c->session, &peer, c);
         alloc_free(groups);
         if (r == 0)
@@ -258,16 +262,17 @@ struct conn *conn_new(struct transport *t, int fd, const struct listener *from) 
         turns_leave(&t->turns, &c->member);
         queued_leave(&t->queued, &c->share);
         alloc_free(c);
-        refuse_connection(fd,
-                          r == SERVICE_E_REFUSED
-                                  ? "svmd has as many sessions as it may have, in all or of this user; end some, or "
-                                    "raise max-sessions or max-sessions-per-uid"
-                                  : "svmd has no memory left for another session");
+        refuse_connection(
+                fd,
+                r == SERVICE_E_REFUSED
+                        ? "svmd has as many sessions as it may have, in all, of this user or of this container; end some, or "
+                          "raise max-sessions or max-sessions-per-uid"
+                        : "svmd has no memory left for another session");
         return NULL;
 }
 
 struct conn *conn_resume(struct transport *t, int fd, struct session *s) {
-        struct conn *c = conn_make(t, fd, session_uid(s));
+        struct conn *c = conn_make(t, fd, session_party(s));
 
         if (c)
                 c->session = s;

@@ -80,6 +80,7 @@ unsigned conn_serve(struct conn *c);
 void conn_flush(struct conn *c);
 /* For struct queued: its user has room again. */
 void conn_wake(struct queued_share *share);
+void conn_name(const struct queued_share *share, char ret[96]);
 /* Sends what can be sent at once, closes and frees; the session is not told. */
 void conn_free(struct conn *c);
 int conn_fd(const struct conn *c);

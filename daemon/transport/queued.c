@@ -12,14 +12,14 @@ static struct queued_user *user_of(struct tree_node *n) {
         return container_of(n, struct queued_user, node);
 }
 
-static struct queued_user *user_get(struct queued *q, uint32_t uid) {
+static struct queued_user *user_get(struct queued *q, uint64_t party) {
         struct tree_node *n = q->users.root, *parent = NULL;
         struct queued_user *u;
         int side = 0;
 
-        while (n && user_of(n)->uid != uid) {
+        while (n && user_of(n)->party != party) {
                 parent = n;
-                side = uid > user_of(n)->uid;
+                side = party > user_of(n)->party;
                 n = n->child[side];
         }
         if (n)
@@ -27,14 +27,14 @@ static struct queued_user *user_get(struct queued *q, uint32_t uid) {
         u = alloc_zero(sizeof(*u));
         if (!u)
                 return NULL;
-        u->uid = uid;
+        u->party = party;
         list_init(&u->resting);
         tree_insert(&q->users, parent, side, &u->node, NULL);
         return u;
 }
 
-int queued_join(struct queued *q, struct queued_share *s, uint32_t uid) {
-        s->user = user_get(q, uid);
+int queued_join(struct queued *q, struct queued_share *s, uint64_t party) {
+        s->user = user_get(q, party);
         list_init(&s->resting);
         if (!s->user)
                 return -ENOMEM;
@@ -54,16 +54,19 @@ void queued_leave(struct queued *q, struct queued_share *s) {
 }
 
 static bool is_bound(const struct queued *q, const struct queued_user *u) {
-        return q->most > 0 && u->uid != q->exempt;
+        return q->most > 0 && u->party != q->exempt;
 }
 
-static void say_full(struct queued *q, const struct queued_user *u) {
+static void say_full(struct queued *q, const struct queued_share *s) {
         uint64_t withheld;
+        char name[96];
 
-        if (message_passes(&q->rate, clock_ns(CLOCK_MONOTONIC), &withheld))
-                log_warning("user %u does not take %" PRIu64
-                            " bytes of replies and events, and is not served until he does (max-queued-per-uid)",
-                            u->uid, u->bytes);
+        if (!message_passes(&q->rate, clock_ns(CLOCK_MONOTONIC), &withheld))
+                return;
+        q->name(s, name);
+        log_warning("%s does not take %" PRIu64
+                    " bytes of replies and events, and is not served until he does (max-queued-per-uid)",
+                    name, s->user->bytes);
 }
 
 void queued_add(struct queued *q, struct queued_share *s, size_t bytes) {
@@ -102,6 +105,6 @@ void queued_rest(struct queued *q, struct queued_share *s) {
         if (!list_empty(&s->resting))
                 return;
         if (list_empty(&s->user->resting))
-                say_full(q, s->user);
+                say_full(q, s);
         list_push_back(&s->user->resting, &s->resting);
 }

@@ -10,7 +10,8 @@
 
 /*
  * How many bytes wait in svmd for the connections of a user: replies and events that he does not take, all his
- * connections together. Each holds a share in its user, which is given back with it.
+ * connections together. Whoever comes through a partition's own socket is one user, whatever numbers he has. Each holds
+ * a share in its user, which is given back with it.
  *
  *      below `most`                 served as ever
  *      `most` and beyond            nothing more of him is read, and his events are counted as missed; until half of
@@ -21,7 +22,7 @@
  */
 struct queued_user {
         struct tree_node node;
-        uint32_t uid;
+        uint64_t party;
         uint64_t members, bytes;
         bool full;
         struct list resting; /* queued_share: what is not read meanwhile */
@@ -35,13 +36,14 @@ struct queued_share {
 struct queued {
         struct tree users;
         uint64_t most;   /* 0: no bound */
-        uint32_t exempt; /* the user that svmd runs as */
+        uint64_t exempt; /* the user that svmd runs as */
         struct message_rate rate;
-        void (*wake)(struct queued_share *share); /* it is read again; not in resting any more */
+        void (*wake)(struct queued_share *share);                     /* it is read again; not in resting any more */
+        void (*name)(const struct queued_share *share, char ret[96]); /* of its user, for a message */
 };
 
 /* -ENOMEM. */
-int queued_join(struct queued *q, struct queued_share *s, uint32_t uid);
+int queued_join(struct queued *q, struct queued_share *s, uint64_t party);
 /* What it had waiting has been taken off. */
 void queued_leave(struct queued *q, struct queued_share *s);
 void queued_add(struct queued *q, struct queued_share *s, size_t bytes);

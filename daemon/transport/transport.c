@@ -284,7 +284,9 @@ int transport_new(struct transport **ret, const struct transport_options *option
         list_init(&t->dirty);
         list_init(&t->listeners);
         turns_init(&t->turns, QUANTUM);
-        t->queued = (struct queued){ .most = options->queued_most, .exempt = geteuid(), .wake = conn_wake };
+        t->queued = (struct queued){
+                .most = options->queued_most, .exempt = geteuid(), .wake = conn_wake, .name = conn_name
+        };
         t->buffer = alloc_zero(SVMD_PACKET_MAX);
         t->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
         if (!t->buffer || !t->loop) {

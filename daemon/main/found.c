@@ -1,0 +1,246 @@
+#include "main/found.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/drm.h"
+#include "backend/drm_bind.h"
+#include "backend/kfd.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "core/node.h"
+#include "service/service.h"
+
+#define PATIENCE_NS 2000000000ull
+enum { STEP_US = 2000 };
+
+static bool is_found(uint32_t kind) {
+        return kind == NODE_KFD || kind == NODE_DRM;
+}
+
+static void name_of(char *ret, size_t size, enum node_kind kind, uint32_t number) {
+        snprintf(ret, size, "%s%u", kind == NODE_KFD ? "kfd" : "drm", number);
+}
+
+/* ---- what the drivers say ---- */
+
+static void await_drivers(struct kfd *kfd, struct drm *drm) {
+        uint64_t until = clock_ns(CLOCK_MONOTONIC) + PATIENCE_NS;
+        const struct drm_device *v;
+        uint32_t count;
+        char why[2];
+
+        while ((kfd_state(kfd, why, sizeof(why)) == KFD_ASKED || !drm_devices(drm, &v, &count)) &&
+               clock_ns(CLOCK_MONOTONIC) < until)
+                usleep(STEP_US);
+}
+
+static const struct kfd_report *kfd_said(struct kfd *kfd) {
+        char why[2];
+
+        return kfd_state(kfd, why, sizeof(why)) == KFD_TOLD ? kfd_report(kfd) : NULL;
+}
+
+static void kfd_describe(const struct kfd_report *r, uint32_t index, struct node_desc *n) {
+        const struct kfd_node *k = &r->nodes[index];
+
+        n->faults = r->has_xnack && r->xnack > 0;
+        n->hive = k->hive;
+        n->driver_id = k->id;
+        n->va_start = k->va_start;
+        n->va_end = k->va_end;
+        text_copy(n->model, k->name);
+        if (k->render >= 0)
+                snprintf(n->device, sizeof(n->device), "/dev/dri/renderD%d", k->render);
+}
+
+static void drm_describe(const struct drm_device *v, struct node_desc *n) {
+        text_copy(n->model, v->model);
+        text_copy(n->device, v->node);
+}
+
+/* ---- into the machine ---- */
+
+/* The node of that name; a new one where there is none, and that fits. NULL in `ret`: none is to be had. -ENOMEM. */
+static int take(struct machine *m, enum node_kind kind, uint32_t number, uint64_t capacity, struct node_desc **ret) {
+        char name[NODE_NAME_MAX + 1];
+        struct node_desc *n;
+
+        *ret = NULL;
+        name_of(name, sizeof(name), kind, number);
+        n = machine_find(m, name);
+        if (n && (!n->found || n->capacity != capacity)) {
+                log_warning("%s of the driver cannot be a node: %s", name,
+                            n->found ? "it had another size when svmd took it up; start svmd and svmd-keeper anew"
+                                     : "a configured node has that name");
+                return 0;
+        }
+        if (!n && m->count == NODE_MAX) {
+                log_warning("%s of the driver cannot be a node: svmd has %d already, which is the most", name,
+                            NODE_MAX);
+                return 0;
+        }
+        if (!n) {
+                n = machine_add(m);
+                if (!n)
+                        return -ENOMEM;
+                *n = (struct node_desc){
+                        .kind = kind, .found = true, .number = number, .capacity = capacity, .numa = -1
+                };
+                text_copy(n->name, name);
+        }
+        *ret = n;
+        return 0;
+}
+
+static int add_kfd(struct machine *m, const struct kfd_report *r) {
+        struct node_desc *n;
+        int k = 0;
+
+        for (uint32_t i = 0; r && k == 0 && i < r->nodes_count; i++) {
+                if (!r->nodes[i].gpu)
+                        continue;
+                k = take(m, NODE_KFD, i, r->nodes[i].bytes & ~4095ull, &n);
+                if (k == 0 && n)
+                        kfd_describe(r, i, n);
+        }
+        return k;
+}
+
+/* UINT32_MAX: it is no node. */
+static uint32_t node_of(const struct machine *m, const struct kfd_report *r, uint32_t index) {
+        if (!r->nodes[index].gpu)
+                return kfd_host_of(r, index, m);
+        for (uint32_t i = 0; i < m->count; i++)
+                if (m->nodes[i].kind == NODE_KFD && m->nodes[i].number == index)
+                        return i;
+        return UINT32_MAX;
+}
+
+static int add_links(struct machine *m, const struct kfd_report *r) {
+        int k = 0;
+
+        for (uint32_t i = 0; r && k == 0 && i < r->links_count; i++) {
+                const struct kfd_link *l = &r->links[i];
+                struct node_link link = { .weight = l->weight,
+                                          .min_bandwidth = l->minimum,
+                                          .max_bandwidth = l->maximum,
+                                          .peer = r->nodes[l->to].gpu };
+                uint32_t from = r->nodes[l->from].gpu ? node_of(m, r, l->from) : UINT32_MAX;
+
+                link.to = node_of(m, r, l->to);
+                text_copy(link.type, kfd_link_type(l));
+                if (from != UINT32_MAX && link.to != UINT32_MAX)
+                        k = machine_link(&m->nodes[from], &link);
+        }
+        return k;
+}
+
+static bool kfd_has(const struct machine *m, const char *device) {
+        for (uint32_t i = 0; i < m->count; i++)
+                if (m->nodes[i].kind == NODE_KFD && strcmp(m->nodes[i].device, device) == 0)
+                        return true;
+        return false;
+}
+
+/* Those that svmd can bind on. */
+static bool drm_is_node(const struct machine *m, const struct drm_device *v) {
+        return !v->error && v->render && drm_bind_driver(v->driver) && !kfd_has(m, v->node);
+}
+
+static int add_drm(struct machine *m, struct drm *drm) {
+        const struct drm_device *v;
+        struct node_desc *n;
+        uint32_t count;
+        int k = 0;
+
+        (void)drm_devices(drm, &v, &count);
+        for (uint32_t i = 0; k == 0 && i < count; i++) {
+                if (!drm_is_node(m, &v[i]))
+                        continue;
+                k = take(m, NODE_DRM, v[i].minor, v[i].capacity & ~4095ull, &n);
+                if (k == 0 && n)
+                        drm_describe(&v[i], n);
+        }
+        return k;
+}
+
+/* One of the earlier svmd's. Where what is configured has changed since, service_start() says so. */
+static int on_kept(void *userdata, uint32_t number, uint32_t kind, const char *name, uint64_t capacity) {
+        struct machine *m = userdata;
+        struct node_desc *n;
+        uint32_t known;
+
+        if (!is_found(kind) || number != m->count || sscanf(name, "%*3s%u", &known) != 1)
+                return 0;
+        return take(m, kind, known, capacity, &n);
+}
+
+static void give_addresses(struct machine *m) {
+        for (uint32_t i = 0; i < m->count; i++)
+                if (m->nodes[i].found && m->nodes[i].va_end == 0) {
+                        m->nodes[i].va_start = 0x10000;
+                        m->nodes[i].va_end = 1ull << 47;
+                }
+}
+
+int found_add(struct machine *m, const struct service_kept *kept, size_t count, struct kfd *kfd, struct drm *drm) {
+        int r = service_kept_nodes(kept, count, on_kept, m);
+
+        await_drivers(kfd, drm);
+        if (r == 0)
+                r = add_kfd(m, kfd_said(kfd));
+        if (r == 0)
+                r = add_drm(m, drm);
+        if (r == 0)
+                r = add_links(m, kfd_said(kfd));
+        give_addresses(m);
+        return r;
+}
+
+/* ---- afterwards ---- */
+
+static bool kfd_is_there(const struct kfd_report *r, const struct node_desc *n) {
+        return n->number < r->nodes_count && r->nodes[n->number].gpu &&
+               (r->nodes[n->number].bytes & ~4095ull) == n->capacity;
+}
+
+static void tell_kfd(struct service *svc, uint32_t node, const struct node_desc *n, struct kfd *kfd) {
+        char why[160] = "", text[192];
+
+        switch (kfd_state(kfd, why, sizeof(why))) {
+        case KFD_ABSENT: service_found(svc, node, false, "there is no /dev/kfd"); break;
+        case KFD_ASKED: break;
+        case KFD_FAILED:
+                snprintf(text, sizeof(text), "svmd-probe-kfd %s", why);
+                service_found(svc, node, false, text);
+                break;
+        case KFD_TOLD: service_found(svc, node, kfd_is_there(kfd_report(kfd), n), "AMD's driver has it no longer");
+        }
+}
+
+static void tell_drm(struct service *svc, uint32_t node, const struct node_desc *n, struct drm *drm) {
+        const struct drm_device *v;
+        uint32_t count;
+        bool there = false;
+
+        if (!drm_devices(drm, &v, &count))
+                return;
+        for (uint32_t i = 0; i < count; i++)
+                there = there || (v[i].minor == n->number && !v[i].error && (v[i].capacity & ~4095ull) == n->capacity);
+        service_found(svc, node, there, "its driver has it no longer, or does not let svmd open it");
+}
+
+void found_tell(struct service *svc, const struct machine *m, struct kfd *kfd, struct drm *drm) {
+        for (uint32_t i = 0; i < m->count; i++) {
+                const struct node_desc *n = &m->nodes[i];
+
+                if (n->kind == NODE_KFD && n->found)
+                        tell_kfd(svc, i, n, kfd);
+                else if (n->kind == NODE_DRM && n->found)
+                        tell_drm(svc, i, n, drm);
+        }
+}
