@@ -9,7 +9,8 @@
  * CUDA, executed in this process. svmd decides and remembers; what it allowed is done here:
  *
  *      space  -> the device's primary context, and the slice's addresses reserved with CUDA
- *      create -> grant, cuMemCreate, the exported descriptor to svmd, which acknowledges the grant
+ *      create -> svmd says yes, cuMemCreate; else svmd is told to forget it
+ *                shareable: grant, cuMemCreate, the exported descriptor to svmd, which acknowledges the grant
  *      map    -> svmd says yes, cuMemMap and cuMemSetAccess; else svmd is told to forget it
  *      import -> with the first mapping, of the descriptor that svmd holds
  *
@@ -25,11 +26,16 @@ int cuda_space_begin(svmd_session *s, svmd_space space, svmd_node node);
 void cuda_space_end(svmd_session *s, svmd_space space);
 /* Whether memory of that node is made here. */
 bool cuda_makes(svmd_session *s, svmd_node node);
-int cuda_create(svmd_session *s, svmd_mem *ret, uint64_t size, svmd_node node, unsigned flags);
-/* A vector, before it is sent: what CUDA cannot do is refused. And when svmd has answered: what it allowed is done. A
- * code each. */
+int cuda_create_shareable(svmd_session *s, svmd_mem *ret, uint64_t size, svmd_node node, unsigned flags);
+/* A vector, before it is sent: what CUDA cannot do is refused. And when svmd has answered: what it allowed is done;
+ * what CUDA refused after all is said in `results`, which may be NULL. A code each. */
 int cuda_check(svmd_session *s, const struct item *items, unsigned count);
-int cuda_execute(svmd_session *s, const struct call *c, const struct item *items, unsigned count);
+int cuda_execute(svmd_session *s, const struct call *c, const struct item *items, unsigned count, unsigned mode,
+                 struct svmd_result *results);
+/* Whether that is memory that CUDA manages itself; what is said of it then, done with it: a code each. */
+bool cuda_manages(svmd_session *s, const void *address);
+int cuda_advise(svmd_session *s, const void *address, size_t size, const struct svmd_advice *a);
+int cuda_prefetch(svmd_session *s, const void *address, size_t size, svmd_node node);
 /* All of a session that ends. */
 void cuda_end(svmd_session *s);
 /* The slice's addresses go. */

@@ -17,6 +17,23 @@ enum {
         CUDA_OK = 0,
         CUDA_INVALID_VALUE = 1,
         CUDA_OUT_OF_MEMORY = 2,
+        CUDA_NOT_INITIALIZED = 3,
+        CUDA_DEINITIALIZED = 4,
+        CUDA_STUB_LIBRARY = 34,
+        CUDA_DEVICE_UNAVAILABLE = 46,
+        CUDA_NO_DEVICE = 100,
+        CUDA_INVALID_DEVICE = 101,
+        CUDA_INVALID_CONTEXT = 201,
+        CUDA_ECC_UNCORRECTABLE = 214,
+        CUDA_OPERATING_SYSTEM = 304,
+        CUDA_ILLEGAL_ADDRESS = 700,
+        CUDA_ALREADY_REGISTERED = 712,
+        CUDA_NOT_REGISTERED = 713,
+        CUDA_LAUNCH_FAILED = 719,
+        CUDA_NOT_PERMITTED = 800,
+        CUDA_NOT_SUPPORTED = 801,
+        CUDA_SYSTEM_NOT_READY = 802,
+        CUDA_DRIVER_MISMATCH = 803,
         CUDA_PINNED = 1,   /* kind of memory */
         CUDA_POSIX_FD = 1, /* kind of handle */
         CUDA_DEVICE = 1,   /* kind of location */
@@ -71,6 +88,12 @@ _Static_assert(sizeof(CUdeviceptr) == sizeof(void *), "addresses of the CPU are 
           (CUdeviceptr address, size_t size, const struct cuda_access *access, size_t count))                          \
         X(export, "cuMemExportToShareableHandle", (void *ret, CUhandle handle, int type, unsigned long long flags))    \
         X(import, "cuMemImportFromShareableHandle", (CUhandle * ret, void *shared, int type))                          \
+        X(host_register, "cuMemHostRegister_v2", (void *address, size_t size, unsigned flags))                         \
+        X(host_pointer, "cuMemHostGetDevicePointer_v2", (CUdeviceptr * ret, void *address, unsigned flags))            \
+        X(host_unregister, "cuMemHostUnregister", (void *address))                                                     \
+        X(attribute, "cuPointerGetAttribute", (void *ret, int attribute, CUdeviceptr address))                         \
+        X(advise, "cuMemAdvise", (CUdeviceptr address, size_t size, int advice, CUdevice device))                      \
+        X(prefetch, "cuMemPrefetchAsync", (CUdeviceptr address, size_t size, CUdevice device, void *stream))           \
         X(synchronize, "cuCtxSynchronize", (void))
 
 struct cuda_api {
@@ -82,5 +105,5 @@ struct cuda_api {
 /* The library of this process, opened and initialised with the first call: a code. The api lives as long as the
  * process. */
 int cuda_api(const struct cuda_api **ret);
-/* The sentence and the code of a call of it that failed. */
+/* The sentence, with what to do about it where that is known, and the code of a call of it that failed. */
 int cuda_fail(const struct cuda_api *api, CUresult r, const char *doing);

@@ -335,6 +335,13 @@ int svmd_sparse_unmap(svmd_session *s, svmd_space space, uint64_t address, size_
 
 int svmd_space_create(svmd_session *s, svmd_space *ret, svmd_node node);
 int svmd_space_destroy(svmd_session *s, svmd_space space);
+/* For spaces of SVMD_NODE_CUDA: host memory that the CPU has in this partition is the device's at the same address, in
+ * this process, until it is unregistered or the space is destroyed. The range lies in one reservation; of a managed one
+ * it is pinned (svmd_pin()) meanwhile. SVMD_E_BUSY for what would change its mappings meanwhile; SVMD_E_COLLISION: this
+ * device has it elsewhere. */
+int svmd_host_register(svmd_session *s, svmd_space space, const void *address, size_t size);
+/* All of what was registered from that address on. */
+int svmd_host_unregister(svmd_session *s, svmd_space space, const void *address);
 
 struct svmd_translation {
         size_t size;
@@ -641,6 +648,61 @@ int svmd_partition_observe(svmd_session *s, svmd_fence **ret, const char *partit
 /* Why things at an address are as they are. `partition` as above; what `e` points to lives during the call. */
 int svmd_explain(svmd_session *s, const char *partition, uint64_t address, svmd_explain_fn fn, void *userdata);
 
+/* ---- AMD's compute driver --------------------------------------------------------------------------------- */
+
+/*
+ * GPUs that are nodes of kind SVMD_NODE_KFD serve only the process that opened /dev/kfd, so libsvmd does there what is
+ * asked of it, with the program's own libhsakmt where it has one. Each call has svmd's leave (a grant), which charges
+ * what it takes. Buffers lie in explicit reservations and have one address on the GPU in all their life. Memory that
+ * moves is private (SVMD_PRIVATE): its attributes are the driver's own words, and svmd_prefetch() and svmd_advise() of
+ * such memory on such a node become them.
+ */
+enum {
+        SVMD_AMD_WRITE = 1,
+        SVMD_AMD_EXECUTE = 2,
+};
+/* Memory of the node at exactly this address, mapped on it for the GPU to read; the CPU does not see it. Charged until
+ * it is freed. svmd_address_free() of the reservation frees it too. */
+int svmd_amd_alloc(svmd_session *s, void *address, size_t size, svmd_node node, unsigned flags);
+/* `address`: where it begins. */
+int svmd_amd_free(svmd_session *s, void *address);
+
+enum {                         /* of an attribute: what `value` is */
+       SVMD_AMD_PREFERRED = 0, /* a node; SVMD_NODE_NONE: none. Of host nodes the system as a whole is meant */
+       SVMD_AMD_PREFETCH =
+               1,           /* a node: moves there now. With GPUs of several hives the driver moves it to the system */
+       SVMD_AMD_ACCESS = 2, /* a node, in this and the next two */
+       SVMD_AMD_IN_PLACE = 3,
+       SVMD_AMD_NO_ACCESS = 4,
+       SVMD_AMD_SET_FLAGS = 5, /* SVMD_AMD_HOST_ACCESS and so on, in this and the next one */
+       SVMD_AMD_CLEAR_FLAGS = 6,
+       SVMD_AMD_GRANULARITY = 7, /* log2 of pages that move together */
+};
+enum {
+        SVMD_AMD_HOST_ACCESS = 0x1,
+        SVMD_AMD_COHERENT = 0x2,
+        SVMD_AMD_HIVE_LOCAL = 0x4,
+        SVMD_AMD_GPU_READ_ONLY = 0x8,
+        SVMD_AMD_GPU_EXECUTE = 0x10,
+        SVMD_AMD_READ_MOSTLY = 0x20,
+        SVMD_AMD_ALWAYS_MAPPED = 0x40,
+        SVMD_AMD_EXT_COHERENT = 0x80,
+};
+enum { SVMD_AMD_ATTRIBUTES = 64 }; /* a call takes at most so many */
+struct svmd_amd_attribute {
+        unsigned type, value;
+};
+/* Of [address, address + size), which lies in one private reservation. What was prefetched to a node is charged there
+ * until it is prefetched elsewhere or its addresses are given back. */
+int svmd_amd_set(svmd_session *s, const void *address, size_t size, const struct svmd_amd_attribute *list,
+                 unsigned count);
+/* What holds for all of it; of locations that differ SVMD_NODE_NONE. Given the types, and of access the node, whose
+ * type becomes what it has; SVMD_AMD_SET_FLAGS are those set in all of it, SVMD_AMD_CLEAR_FLAGS those set in none. */
+int svmd_amd_get(svmd_session *s, const void *address, size_t size, struct svmd_amd_attribute *list, unsigned count);
+/* Whether GPUs serve this process's faults (XNACK): 0 or 1 sets it, while the process has no queue; -1 asks. `ret` may
+ * be NULL. */
+int svmd_amd_xnack(svmd_session *s, int mode, int *ret);
+
 /* ---- private memory -------------------------------------------------------------------------------------- */
 
 /*
@@ -668,6 +730,77 @@ int svmd_observe(svmd_session *s, svmd_fence **ret, const void *address, size_t 
 /* The node alone may use the pages, for atomic operations: they come to host memory, and the CPU's next touch of a page
  * ends it there. */
 int svmd_exclusive(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node);
+
+/* ---- page tables of DRM devices -------------------------------------------------------------------------- */
+
+/*
+ * On a node of a DRM driver (xe, amdgpu, nouveau) memory is made by an open file of the device, and shown by page
+ * tables that belong to that file: a process opens the device, gives svmd the file, makes or imports memory by it, and
+ * svmd binds it in vectors, at addresses of the session's partition. A file of amdgpu or nouveau is one page table, of
+ * xe it has several; a process gives several files where it wants more.
+ *
+ * svmd refuses to bind over what it has bound, unless it is told to replace it, also where the driver would. The
+ * process can change its page tables itself at any time, and keeps its file: svmd_drm_check() tells what is not as svmd
+ * left it. When the session ends, svmd unmaps what lies in the partition's addresses, and destroys page tables that it
+ * made.
+ */
+typedef uint64_t svmd_drm; /* a file that was given */
+
+/* `fd` is open, stays the caller's too, and was given by no session before (SVMD_E_TAKEN). 16 files a session. */
+int svmd_drm_give(svmd_session *s, svmd_drm *ret, svmd_node node, int fd);
+/* A new page table, and the driver's number of it. SVMD_E_TAKEN: the file is one, and has it. */
+int svmd_drm_space(svmd_session *s, svmd_drm file, uint32_t *ret);
+/* One that the process has made, as one with faults must be: it shows that process's memory. */
+int svmd_drm_space_take(svmd_session *s, svmd_drm file, uint32_t space);
+/* Unmaps what lies in the partition's addresses, and destroys it if svmd made it. */
+int svmd_drm_space_end(svmd_session *s, svmd_drm file, uint32_t space);
+
+enum {
+        SVMD_DRM_MAP = 0,
+        SVMD_DRM_UNMAP = 1,    /* whatever is there; nothing is no failure */
+        SVMD_DRM_EMPTY = 2,    /* reads give zero, writes vanish */
+        SVMD_DRM_MIRROR = 3,   /* xe: what the process has there; in page tables with faults */
+        SVMD_DRM_PREFETCH = 4, /* of what is mirrored: `value` 0 where advice says, 1 to the device, 2 to the system */
+        SVMD_DRM_ADVISE = 5,   /* of what is mirrored: `advice` is `value` */
+};
+enum {
+        SVMD_DRM_PREFERRED = 0, /* 1 the device's memory, 2 the system's */
+        SVMD_DRM_ATOMIC = 1,    /* 0 not said, 1 by the device, 2 by all, 3 by the CPU */
+        SVMD_DRM_CACHING = 2,   /* a pat */
+};
+/* Whole pages. What a member is not said for must be 0. */
+struct svmd_drm_binding {
+        size_t size;
+        unsigned what;   /* SVMD_DRM_* */
+        uint32_t handle; /* MAP: of memory in the file */
+        const void *address;
+        size_t length;
+        uint64_t offset;    /* MAP: in the memory */
+        unsigned access;    /* MAP: SVMD_ACCESS_READ, SVMD_ACCESS_READ_WRITE */
+        unsigned pat, kind; /* MAP: the driver's, as of svmd_map() */
+        int replace;        /* what is mapped there gives way */
+        unsigned advice, value;
+};
+struct svmd_drm_sync {
+        uint32_t handle; /* of a syncobj of the file */
+        uint64_t point;  /* of a timeline; 0: it is a plain one */
+};
+struct svmd_drm_bind_options {
+        size_t size;
+        const struct svmd_drm_sync *wait; /* before it begins; 16 at most, 5 seconds */
+        size_t wait_count;
+        const struct svmd_drm_sync *signal; /* when all of it is in force; 16 at most */
+        size_t signal_count;
+};
+/* 1 to 1,024 bindings, in order, in as few calls of the driver as it takes. The fence's value is how many of them, from
+ * the first on, are in force: after a failure the next one is what failed, svmd_error() says why, and those behind it
+ * were not begun. SVMD_E_TAKEN: something is bound there; SVMD_E_NO_LINK, SVMD_E_BUSY, SVMD_E_NO_MEMORY: as the driver
+ * says. `opts` may be NULL. */
+int svmd_drm_bind(svmd_session *s, svmd_fence **ret, svmd_drm file, uint32_t space, const struct svmd_drm_binding *list,
+                  size_t count, const struct svmd_drm_bind_options *opts);
+/* Compares what svmd has bound with what the driver tells. *ret: how many bytes differ, of which svmd-ctl monitor tells
+ * how. SVMD_E_NODE_KIND: the driver tells nothing (nouveau, and before Linux 6.18). */
+int svmd_drm_check(svmd_session *s, svmd_drm file, uint32_t space, uint64_t *ret);
 
 /* ---- what outlives its sessions -------------------------------------------------------------------------- */
 
@@ -743,8 +876,9 @@ struct svmd_share_options {
  */
 int svmd_share(svmd_session *s, const char *name, const char *to, unsigned access,
                const struct svmd_share_options *opts);
-/* Guests that have it lose it, and get SVMD_EVENT_GONE. What a process mapped and will not give back it
- * has until it ends. SVMD_E_NO_SUCH: it was not shared with that partition. */
+/* Guests that have it lose it, and get SVMD_EVENT_GONE. From one that looks at no event a managed range's pages are
+ * taken too, where a device has room for them once; other memory that a process mapped it has until it ends.
+ * SVMD_E_NO_SUCH: it was not shared with that partition. */
 int svmd_unshare(svmd_session *s, const char *name, const char *to, const struct svmd_share_options *opts);
 
 struct svmd_share_row {
@@ -821,6 +955,45 @@ int svmd_lease_claim(svmd_session *s, svmd_lease *ret, const char *name);
  * it has given way to others and lies on a host node, so it has no room on its own. It is there still then. */
 int svmd_mem_release_into_lease(svmd_session *s, svmd_mem mem, svmd_lease *lease);
 
+/* Leave that svmd gave this or another process to execute what only that can. libsvmd asks for it and says what became
+ * of it, where it is needed. */
+enum {
+        SVMD_GRANT_ASKED = 1,   /* it is not known yet what became of it */
+        SVMD_GRANT_HELD = 2,    /* it was done, and pays for what is there */
+        SVMD_GRANT_EXPIRED = 3, /* nobody said in time what became of it: it stays charged */
+        SVMD_GRANT_FAILED = 4,  /* nothing was done: the last few of each session */
+};
+/* What it is for. */
+enum {
+        SVMD_GRANT_ALLOC = 1,
+        SVMD_GRANT_MAP = 2,
+        SVMD_GRANT_UNMAP = 4,
+        SVMD_GRANT_ACCESS = 8,
+        SVMD_GRANT_ADVISE = 16,
+        SVMD_GRANT_PREFETCH = 32,
+        SVMD_GRANT_USERPTR = 64,
+        SVMD_GRANT_SPACE = 128,
+        SVMD_GRANT_IMPORT = 256,
+        SVMD_GRANT_MODE = 512,
+};
+struct svmd_grant_row {
+        uint64_t grant, generation;
+        uint64_t session;
+        uint32_t pid;
+        const char *client, *partition;
+        svmd_node node;
+        unsigned operations;    /* SVMD_GRANT_ALLOC and so on */
+        uint64_t address, size; /* 0: it is for no range */
+        uint64_t bytes;         /* charged */
+        unsigned state;
+        uint64_t left_ms; /* that it may still be acknowledged; UINT64_MAX: no time runs */
+        int error;        /* errno of one that failed */
+};
+typedef int (*svmd_grant_fn)(const struct svmd_grant_row *row, void *userdata);
+/* In order of their numbers. On a client's session `partition` must be NULL: its own. A non-zero return of `fn` ends
+ * the walk and is the result. */
+int svmd_query_grants(svmd_session *s, const char *partition, svmd_grant_fn fn, void *userdata);
+
 struct svmd_lease_row {
         svmd_lease lease;
         uint64_t session; /* 0: it is kept, and has none */
@@ -846,8 +1019,8 @@ enum {
         SVMD_NODE_HOST = 1,
         SVMD_NODE_SOFT = 2,
         SVMD_NODE_HMM = 3,
-        SVMD_NODE_KFD = 4,  /* a GPU of AMD's compute driver, and */
-        SVMD_NODE_DRM = 5,  /* a device of a DRM driver: shown, and svmd places no memory there */
+        SVMD_NODE_KFD = 4,  /* a GPU of AMD's compute driver: clients execute everything there, under grants */
+        SVMD_NODE_DRM = 5,  /* a device of a DRM driver: svmd_node_row says who executes what */
         SVMD_NODE_CUDA = 6, /* an NVIDIA device: libsvmd does there, with CUDA, what is asked of it */
 };
 enum { SVMD_NODE_IMPORT = 1, SVMD_NODE_EXPORT = 2, SVMD_NODE_SYNCOBJ = 4, SVMD_NODE_TIMELINE = 8 };
@@ -875,6 +1048,12 @@ struct svmd_node_row {
         uint64_t evictions, evicted;        /* granules that left to make room; their bytes */
         unsigned functions, functions_most; /* of drm: virtual functions (SR-IOV) that it has, and can have */
         const char *physical;               /* the bus of the device that it is a virtual function of; or "" */
+        /* Bits 1 alloc, 2 map, 4 unmap, 8 access, 16 advise, 32 prefetch, 64 userptr, 128 space, 256 import, 512 mode
+         * of the process: what clients execute on the device themselves, under grants, and what svmd executes for them.
+         * What is in neither is refused. Both 0: svmd keeps the node's page tables itself, or has only the row. */
+        unsigned delegated, brokered;
+        uint32_t number, driver_id; /* of a GPU: KFD's numbers for it in its topology and its calls; drm: the minor */
+        const char *kind_name;      /* also of kinds that have no SVMD_NODE_* */
 };
 typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);
@@ -1093,6 +1272,7 @@ struct svmd_holder_row {
         uint64_t managed;    /* of `used`: granules of managed ranges */
         uint64_t leased;     /* of `used`: room that leases hold */
         uint64_t registered; /* beside `used`, on all rows of a session: of its own memory that devices may reach */
+        const char *container_name, *pod_name, *pod_namespace; /* as people call it; "": svmd-hook did not say */
 };
 typedef int (*svmd_holder_fn)(const struct svmd_holder_row *row, void *userdata);
 /* `partition` NULL: all. For administrators. */
@@ -1103,6 +1283,7 @@ enum {
         SVMD_METRIC_OPERATIONS = 0, /* `label`: which; `count` were carried out, `refused` were not */
         SVMD_METRIC_HISTOGRAM = 1,  /* `name` of `label`: `count` times, which took `sum_ns` in all */
         SVMD_METRIC_FLOW = 2,       /* `count` granules of `bytes` have moved from node to node, or been copied */
+        SVMD_METRIC_GRANTS = 3,     /* `label`: "asked", "held", "expired": `count` there are; "failed": there were */
 };
 
 struct svmd_metric_row {
@@ -1117,7 +1298,7 @@ struct svmd_metric_row {
         const uint64_t *buckets;
         size_t buckets_count;
         svmd_node from, to;
-        uint64_t bytes;
+        uint64_t bytes; /* of grants: charged */
 };
 typedef int (*svmd_metric_fn)(const struct svmd_metric_row *row, void *userdata);
 /* For administrators, and members of svmd's metrics-group; who are in that may ask for svmd_query_partitions() and
@@ -1156,17 +1337,21 @@ struct svmd_history_span {
 int svmd_query_history(svmd_session *s, const struct svmd_history_options *o, struct svmd_history_span *ret,
                        svmd_history_fn fn, void *userdata);
 
-enum { SVMD_DRIFT_NODE = 0, SVMD_DRIFT_PROCESS = 1, SVMD_DRIFT_CGROUP = 2 };
+enum { SVMD_DRIFT_NODE = 0, SVMD_DRIFT_PROCESS = 1, SVMD_DRIFT_CGROUP = 2, SVMD_DRIFT_DEVICE = 3 };
 struct svmd_drift_row {
         unsigned scope;      /* SVMD_DRIFT_* */
-        const char *source;  /* who reports it: st_blocks, fdinfo, kfd, memcg, dmem */
+        const char *source;  /* who reports it: st_blocks, fdinfo, kfd, fd, maps, memcg, dmem, nvml */
         const char *subject; /* the node, process or control group */
         const char *place;   /* the node, or the device and its region */
         uint64_t session;    /* of a process; else 0 */
         uint32_t pid;
         uint64_t reported, ledger; /* bytes; the drift is what the first is more than the second */
         const char *why;           /* what may explain a drift; "": there is none */
-        int moving; /* svmd's own figures changed while it looked, so that a drift of a node means nothing */
+        int moving;            /* svmd's own figures changed while it looked, so that a drift of a node means nothing */
+        uint64_t limit;        /* of a control group: what the kernel lets it have; UINT64_MAX: no limit */
+        uint64_t killed;       /* of it: processes that the kernel ended for that */
+        const char *container; /* it is that of "RUNTIME:ID", by its name; "": of none */
+        int unbrokered;        /* of a process: it has that of a device without svmd */
 };
 typedef int (*svmd_drift_fn)(const struct svmd_drift_row *row, void *userdata);
 /* What the kernel and drivers report, against what svmd gave out. For administrators. */
@@ -1189,6 +1374,9 @@ enum { SVMD_NODE_DRAIN = 1, SVMD_NODE_OFFLINE = 2, SVMD_NODE_ONLINE = 3, SVMD_NO
  * nowhere else is gone until it is discarded: SVMD_E_GONE, and for the CPU SIGBUS or a thread that waits. Memory
  * objects there are gone until they are released: SVMD_E_GONE of the operations that need them. */
 int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned action);
+/* What DRAIN or OFFLINE would come to now, whose memory leaves and whose stays, as svmd_partition_plan(); refused as
+ * that would be. For administrators. */
+int svmd_node_plan(svmd_session *s, svmd_node node, unsigned action, svmd_plan_fn fn, void *userdata);
 
 enum { SVMD_UPGRADE_KEEPER = 1, SVMD_UPGRADE_CHECK = 2 };
 /* svmd becomes another program, or the present version of the file that it was started from (`binary` NULL): the same

@@ -27,6 +27,9 @@ static int give_holder(struct walk *w, const Svmd__V1__UsageRow *u, const Svmd__
                 .managed = n ? n->managed : 0,
                 .leased = n ? n->leased : 0,
                 .registered = u->registered,
+                .container_name = u->container_name,
+                .pod_name = u->pod_name,
+                .pod_namespace = u->pod_namespace,
         };
 
         return w->fn.holder(&row, w->userdata);
@@ -131,7 +134,11 @@ static int drift_row(struct walk *w, const void *data) {
                 .reported = d->reported,
                 .ledger = d->ledger,
                 .why = d->why,
+                .unbrokered = d->unbrokered,
                 .moving = w->result->drift->moving,
+                .limit = d->limit ? d->limit : UINT64_MAX,
+                .killed = d->killed,
+                .container = d->container,
         };
 
         w->op.drift->from++;

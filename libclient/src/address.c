@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/kfd.h"
 #include "error.h"
 #include "managed.h"
 #include "options.h"
@@ -184,6 +185,8 @@ int svmd_address_free(svmd_session *s, void *address) {
         struct item item;
         int r = session_check(s);
 
+        if (!r)
+                kfd_range_end(s, (uintptr_t)address);
         if (!r)
                 r = item_free(s, &item, address);
         return r ? r : session_leave(s, vector_run(s, &item, 1, SVMD_ALL_OR_NOTHING, NULL));

@@ -366,6 +366,20 @@ int svmd_node_set(svmd_session *s, svmd_fence **ret, svmd_node node, unsigned ac
         return order_run(s, ret, &o);
 }
 
+int svmd_node_plan(svmd_session *s, svmd_node node, unsigned action, svmd_plan_fn fn, void *userdata) {
+        Svmd__V1__NodePlan body = SVMD__V1__NODE_PLAN__INIT;
+        Svmd__V1__Op op = SVMD__V1__OP__INIT;
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        body.node = node;
+        body.action = (Svmd__V1__NodeAction)action;
+        op.op_case = SVMD__V1__OP__OP_NODE_PLAN;
+        op.node_plan = &body;
+        return session_leave(s, plan_call(s, &op, fn, userdata));
+}
+
 int svmd_upgrade(svmd_session *s, const char *binary, unsigned flags) {
         Svmd__V1__Upgrade body = SVMD__V1__UPGRADE__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;

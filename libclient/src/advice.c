@@ -1,5 +1,7 @@
 #include <stdlib.h>
 
+#include "agent/cuda.h"
+#include "agent/kfd.h"
 #include "error.h"
 #include "options.h"
 #include "proto/limits.h"
@@ -58,6 +60,8 @@ int svmd_partition_advise(svmd_session *s, const char *partition, uint64_t addre
 
         if (r)
                 return r;
+        if (!partition && kfd_advises(s, address, &advice))
+                return kfd_advise(s, address, size, &advice);
         message_fill(&m, &advice, address, size);
         if (partition)
                 m.body.partition = (char *)partition;
@@ -118,6 +122,11 @@ int svmd_advise_judged(svmd_session *s, const char *partition, uint64_t address,
 }
 
 int svmd_advise(svmd_session *s, const void *address, size_t size, const struct svmd_advice *given) {
+        struct svmd_advice advice;
+        int r = s && cuda_manages(s, address) ? advice_take(s, given, &advice) : -1;
+
+        if (r >= 0)
+                return session_leave(s, r ? r : cuda_advise(s, address, size, &advice));
         return svmd_partition_advise(s, NULL, (uintptr_t)address, size, given);
 }
 

@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "proto/limits.h"
+#include "query.h"
 #include "wire.h"
 
 enum { REFUSED_MAX = 256, ROW_MAX = 2 + 3 * 11 + 6, DONE_TAG = 4 << 3 | 2 };
@@ -129,4 +130,40 @@ void grants_refused(svmd_session *s, const Svmd__V1__Reply *reply) {
 
         for (size_t i = 0; g && i < reply->n_refused && g->refused_count < REFUSED_MAX; i++)
                 g->refused[g->refused_count++] = reply->refused[i]->grant;
+}
+
+/* ---- list ---- */
+
+static int grant_row(struct walk *w, const void *data) {
+        const Svmd__V1__Grant *g = data;
+        const struct svmd_grant_row row = {
+                .grant = g->grant,
+                .generation = g->generation,
+                .session = g->session,
+                .pid = g->pid,
+                .client = g->client,
+                .partition = g->partition,
+                .node = g->node,
+                .operations = g->operations,
+                .address = g->address,
+                .size = g->size,
+                .bytes = g->bytes,
+                .state = (unsigned)g->state,
+                .left_ms = g->left_ms,
+                .error = (int)g->error,
+        };
+
+        w->op.grant_list->after = g->grant;
+        return w->fn.grant(&row, w->userdata);
+}
+
+int svmd_query_grants(svmd_session *s, const char *partition, svmd_grant_fn fn, void *userdata) {
+        Svmd__V1__GrantList body = SVMD__V1__GRANT_LIST__INIT;
+        struct walk w;
+
+        if (partition)
+                body.partition = (char *)partition;
+        walk_begin(&w, SVMD__V1__OP__OP_GRANT_LIST, &body, grant_row, userdata);
+        w.fn.grant = fn;
+        return walk_run(s, &w);
 }

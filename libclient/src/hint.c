@@ -1,15 +1,40 @@
 #include <stdlib.h>
 
+#include "agent/cuda.h"
+#include "agent/kfd.h"
 #include "error.h"
+#include "fence.h"
 #include "order.h"
 #include "proto/limits.h"
 #include "wire.h"
 
 /* What a program says about its managed ranges: orders, which move or empty them. Advice is in advice.c. */
 
+/* A fence of what this process has done itself. */
+static int done_at_once(svmd_session *s, svmd_fence **ret, int r) {
+        svmd_fence *f;
+
+        if (!r && ret)
+                r = fence_new(s, false, &f);
+        if (r || !ret)
+                return r;
+        pthread_mutex_lock(&s->lock);
+        fence_link(s, f, 0);
+        pthread_mutex_unlock(&s->lock);
+        *ret = f;
+        return 0;
+}
+
 int svmd_prefetch(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node) {
         struct order o;
 
+        if (!session_check(s) && kfd_prefetches(s, (uintptr_t)address, size, node))
+                return done_at_once(s, ret, kfd_prefetch(s, (uintptr_t)address, size, node));
+        if (s && cuda_manages(s, address)) {
+                int r = session_check(s);
+
+                return session_leave(s, done_at_once(s, ret, r ? r : cuda_prefetch(s, address, size, node)));
+        }
         order_prefetch(&o, (uintptr_t)address, size, node);
         return order_run(s, ret, &o);
 }

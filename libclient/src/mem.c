@@ -50,8 +50,8 @@ static int create(svmd_session *s, svmd_mem *ret, size_t size, svmd_node node, u
 
         if (r)
                 return r;
-        if (!lease && cuda_makes(s, node))
-                return session_leave(s, cuda_create(s, ret, size, node, flags));
+        if (!lease && flags & SVMD_MEM_SHAREABLE && cuda_makes(s, node))
+                return session_leave(s, cuda_create_shareable(s, ret, size, node, flags));
         item_mem_create(&item, size, node, flags, lease);
         r = run_one(s, &item, &result);
         if (!r)

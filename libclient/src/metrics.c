@@ -4,7 +4,7 @@
 #include "query.h"
 #include "wire.h"
 
-/* What svmd has done. Its answer has three lists; the first page has all of two of them, and flows come in pages. */
+/* What svmd has done. Its answer has four lists; the first page has all of three of them, and flows come in pages. */
 
 enum { BUCKETS_MAX = 64 };
 
@@ -65,6 +65,20 @@ static int flow(const struct asking *a, const Svmd__V1__MetricsResult *m, const 
         return a->fn(&row, a->userdata);
 }
 
+static int grants(const struct asking *a, const Svmd__V1__MetricsResult *m, const Svmd__V1__GrantCount *g) {
+        static const char *const states[] = { "", "asked", "held", "expired", "failed" };
+        const struct svmd_metric_row row = {
+                .kind = SVMD_METRIC_GRANTS,
+                .started_ns = m->started_ns,
+                .name = "",
+                .label = (unsigned)g->state < sizeof(states) / sizeof(states[0]) ? states[g->state] : "",
+                .count = g->count,
+                .bytes = g->bytes,
+        };
+
+        return a->fn(&row, a->userdata);
+}
+
 static int take(struct asking *a, const Svmd__V1__Result *result) {
         const Svmd__V1__MetricsResult *m = result->metrics;
         int r = 0;
@@ -75,6 +89,8 @@ static int take(struct asking *a, const Svmd__V1__Result *result) {
                 r = operation(a, m, m->operations[i]);
         for (size_t i = 0; !r && i < m->n_histograms; i++)
                 r = histogram(a, m, m->histograms[i]);
+        for (size_t i = 0; !r && i < m->n_grants; i++)
+                r = grants(a, m, m->grants[i]);
         for (size_t i = 0; !r && i < m->n_flows; i++)
                 r = flow(a, m, m->flows[i]);
         a->more = result->more && m->n_flows && m->flows[m->n_flows - 1]->at > a->after;

@@ -90,6 +90,27 @@ void order_exclusive(struct order *o, uint64_t address, uint64_t size, svmd_node
         o->body.exclusive.node = node;
 }
 
+void order_drm_space(struct order *o, uint64_t file, uint32_t space) {
+        order_init(o, SVMD__V1__OP__OP_DRM_SPACE);
+        svmd__v1__drm_space__init(&o->body.drm_space);
+        o->body.drm_space.file = file;
+        o->body.drm_space.space = space;
+}
+
+void order_drm_bind(struct order *o, uint64_t file, uint32_t space) {
+        order_init(o, SVMD__V1__OP__OP_DRM_BIND);
+        svmd__v1__drm_bind__init(&o->body.drm_bind);
+        o->body.drm_bind.file = file;
+        o->body.drm_bind.space = space;
+}
+
+void order_drm_check(struct order *o, uint64_t file, uint32_t space) {
+        order_init(o, SVMD__V1__OP__OP_DRM_CHECK);
+        svmd__v1__drm_check__init(&o->body.drm_check);
+        o->body.drm_check.file = file;
+        o->body.drm_check.space = space;
+}
+
 void order_node_set(struct order *o, svmd_node node, unsigned action) {
         order_init(o, SVMD__V1__OP__OP_NODE_SET);
         svmd__v1__node_set__init(&o->body.node_set);
@@ -191,6 +212,20 @@ int order_run_inside(svmd_session *s, struct order *o) {
         int r = submit(s, o, 1, &f);
 
         return r ? r : finish_all(&f, 1, 0);
+}
+
+int order_run_for(svmd_session *s, struct order *o, struct svmd_fence_result *ret) {
+        struct svmd_fence *f;
+        int r = session_check(s);
+
+        if (r)
+                return r;
+        r = submit(s, o, 1, &f);
+        if (!r) {
+                r = fence_wait(f, -1, ret);
+                svmd_fence_free(f);
+        }
+        return session_leave(s, r);
 }
 
 int order_run(svmd_session *s, svmd_fence **ret, struct order *o) {

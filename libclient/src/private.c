@@ -51,7 +51,7 @@ static int open_device(svmd_session *s, svmd_node node, int *ret) {
         return *ret < 0 ? fail_errno(errno, "the device of the node could not be opened") : 0;
 }
 
-static int give(svmd_session *s, svmd_node node, int fd) {
+static int give(svmd_session *s, svmd_node node, int fd, uint64_t *ret) {
         Svmd__V1__DeviceGive body = SVMD__V1__DEVICE_GIVE__INIT;
         Svmd__V1__Op op = SVMD__V1__OP__INIT;
         const Svmd__V1__Result *result;
@@ -62,22 +62,35 @@ static int give(svmd_session *s, svmd_node node, int fd) {
         op.op_case = SVMD__V1__OP__OP_DEVICE_GIVE;
         op.device_give = &body;
         r = call_one_fd(s, &op, fd, &c, &result);
-        if (!r)
-                call_put(s, c);
-        return r;
+        if (r)
+                return r;
+        if (ret)
+                *ret = result->id;
+        call_put(s, c);
+        return 0;
 }
 
-int svmd_device_give(svmd_session *s, svmd_node node, int fd) {
+static int give_or_open(svmd_session *s, svmd_node node, int fd, uint64_t *ret) {
         int r = session_check(s), own = -1;
 
         if (!r && fd < 0)
                 r = open_device(s, node, &own);
         if (r)
                 return r;
-        r = give(s, node, fd < 0 ? own : fd);
+        r = give(s, node, fd < 0 ? own : fd, ret);
         if (own >= 0)
                 close(own);
         return session_leave(s, r);
+}
+
+int svmd_device_give(svmd_session *s, svmd_node node, int fd) {
+        return give_or_open(s, node, fd, NULL);
+}
+
+int svmd_drm_give(svmd_session *s, svmd_drm *ret, svmd_node node, int fd) {
+        if (fd < 0)
+                return fail(SVMD_E_INVALID, "a file of node %u has to be open: its memory is made by it", node);
+        return give_or_open(s, node, fd, ret);
 }
 
 int svmd_observe(svmd_session *s, svmd_fence **ret, const void *address, size_t size) {

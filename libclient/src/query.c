@@ -56,6 +56,7 @@ static const void *row_at(Svmd__V1__Op__OpCase op_case, const Svmd__V1__Result *
                 return i < r->usage_history->n_rows ? r->usage_history->rows[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_DRIFT: return i < r->drift->n_rows ? r->drift->rows[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_LIMITED: return i < r->limited->n_rows ? r->limited->rows[i] : NULL;
+        case SVMD__V1__RESULT__DETAIL_GRANTS: return i < r->grants->n_grants ? r->grants->grants[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_LEASES: return i < r->leases->n_leases ? r->leases->leases[i] : NULL;
         case SVMD__V1__RESULT__DETAIL_POLICY: return i < r->policy->n_settings ? r->policy->settings[i] : NULL;
         default: return NULL;
@@ -136,6 +137,11 @@ static int node_row(struct walk *w, const void *data) {
                 .functions = n->functions,
                 .functions_most = n->functions_most,
                 .physical = n->physical,
+                .delegated = n->delegated,
+                .brokered = n->brokered,
+                .number = n->number,
+                .driver_id = n->driver_id,
+                .kind_name = n->kind_name,
         };
 
         w->op.nodes->from = n->id + 1;

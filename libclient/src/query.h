@@ -20,6 +20,7 @@ struct walk {
                 svmd_kept_fn kept;
                 svmd_share_fn share;
                 svmd_lease_fn lease;
+                svmd_grant_fn grant;
                 svmd_holder_fn holder;
                 svmd_history_fn history;
                 svmd_drift_fn drift;

@@ -11,6 +11,7 @@
 
 #include "adopt.h"
 #include "agent/cuda.h"
+#include "agent/kfd.h"
 #include "error.h"
 #include "event.h"
 #include "fence.h"
@@ -274,6 +275,7 @@ void svmd_disconnect(svmd_session *s) {
         adopt_end_all(s);
         managed_unlock();
         cuda_end(s);
+        kfd_end(s);
         va_fini(s);
         session_free(s);
 }

@@ -15,6 +15,7 @@ struct event;
 struct fdcache;
 struct grants;
 struct cuda;
+struct kfd;
 struct inbox;
 struct probe;
 struct registration;
@@ -85,6 +86,7 @@ struct svmd_session {
         struct adoption *adoptions;
 
         struct grants *grants; /* grant.c; NULL until one is asked for */
+        struct kfd *kfd;       /* agent/kfd.c; NULL until it has used a node of AMD's compute driver */
         struct cuda *cuda;     /* agent/cuda.c; NULL until it has a space of a CUDA node */
 
         /* heads.c */

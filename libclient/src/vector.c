@@ -368,14 +368,14 @@ static int show_all(svmd_session *s, const struct item *items, unsigned count) {
 
 /* What svmd has allowed and only this process can do; `r` is what failed before, or 0. */
 static int run_agent(svmd_session *s, const struct call *c, const Svmd__V1__Request *request, const struct item *items,
-                     unsigned count, int r) {
+                     unsigned count, struct svmd_result *results, int r) {
         char text[ERROR_MAX];
         int k;
 
         if (!s->cuda || request->mode == SVMD__V1__MODE__DRY_RUN)
                 return r;
         error_save(text);
-        k = cuda_execute(s, c, items, count);
+        k = cuda_execute(s, c, items, count, (unsigned)request->mode, results);
         if (r)
                 error_restore(text);
         return r ? r : k;
@@ -397,7 +397,7 @@ static int run_seen(svmd_session *s, const Svmd__V1__Request *request, struct it
         if (c && request->mode != SVMD__V1__MODE__DRY_RUN)
                 apply_all(s, c, items, count);
         if (c)
-                r = run_agent(s, c, request, items, count, r);
+                r = run_agent(s, c, request, items, count, results, r);
         if (request->mode != SVMD__V1__MODE__DRY_RUN) {
                 error_save(text);
                 shown = show_all(s, items, count);
@@ -418,7 +418,7 @@ static int run_unseen(svmd_session *s, const Svmd__V1__Request *request, struct 
         if (r)
                 return r;
         r = read_results(c, count, results);
-        r = run_agent(s, c, request, items, count, r);
+        r = run_agent(s, c, request, items, count, results, r);
         call_put(s, c);
         return r;
 }
