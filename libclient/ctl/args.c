@@ -58,6 +58,8 @@ const struct opt_text opt_texts[_OPT_MAX] = {
                           "$XDG_RUNTIME_DIR/cdi)" },
         [OPT_HOOK] = { "hook", NULL, "have containers call svmd-hook before they start and after they end" },
         [OPT_STALE] = { "stale", NULL, "those whose partition is gone" },
+        [OPT_SESSION] = { "session", "ID", "of this session alone" },
+        [OPT_NODE] = { "node", "NODE", "of this node alone" },
         [OPT_SOCKET] = { "socket", "PATH", "talk to svmd over this socket" },
         [OPT_RUNTIME_DIR] = { "runtime-dir", "DIR", "find svmd's sockets here (default: /run/svmd)" },
         [OPT_JSON] = { "json", NULL, "write JSON: sizes in bytes, no limit is null" },

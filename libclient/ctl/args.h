@@ -54,6 +54,8 @@ enum opt {
         OPT_CDI_DIR,
         OPT_HOOK,
         OPT_STALE,
+        OPT_SESSION,
+        OPT_NODE,
         _OPT_OF_VERBS, /* the ones from here on go with every verb */
         OPT_SOCKET = _OPT_OF_VERBS,
         OPT_RUNTIME_DIR,

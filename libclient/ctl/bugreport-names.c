@@ -24,6 +24,9 @@ static int on_holder(const struct svmd_holder_row *h, void *userdata) {
         name(n->out, 'c', h->process);
         name(n->out, 'o', h->container);
         name(n->out, 'o', h->pod);
+        name(n->out, 'o', h->container_name);
+        name(n->out, 'o', h->pod_name);
+        name(n->out, 'o', h->pod_namespace);
         name(n->out, BUGREPORT_CGROUP, h->cgroup);
         return 0;
 }

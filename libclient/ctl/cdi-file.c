@@ -67,6 +67,19 @@ static void add(struct ctl *c, struct cdi_devices *d, struct cdi_device row) {
         d->rows[d->count++] = row;
 }
 
+/* The folder in front of "/p/NAME" in its first mount: of one of several svmds on the machine. */
+static const char *folder_of(struct ctl *c, struct json_object *device) {
+        struct json_object *o;
+        const char *path, *end;
+
+        if (!json_object_object_get_ex(device, "containerEdits", &o) || !json_object_object_get_ex(o, "mounts", &o) ||
+            !json_object_is_type(o, json_type_array) || json_object_array_length(o) == 0)
+                return "";
+        path = text_of(json_object_array_get_idx(o, 0), "hostPath");
+        end = strstr(path, "/p/");
+        return end ? ctl_text(c, "%.*s", (int)(end - path), path) : "";
+}
+
 static void read_file(struct ctl *c, const char *folder, const char *file, struct cdi_devices *ret) {
         const char *path = ctl_text(c, "%s/%s", folder, file);
         struct json_object *devices, *o = load(path, &devices);
@@ -78,7 +91,10 @@ static void read_file(struct ctl *c, const char *folder, const char *file, struc
         row.transient = strncmp(file, CDI_FILE "_", strlen(CDI_FILE "_")) == 0;
         row.owned = row.transient || strcmp(file, CDI_FILE ".json") == 0;
         for (size_t i = 0; i < json_object_array_length(devices); i++) {
-                row.name = ctl_copy(c, text_of(json_object_array_get_idx(devices, i), "name"));
+                struct json_object *device = json_object_array_get_idx(devices, i);
+
+                row.name = ctl_copy(c, text_of(device, "name"));
+                row.folder = folder_of(c, device);
                 add(c, ret, row);
         }
         json_object_put(o);

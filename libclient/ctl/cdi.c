@@ -26,13 +26,15 @@ static struct json_object *names_json(const char *const *names, size_t count) {
         return list;
 }
 
+/* Those of another svmd on this machine are its own matter. */
 static bool *find_stale(struct ctl *c, const struct cdi_devices *d, const struct partition_rows *partitions,
                         size_t *ret_count) {
         bool *gone = ctl_alloc(c, d->count + 1);
 
         *ret_count = 0;
         for (size_t i = 0; i < d->count; i++) {
-                gone[i] = d->rows[i].owned && !is_partition(partitions, d->rows[i].name);
+                gone[i] = d->rows[i].owned && !is_partition(partitions, d->rows[i].name) &&
+                          strcmp(d->rows[i].folder, reach_folder(c)) == 0;
                 *ret_count += gone[i];
         }
         return gone;

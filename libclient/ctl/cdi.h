@@ -29,6 +29,7 @@ struct json_object *cdi_spec(struct ctl *c, const char *const *names, size_t cou
 /* A device of a specification of ours. */
 struct cdi_device {
         const char *name, *path, *version;
+        const char *folder;    /* of svmd, that its socket is in; "": it does not say */
         bool transient, owned; /* owned: its file's name is ours, too */
 };
 struct cdi_devices {

@@ -2,6 +2,7 @@
 
 #include "args.h"
 #include "ctl.h"
+#include "drift.h"
 #include "json.h"
 #include "rows.h"
 #include "table.h"
@@ -90,9 +91,14 @@ static void doctor_text(struct ctl *c, const struct finding_rows *findings) {
 
 int doctor_run(struct ctl *c, const struct args *a) {
         struct finding_rows findings;
+        struct drift_rows drift;
         unsigned failures = 0;
-        int r = rows_findings(c, &findings);
+        int r;
 
+        /* What svmd then says of processes that use devices without it is of now. */
+        if (c->info.admin)
+                (void)drift_read(c, &drift);
+        r = rows_findings(c, &findings);
         if (r != SVMD_OK)
                 return ctl_result(c, r);
         for (size_t i = 0; i < findings.count; i++)

@@ -5,6 +5,7 @@
 #include <svmd.h>
 
 struct ctl;
+struct json_object;
 
 struct drift_rows {
         struct ctl *c;
@@ -14,5 +15,10 @@ struct drift_rows {
 
 /* A code of libsvmd. */
 int drift_read(struct ctl *c, struct drift_rows *ret);
+/* What the process has of devices without svmd. */
+int drift_read_unbrokered(struct ctl *c, uint32_t pid, struct drift_rows *ret);
+/* As a table; `none` in the place of one without rows. */
+void drift_show(struct ctl *c, const struct drift_rows *d, const char *none);
+struct json_object *drift_json(const struct drift_rows *d);
 /* For the status, in one line. */
 const char *drift_summary(struct ctl *c, const struct drift_rows *d);

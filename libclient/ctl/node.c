@@ -7,21 +7,14 @@
 #include "table.h"
 #include "verbs.h"
 
-static const char *node_kind(const struct svmd_node_row *n) {
-        switch (n->kind) {
-        case SVMD_NODE_HOST: return "host";
-        case SVMD_NODE_SOFT: return "soft";
-        case SVMD_NODE_HMM: return "hmm";
-        case SVMD_NODE_CUDA: return "cuda";
-        case SVMD_NODE_KFD: return "kfd";
-        case SVMD_NODE_DRM: return "drm";
-        default: return "other";
-        }
-}
-
 /* A driver's: svmd says what there is, and has no memory there. */
 static bool is_device(const struct svmd_node_row *n) {
         return n->kind == SVMD_NODE_KFD || n->kind == SVMD_NODE_DRM;
+}
+
+/* svmd says what there is, and executes nothing there. */
+static bool is_shown_only(const struct svmd_node_row *n) {
+        return is_device(n) && !n->delegated && !n->brokered;
 }
 
 static const struct {
@@ -33,6 +26,29 @@ static const struct {
         { SVMD_NODE_SYNCOBJ, "syncobj", "synchronisation objects" },
         { SVMD_NODE_TIMELINE, "timeline", "timelines" },
 };
+
+/* Bits of svmd_node_row, in their order. */
+static const char *const operations[] = { "alloc",    "map",     "unmap", "access", "advise",
+                                          "prefetch", "userptr", "space", "import", "mode" };
+enum { OPERATIONS = sizeof(operations) / sizeof(operations[0]) };
+
+static const char *operations_text(struct ctl *c, unsigned bits) {
+        const char *text = "";
+
+        for (unsigned i = 0; i < OPERATIONS; i++)
+                if (bits & 1u << i)
+                        text = ctl_text(c, "%s%s%s", text, *text ? ", " : "", operations[i]);
+        return text;
+}
+
+static struct json_object *operations_json(unsigned bits) {
+        struct json_object *list = json_object_new_array();
+
+        for (unsigned i = 0; i < OPERATIONS; i++)
+                if (bits & 1u << i)
+                        json_object_array_add(list, json_object_new_string(operations[i]));
+        return list;
+}
 
 static void device_json(struct json_object *o, const struct svmd_node_row *n) {
         struct json_object *can = json_object_new_array();
@@ -48,6 +64,8 @@ static void device_json(struct json_object *o, const struct svmd_node_row *n) {
         json_add_count(o, "functions", n->functions);
         json_add_count(o, "functions_most", n->functions_most);
         json_add_text(o, "physical", n->physical);
+        json_add(o, "delegated", operations_json(n->delegated));
+        json_add(o, "brokered", operations_json(n->brokered));
 }
 
 /* "virtio_gpu 0.1.0" */
@@ -60,7 +78,7 @@ static struct json_object *node_json(const struct svmd_node_row *n) {
 
         json_add_count(o, "id", n->id);
         json_add_text(o, "name", n->name);
-        json_add_text(o, "kind", node_kind(n));
+        json_add_text(o, "kind", n->kind_name);
         json_add_text(o, "model", n->model);
         json_add_flag(o, "online", n->online);
         json_add_flag(o, "faults", n->faults);
@@ -141,9 +159,9 @@ static void node_list_text(struct ctl *c, const struct node_rows *nodes) {
 
                 table_cell(l, n->name);
                 table_cell_count(l, n->id);
-                table_cell(l, node_kind(n));
+                table_cell(l, n->kind_name);
                 table_cell_color(l, n->online ? "online" : "offline", n->online ? NULL : "red");
-                if (is_device(n)) {
+                if (is_shown_only(n)) {
                         device_cells(c, l, nodes, n);
                         continue;
                 }
@@ -197,14 +215,8 @@ static const char *hive_members(struct ctl *c, const struct node_view *v) {
         return *text ? text : "no other node";
 }
 
-static void device_show_fields(struct ctl *c, const struct node_view *v) {
-        const struct svmd_node_row *n = v->node;
-        struct fields *f = fields_new(c);
-        const char *can = "";
-
-        fprintf(c->out, "%s: %s device %u%s%s\n", n->name, node_kind(n), n->id, *n->model ? ", " : "", n->model);
-        if (*n->trouble)
-                fields_add(f, "state", "cannot be asked: %s", n->trouble);
+/* Who its driver is, and where. */
+static void add_driver(struct ctl *c, struct fields *f, const struct svmd_node_row *n) {
         if (*n->driver)
                 fields_add(f, "driver", "%s", device_driver(c, n));
         if (*n->device)
@@ -216,10 +228,13 @@ static void device_show_fields(struct ctl *c, const struct node_view *v) {
         if (n->functions_most)
                 fields_add(f, "function", "physical (SR-IOV), with %u of at most %u virtual ones", n->functions,
                            n->functions_most);
-        if (n->capacity)
-                fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
-        if (n->used)
-                fields_add(f, "used", "%s when svmd looked", ctl_size(c, n->used));
+}
+
+/* What all devices of drivers have, from their faults on. */
+static void add_device(struct ctl *c, struct fields *f, const struct node_view *v) {
+        const struct svmd_node_row *n = v->node;
+        const char *can = "";
+
         if (n->kind == SVMD_NODE_KFD)
                 fields_add(f, "faults", "%s",
                            n->faults ? "yes (XNACK is on in a new process)"
@@ -233,7 +248,45 @@ static void device_show_fields(struct ctl *c, const struct node_view *v) {
                         can = ctl_text(c, "%s%s%s", can, *can ? ", " : "", abilities[i].text);
         if (n->kind == SVMD_NODE_DRM)
                 fields_add(f, "can", "%s", *can ? can : "nothing that svmd knows of");
+}
+
+static void device_show_fields(struct ctl *c, const struct node_view *v) {
+        const struct svmd_node_row *n = v->node;
+        struct fields *f = fields_new(c);
+
+        fprintf(c->out, "%s: %s device %u%s%s\n", n->name, n->kind_name, n->id, *n->model ? ", " : "", n->model);
+        if (*n->trouble)
+                fields_add(f, "state", "cannot be asked: %s", n->trouble);
+        add_driver(c, f, n);
+        if (n->capacity)
+                fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
+        if (n->used)
+                fields_add(f, "used", "%s when svmd looked", ctl_size(c, n->used));
+        add_device(c, f, v);
         fields_add(f, "memory", "svmd places none there; its dma-bufs can be imported");
+        fields_print(f);
+}
+
+/* Its memory is charged, and its page tables are its clients'. */
+static void audited_show_fields(struct ctl *c, const struct node_view *v) {
+        const struct svmd_node_row *n = v->node;
+        unsigned refused = ((1u << OPERATIONS) - 1) & ~(n->delegated | n->brokered);
+        struct fields *f = fields_new(c);
+
+        fprintf(c->out, "%s: %s node %u%s%s\n", n->name, n->kind_name, n->id, *n->model ? ", " : "", n->model);
+        fields_add(f, "state", "%s%s%s", n->online ? "online" : "offline", *n->trouble ? ": " : "", n->trouble);
+        add_driver(c, f, n);
+        fields_add(f, "capacity", "%s", ctl_size(c, n->capacity));
+        fields_add(f, "used", "%s (%s), audited: what clients say they have there", ctl_size(c, n->used),
+                   percent(c, n->used, n->capacity));
+        fields_add(f, "limits", "%llu partition%s", (unsigned long long)n->limits, n->limits == 1 ? "" : "s");
+        fields_add(f, "spaces", "%llu", (unsigned long long)n->spaces);
+        add_device(c, f, v);
+        fields_add(f, "clients do", "%s (under grants)", operations_text(c, n->delegated));
+        if (n->brokered)
+                fields_add(f, "svmd does", "%s", operations_text(c, n->brokered));
+        if (refused)
+                fields_add(f, "refused", "%s", operations_text(c, refused));
         fields_print(f);
 }
 
@@ -241,7 +294,7 @@ static void node_show_fields(struct ctl *c, const struct node_view *v) {
         const struct svmd_node_row *n = v->node;
         struct fields *f = fields_new(c);
 
-        fprintf(c->out, "%s: %s node %u%s%s\n", n->name, node_kind(n), n->id, *n->model ? ", " : "", n->model);
+        fprintf(c->out, "%s: %s node %u%s%s\n", n->name, n->kind_name, n->id, *n->model ? ", " : "", n->model);
         if (n->online || n->managed == 0)
                 fields_add(f, "state", "%s", n->online ? "online" : "offline");
         else
@@ -399,12 +452,15 @@ int node_show_run(struct ctl *c, const struct args *a) {
                 node_show_json(c, &v);
                 return EXIT_OK;
         }
-        if (is_device(v.node)) {
+        if (is_shown_only(v.node)) {
                 device_show_fields(c, &v);
                 node_show_links(c, &v);
                 return EXIT_OK;
         }
-        node_show_fields(c, &v);
+        if (v.node->delegated)
+                audited_show_fields(c, &v);
+        else
+                node_show_fields(c, &v);
         node_show_links(c, &v);
         node_show_use(c, &v);
         return EXIT_OK;

@@ -40,6 +40,7 @@ static int add_node(const struct svmd_node_row *row, void *userdata) {
         copy->bus = ctl_copy(l->ctl, row->bus);
         copy->trouble = ctl_copy(l->ctl, row->trouble);
         copy->physical = ctl_copy(l->ctl, row->physical ? row->physical : "");
+        copy->kind_name = ctl_copy(l->ctl, row->kind_name ? row->kind_name : "");
         return 0;
 }
 
@@ -285,6 +286,33 @@ int rows_leases(struct ctl *c, const char *partition, struct lease_rows *ret) {
 
         if (r == SVMD_OK)
                 *ret = (struct lease_rows){ (const void *)l.rows, l.count };
+        return r;
+}
+
+static int add_grant(const struct svmd_grant_row *row, void *userdata) {
+        struct collect *l = userdata;
+        struct svmd_grant_row *copy = collect_row(l, row);
+
+        copy->client = ctl_copy(l->ctl, row->client);
+        copy->partition = ctl_copy(l->ctl, row->partition);
+        return 0;
+}
+
+static int query_grants(struct collect *l, const char *partition) {
+        return svmd_query_grants(l->ctl->session, partition, add_grant, l);
+}
+
+static uint64_t has_grants(const struct svmd_partition_row *row) {
+        return row->sessions;
+}
+
+int rows_grants(struct ctl *c, const char *partition, struct grant_rows *ret) {
+        struct collect l = { .ctl = c, .row_size = sizeof(*ret->rows) };
+        int r = c->info.admin && !partition ? all_of(&l, has_grants, query_grants)
+                                            : query_grants(&l, c->info.admin ? partition : NULL);
+
+        if (r == SVMD_OK)
+                *ret = (struct grant_rows){ (const void *)l.rows, l.count };
         return r;
 }
 

@@ -55,6 +55,10 @@ struct lease_rows {
         const struct svmd_lease_row *rows;
         size_t count;
 };
+struct grant_rows {
+        const struct svmd_grant_row *rows;
+        size_t count;
+};
 struct limited_rows {
         const struct svmd_limited_row *rows;
         size_t count;
@@ -77,6 +81,7 @@ int rows_reservations(struct ctl *c, const char *partition, struct reservation_r
 int rows_shares(struct ctl *c, const char *partition, struct share_rows *ret);
 int rows_kept(struct ctl *c, const char *partition, struct kept_rows *ret);
 int rows_leases(struct ctl *c, const char *partition, struct lease_rows *ret);
+int rows_grants(struct ctl *c, const char *partition, struct grant_rows *ret);
 int rows_usage(struct ctl *c, const char *partition, struct use_rows *ret);
 /* Of a managed range, in address order. `partition` NULL: the session's own. */
 int rows_residency(struct ctl *c, const char *partition, uint64_t address, uint64_t size, bool counters,

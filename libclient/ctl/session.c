@@ -1,6 +1,8 @@
 #include "account.h"
 #include "args.h"
 #include "ctl.h"
+#include "drift.h"
+#include "grant.h"
 #include "json.h"
 #include "rows.h"
 #include "show.h"
@@ -112,6 +114,44 @@ static const struct svmd_session_row *session_find(struct ctl *c, const char *wo
         *ret_status = ctl_fail(c, EXIT_REFUSED, "there is no session %s; 'svmd-ctl session list' shows those there are",
                                word);
         return NULL;
+}
+
+int session_show_run(struct ctl *c, const struct args *a) {
+        struct session_rows sessions;
+        struct drift_rows unbrokered;
+        struct json_object *list, *o;
+        struct grant_rows grants;
+        struct node_rows nodes;
+        int r;
+        const struct svmd_session_row *s = session_find(c, a->words[0], &r);
+
+        if (!s)
+                return r;
+        sessions = (struct session_rows){ s, 1 };
+        r = *s->partition ? rows_grants(c, s->partition, &grants) : SVMD_OK;
+        if (!*s->partition)
+                grants = (struct grant_rows){ NULL, 0 };
+        if (r == SVMD_OK)
+                r = rows_nodes(c, &nodes);
+        if (r == SVMD_OK)
+                r = drift_read_unbrokered(c, s->pid, &unbrokered);
+        if (r != SVMD_OK)
+                return ctl_result(c, r);
+        if (c->json) {
+                list = show_sessions_json(c, &sessions);
+                o = json_object_new_object();
+                json_add(o, "session", json_object_get(json_object_array_get_idx(list, 0)));
+                json_object_put(list);
+                json_add(o, "grants", show_grants_json(c, &grants, &nodes, s->id));
+                json_add(o, "unbrokered", drift_json(&unbrokered));
+                return json_print(c, o);
+        }
+        show_sessions(c, &sessions, false);
+        fputc('\n', c->out);
+        show_grants(c, &grants, &nodes, s->id);
+        fputc('\n', c->out);
+        drift_show(c, &unbrokered, "It uses no device without svmd, as far as can be seen");
+        return EXIT_OK;
 }
 
 int session_kill_run(struct ctl *c, const struct args *a) {

@@ -93,6 +93,7 @@ static const struct {
         [TOP_NAME] = { 14, false, 0 },
         [TOP_ID] = { 8, true, 4 },
         [TOP_PARTITION] = { 14, false, 3 },
+        [TOP_CONTAINER] = { 20, false, 8 },
         [TOP_PID] = { 8, true, 6 },
         [TOP_USER] = { 8, false, 7 },
         [TOP_STATE] = { 7, false, 7 },
@@ -213,6 +214,7 @@ static void cell_text(const struct top_screen *s, char text[TEXT], const struct 
         case TOP_NAME: snprintf(text, TEXT, "%s", *row->name ? row->name : "-"); break;
         case TOP_ID: snprintf(text, TEXT, "%llu", (unsigned long long)row->id); break;
         case TOP_PARTITION: snprintf(text, TEXT, "%s", row->partition); break;
+        case TOP_CONTAINER: snprintf(text, TEXT, "%s", *row->container ? row->container : "-"); break;
         case TOP_PID: snprintf(text, TEXT, "%u", row->pid); break;
         case TOP_USER: user_text(text, row->uid); break;
         case TOP_STATE: snprintf(text, TEXT, "%s", row->offline ? "offline" : "online"); break;

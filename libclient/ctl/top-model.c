@@ -11,8 +11,8 @@ const enum top_column top_columns[_TOP_PARTS][TOP_COLUMNS + 1] = {
                         TOP_OUT, TOP_RATE_PAST },
         [TOP_PARTITIONS] = { TOP_NAME, TOP_COUNT_SESSIONS, TOP_COUNT_RESERVATIONS, TOP_USED, TOP_USED_PAST, TOP_DEEDS,
                              TOP_RATE_PAST, TOP_OUT },
-        [TOP_SESSIONS] = { TOP_ID, TOP_NAME, TOP_PARTITION, TOP_PID, TOP_USER, TOP_USED, TOP_USED_PAST, TOP_DEEDS,
-                           TOP_RATE_PAST },
+        [TOP_SESSIONS] = { TOP_ID, TOP_NAME, TOP_PARTITION, TOP_CONTAINER, TOP_PID, TOP_USER, TOP_USED, TOP_USED_PAST,
+                           TOP_DEEDS, TOP_RATE_PAST },
 };
 
 const char *top_heading(enum top_part part, enum top_column column) {
@@ -23,6 +23,7 @@ const char *top_heading(enum top_part part, enum top_column column) {
         case TOP_NAME: return names[part];
         case TOP_ID: return "SESSION";
         case TOP_PARTITION: return "PARTITION";
+        case TOP_CONTAINER: return "CONTAINER";
         case TOP_PID: return "PID";
         case TOP_USER: return "USER";
         case TOP_STATE: return "STATE";
@@ -89,12 +90,13 @@ static uint64_t number_of(const struct top_item *i, enum top_column column) {
 }
 
 static bool is_word(enum top_column column) {
-        return column == TOP_NAME || column == TOP_PARTITION;
+        return column == TOP_NAME || column == TOP_PARTITION || column == TOP_CONTAINER;
 }
 
 static int by_words(const struct top_item *a, const struct top_item *b, enum top_column column) {
-        return column == TOP_PARTITION ? strcmp(a->now.partition, b->now.partition)
-                                       : strverscmp(a->now.name, b->now.name);
+        return column == TOP_PARTITION   ? strcmp(a->now.partition, b->now.partition)
+               : column == TOP_CONTAINER ? strcmp(a->now.container, b->now.container)
+                                         : strverscmp(a->now.name, b->now.name);
 }
 
 /* Words go up, numbers go down; among equals, by name and number, so that nothing changes places without a reason. */
@@ -111,7 +113,8 @@ static int compare(const void *left, const void *right, void *userdata) {
 }
 
 static bool passes(const struct top_model *m, const struct top_item *i) {
-        return !*m->filter || strcasestr(i->now.name, m->filter) || strcasestr(i->now.partition, m->filter);
+        return !*m->filter || strcasestr(i->now.name, m->filter) || strcasestr(i->now.partition, m->filter) ||
+               strcasestr(i->now.container, m->filter);
 }
 
 static void view_arrange(const struct top_model *m, struct top_view *v) {

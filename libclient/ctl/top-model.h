@@ -29,6 +29,7 @@ enum top_column {
         TOP_NAME,
         TOP_ID,
         TOP_PARTITION,
+        TOP_CONTAINER,
         TOP_PID,
         TOP_USER,
         TOP_STATE,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "usage.h"
 
 struct taking {
         struct top_snapshot *s;
@@ -83,6 +84,24 @@ static int on_use(const struct svmd_use_row *u, void *userdata) {
         return 0;
 }
 
+struct naming {
+        struct ctl *ctl;
+        struct top_snapshot *s;
+};
+
+static int on_holder(const struct svmd_holder_row *h, void *userdata) {
+        struct naming *n = userdata;
+        struct top_row wanted = { .id = h->session }, *row = NULL;
+        void *mark = obstack_alloc(&n->ctl->pool, 0);
+
+        if (h->session && h->container[0] && n->s->count[TOP_SESSIONS])
+                row = bsearch(&wanted, n->s->rows[TOP_SESSIONS], n->s->count[TOP_SESSIONS], sizeof(*row), by_id);
+        if (row && !row->container[0])
+                snprintf(row->container, sizeof(row->container), "%s", usage_container(n->ctl, h));
+        obstack_free(&n->ctl->pool, mark);
+        return 0;
+}
+
 static struct top_row *node_of(struct taking *t, svmd_node id) {
         for (size_t i = 0; i < t->s->count[TOP_NODES]; i++)
                 if (t->s->rows[TOP_NODES][i].id == id)
@@ -121,6 +140,8 @@ int top_snapshot_take(struct ctl *c, struct top_snapshot *ret) {
                 qsort(ret->rows[TOP_SESSIONS], ret->count[TOP_SESSIONS], sizeof(struct top_row), by_id);
         if (r == SVMD_OK)
                 r = svmd_query_usage(c->session, NULL, on_use, &t);
+        if (r == SVMD_OK)
+                r = svmd_query_holders(c->session, NULL, on_holder, &(struct naming){ c, ret });
         if (r == SVMD_OK)
                 r = svmd_query_metrics(c->session, on_metric, &t);
         if (r != SVMD_OK)

@@ -10,8 +10,8 @@ enum top_part { TOP_NODES, TOP_PARTITIONS, TOP_SESSIONS, _TOP_PARTS };
 
 /* A node, a partition or a session at one moment. Sums only grow, until another svmd begins anew. */
 struct top_row {
-        uint64_t id; /* with `name` what it is known by */
-        char name[64], partition[64];
+        uint64_t id;                                 /* with `name` what it is known by */
+        char name[64], partition[64], container[96]; /* "": in none */
         uint32_t pid, uid;
         bool offline;
         uint64_t size; /* of a node: what it has room for; of others 0 */

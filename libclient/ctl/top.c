@@ -20,6 +20,7 @@ static struct json_object *item_json(struct ctl *c, enum top_part part, const st
                 json_add_count(o, "session", i->now.id);
                 json_add_text(o, "client", i->now.name);
                 json_add_text(o, "partition", i->now.partition);
+                json_add_text(o, "container", *i->now.container ? i->now.container : NULL);
                 json_add_count(o, "pid", i->now.pid);
                 json_add_user(c, o, i->now.uid);
         } else {

@@ -52,20 +52,52 @@ const char *usage_heading(unsigned by) {
         return ways[by].heading;
 }
 
+/* What stands behind `mark` up to the next blank, or NULL. */
+static const char *part_of(struct ctl *c, const char *key, const char *mark) {
+        const char *at = strstr(key, mark);
+
+        return at ? ctl_text(c, "%.*s", (int)strcspn(at + strlen(mark), " "), at + strlen(mark)) : NULL;
+}
+
+/* "RUNTIME:ID[ pod UID][ name NAME][ of NAMESPACE/POD]" as the runtimes' own tools show it: names, and numbers short. A
+ * name may be short, too. */
+static const char *container_text(struct ctl *c, const char *key) {
+        const char *name = part_of(c, key, " name "), *pod = part_of(c, key, " of "), *uid = part_of(c, key, " pod ");
+        const char *id = part_of(c, key, ":");
+
+        id = ctl_text(c, "%.*s:%.12s", (int)strcspn(key, ":"), key, id ? id : "");
+        if (pod)
+                return ctl_text(c, "%s%s%s, %s", pod, name ? "/" : "", name ? name : "", id);
+        if (name)
+                return ctl_text(c, "%s, %s", name, id);
+        return ctl_text(c, "%s%s%.13s", id, uid ? ", pod " : "", uid ? uid : "");
+}
+
 const char *usage_key(struct ctl *c, unsigned by, const char *key) {
-        const char *colon = strchr(key, ':'), *pod = strstr(key, " pod ");
         uint64_t uid;
 
         if (by == SVMD_BY_USER && count_parse(key, &uid) == 0 && uid <= UINT32_MAX)
                 return account_user(c, (uint32_t)uid);
         if (by == SVMD_BY_PID && strchr(key, '.') && strchr(key, ' '))
                 return ctl_text(c, "%.*s%s", (int)strcspn(key, "."), key, strchr(key, ' '));
-        if (by != SVMD_BY_CONTAINER || !colon)
-                return key;
-        /* As the runtimes' own tools show them. A name may be short. */
-        return ctl_text(c, "%.*s%.12s%s%.13s", (int)(colon + 1 - key), key,
-                        ctl_text(c, "%.*s", (int)(pod ? pod - colon - 1 : (long)strlen(colon + 1)), colon + 1),
-                        pod ? ", pod " : "", pod ? pod + 5 : "");
+        return by == SVMD_BY_CONTAINER && strchr(key, ':') ? container_text(c, key) : key;
+}
+
+/* What the history calls the container of that row. */
+static const char *key_of_container(struct ctl *c, const struct svmd_holder_row *r) {
+        const char *key = ctl_text(c, "%s:%s", r->runtime, r->container);
+
+        if (r->pod[0])
+                key = ctl_text(c, "%s pod %s", key, r->pod);
+        if (r->container_name && *r->container_name)
+                key = ctl_text(c, "%s name %s", key, r->container_name);
+        if (r->pod_name && *r->pod_name)
+                key = ctl_text(c, "%s of %s/%s", key, r->pod_namespace, r->pod_name);
+        return key;
+}
+
+const char *usage_container(struct ctl *c, const struct svmd_holder_row *r) {
+        return r->container[0] ? container_text(c, key_of_container(c, r)) : "";
 }
 
 struct sum {
@@ -99,7 +131,7 @@ static const char *key_of(struct sums *s, const struct svmd_holder_row *r) {
         case SVMD_BY_CONTAINER:
                 if (!r->session || !r->cgroup[0] || !r->container[0])
                         return r->session && !r->cgroup[0] ? "unknown" : "none";
-                return ctl_text(c, "%s:%s%s%s", r->runtime, r->container, r->pod[0] ? " pod " : "", r->pod);
+                return key_of_container(c, r);
         default: return r->session ? ctl_text(c, "%u %s", r->pid, r->process[0] ? r->process : r->client) : "none";
         }
 }

@@ -32,6 +32,7 @@ static int collect(const struct svmd_drift_row *row, void *userdata) {
         copy->subject = ctl_copy(d->c, row->subject);
         copy->place = ctl_copy(d->c, row->place);
         copy->why = ctl_copy(d->c, row->why);
+        copy->container = ctl_copy(d->c, row->container);
         return 0;
 }
 
@@ -57,15 +58,34 @@ const char *drift_summary(struct ctl *c, const struct drift_rows *d) {
                       : "none";
 }
 
+int drift_read_unbrokered(struct ctl *c, uint32_t pid, struct drift_rows *ret) {
+        int r = drift_read(c, ret);
+        size_t n = 0;
+
+        for (size_t i = 0; r == SVMD_OK && i < ret->count; i++)
+                if (ret->rows[i].unbrokered && ret->rows[i].pid == pid)
+                        ret->rows[n++] = ret->rows[i];
+        ret->count = n;
+        return r;
+}
+
 static const char *subject(struct ctl *c, const struct svmd_drift_row *r) {
+        if (r->container[0])
+                return ctl_text(c, "%s, %s", r->container, r->subject);
         return r->scope == SVMD_DRIFT_PROCESS ? ctl_text(c, "process %u, %s", r->pid, r->subject) : r->subject;
 }
 
-static void drift_text(struct ctl *c, const struct drift_rows *d) {
+static const char *why(struct ctl *c, const struct svmd_drift_row *r) {
+        return r->killed ? ctl_text(c, "%s%sthe kernel ended %llu of its processes for want of room", r->why,
+                                    r->why[0] ? "; " : "", (unsigned long long)r->killed)
+                         : r->why;
+}
+
+void drift_show(struct ctl *c, const struct drift_rows *d, const char *none) {
         static const struct column columns[] = {
                 { "OF", COLUMN_TRUNC },       { "WHERE", COLUMN_TRUNC },  { "SAYS", 0 },
                 { "REPORTED", COLUMN_RIGHT }, { "LEDGER", COLUMN_RIGHT }, { "DRIFT", COLUMN_RIGHT },
-                { "MAY BE", COLUMN_WRAP }
+                { "LIMIT", COLUMN_RIGHT },    { "MAY BE", COLUMN_WRAP }
         };
         struct table *t = table_new(c, columns, sizeof(columns) / sizeof(columns[0]));
 
@@ -79,20 +99,21 @@ static void drift_text(struct ctl *c, const struct drift_rows *d) {
                 table_cell(l, ctl_size(c, r->reported));
                 table_cell(l, ctl_size(c, r->ledger));
                 table_cell(l, signed_size(c, r->reported, r->ledger));
-                table_cell(l, r->why);
+                table_cell(l, r->limit == UINT64_MAX ? "-" : ctl_size(c, r->limit));
+                table_cell(l, why(c, r));
         }
-        table_print(t, "Nothing is reported");
+        table_print(t, none);
 }
 
-static struct json_object *drift_json(const struct drift_rows *d) {
-        static const char *const scopes[] = { "node", "process", "cgroup" };
+struct json_object *drift_json(const struct drift_rows *d) {
+        static const char *const scopes[] = { "node", "process", "cgroup", "device" };
         struct json_object *list = json_object_new_array();
 
         for (size_t i = 0; i < d->count; i++) {
                 const struct svmd_drift_row *r = &d->rows[i];
                 struct json_object *o = json_object_new_object();
 
-                json_add_text(o, "scope", r->scope < 3 ? scopes[r->scope] : "");
+                json_add_text(o, "scope", r->scope < sizeof(scopes) / sizeof(scopes[0]) ? scopes[r->scope] : "");
                 json_add_text(o, "source", r->source);
                 json_add_text(o, "subject", r->subject);
                 json_add_text(o, "place", r->place);
@@ -103,6 +124,10 @@ static struct json_object *drift_json(const struct drift_rows *d) {
                 json_add(o, "drift", json_object_new_int64((int64_t)(r->reported - r->ledger)));
                 json_add_text(o, "why", r->why);
                 json_add_flag(o, "moving", r->moving);
+                json_add(o, "limit", r->limit == UINT64_MAX ? NULL : json_object_new_uint64(r->limit));
+                json_add_count(o, "killed", r->killed);
+                json_add_text(o, "container", r->container);
+                json_add_flag(o, "unbrokered", r->unbrokered);
                 json_object_array_add(list, o);
         }
         return list;
@@ -116,6 +141,6 @@ int usage_drift(struct ctl *c) {
                 return ctl_result(c, r);
         if (c->json)
                 return json_print(c, drift_json(&d));
-        drift_text(c, &d);
+        drift_show(c, &d, "Nothing is reported");
         return EXIT_OK;
 }

@@ -63,9 +63,10 @@ const struct verb verbs[] = {
           BIT(OPT_DRY_RUN) | BIT(OPT_YES) | BIT(OPT_TIMEOUT),
           VERB_ADMIN | VERB_ASKS,
           "Take a node out of use and wait till managed memory has left it",
-          "It takes nothing more. Memory that programs created there themselves stays. When the time is over it ends "
-          "with 3, and the node goes on being drained.",
-          { "svmd-ctl node drain gpu0", "svmd-ctl node drain gpu0 --timeout 60" },
+          "It takes nothing more. Memory that programs created there themselves goes to a host, unless it is pinned or has no "
+          "room there. --dry-run, and the question on a terminal, show whose memory leaves and whose stays. When the time is "
+          "over it ends with 3, and the node goes on being drained.",
+          { "svmd-ctl node drain gpu0 --timeout 60", "svmd-ctl node drain gpu0 --dry-run" },
           node_drain_run },
         { "node offline",
           "NODE",
@@ -200,6 +201,17 @@ const struct verb verbs[] = {
           NULL,
           { "svmd-ctl session list", "svmd-ctl session list --partition train --json | jq '.[].pid'" },
           session_list_run },
+        { "session show",
+          "ID",
+          1,
+          1,
+          0,
+          VERB_ADMIN,
+          "Show one session: what it has, its grants, and use without svmd",
+          "Grants are leave to execute what only the process can; those that were not acknowledged in time stay charged. "
+          "Of those of which nothing was done, the last few are shown with the error. Last stands what its process has of devices without svmd, as usage --drift sees it.",
+          { "svmd-ctl session show 12", "svmd-ctl session show 12 --json | jq .grants" },
+          session_show_run },
         { "session kill",
           "ID",
           1,
@@ -327,6 +339,20 @@ const struct verb verbs[] = {
           "for the user that the name belongs to.",
           { "svmd-ctl kept remove weights --partition train", "svmd-ctl kept remove cache --kind memory --yes" },
           kept_remove_run },
+        { "grant list",
+          "",
+          0,
+          0,
+          BIT(OPT_PARTITION) | BIT(OPT_SESSION) | BIT(OPT_NODE),
+          VERB_OWN,
+          "List what processes were given leave to do on devices",
+          "STATE is asked until the process says what became of it, held while what was made is there, and expired where it "
+          "did not say so in time: that stays charged until it says that nothing was done, or ends. Of those that "
+          "failed, with an ERROR, svmd knows the last few of each session. Who may not administer sees those of one "
+          "partition: the own, or the one named.",
+          { "svmd-ctl grant list --node gpu0",
+            "svmd-ctl grant list --json | jq -r '.[] | select(.state == \"expired\") | .pid'" },
+          grant_list_run },
         { "lease list",
           "",
           0,

@@ -57,6 +57,8 @@ int cgroup_set_run(struct ctl *c, const struct args *a);
 int cgroup_delete_run(struct ctl *c, const struct args *a);
 int reservation_list_run(struct ctl *c, const struct args *a);
 int lease_list_run(struct ctl *c, const struct args *a);
+int grant_list_run(struct ctl *c, const struct args *a);
+int session_show_run(struct ctl *c, const struct args *a);
 int lease_remove_run(struct ctl *c, const struct args *a);
 int share_list_run(struct ctl *c, const struct args *a);
 int share_set_run(struct ctl *c, const struct args *a);

@@ -33,7 +33,7 @@ struct expose {
 struct label {
         const char *name, *value; /* name NULL: none */
 };
-enum { LABELS_MAX = 6 };
+enum { LABELS_MAX = 8 };
 
 struct expose_histogram {
         uint64_t count, sum_ns, first_ns;

@@ -28,6 +28,9 @@
           "Time that moving or copying a granule took.")                                                               \
         X(MOVED_GRANULES, "svmd_moved_granules", COUNTER, NULL, true, "Granules moved or copied between nodes.")       \
         X(MOVED_BYTES, "svmd_moved_bytes", COUNTER, "bytes", true, "Bytes of granules moved or copied.")               \
+        X(GRANTS, "svmd_grants", GAUGE, NULL, false, "Leave that processes have to act on devices.")                   \
+        X(GRANT_BYTES, "svmd_grant_bytes", GAUGE, "bytes", false, "What is charged for it.")                           \
+        X(GRANTS_FAILED, "svmd_grants_failed", COUNTER, NULL, true, "Grants under which nothing was done.")            \
         X(NODE, "svmd_node", INFO, NULL, false, "What the node is.")                                                   \
         X(NODE_ONLINE, "svmd_node_online", GAUGE, NULL, false, "Whether the node takes memory.")                       \
         X(NODE_CAPACITY, "svmd_node_capacity_bytes", GAUGE, "bytes", false, "Memory that svmd gives out there.")       \

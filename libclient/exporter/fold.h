@@ -7,7 +7,7 @@
  * Bytes on nodes by key, of which the largest are shown and the others are one, "other": so a machine with many
  * containers has no more time series than was said. Who is large now may be part of "other" at the next look.
  */
-enum { FOLD_KEYS = 3 };
+enum { FOLD_KEYS = 6 };
 
 struct fold_row {
         const char *key[FOLD_KEYS];

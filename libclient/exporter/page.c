@@ -79,6 +79,20 @@ static void put_flows(struct page *p, enum family_id id, bool bytes) {
                             bytes ? m->row.bytes : m->row.count);
 }
 
+static void put_grants(struct page *p, enum family_id id) {
+        for (const struct scrape_metric *m = p->s->metrics; m; m = m->next) {
+                bool failed = m->row.kind == SVMD_METRIC_GRANTS && strcmp(m->row.label, "failed") == 0;
+
+                if (m->row.kind != SVMD_METRIC_GRANTS || failed != (id == FAMILY_GRANTS_FAILED))
+                        continue;
+                if (failed)
+                        put(p, id, NULL, m->row.count);
+                else
+                        put(p, id, LABELS({ "state", m->row.label }),
+                            id == FAMILY_GRANTS ? m->row.count : m->row.bytes);
+        }
+}
+
 static void put_work(struct page *p) {
         put_operations(p);
         put_histograms(p, FAMILY_REQUEST, "request", "operation", NULL);
@@ -87,15 +101,12 @@ static void put_work(struct page *p) {
         put_histograms(p, FAMILY_MIGRATION, "migration", "cause", NULL);
         put_flows(p, FAMILY_MOVED_GRANULES, false);
         put_flows(p, FAMILY_MOVED_BYTES, true);
+        put_grants(p, FAMILY_GRANTS);
+        put_grants(p, FAMILY_GRANT_BYTES);
+        put_grants(p, FAMILY_GRANTS_FAILED);
 }
 
 /* ---- nodes and links ---- */
-
-static const char *kind_name(unsigned kind) {
-        static const char *const names[] = { "none", "host", "soft", "hmm", "kfd", "drm" };
-
-        return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
-}
 
 /* svmd gives out memory of it: not one that it only knows of. */
 static bool has_memory(const struct scrape_node *n) {
@@ -144,7 +155,7 @@ static void put_nodes(struct page *p) {
 
         for (n = p->s->nodes; n; n = n->next)
                 put(p, FAMILY_NODE,
-                    LABELS({ "node", n->row.name }, { "kind", kind_name(n->row.kind) }, { "model", n->row.model },
+                    LABELS({ "node", n->row.name }, { "kind", n->row.kind_name }, { "model", n->row.model },
                            { "driver", n->row.driver }, { "bus", n->row.bus }),
                     1);
         for (n = p->s->nodes; n; n = n->next)
@@ -320,7 +331,9 @@ static void put_fold(struct page *p, enum family_id id, const struct fold *f, co
 }
 
 static void put_holders(struct page *p) {
-        static const char *const container[FOLD_KEYS] = { "runtime", "container", "pod" };
+        static const char *const container[FOLD_KEYS] = {
+                "runtime", "container", "pod", "name", "pod_name", "namespace"
+        };
         static const char *const cgroup[FOLD_KEYS] = { "cgroup" };
         size_t partitions = p->s->partitions_count > p->o->partitions ? p->s->partitions_count - p->o->partitions : 0;
 

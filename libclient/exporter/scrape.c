@@ -44,6 +44,7 @@ static int on_node(const struct svmd_node_row *row, void *userdata) {
         n->row.model = copy(s, row->model);
         n->row.driver = copy(s, row->driver);
         n->row.bus = copy(s, row->bus);
+        n->row.kind_name = copy(s, row->kind_name);
         n->row.device = n->row.version = n->row.trouble = "";
         n->links_end = &n->links;
         *s->nodes_end = n;
@@ -122,7 +123,9 @@ static int on_finding(const char *id, unsigned level, const char *text, void *us
  * Registered memory stands in each row of its session. */
 static int on_holder(const struct svmd_holder_row *row, void *userdata) {
         const char *group = !row->session ? "none" : row->cgroup[0] ? row->cgroup : "unknown";
-        const char *cgroup[FOLD_KEYS] = { group }, *container[FOLD_KEYS] = { row->runtime, row->container, row->pod };
+        const char *cgroup[FOLD_KEYS] = { group };
+        const char *container[FOLD_KEYS] = { row->runtime,        row->container, row->pod,
+                                             row->container_name, row->pod_name,  row->pod_namespace };
         struct scrape *s = userdata;
         bool first = row->session != s->session;
 

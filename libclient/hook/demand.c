@@ -43,6 +43,8 @@ static int take_name(struct demand *d, const struct annotation *a, char why[DEMA
 static int take(struct demand *d, const struct annotation *a, char why[DEMAND_WHY]) {
         if (strcmp(a->key, "partition") == 0)
                 return take_name(d, a, why);
+        if (strcmp(a->key, "name") == 0)
+                return 0; /* called.h */
         d->makes = true;
         if (strcmp(a->key, "size") == 0)
                 return take_size(a, &d->size, why);
@@ -50,7 +52,7 @@ static int take(struct demand *d, const struct annotation *a, char why[DEMAND_WH
                 return take_limit(d, a, a->key + 4, false, why);
         if (strncmp(a->key, "min.", 4) == 0)
                 return take_limit(d, a, a->key + 4, true, why);
-        return wrong(why, a, "svmd knows partition, size, max.NODE and min.NODE");
+        return wrong(why, a, "svmd knows partition, size, name, max.NODE and min.NODE");
 }
 
 /* Letters and digits at either end, and between them what names of partitions and CDI devices may have. */

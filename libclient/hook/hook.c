@@ -2,9 +2,11 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <svmd.h>
 
+#include "hook/called.h"
 #include "hook/demand.h"
 #include "hook/place.h"
 #include "hook/state.h"
@@ -104,6 +106,9 @@ static int name_nodes(struct hook *h) {
                       "'svmd-ctl node list' shows those there are");
 }
 
+enum { MADE = 1 };
+
+/* MADE, or 0: there is one. -1: it was said why not. */
 static int make(struct hook *h) {
         struct svmd_partition_options options = { .size = sizeof(options),
                                                   .length = h->demand.size,
@@ -120,17 +125,21 @@ static int make(struct hook *h) {
         options.limits_count = h->named;
         r = svmd_partition_create(h->session, h->demand.name, &options, NULL);
         if (r == SVMD_OK)
-                return 0;
+                return MADE;
         if (r != SVMD_E_TAKEN)
                 return say(h, "partition %s: %s", h->demand.name, svmd_error());
-        r = look(h);
-        if (r == 0 && strcmp(h->holder, h->container) != 0)
-                return say(h, "another container has just made partition %s", h->demand.name);
-        return r;
+        return 0;
 }
 
-/* Nobody is given memory of another container by the name of its partition. */
+/* Nobody is given memory of another container by the name of its partition. What is to be made is most often not there,
+ * so that is asked for first. */
 static int have(struct hook *h) {
+        int r = h->demand.makes ? make(h) : 0;
+
+        if (r == 0)
+                r = look(h);
+        if (r != 0)
+                return r == MADE ? 0 : r;
         if (h->found && h->holder[0] && strcmp(h->holder, h->container) != 0)
                 return say(h,
                            "partition %s belongs to container %s, and ends with it; for several containers make it "
@@ -143,8 +152,6 @@ static int have(struct hook *h) {
                            h->demand.name);
         if (h->found)
                 return 0;
-        if (h->demand.makes)
-                return make(h);
         return say(h, "there is no partition %s; with org.svmd.size it is made for the container", h->demand.name);
 }
 
@@ -163,14 +170,26 @@ static int show(struct hook *h) {
         return 0;
 }
 
+/* Without its names the container is as good: they are for people. */
+static void say_names(struct hook *h) {
+        struct called_names names;
+        uint64_t started;
+
+        called_of(&names, &h->state, "/proc", (uint32_t)getppid());
+        if (!names.name[0] && !names.pod[0])
+                return;
+        if (place_started(h->state.pid, &started) == 0)
+                called_note(h->options->runtime_dir, h->state.id, h->state.pid, started, &names);
+}
+
 static int attach(struct hook *h) {
         int r;
 
         if (h->state.pid == 0)
                 return say(h, "container %s has no process yet: 'attach' is for createRuntime", h->state.id);
-        r = look(h);
+        r = have(h);
         if (r == 0)
-                r = have(h);
+                say_names(h);
         return r == 0 && h->options->mounts ? show(h) : r;
 }
 
@@ -179,6 +198,7 @@ static int attach(struct hook *h) {
 static int release(struct hook *h) {
         int r = look(h);
 
+        called_forget(h->options->runtime_dir, h->state.id);
         if (r < 0 || !h->found || strcmp(h->holder, h->container) != 0)
                 return r;
         r = svmd_partition_delete(h->session, h->demand.name, SVMD_DELETE_END_SESSIONS | SVMD_DELETE_DROP_KEPT, 0);

@@ -81,6 +81,14 @@ int state_parse(struct state *s, const char *text, size_t size, char why[STATE_W
         return r;
 }
 
+const char *state_annotation(const struct state *s, const char *key) {
+        struct json_object *all, *value;
+
+        if (!json_object_object_get_ex(s->json, "annotations", &all) || !json_object_object_get_ex(all, key, &value))
+                return NULL;
+        return text_of(value);
+}
+
 void state_free(struct state *s) {
         json_object_put(s->json);
         *s = (struct state){ 0 };

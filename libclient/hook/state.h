@@ -25,3 +25,5 @@ struct state {
 /* 0, or -EINVAL and a sentence. */
 int state_parse(struct state *s, const char *text, size_t size, char why[STATE_WHY]);
 void state_free(struct state *s);
+/* Any annotation; NULL: it is not there, or is no string. */
+const char *state_annotation(const struct state *s, const char *key);
