@@ -22,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 #include "account/history.h"
 #include "account/sum.h"
 #include "base/alloc.h"
@@ -238,6 +240,30 @@ static void test_size(void **state) {
                 sum += a.rows[i].page_ms;
         assert_int_equal(sum, 300 * 40);
         history_answer_free(&a);
+}
+
+/* What it has in memory does not grow with what it has on the disk, and all of it goes. */
+static void test_memory(void **state) {
+        struct history_record r[256];
+        char key[256][32];
+        int64_t most = 0;
+
+        reopen(&usual, 0);
+        for (unsigned t = 0; t < 120; t++) {
+                for (unsigned i = 0; i < 256; i++) {
+                        snprintf(key[i], sizeof(key[i]), "process %u", 256 * t + i);
+                        r[i] = (struct history_record){ HISTORY_BY_PID, key[i], "gpu0", 1, 4096 };
+                }
+                if (add_to(START + 60 * (int64_t)t, r, 256) != 0)
+                        fail_msg("%s", why);
+                if (sqlite3_memory_used() > most)
+                        most = sqlite3_memory_used();
+        }
+        assert_true(file_size() > 2 * 1024 * HISTORY_CACHE_KIB);
+        assert_in_range(most, 1024, 1024 * (HISTORY_CACHE_KIB + 256));
+        history_close(h);
+        h = NULL;
+        assert_int_equal(sqlite3_memory_used(), 0);
 }
 
 static void spoil(const char *bytes, size_t size, off_t at) {
@@ -474,9 +500,19 @@ static void test_sum_up(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(test_sums_and_peaks), TEST(test_pages),     TEST(test_ages),   TEST(test_other),
-                TEST(test_clock_jumps),    TEST(test_size),      TEST(test_damage), TEST(test_of_others),
-                TEST(test_kill),           TEST(test_full_disk), TEST(test_random), cmocka_unit_test(test_sum_up),
+                TEST(test_sums_and_peaks),
+                TEST(test_pages),
+                TEST(test_ages),
+                TEST(test_other),
+                TEST(test_clock_jumps),
+                TEST(test_size),
+                TEST(test_damage),
+                TEST(test_of_others),
+                TEST(test_memory),
+                TEST(test_kill),
+                TEST(test_full_disk),
+                TEST(test_random),
+                cmocka_unit_test(test_sum_up),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,7 @@ static const struct {
         { "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" ID ".scope/container", "podman", ID, "" },
         { "/libpod_parent/libpod-" ID, "podman", ID, "" },
         { "/libpod_parent/" ID, "podman", ID, "" },
+        { "/libpod_parent/" ID2 "/libpod-" ID, "podman", ID, ID2 },
         { "/machine.slice/machine-libpod_pod_" ID2 ".slice/libpod-" ID ".scope/container", "podman", ID, ID2 },
         /* CRI-O */
         { "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" UID_ ".slice/crio-" ID ".scope", "crio", ID,

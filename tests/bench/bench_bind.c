@@ -3,61 +3,84 @@
 
 #include "backend/drm_bind.h"
 #include "bench.h"
+#include "svmd.h"
 
 /*
- * What a vector saves on a render node: bindings a second, 256 in one call, compared with one in each. The device is
- * the emulated xe (tests/emul/drm/render.py starts this), where a call is a message to another process; that its model
- * checks each binding costs both the same.
+ * What a vector saves on a render node: bindings a second that svmd makes for a program, 256 in one request, compared
+ * with one in each, which the program waits for. The device is the emulated xe (tests/emul/drm/served.py starts this),
+ * where a call of the driver is a message to another process too.
  */
-enum { ROUNDS = 15, VECTOR = 256, TIMES = 8 };
+enum { ROUNDS = 15, VECTOR = 256, TIMES = 2 };
 #define MIB (1ull << 20)
 
-static const struct drm_bind_driver *d = &drm_bind_xe;
-static int fd;
-static uint32_t space, memory;
+static svmd_session *session;
+static svmd_drm file;
+static uint32_t space;
+static char *base;
 
-static void clear(void) {
-        struct drm_binding all = { .what = DRM_BIND_UNMAP, .address = MIB, .size = 1ull << 40 };
-        uint32_t done;
-
-        must(drm_bind(d, fd, space, &all, 1, &done) == 0, "the emulated xe does not unmap");
+static int find_xe(const struct svmd_node_row *row, void *userdata) {
+        if (row->kind == SVMD_NODE_DRM && row->driver[0] == 'x')
+                *(svmd_node *)userdata = row->id;
+        return 0;
 }
 
-/* Bindings a second, `each` in a call. */
-static double measure(const struct drm_binding *list, uint32_t each) {
+static void clear(void) {
+        struct svmd_drm_binding all = {
+                .size = sizeof(all), .what = SVMD_DRM_UNMAP, .address = base, .length = 1ull << 31
+        };
+
+        must(svmd_drm_bind(session, NULL, file, space, &all, 1, NULL) == 0, "svmd does not unmap: %s", svmd_error());
+}
+
+/* Bindings a second, `each` in a request. */
+static double measure(const struct svmd_drm_binding *list, uint32_t each) {
         uint64_t begun, spent = 0;
-        uint32_t done;
 
         for (int k = 0; k < TIMES; k++) {
                 begun = now_ns();
                 for (uint32_t i = 0; i < VECTOR; i += each)
-                        must(drm_bind(d, fd, space, list + i, each, &done) == 0, "the emulated xe does not bind");
+                        must(svmd_drm_bind(session, NULL, file, space, list + i, each, NULL) == 0,
+                             "svmd does not bind: %s", svmd_error());
                 spent += now_ns() - begun;
                 clear();
         }
         return 1e9 * TIMES * VECTOR / (double)spent;
 }
 
+static uint32_t begin(void) {
+        struct svmd_session_info info = { .size = sizeof(info) };
+        int fd = open("/dev/dri/renderD128", O_RDWR | O_CLOEXEC);
+        svmd_node node = 0;
+        uint32_t memory;
+
+        must(fd >= 0 && drm_bind_xe.memory_new(fd, VECTOR * MIB, &memory) == 0, "/dev/dri/renderD128 is no xe");
+        must(svmd_connect(&session, NULL) == 0 && svmd_session_info(session, &info) == 0, "%s", svmd_error());
+        must(svmd_query_nodes(session, find_xe, &node) == 0 && svmd_drm_give(session, &file, node, fd) == 0 &&
+                     svmd_drm_space(session, file, &space) == 0,
+             "%s", svmd_error());
+        base = (char *)info.base;
+        return memory;
+}
+
 int main(void) {
         struct row row = { .name = "bind_vector", .unit = "1/s" };
-        struct drm_binding list[VECTOR];
+        struct svmd_drm_binding list[VECTOR];
+        uint32_t memory = begin();
 
-        fd = open("/dev/dri/renderD128", O_RDWR | O_CLOEXEC);
-        must(fd >= 0, "there is no /dev/dri/renderD128");
-        must(d->space_new(fd, &space) == 0 && d->memory_new(fd, VECTOR * MIB, &memory) == 0, "it is no xe");
         for (uint32_t i = 0; i < VECTOR; i++)
-                list[i] = (struct drm_binding){ .what = DRM_BIND_MAP,
-                                                .handle = memory,
-                                                .attrs = { .access = 3 },
-                                                .address = (16 + 2 * i) * MIB,
-                                                .size = MIB,
-                                                .offset = i * MIB };
+                list[i] = (struct svmd_drm_binding){ .size = sizeof(list[i]),
+                                                     .what = SVMD_DRM_MAP,
+                                                     .handle = memory,
+                                                     .access = SVMD_ACCESS_READ_WRITE,
+                                                     .address = base + 2 * i * MIB,
+                                                     .length = MIB,
+                                                     .offset = i * MIB };
         for (int i = 0; i < ROUNDS; i++) {
                 double one = measure(list, 1);
 
                 row_add(&row, measure(list, VECTOR), one);
         }
         row_print(&row);
-        close(fd);
+        svmd_disconnect(session);
         return 0;
 }

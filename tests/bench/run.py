@@ -63,15 +63,29 @@ ROWS = {
     "hostile_p99": ("share", None, None),
     "bind_vector": ("bind", None, ">=10"),
     "grant_rtt": ("grant", "<=2.5", "<=2.2"),
+    "cuda_create": ("cuda", None, "<=1.1"),
+    "cuda_map": ("cuda", None, "<=1.1"),
+    "cuda_handover": ("cuda", None, None),
+    "cuda_create_standin": ("cuda_standin", None, "<=1.1"),
+    "cuda_map_standin": ("cuda_standin", None, "<=1.1"),
+    "cuda_handover_standin": ("cuda_standin", None, None),
+    "container_start": ("container", None, "<=1.15"),
+    "container_run": ("container", None, None),
 }
 # A program: the daemons that it is given.
 PROGRAMS = {"wire": ["svmd"], "va": [], "sessions": ["svmd", "svmd"], "reservations": ["svmd"], "reap": ["svmd"],
             "journal": ["svmd", "svmd-unjournaled"], "restart": ["svmd", "svmd"], "faults": ["svmd"], "moves": ["svmd"],
             "hostile": ["svmd"], "share": ["svmd"], "run": ["svmd"], "admission": ["svmd"], "advise": ["svmd"],
             "policy": [], "partitions": ["svmd", "svmd"], "notes": ["svmd", "svmd-unaccounted"], "bind": [],
-            "grant": ["svmd"]}
+            "grant": ["svmd"], "cuda": ["svmd"], "cuda_standin": ["svmd"], "container": ["svmd"]}
 # Programs that run on an emulated machine, which needs root and /dev/fuse.
-EMULATED = {"bind": os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emul", "drm", "render.py")}
+EMULATED = {"bind": os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "emul", "drm", "served.py")}
+# Programs that are scripts beside this one; they are told where the others are.
+SCRIPTS = {"container": os.path.join(os.path.dirname(os.path.abspath(__file__)), "container_start.py")}
+
+# Programs that need a real device, and those that are others with a library in its place, under another name.
+NVIDIA = ("cuda",)
+STANDINS = {"cuda_standin": ("cuda", {"STANDIN_CUDA_BYTES": str(4 << 30), "STANDIN_CUDA_TIMES": "1"})}
 
 HUGE_PAGES = 64  # that bench_moves uses, and some
 
@@ -167,6 +181,16 @@ class HugePages:
             self._set(self.before)
 
 
+def program_of(build, name):
+    """What is executed, and in which environment."""
+    environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
+    if name in STANDINS:
+        name, more = STANDINS[name]
+        environment |= more | {"LD_LIBRARY_PATH": os.path.join(build, "tests", "gpu", "standin")}
+    words = [sys.executable, SCRIPTS[name], build] if name in SCRIPTS else [os.path.join(build, f"bench_{name}")]
+    return words, environment
+
+
 def run_program(build, folder, name):
     """The rows that a program prints."""
     daemons = []
@@ -175,9 +199,9 @@ def run_program(build, folder, name):
             daemons.append(Svmd(build, os.path.join(folder, f"{name}-{i}"), program))
         arguments = [word for svmd in daemons for word in (svmd.runtime, str(svmd.process.pid))]
         before = [sys.executable, EMULATED[name], build] if name in EMULATED else []
-        done = subprocess.run([*before, os.path.join(build, f"bench_{name}"), *arguments], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_ROWS,
-                              check=False)
+        program, environment = program_of(build, name)
+        done = subprocess.run([*before, *program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=PATIENCE_ROWS, check=False, env=environment)
         if done.returncode != 0:
             said = done.stderr.strip() or f"it ended with {done.returncode}"
             raise BenchError("\n".join([f"bench_{name}: {said}"] + [s.complaints() for s in daemons]).strip())
@@ -222,13 +246,26 @@ def print_table(rows):
         print("  ".join(word.ljust(width) for word, width in zip(line, widths)).rstrip())
 
 
-def measure(build, wanted):
-    rows, failures = {}, []
+def applicable(wanted):
+    """Without those that cannot be measured here, which is said."""
+    missing = []
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-        away = [name for name in wanted if ROWS[name][0] in EMULATED]
+        missing.append(("root and /dev/fuse", EMULATED))
+    if not os.path.exists("/proc/driver/nvidia/version"):
+        missing.append(("an NVIDIA device", NVIDIA))
+    if os.geteuid() != 0 or not shutil.which("runc") or not os.path.exists("/bin/busybox"):
+        missing.append(("root, runc and busybox-static", SCRIPTS))
+    for what, programs in missing:
+        away = [name for name in wanted if ROWS[name][0] in programs]
         wanted = [name for name in wanted if name not in away]
         if away:
-            print(f"not applicable without root and /dev/fuse: {', '.join(away)}", file=sys.stderr)
+            print(f"not applicable without {what}: {', '.join(away)}", file=sys.stderr)
+    return wanted
+
+
+def measure(build, wanted):
+    rows, failures = {}, []
+    wanted = applicable(wanted)
     with tempfile.TemporaryDirectory(prefix="svmd-bench-") as folder:
         os.chmod(folder, 0o755)
         for program in dict.fromkeys(ROWS[name][0] for name in wanted):

@@ -51,6 +51,9 @@ class Builder(Program):
 
     def ask(self, command):
         self.send(command)
+        return self.answer(command)
+
+    def answer(self, command="its start"):
         lines = []
         while True:
             line = self.lines.get(timeout=2 * PATIENCE)
@@ -59,6 +62,10 @@ class Builder(Program):
             if line == "done":
                 return lines
             lines.append(line)
+
+    def fact(self, command):
+        """What is the one line of its answer, without its first word."""
+        return self.ask(command)[0].split(" ", 1)[1]
 
     def words(self):
         """How many lines have each word."""
@@ -83,7 +90,7 @@ def make_text(folder, words):
 class Host:
     def __init__(self, build):
         self.build = os.path.abspath(build)
-        self.folder = tempfile.mkdtemp(prefix="svmd-containers-")
+        self.folder = tempfile.mkdtemp(prefix="svmd-c-")
         os.chmod(self.folder, 0o755)
         self.run_dir, self.root = self.path("run"), self.path("rootfs")
         self.programs, self.ids, self.made = [], [], []
@@ -91,6 +98,7 @@ class Host:
         self.make_root()
         with open(self.path("conf"), "w", encoding="ascii") as file:
             file.write("[svmd]\nhost-capacity = 1G\ndefault-partition-size = 4G\n"
+                       "max-sessions-per-uid = 64\nmax-queued-per-uid = 2M\n"
                        "[node gpu0]\nsize = 256M\n[node gpu1]\nsize = 256M\n")
         self.svmd = None
         self.start()
@@ -103,9 +111,10 @@ class Host:
             os.makedirs(f"{self.root}/{name}")
             os.chmod(f"{self.root}/{name}", 0o777)  # for root of a user namespace, too
         shutil.copy("/bin/busybox", f"{self.root}/bin/busybox")
-        os.symlink("busybox", f"{self.root}/bin/sh")
+        for name in ("sh", "sleep", "true"):
+            os.symlink("busybox", f"{self.root}/bin/{name}")
         os.chmod(self.root, 0o777)
-        for program in ("svmd-demo-builder", "svmd-hello"):
+        for program in ("svmd-demo-builder", "svmd-hello", "svmd-contained", "svmd-lent"):
             path = f"{self.build}/{program}"
             shutil.copy(path, f"{self.root}/bin/{program}")
             for library in re.findall(r"(/\S+) \(0x", run("ldd", path)):

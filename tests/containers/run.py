@@ -1,22 +1,21 @@
 #!/usr/bin/env python3
-"""run.py --build BUILD [--start-cost]: partitions of svmd in containers of runc, crun and Podman. Needs root; at most 90 s.
-
---start-cost only measures what a partition adds to the start of a container.
+"""run.py --build BUILD: partitions of svmd in containers of runc, crun and Podman. Needs root; at most 150 s.
 
 What a runtime cannot do on this machine is named at the end as what does not apply; everything else has to be right.
 """
 import argparse
 import json
 import os
+import secrets
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import time
 
-from host import MIB, NODES, PATIENCE, PODMAN, Failure, Host, expect, run, wait_for
+from host import HERE, MIB, NODES, PATIENCE, PODMAN, Failure, Host, expect, run, wait_for
 
+SOURCES = os.path.dirname(os.path.dirname(HERE))
 LIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=4096:4096"]
 
 
@@ -120,6 +119,151 @@ def killed(host, builders):
         expect(f"the specification of {name} is left", not os.path.exists(f"/var/run/cdi/svmd.org-partition_{name}.json"))
 
 
+# ---- by hooks.d, with names ----
+
+def hooks_folder(host):
+    """What the package has for hooks.d, with the programs of this build."""
+    folder = host.path("hooks.d")
+    os.makedirs(folder)
+    for name in ("svmd-hook.json", "svmd-hook-release.json"):
+        with open(f"{SOURCES}/libclient/hook/{name}", encoding="utf-8") as file:
+            hook = json.load(file)
+        hook["hook"]["path"] = f"{host.build}/svmd-hook"
+        hook["hook"]["args"][1:1] = ["--runtime-dir", host.run_dir]
+        with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
+            json.dump(hook, file)
+    return folder
+
+
+def says(host):
+    """What people and programs are shown of containers."""
+    exporter = run(f"{host.build}/svmd-exporter", "--socket", f"{host.run_dir}/admin.sock", "--once")
+    return {"usage": host.ctl("usage", "--by", "container"), "usage --json": host.ctl("usage", "--by", "container", "--json"),
+            "top": host.ctl("top", "--once", "--json"), "the metrics": exporter}
+
+
+def named(host):
+    """A container and its pod have their names wherever svmd shows them, also after svmd was killed; and they go with it."""
+    pod = ["--annotation=io.kubernetes.pod.name=web-0", "--annotation=io.kubernetes.pod.namespace=shop"]
+    options = ["--annotation=org.svmd.partition=shop", "--annotation=org.svmd.size=4G", *pod]
+    command = podman(host, "shop", *options)
+    command[len(PODMAN):len(PODMAN)] = ["--hooks-dir", hooks_folder(host)]
+    builder = host.builder("shop", *command, *host.arguments("shop", "green"))
+    built(builder)
+    name = f"shop-{os.getpid()}"
+    for _ in range(2):
+        wait_for("its name", lambda: all(name in text and "web-0" in text and "shop" in text for text in says(host).values()))
+        host.kill_svmd()
+        host.start()
+    builder.send("quit")
+    builder.process.wait(PATIENCE)
+    wait_for("the note on it goes", lambda: not os.listdir(f"{host.run_dir}/containers"))
+    expect("its name is left", name not in says(host)["usage"])
+
+
+# ---- a hostile one ----
+
+FAMILIES = ["ids", "packets", "descriptors", "files of memory", "userfaultfds", "mmap_lock", "storms", "readers", "replays",
+            "races", "exec and numbers of processes", "administration"]
+CONTAINED = "/bin/svmd-contained"
+INSIDE = "/run/svmd/client/svmd.sock"
+
+
+def keeper_of(host):
+    """The number of the keeper of this svmd, which has its folder among its arguments."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                words = file.read().split("\0")
+        except OSError:
+            continue
+        if words[0].endswith("svmd-keeper") and any(word.startswith(host.run_dir) for word in words):
+            return pid
+    raise Failure("svmd has no keeper")
+
+
+def resident(host):
+    with open(f"/proc/{host.svmd.pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def steps_of(witness):
+    """How many it has done, when it was seen that it has all that it had."""
+    return int(witness.ask("check")[0].split(" ")[1])
+
+
+def witnesses(host):
+    """One in a container, of the same user as the hostile one in its own, and one on the host; where the first one is."""
+    inside = host.builder("the witness in a container",
+                          *podman(host, "witness", "--device", "svmd.org/partition=calm-inside"), CONTAINED, "witness",
+                          INSIDE, "calm-inside")
+    place = inside.answer()[-1]
+    outside = host.builder("the witness on the host", f"{host.build}/svmd-contained", "witness",
+                           f"{host.run_dir}/svmd.sock", "calm-outside", f"{host.run_dir}/admin.sock", host.svmd.pid,
+                           keeper_of(host))
+    outside.answer()
+    return [inside, outside], dict(pair.split("=") for pair in place.split(" ")[1:])
+
+
+def hostile(host):
+    """Whatever root of a container does, its own partition alone has to do with it."""
+    for name in ("calm-inside", "calm-outside", "lab"):
+        host.partition(name, "--cdi")
+    watching, at = witnesses(host)
+    attacker = host.builder("the hostile container", *podman(host, "hostile", "--device", "svmd.org/partition=lab"),
+                            CONTAINED, "hostile", INSIDE, 0, at["session"], at["address"], at["size"], at["host"], at["gpu"])
+    attacker.answer()
+    watching[1].ask("note")
+    calm = {name: host.used(name) for name in ("calm-inside", "calm-outside")}
+    memory = resident(host)
+    attacker.ask("names calm-inside calm-outside")
+    for family in FAMILIES:
+        before = [steps_of(witness) for witness in watching]
+        attacker.ask(family)
+        for witness, steps in zip(watching, before):
+            expect(f"{witness.name} stood still beside '{family}'", steps_of(witness) > steps + 1)
+    wait_for("what the witnesses had", lambda: calm == {name: host.used(name) for name in calm})
+    wait_for("what the hostile container had", lambda: sum(host.used("lab").values()) == 0)
+    expect(f"svmd has grown from {memory} to {resident(host)} bytes", resident(host) < memory + 64 * MIB)
+    for program in (*watching, attacker):
+        program.process.stdin.close()
+        expect(f"{program.name} ended with a failure", program.process.wait(PATIENCE) == 0)
+
+
+# ---- sharing ----
+
+def lent(host):
+    """A container reads what another one lends it, at the same address; taken back, it has lost it, whether it hears or not."""
+    for name in ("lender", "borrower"):
+        host.partition(name, "--cdi")
+    owner = host.builder("lender", *podman(host, "lender", "--device", "svmd.org/partition=lender"), "/bin/svmd-lent",
+                         "owner", INSIDE, "lender", "shelf")
+    owner.ask("fill 1")
+    host.ctl("share", "set", "shelf", "borrower", "--partition", "lender")
+    guest = host.builder("borrower", *podman(host, "borrower", "--device", "svmd.org/partition=borrower", *host.user_namespace),
+                         "/bin/svmd-lent", "guest", INSIDE, "lender", "shelf")
+    expect("the guest cannot have what is lent", guest.fact("open") == "OK")
+    expect("the guest has it at another address", guest.fact("where") == owner.fact("where"))
+    seen = [program.fact("check 1") for program in (guest, owner)]
+    expect(f"what is lent is not what was written: {seen}", seen == ["0", "0"])
+    host.kill_svmd()
+    host.start()
+    owner.ask("fill 2")
+    expect("the guest does not see what was written", guest.fact("check 2") == "0")
+    expect("the guest has nothing mapped", guest.fact("pages") != "0")
+    host.ctl("share", "remove", "shelf", "borrower", "--partition", "lender", "--yes")
+    wait_for("the guest's pages", lambda: guest.fact("pages") == "0")
+    expect("the owner has lost something", owner.fact("check 2") == "0")
+    owner.ask("fill 3")
+    expect("what came back came to the guest", guest.fact("pages") == "0")
+    expect("a thread of the guest read what it has lost", guest.fact("hear") == "thread found nothing")
+    expect("the guest opened it again", guest.fact("open") == "NO_SUCH")
+    expect("the owner has lost something", owner.fact("check 3") == "0")
+    for program in (guest, owner):
+        program.process.stdin.close()
+        expect(f"{program.name} ended with a failure", program.process.wait(PATIENCE) == 0)
+
+
 # ---- runc and crun, with the hook ----
 
 def bundle(host, name, size, users):
@@ -132,7 +276,7 @@ def bundle(host, name, size, users):
     hook = [f"{host.build}/svmd-hook", "--runtime-dir", host.run_dir]
     spec["process"].update(terminal=False, args=[str(word) for word in host.arguments(name, "green")])
     spec["root"] = {"path": host.root, "readonly": True}
-    spec["annotations"] = {"org.svmd.size": size, "org.svmd.max.gpu0": "32M", "org.svmd.max.gpu1": "12M",
+    spec["annotations"] = {"org.svmd.name": f"called-{name}", "org.svmd.size": size, "org.svmd.max.gpu0": "32M", "org.svmd.max.gpu1": "12M",
                            "org.svmd.max.host0": "96M"}
     spec["hooks"] = {"createRuntime": [{"path": hook[0], "args": ["svmd-hook", *hook[1:], "attach", "--mount"]}],
                      "poststop": [{"path": hook[0], "args": ["svmd-hook", *hook[1:], "release"]}]}
@@ -152,6 +296,7 @@ def hooked(host, runtime, name, users=False):
     words = builder.words()
     expect(f"{name} has other words than its text: {words}", words == host.counts["green"])
     expect(f"partition {name} is not its container's", host.json("partition", "show", name)["container"] == name)
+    wait_for("its name", lambda: all(f"called-{name}" in text for text in says(host).values()))
     check_limits(host, name, builder)
     builder.send("quit")
     builder.process.wait(PATIENCE)
@@ -169,36 +314,85 @@ def crashed(host, runtime, name):
     host.ctl("wait", f"partition {name} gone", "--timeout", PATIENCE)
 
 
-def refused(host, runtime, name):
-    """What svmd cannot give keeps the container from starting."""
-    folder = bundle(host, name, "3G", False)
+def starts(host, runtime, name, change):
+    """Whether a container with a changed configuration starts, and what is said."""
+    folder = bundle(host, name, "4G", False)
+    with open(f"{folder}/config.json", encoding="utf-8") as file:
+        spec = json.load(file)
+    spec["process"]["args"] = ["/bin/busybox", "true"]
+    change(spec)
+    with open(f"{folder}/config.json", "w", encoding="utf-8") as file:
+        json.dump(spec, file)
     host.ids.append((runtime, name))
     done = subprocess.run([*runtime, "run", "--bundle", folder, name], capture_output=True, text=True,
                           timeout=2 * PATIENCE, check=False)
-    expect(f"a container started without its partition: {done}", done.returncode != 0)
-    expect(f"nobody was told why: {done.stderr}", "multiple of 4 GiB" in done.stderr)
+    return done.returncode == 0, done.stderr
 
 
-def start_cost(host, rounds=30):
-    """What a partition of its own adds to the start of a container and its end, by runc: medians, measured in turns."""
-    folders = {"with": bundle(host, "with", "4G", False), "without": bundle(host, "without", "4G", False)}
-    for name, folder in folders.items():
-        with open(f"{folder}/config.json", encoding="utf-8") as file:
-            spec = json.load(file)
-        spec["process"]["args"] = ["/bin/busybox", "true"]
-        if name == "without":
-            del spec["hooks"], spec["annotations"]
-        with open(f"{folder}/config.json", "w", encoding="utf-8") as file:
-            json.dump(spec, file)
-    times = {name: [] for name in folders}
-    for number in range(rounds):
-        for name, folder in folders.items():
-            start = time.monotonic()
-            run("runc", "--root", host.path("runc"), "run", "--bundle", folder, f"{name}{number}")
-            times[name].append(1000 * (time.monotonic() - start))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    print(json.dumps({"row": "container_start", "unit": "ms", "with": round(medians["with"], 1),
-                      "without": round(medians["without"], 1), "ratio": round(medians["with"] / medians["without"], 3)}))
+def refused(host, runtime, name):
+    """What svmd cannot give keeps the container from starting, and leaves nothing."""
+    for number, annotations, why in ((1, {"org.svmd.size": "3G"}, "multiple of 4 GiB"),
+                                     (2, {"org.svmd.min.gpu0": "16M", "org.svmd.min.gpu1": "100G",
+                                          "org.svmd.max.gpu1": "none"}, "gpu1")):
+        good, said = starts(host, runtime, f"{name}-{number}", lambda spec: spec["annotations"].update(annotations))
+        expect(f"a container started without {annotations}", not good)
+        expect(f"nobody was told why: {said}", why in said)
+        expect("a partition is left", f"{name}-{number}" not in host.ctl("partition", "list"))
+    promised = {node["node"]: node["min"] for p in host.json("partition", "list") for node in p["nodes"] if node.get("min")}
+    expect(f"something is promised still: {promised}", not promised)
+
+
+def without_svmd(host, runtime, name):
+    """While svmd is away a container does not start, unless its hook fails open."""
+    def hook_with(*words):
+        return lambda spec: [hooks[0]["args"].__setitem__(slice(1, 1), words) for hooks in spec["hooks"].values()]
+
+    host.kill_svmd()
+    try:
+        good, said = starts(host, runtime, f"{name}-closed", hook_with("--timeout", "1"))
+        expect("a container started without svmd", not good)
+        expect(f"nobody was told why: {said}", "svmd did not answer in time" in said)
+        good, said = starts(host, runtime, f"{name}-open", hook_with("--timeout", "1", "--fail-open"))
+        expect(f"a container whose hook fails open did not start: {said}", good)
+    finally:
+        host.start()
+
+
+def limit_memory(folder, size):
+    """Host memory of the bundle's container, by a name that says whose it is; returns that."""
+    container = secrets.token_hex(32)
+    with open(f"{folder}/config.json", encoding="utf-8") as file:
+        spec = json.load(file)
+    spec["linux"]["cgroupsPath"] = f"/docker/{container}"
+    spec["linux"]["resources"] = {"memory": {"limit": size}}
+    with open(f"{folder}/config.json", "w", encoding="utf-8") as file:
+        json.dump(spec, file)
+    return container
+
+
+def bounded(host, runtime, name, neighbour):
+    """A container reaches its limit of host memory: its pages go to devices, it is told by name, and nobody is harmed."""
+    other = host.builder(neighbour, *runtime, "run", "--bundle", bundle(host, neighbour, "4G", False), neighbour)
+    folder = bundle(host, name, "4G", False)
+    container = limit_memory(folder, 16 * MIB)
+    host.ids += [(runtime, neighbour), (runtime, name)]
+    built(other)
+    builder = host.builder(name, *runtime, "run", "--bundle", folder, name)
+    built(builder)
+    expect("the bounded container has other words than its text", builder.words() == host.counts["green"])
+    rows = [row for row in host.json("usage", "--drift") if row["container"] == f"docker:{container}"]
+    expect(f"usage does not say what the kernel lets it have: {rows}",
+           any(row["source"] == "memcg" and row["limit"] == 16 * MIB and row["reported"] <= 16 * MIB for row in rows))
+    told = [row["text"] for row in json.loads(host.ctl("doctor", "--json")) if row["id"] == "group-full"]
+    expect(f"doctor does not name it: {told}", any(container in text for text in told))
+    expect("the bounded container has less on devices than the neighbour without a limit",
+           host.used(name)["gpu0"] > host.used(neighbour).get("gpu0", 0))
+    expect("the neighbour has other words than its text", other.words() == host.counts["green"])
+    for program in (builder, other):
+        program.send("quit")
+        program.process.wait(PATIENCE)
+    for partition in (name, neighbour):
+        host.ctl("wait", f"partition {partition} gone", "--timeout", PATIENCE)
 
 
 def crun(host):
@@ -239,28 +433,30 @@ def probe(host, group):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
-    parser.add_argument("--start-cost", action="store_true")
     arguments = parser.parse_args()
     host, group = Host(arguments.build), Group()
     missing = [name for name in ("runc", "crun", "podman") if not shutil.which(name)]
     try:
         if missing or os.geteuid() != 0:
             raise Failure(f"this needs root and {', '.join(missing) or 'nothing else'}")
-        if arguments.start_cost:
-            start_cost(host)
-            return 0
         probe(host, group)
+        # Before svmd is killed: another one answers differently about what the one before may have done.
+        group.case("the hostile families in a container", hostile, host)
         builders = group.case("two containers of Podman and the host, by CDI", together, host)
         if builders:
             group.case("svmd killed under them", restarted, host, builders)
             group.case("usage by container", attributed, host, builders)
             group.case("a container and other partitions", confined, host, builders)
             group.case("a container killed with its monitor", killed, host, builders)
+        group.case("Podman, by annotations and hooks.d, with names", named, host)
+        group.case("a container lends to another one", lent, host)
         runc = ["runc", "--root", host.path("runc")]
         group.case("runc, by annotations", hooked, host, runc, "r1")
         group.case("runc, in a user namespace", hooked, host, runc, "r2", True)
         group.case("runc, killed", crashed, host, runc, "r3")
         group.case("runc, refused", refused, host, runc, "r4")
+        group.case("runc, without svmd", without_svmd, host, runc, "r5")
+        group.case("runc, at its limit of host memory", bounded, host, runc, "r6", "r7")
         group.case("crun, by annotations", hooked, host, crun(host), "c1")
         group.case("crun, killed", crashed, host, crun(host), "c2")
     except Failure as failure:

@@ -203,6 +203,10 @@ int svmd_query_reservations(svmd_session *s, const char *wanted, svmd_reservatio
         ROWS(reservations);
 }
 
+int svmd_query_grants(svmd_session *s, const char *wanted, svmd_grant_fn fn, void *userdata) {
+        ROWS(grants);
+}
+
 int svmd_query_leases(svmd_session *s, const char *wanted, svmd_lease_fn fn, void *userdata) {
         ROWS(leases);
 }
@@ -282,6 +286,13 @@ int svmd_partition_plan(svmd_session *s, const char *name, const struct svmd_par
         for (size_t i = 0; r == 0 && i < fake.plan_count; i++)
                 r = fn(&fake.plan[i], userdata);
         return r;
+}
+
+int svmd_node_plan(svmd_session *s, svmd_node node, unsigned action, svmd_plan_fn fn, void *userdata) {
+        fake.planned_action = action;
+        if (fake.start_code)
+                return fake.start_code;
+        return svmd_partition_plan(s, "", NULL, fn, userdata);
 }
 
 static int keep_limits(const char *name, uint64_t session, const struct svmd_limit_options *opts) {

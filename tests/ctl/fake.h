@@ -46,6 +46,8 @@ struct fake {
         size_t metrics_count;
         const struct svmd_drift_row *drift;
         size_t drift_count;
+        const struct svmd_grant_row *grants;
+        size_t grants_count;
         const struct svmd_lease_row *leases;
         size_t leases_count;
         const struct svmd_kept_row *kept;
@@ -95,6 +97,7 @@ struct fake {
         uint64_t killed;
         const struct svmd_plan_row *plan; /* until there were more changes than `plan_until` */
         size_t plan_count;
+        unsigned planned_action;
         unsigned plan_until;
         unsigned changes, queries;
         const char *asked; /* which of the functions with a fence; NULL: none */

@@ -8,16 +8,29 @@
 #include <cmocka.h>
 
 static const struct svmd_node_row nodes[] = {
-        { .id = 0, .name = "host0", .model = "", .kind = SVMD_NODE_HOST, .online = 1, .capacity = 64 * GIB },
+        { .id = 0,
+          .name = "host0",
+          .model = "",
+          .kind = SVMD_NODE_HOST,
+          .kind_name = "host",
+          .online = 1,
+          .capacity = 64 * GIB },
         { .id = 1,
           .name = "gpu0",
           .model = "",
           .kind = SVMD_NODE_SOFT,
+          .kind_name = "soft",
           .online = 1,
           .capacity = 2 * GIB,
           .used = GIB,
           .managed = 3 * GIB / 4 },
-        { .id = 2, .name = "gpu1", .model = "", .kind = SVMD_NODE_SOFT, .online = 1, .capacity = 2 * GIB },
+        { .id = 2,
+          .name = "gpu1",
+          .model = "",
+          .kind = SVMD_NODE_SOFT,
+          .kind_name = "soft",
+          .online = 1,
+          .capacity = 2 * GIB },
 };
 static const struct svmd_partition_row partitions[] = {
         { .name = "train", .domain = "default", .base = AT, .length = 16 * GIB, .reservations = 3 },

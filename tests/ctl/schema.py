@@ -89,7 +89,7 @@ def from_tests(build, tests, checker):
 
 
 LINES = """status|doctor|node list|node show gpu0|partition create train --limit gpu0=1M --dry-run|partition create train
-partition list|partition show train|partition set train --max gpu0=2M|session list|reservation list|share list|kept list|lease list
+partition list|partition show train|partition set train --max gpu0=2M|session list|reservation list|share list|kept list|lease list|grant list
 usage|usage --by node|usage --by pid|usage --since 1h|usage --drift|map|top --once --interval 0.1|node drain gpu0|node online gpu0
 partition delete train --dry-run|upgrade --dry-run|wait ready|partition delete train"""
 

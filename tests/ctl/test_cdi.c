@@ -1,12 +1,15 @@
 /* Specifications of CDI: what is in them, whose they are, and what becomes of files of others. */
+#include <dirent.h>
 #include <locale.h>
 #include <regex.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -189,6 +192,7 @@ static void test_stale(void **state) {
         o = run_json(in("cdi list --json"), 0);
         expect_json(o, "1.stale", "true");
         json_object_put(o);
+        expect(in("cdi remove --stale --runtime-dir /"), 0, "Nothing is stale\n", ""); /* of another svmd's */
         o = run_json(in("cdi remove --stale --json"), 0);
         expect_json(o, "removed", "[ \"7of9\", \"other\" ]");
         json_object_put(o);
@@ -203,6 +207,45 @@ static void test_stale(void **state) {
         expect_part(in("partition create other --cdi"), 0, "", "");
         expect_part(in("cdi generate"), 0, "Removed 1 of partitions that are gone", "");
         expect_part(in("cdi remove"), 2, "", "--stale");
+}
+
+/* Whoever reads while it is written has all of the one before, or all of this one; and nothing stays beside it. */
+static void test_whole(void **state) {
+        int status, ready[2];
+        struct dirent *e;
+        char byte;
+        pid_t pid;
+        DIR *dir;
+
+        expect_part(in("cdi generate train"), 0, "", "");
+        assert_int_equal(pipe(ready), 0);
+        pid = fork();
+        if (pid == 0) {
+                struct json_object *o = json_object_from_file(path_of("svmd.org-partition.json"));
+
+                for (bool begun = false; o; begun = true) {
+                        json_object_put(o);
+                        if (!begun && write(ready[1], "", 1) != 1)
+                                break;
+                        o = json_object_from_file(path_of("svmd.org-partition.json"));
+                }
+                _exit(1);
+        }
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        for (unsigned i = 0; i < 200; i++)
+                expect_part(in(i % 2 ? "cdi generate train" : "cdi generate"), 0, "", "");
+        assert_int_equal(waitpid(pid, &status, WNOHANG), 0); /* it reads on */
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        close(ready[0]);
+        close(ready[1]);
+        expect(in("cdi remove train"), 0, "Removed svmd.org/partition=train\n", "");
+        assert_int_equal(access(path_of("svmd.org-partition.json"), F_OK), -1);
+        dir = opendir(folder);
+        assert_non_null(dir);
+        while ((e = readdir(dir)))
+                assert_true(e->d_name[0] == '.');
+        closedir(dir);
 }
 
 /* Users have a folder of their own; root's are the system's, which no test touches. */
@@ -253,10 +296,15 @@ static void test_names(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup(test_generate, setup),  cmocka_unit_test_setup(test_dry_run, setup),
-                cmocka_unit_test_setup(test_transient, setup), cmocka_unit_test_setup(test_unwritable, setup),
-                cmocka_unit_test_setup(test_others, setup),    cmocka_unit_test_setup(test_stale, setup),
-                cmocka_unit_test_setup(test_folders, setup),   cmocka_unit_test(test_names),
+                cmocka_unit_test_setup(test_generate, setup),
+                cmocka_unit_test_setup(test_dry_run, setup),
+                cmocka_unit_test_setup(test_transient, setup),
+                cmocka_unit_test_setup(test_unwritable, setup),
+                cmocka_unit_test_setup(test_others, setup),
+                cmocka_unit_test_setup(test_stale, setup),
+                cmocka_unit_test_setup(test_whole, setup),
+                cmocka_unit_test_setup(test_folders, setup),
+                cmocka_unit_test(test_names),
         };
         char command[64];
         int failed;

@@ -14,9 +14,21 @@
 #include "machine.h"
 
 static const struct svmd_node_row nodes_drained[] = {
-        { .id = 0, .name = "host0", .model = "", .kind = SVMD_NODE_HOST, .online = 1, .capacity = 64 * GIB },
-        { .id = 1, .name = "gpu0", .model = "", .kind = SVMD_NODE_SOFT, .used = GIB / 4 },
-        { .id = 2, .name = "gpu1", .model = "", .kind = SVMD_NODE_SOFT, .online = 1, .capacity = 2 * GIB },
+        { .id = 0,
+          .name = "host0",
+          .model = "",
+          .kind = SVMD_NODE_HOST,
+          .kind_name = "host",
+          .online = 1,
+          .capacity = 64 * GIB },
+        { .id = 1, .name = "gpu0", .model = "", .kind = SVMD_NODE_SOFT, .kind_name = "soft", .used = GIB / 4 },
+        { .id = 2,
+          .name = "gpu1",
+          .model = "",
+          .kind = SVMD_NODE_SOFT,
+          .kind_name = "soft",
+          .online = 1,
+          .capacity = 2 * GIB },
 };
 
 /* 16 MiB did not come, of which half are on their way. */
@@ -156,6 +168,12 @@ static void test_revoke(void **state) {
         machine_again();
 }
 
+static const struct svmd_plan_row leaves_gpu0[] = {
+        { .node = 1, .kind = SVMD_PLAN_EVICT, .bytes = 768 * MIB, .client = "" },
+        { .node = 1, .kind = SVMD_PLAN_SPILL, .bytes = 192 * MIB, .session = 12, .pid = 77, .client = "trainer" },
+        { .node = 1, .kind = SVMD_PLAN_STAYS, .bytes = 64 * MIB, .session = 12, .pid = 77, .client = "trainer" },
+};
+
 static void test_dry_run(void **state) {
         struct json_object *o;
 
@@ -164,10 +182,23 @@ static void test_dry_run(void **state) {
         expect("discard index --dry-run", 0, "Would discard 56 MiB of reservation index\n", "");
         expect("revoke index --dry-run", 0, "Would revoke 64 MiB of reservation index\n", "");
         expect("revoke --off index --dry-run", 0, "Would give back nothing of reservation index\n", "");
-        expect("node drain gpu0 --dry-run", 0, "Would drain gpu0: 768 MiB of managed memory there goes elsewhere\n",
-               "");
-        expect("node offline 1 --dry-run", 0,
-               "Would take offline gpu0: 768 MiB of managed memory there goes elsewhere\n", "");
+        fake.plan = leaves_gpu0;
+        fake.plan_count = 3;
+        fake.plan_until = UINT32_MAX;
+        expect_part("node drain gpu0 --dry-run", 0,
+                    "Would drain gpu0: 768 MiB of managed memory and 192 MiB that programs created there go elsewhere; "
+                    "64 MiB stays\n",
+                    "");
+        expect_part("node drain gpu0 --dry-run", 0, "gpu0 192 MiB moved to a host     session 12, pid 77 (trainer)\n",
+                    "");
+        assert_int_equal(fake.planned_action, SVMD_NODE_DRAIN);
+        fake.plan_count = 1;
+        expect_part("node offline 1 --dry-run", 0,
+                    "Would take offline gpu0: 768 MiB of managed memory there goes elsewhere\n", "");
+        assert_int_equal(fake.planned_action, SVMD_NODE_OFFLINE);
+        fake.plan_count = 0;
+        expect("node drain gpu0 --dry-run", 0, "Would drain gpu0: nothing has to go elsewhere\n", "");
+        fake.plan_count = 3;
         expect("node online gpu0 --dry-run", 0, "Would put gpu0 online\n", "");
         o = run_json("migrate index gpu1 --dry-run --json", 0);
         expect_json(o, "dry_run", "true");
@@ -178,7 +209,15 @@ static void test_dry_run(void **state) {
         o = run_json("node drain gpu0 --dry-run --json", 0);
         expect_json(o, "dry_run", "true");
         expect_json(o, "result", "null");
+        expect_json(o, "plan.2.step", "stays");
         json_object_put(o);
+        assert_int_equal(run_asked("node drain gpu0", "n\n"), 1);
+        assert_non_null(strstr(run_err, "gpu0  64 MiB cannot be taken"));
+        assert_non_null(strstr(run_err, "64 MiB stays? [y/N] "));
+        fake.start_code = SVMD_E_NODE_KIND;
+        fake.error = "host0 cannot be drained";
+        expect("node drain host0 --dry-run", 1, "", "svmd-ctl: host0 cannot be drained\n");
+        fake.start_code = SVMD_OK;
         assert_int_equal(fake.changes, 0);
 }
 
@@ -238,8 +277,8 @@ static void test_node_set(void **state) {
         fake.nodes_then = nodes_drained;
         expect("node drain gpu0", 0,
                "Node gpu0 is offline; 768 MiB of managed memory has left it\n"
-               "256 MiB of memory that programs created there stays until they release it; 'svmd-ctl node show gpu0' "
-               "says whose\n",
+               "256 MiB that programs created there is still there: pinned, in use, or without room on a host; 'svmd-ctl "
+               "node show gpu0' says whose\n",
                "");
         assert_int_equal(fake.asked_node, 1);
         assert_int_equal(fake.asked_action, SVMD_NODE_DRAIN);

@@ -1,4 +1,5 @@
 /* Whole command lines against a client library without svmd. */
+#include <errno.h>
 #include <locale.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +23,7 @@ static const struct svmd_node_row nodes[] = {
           .name = "host0",
           .model = "",
           .kind = SVMD_NODE_HOST,
+          .kind_name = "host",
           .faults = 1,
           .online = 1,
           .capacity = 64 * GIB,
@@ -31,6 +33,7 @@ static const struct svmd_node_row nodes[] = {
           .name = "gpu0",
           .model = "MI210",
           .kind = SVMD_NODE_SOFT,
+          .kind_name = "soft",
           .online = 1,
           .capacity = 2 * GIB,
           .used = 3 * GIB / 2,
@@ -48,6 +51,7 @@ static const struct svmd_node_row nodes[] = {
           .name = "gpu1",
           .model = "MI210",
           .kind = SVMD_NODE_SOFT,
+          .kind_name = "soft",
           .online = 0,
           .capacity = 2 * GIB,
           .hive = 0xabc,
@@ -421,6 +425,7 @@ static void test_node_devices(void **state) {
                 { .id = 256,
                   .name = "drm0",
                   .kind = SVMD_NODE_DRM,
+                  .kind_name = "drm",
                   .model = "Virtual GEM provider",
                   .driver = "vgem",
                   .version = "1.0.0",
@@ -433,6 +438,7 @@ static void test_node_devices(void **state) {
                 { .id = 257,
                   .name = "drm1",
                   .kind = SVMD_NODE_DRM,
+                  .kind_name = "drm",
                   .model = "",
                   .driver = "",
                   .version = "",
@@ -442,6 +448,7 @@ static void test_node_devices(void **state) {
                 { .id = 512,
                   .name = "kfd0",
                   .kind = SVMD_NODE_KFD,
+                  .kind_name = "kfd",
                   .model = "MI210",
                   .driver = "amdgpu",
                   .version = "",
@@ -453,6 +460,7 @@ static void test_node_devices(void **state) {
                 { .id = 258,
                   .name = "drm2",
                   .kind = SVMD_NODE_DRM,
+                  .kind_name = "drm",
                   .model = "Intel Xe2 Graphics",
                   .driver = "xe",
                   .version = "1.1.0",
@@ -468,6 +476,7 @@ static void test_node_devices(void **state) {
                 { .id = 259,
                   .name = "drm3",
                   .kind = SVMD_NODE_DRM,
+                  .kind_name = "drm",
                   .model = "Intel Xe2 Graphics",
                   .driver = "xe",
                   .version = "1.1.0",
@@ -875,6 +884,118 @@ static void test_leases(void **state) {
         json_object_put(o);
 }
 
+static const struct svmd_grant_row granted[] = {
+        { .grant = 40,
+          .session = 12,
+          .pid = 77,
+          .client = "a",
+          .partition = "train",
+          .node = 1,
+          .operations = SVMD_GRANT_ALLOC | SVMD_GRANT_MAP,
+          .bytes = GIB,
+          .address = 0x280000000000,
+          .size = 2 * GIB,
+          .state = SVMD_GRANT_EXPIRED },
+        { .grant = 41,
+          .session = 13,
+          .pid = 78,
+          .client = "b",
+          .partition = "train",
+          .node = 0,
+          .operations = SVMD_GRANT_SPACE,
+          .state = SVMD_GRANT_ASKED,
+          .left_ms = 90000 },
+        { .grant = 42,
+          .session = 12,
+          .pid = 77,
+          .client = "a",
+          .partition = "train",
+          .node = 1,
+          .operations = SVMD_GRANT_MODE,
+          .state = SVMD_GRANT_FAILED,
+          .left_ms = UINT64_MAX,
+          .error = ENOMEM },
+};
+
+/* Of processes 77 and 78, and one with leave. */
+static const struct svmd_drift_row behind[] = {
+        { .scope = SVMD_DRIFT_PROCESS,
+          .source = "fdinfo",
+          .subject = "a",
+          .place = "0000:03:00.0 vram",
+          .pid = 77,
+          .reported = 3 * GIB,
+          .ledger = GIB,
+          .why = "more",
+          .limit = UINT64_MAX,
+          .container = "",
+          .unbrokered = 1 },
+        { .scope = SVMD_DRIFT_PROCESS,
+          .source = "fd",
+          .subject = "b",
+          .place = "/dev/kfd",
+          .pid = 78,
+          .why = "open",
+          .limit = UINT64_MAX,
+          .container = "",
+          .unbrokered = 1 },
+        { .scope = SVMD_DRIFT_PROCESS,
+          .source = "kfd",
+          .subject = "b",
+          .place = "1",
+          .pid = 78,
+          .why = "",
+          .container = "" },
+};
+
+static void test_grants(void **state) {
+        struct json_object *o;
+
+        expect("grant list", 0, "Nobody has a grant\n", "");
+        fake.grants = granted;
+        fake.grants_count = 3;
+        expect("grant list --partition train", 0,
+               "SESSION PID CLIENT GRANT NODE  STATE   FOR       BYTES ADDRESS              ENDS           ERROR\n"
+               "     12  77 a         40 gpu0  expired alloc,map 1 GiB 0x280000000000+2 GiB unacknowledged -\n"
+               "     13  78 b         41 host0 asked   space         - -                    in 1 min 30 s  -\n"
+               "     12  77 a         42 gpu0  failed  mode          - -                    -              ENOMEM\n",
+               "");
+        expect("grant list --partition train --session 13", 0,
+               "GRANT NODE  STATE FOR   BYTES ADDRESS ENDS          ERROR\n"
+               "   41 host0 asked space     - -       in 1 min 30 s -\n",
+               "");
+        expect_part("grant list --partition train --node host0", 0, "     13  78 b         41 host0", "");
+        expect_part("grant list --session x", 2, "", "'x' is no session");
+        expect_part("grant list --partition train --node nosuch", 1, "", "nosuch");
+        o = run_json("grant list --partition train --json", 0);
+        expect_json(o, "0.state", "expired");
+        expect_json(o, "0.operations.1", "map");
+        expect_json(o, "0.bytes", "1073741824");
+        expect_json(o, "1.left_ms", "90000");
+        expect_json(o, "1.address", "null");
+        expect_json(o, "2.error", "ENOMEM");
+        json_object_put(o);
+
+        fake.sessions = sessions;
+        fake.sessions_count = 3;
+        expect_part("session show 12", 0,
+                    "\n\nGRANT NODE STATE   FOR       BYTES ADDRESS              ENDS           ERROR\n", "");
+        expect_part("session show 12", 0,
+                    "   42 gpu0 failed  mode          - -                    -              ENOMEM\n", "");
+        expect_part("session show 98", 1, "", "there is no session 98");
+        expect_part("session show 99", 0, "It has no grants\n\nIt uses no device without svmd", "");
+        fake.drift = behind;
+        fake.drift_count = 3;
+        expect_part("session show 12", 0,
+                    "\nprocess 77, a 0000:03:00.0 vram fdinfo    3 GiB  1 GiB +2 GiB     - more\n", "");
+        o = run_json("session show 13 --json", 0);
+        expect_json(o, "unbrokered.0.place", "/dev/kfd");
+        expect_json(o, "unbrokered.1", "null");
+        expect_json(o, "session.pid", "78");
+        expect_json(o, "grants.0.grant", "41");
+        json_object_put(o);
+}
+
 static void test_kept(void **state) {
         struct svmd_partition_row rows[] = { partitions[0], partitions[1] };
         struct json_object *o;
@@ -1220,7 +1341,9 @@ static const struct svmd_drift_row drift[] = {
           .place = "gpu0",
           .reported = 8192,
           .ledger = 12288,
-          .why = "pages went" },
+          .why = "pages went",
+          .limit = UINT64_MAX,
+          .container = "" },
         { .scope = SVMD_DRIFT_PROCESS,
           .source = "fdinfo",
           .subject = "loader",
@@ -1228,14 +1351,18 @@ static const struct svmd_drift_row drift[] = {
           .session = 12,
           .pid = 77,
           .reported = 4096,
-          .why = "of the driver" },
+          .why = "of the driver",
+          .limit = UINT64_MAX,
+          .container = "" },
         { .scope = SVMD_DRIFT_NODE,
           .source = "st_blocks",
           .subject = "gpu1",
           .place = "gpu1",
           .reported = 4096,
           .ledger = 4096,
-          .why = "" },
+          .why = "",
+          .limit = UINT64_MAX,
+          .container = "" },
 };
 
 static void test_usage_drift(void **state) {
@@ -1244,10 +1371,10 @@ static void test_usage_drift(void **state) {
         fake.drift = drift;
         fake.drift_count = 3;
         expect("usage --drift", 0,
-               "OF                 WHERE             SAYS      REPORTED LEDGER  DRIFT MAY BE\n"
-               "gpu0               gpu0              st_blocks    8 KiB 12 KiB -4 KiB pages went\n"
-               "process 77, loader 0000:c1:00.0 vram fdinfo       4 KiB      0 +4 KiB of the driver\n"
-               "gpu1               gpu1              st_blocks    4 KiB  4 KiB      0 -\n",
+               "OF                 WHERE             SAYS      REPORTED LEDGER  DRIFT LIMIT MAY BE\n"
+               "gpu0               gpu0              st_blocks    8 KiB 12 KiB -4 KiB     - pages went\n"
+               "process 77, loader 0000:c1:00.0 vram fdinfo       4 KiB      0 +4 KiB     - of the driver\n"
+               "gpu1               gpu1              st_blocks    4 KiB  4 KiB      0     - -\n",
                "");
         o = run_json("usage --drift --json", 0);
         expect_json(o, "0.drift", "-4096");
@@ -1392,6 +1519,7 @@ int main(void) {
                 cmocka_unit_test_setup(test_partition_comes_down, setup),
                 cmocka_unit_test_setup(test_partition_delete, setup),
                 cmocka_unit_test_setup(test_leases, setup),
+                cmocka_unit_test_setup(test_grants, setup),
                 cmocka_unit_test_setup(test_kept, setup),
                 cmocka_unit_test_setup(test_shares, setup),
                 cmocka_unit_test_setup(test_kept_max, setup),

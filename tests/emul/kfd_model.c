@@ -70,6 +70,8 @@ static int get_apertures(struct kfd_owner *o, const struct kfd_memory *memory, s
                 a->count = m->count;
                 return 0;
         }
+        if (m->count == 0)
+                return -EINVAL;
         for (uint32_t i = 0; i < count; i++) {
                 uint64_t lds = holds(o, KFD_RULE_APERTURES) ? APERTURE_LDS : GPUVM_BASE;
                 struct kfd_aperture p = {
@@ -263,6 +265,8 @@ static int map_memory(struct kfd_owner *o, const struct kfd_memory *memory, stru
 
         if (holds(o, KFD_RULE_MAP_DEVICES) && (a->count == 0 || a->count > IDS_MAX || a->done > a->count))
                 return -EINVAL;
+        if (gpu_of(o, (uint32_t)(a->handle >> 32)) < 0)
+                return -EINVAL;
         if (!b)
                 return -ENOMEM;
         if (memory->read(memory->userdata, a->gpu_ids, ids, a->count * sizeof(ids[0])) < 0)
@@ -298,7 +302,7 @@ static int dispatch(struct kfd_owner *o, const struct kfd_memory *memory, unsign
         case _IOC_NR(KFD_DESTROY_EVENT):
         case _IOC_NR(KFD_SET_EVENT):
         case _IOC_NR(KFD_RESET_EVENT): return 0;
-        default: return holds(o, KFD_RULE_UNKNOWN_CALL) ? -EINVAL : 0;
+        default: return holds(o, KFD_RULE_UNKNOWN_CALL) ? -ENOTTY : 0;
         }
 }
 

@@ -20,10 +20,10 @@ from world import (CONTAINER, OPEN_METRICS, SOURCE, TEXT, TestError, World, ask,
                    wait_for)
 
 
-def sums(families, name, **labels):
+def sums(families, sample, **labels):
     """The sum over samples of that name, and those labels."""
     return sum(s.value for f in families for s in f.samples
-               if s.name == name and all(s.labels.get(k) == v for k, v in labels.items()))
+               if s.name == sample and all(s.labels.get(k) == v for k, v in labels.items()))
 
 
 def documented():
@@ -102,7 +102,8 @@ def test_work(world):
 def adds_up(world):
     page = list(parse_open_metrics(world.once("--format", "openmetrics")[1]))
     charged = sums(page, "svmd_node_charged_bytes")
-    container = sums(page, "svmd_container_used_bytes", runtime="docker", container=CONTAINER)
+    container = sums(page, "svmd_container_used_bytes", runtime="docker", container=CONTAINER, name="web", pod_name="web-0",
+                     namespace="shop")
     return charged > 0 and all(sums(page, name) == charged for name in
                                ("svmd_partition_used_bytes", "svmd_cgroup_used_bytes")) and container == charged
 

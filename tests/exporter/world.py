@@ -88,6 +88,10 @@ class World:
         self.load = self.spawn(os.path.join(self.build, "exporter-load"), env=dict(os.environ, SVMD_SOCKET=self.socket),
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.contain(self.load.pid, b"/system.slice/docker-" + CONTAINER.encode() + b".scope")
+        with open(f"/proc/{self.load.pid}/stat", encoding="ascii") as file:
+            started = file.read().rpartition(")")[2].split()[19]
+        with open(self.path(f"run/containers/{CONTAINER}"), "w", encoding="ascii") as file:  # as svmd-hook does
+            file.write(f"{self.load.pid} {started}\nweb\nweb-0\nshop\n")
         self.load.stdin.write(b"go\n")
         self.load.stdin.flush()
         expect("the client did not come to work", self.load.stdout.readline() == b"ready\n")

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "account/memcg.h"
 #include "account/report.h"
 #include "account/where.h"
 
@@ -59,6 +60,25 @@ static void check_dmem(const char *text, size_t size) {
         }
 }
 
+/* The first byte says of which version and file the rest is. */
+static void check_memcg(const char *text, size_t size) {
+        struct memcg m = MEMCG_NONE;
+        unsigned what = size ? (uint8_t)text[0] : 0;
+
+        if (size == 0)
+                return;
+        (void)memcg_take(&m, 1 + what % 2, what / 2 % MEMCG_FILES, text + 1, size - 1);
+        must(memcg_limit(&m) == MEMCG_NO_LIMIT || memcg_room(&m) <= memcg_limit(&m));
+}
+
+static void check_memory_path(const char *text, size_t size) {
+        char path[64];
+        unsigned version = where_memory(text, size, path, sizeof(path));
+
+        must(version <= 2);
+        must(!version || (path[0] == '/' && strnlen(path, sizeof(path)) < sizeof(path) && !strstr(path, "/..")));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         uint64_t number;
         char *text;
@@ -69,11 +89,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         text = malloc(size - 1 ? size - 1 : 1);
         must(text);
         memcpy(text, bytes + 1, size - 1);
-        switch (bytes[0] % 5) {
+        switch (bytes[0] % 7) {
         case 0: check_where(text, size - 1, true); break;
         case 1: check_where(text, size - 1, false); break;
         case 2: check_fdinfo(text, size - 1); break;
         case 3: check_dmem(text, size - 1); break;
+        case 5: check_memcg(text, size - 1); break;
+        case 6: check_memory_path(text, size - 1); break;
         default: (void)report_number(text, size - 1, &number); (void)report_key(text, size - 1, "shmem", &number);
         }
         free(text);

@@ -83,11 +83,13 @@ report() {
 }
 
 failed=0
-running=()
+declare -A running=() # names, by their processes
 finish_one() {
-        local name=${running[0]%:*} pid=${running[0]#*:} input log
-        running=("${running[@]:1}")
-        if wait "$pid"; then
+        local result=0 pid name input log
+        wait -n -p pid "${!running[@]}" || result=1
+        name=${running[$pid]}
+        unset "running[$pid]"
+        if [ $result -eq 0 ]; then
                 report "$name" ok
                 return
         fi
@@ -103,8 +105,8 @@ finish_one() {
 
 stop() {
         local r
-        for r in "${running[@]}"; do
-                kill -- "-${r#*:}" 2>/dev/null || true
+        for r in "${!running[@]}"; do
+                kill -- "-$r" 2>/dev/null || true
         done
         exit 130
 }
@@ -114,7 +116,7 @@ trap stop INT TERM
 mapfile -t targets < <(for name in "${targets[@]}"; do echo "${weights[$name]:-1} $name"; done | sort -k1,1nr | cut -d' ' -f2)
 for name in "${targets[@]}"; do
         fuzz_one "$name" &
-        running+=("$name:$!")
+        running[$!]=$name
         [ ${#running[@]} -lt "$lanes" ] || finish_one
 done
 while [ ${#running[@]} -gt 0 ]; do

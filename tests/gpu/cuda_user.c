@@ -46,3 +46,18 @@ int cuda_fill(uint64_t to, unsigned char value, uint64_t size) {
 
         return r ? r : CALL("cuCtxSynchronize", (void));
 }
+
+uint64_t cuda_alloc_managed(uint64_t size) {
+        uint64_t at = 0;
+
+        must(CALL("cuMemAllocManaged", (uint64_t *, size_t, unsigned), &at, size, 1) == 0);
+        return at;
+}
+
+int cuda_told(uint64_t at, uint64_t size, int attribute) {
+        int value = 0;
+
+        must(CALL("cuMemRangeGetAttribute", (void *, size_t, int, uint64_t, size_t), &value, sizeof(value), attribute,
+                  at, size) == 0);
+        return value;
+}

@@ -9,7 +9,8 @@
  *  - the CPU reaches none of the memory: only copies do.
  *
  * STANDIN_CUDA_BYTES: what a process can have of it (64 MiB). STANDIN_CUDA_MOVES: every hint is taken for taken.
- * STANDIN_CUDA_STOPS: the process stops where it makes memory, until it is told to go on.
+ * STANDIN_CUDA_STOPS: the process stops where it makes memory, until it is told to go on. STANDIN_CUDA_TIMES: calls
+ * take the time that they took there, so that what is asked of svmd beside them can be compared with something.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -48,7 +50,8 @@ static int ready;
 static uint64_t used;
 static struct { uint64_t start, end; } reservation[RESERVATIONS];
 static struct {
-        int fd; /* 0: no handle */
+        int fd;    /* 0: no handle */
+        int types; /* that it may be exported as */
         uint64_t size, own;
 } handle[HANDLES];
 static struct {
@@ -56,6 +59,7 @@ static struct {
         int flags;
         char *bytes; /* where this library itself sees it */
 } mapping[MAPPINGS];
+static int mapping_top, handle_free; /* all behind, and all before it, are free, and taken */
 static __thread CUcontext contexts[CONTEXTS];
 static __thread int depth;
 
@@ -63,6 +67,23 @@ static uint64_t limit(void) {
         const char *text = getenv("STANDIN_CUDA_BYTES");
 
         return text ? strtoull(text, NULL, 0) : 64ull << 20;
+}
+
+static double now_us(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+/* Back when so many microseconds have passed since `start`. */
+static void spend(double start, double us) {
+        static int spends = -1;
+
+        if (spends < 0)
+                spends = getenv("STANDIN_CUDA_TIMES") != NULL;
+        while (spends && now_us() < start + us)
+                continue;
 }
 
 /* No real one has this. */
@@ -157,11 +178,13 @@ EXPORT CUresult cuMemAddressFree(CUdeviceptr address, size_t size) {
 
 /* ---- memory ---- */
 
-static CUresult handle_add(int fd, uint64_t size, uint64_t own, CUhandle *ret) {
-        for (int i = 0; i < HANDLES; i++) {
+static CUresult handle_add(int fd, uint64_t size, uint64_t own, int types, CUhandle *ret) {
+        for (int i = handle_free; i < HANDLES; i++) {
                 if (handle[i].fd)
                         continue;
+                handle_free = i + 1;
                 handle[i].fd = fd;
+                handle[i].types = types;
                 handle[i].size = size;
                 handle[i].own = own;
                 *ret = (CUhandle)i + 1;
@@ -173,10 +196,11 @@ static CUresult handle_add(int fd, uint64_t size, uint64_t own, CUhandle *ret) {
 
 EXPORT CUresult cuMemCreate(CUhandle *ret, size_t size, const struct prop *prop, unsigned long long flags) {
         CUresult r = NO_MEMORY;
+        double start = now_us();
         int fd;
 
-        if (prop->type != 1 || prop->handle_types != 1 || prop->location_type != 1 || prop->location_id != 0 ||
-            size == 0 || size % GRANULE || flags)
+        if (prop->type != 1 || (prop->handle_types != 0 && prop->handle_types != 1) || prop->location_type != 1 ||
+            prop->location_id != 0 || size == 0 || size % GRANULE || flags)
                 return INVALID;
         if (getenv("STANDIN_CUDA_STOPS"))
                 raise(SIGSTOP);
@@ -184,15 +208,17 @@ EXPORT CUresult cuMemCreate(CUhandle *ret, size_t size, const struct prop *prop,
         if (used + size <= limit()) {
                 fd = memfd_create("standin-cuda", MFD_CLOEXEC);
                 if (fd >= 0 && ftruncate(fd, (off_t)size) == 0)
-                        r = handle_add(fd, size, size, ret);
+                        r = handle_add(fd, size, size, prop->handle_types, ret);
                 if (r == OK)
                         used += size;
         }
         pthread_mutex_unlock(&lock);
+        spend(start, size > 64ull << 20 ? 23 : 8.3);
         return r;
 }
 
 EXPORT CUresult cuMemRelease(CUhandle h) {
+        double start = now_us();
         CUresult r = INVALID;
 
         pthread_mutex_lock(&lock);
@@ -200,32 +226,39 @@ EXPORT CUresult cuMemRelease(CUhandle h) {
                 close(handle[h - 1].fd);
                 used -= handle[h - 1].own;
                 handle[h - 1].fd = 0;
+                if (handle_free >= (int)h)
+                        handle_free = (int)h - 1;
                 r = OK;
         }
         pthread_mutex_unlock(&lock);
+        spend(start, 10);
         return r;
 }
 
 EXPORT CUresult cuMemExportToShareableHandle(void *ret, CUhandle h, int type, unsigned long long flags) {
+        double start = now_us();
         int fd;
 
-        if (type != 1 || !h || h > HANDLES || !handle[h - 1].fd)
+        if (type != 1 || !h || h > HANDLES || !handle[h - 1].fd || !(handle[h - 1].types & type))
                 return INVALID;
         fd = fcntl(handle[h - 1].fd, F_DUPFD_CLOEXEC, 0);
         memcpy(ret, &fd, sizeof(fd));
+        spend(start, 900);
         return fd < 0 ? NO_MEMORY : OK;
 }
 
 EXPORT CUresult cuMemImportFromShareableHandle(CUhandle *ret, void *shared, int type) {
         int fd = fcntl((int)(intptr_t)shared, F_DUPFD_CLOEXEC, 3);
+        double start = now_us();
         struct stat st;
         CUresult r;
 
         if (type != 1 || fd < 0 || fstat(fd, &st) < 0)
                 return INVALID;
         pthread_mutex_lock(&lock);
-        r = handle_add(fd, (uint64_t)st.st_size, 0, ret);
+        r = handle_add(fd, (uint64_t)st.st_size, 0, 1, ret);
         pthread_mutex_unlock(&lock);
+        spend(start, 78);
         return r;
 }
 
@@ -237,11 +270,12 @@ static int is_reserved(uint64_t start, uint64_t end) {
 }
 
 EXPORT CUresult cuMemMap(CUdeviceptr at, size_t size, size_t offset, CUhandle h, unsigned long long flags) {
+        double start = now_us();
         CUresult r = INVALID;
         int i = 0;
 
         pthread_mutex_lock(&lock);
-        for (int k = 0; k < MAPPINGS; k++)
+        for (int k = 0; k < mapping_top; k++)
                 if (mapping[k].end > at && mapping[k].start < at + size)
                         i = MAPPINGS; /* taken */
         while (i < MAPPINGS && mapping[i].end)
@@ -254,8 +288,11 @@ EXPORT CUresult cuMemMap(CUdeviceptr at, size_t size, size_t offset, CUhandle h,
                 mapping[i].start = r == OK ? at : 0;
                 mapping[i].end = r == OK ? at + size : 0;
                 mapping[i].flags = 0;
+                if (i >= mapping_top)
+                        mapping_top = i + 1;
         }
         pthread_mutex_unlock(&lock);
+        spend(start, 1.9);
         return r;
 }
 
@@ -263,7 +300,7 @@ EXPORT CUresult cuMemMap(CUdeviceptr at, size_t size, size_t offset, CUhandle h,
 static int is_whole(uint64_t start, uint64_t end) {
         int any = 0;
 
-        for (int i = 0; i < MAPPINGS; i++) {
+        for (int i = 0; i < mapping_top; i++) {
                 if (mapping[i].start >= end || mapping[i].end <= start)
                         continue;
                 if (mapping[i].start < start || mapping[i].end > end)
@@ -274,47 +311,186 @@ static int is_whole(uint64_t start, uint64_t end) {
 }
 
 EXPORT CUresult cuMemUnmap(CUdeviceptr at, size_t size) {
+        double start = now_us();
         CUresult r = INVALID;
+        int count = 0;
 
         pthread_mutex_lock(&lock);
         if (is_whole(at, at + size)) {
-                for (int i = 0; i < MAPPINGS; i++) {
+                for (int i = 0; i < mapping_top; i++) {
                         if (mapping[i].start < at || mapping[i].end > at + size || !mapping[i].end)
                                 continue;
                         munmap(mapping[i].bytes, mapping[i].end - mapping[i].start);
                         mapping[i].start = mapping[i].end = 0;
+                        count++;
                 }
+                while (mapping_top > 0 && !mapping[mapping_top - 1].end)
+                        mapping_top--;
                 r = OK;
         }
         pthread_mutex_unlock(&lock);
+        spend(start, 18.6 * count);
         return r;
 }
 
 EXPORT CUresult cuMemSetAccess(CUdeviceptr at, size_t size, const struct access *access, size_t count) {
         uint64_t covered = 0;
+        int shown = 0;
+        double start = now_us();
         CUresult r = INVALID;
 
         pthread_mutex_lock(&lock);
-        for (int i = 0; i < MAPPINGS; i++)
+        for (int i = 0; i < mapping_top; i++)
                 if (mapping[i].end && mapping[i].start >= at && mapping[i].end <= at + size)
-                        covered += mapping[i].end - mapping[i].start;
+                        covered += mapping[i].end - mapping[i].start, shown++;
         if (count == 1 && covered == size && access->location_type == 1 && access->location_id == 0) {
-                for (int i = 0; i < MAPPINGS; i++)
+                for (int i = 0; i < mapping_top; i++)
                         if (mapping[i].end && mapping[i].start >= at && mapping[i].end <= at + size)
                                 mapping[i].flags = access->flags;
                 r = OK;
         }
         pthread_mutex_unlock(&lock);
+        spend(start, shown == 1 ? 21 : 34.8 * shown);
         return r;
+}
+
+/* ---- host memory ---- */
+
+enum { HOSTS = 64, ALREADY_REGISTERED = 712, NOT_REGISTERED = 713 };
+
+static struct { uint64_t start, end; } host[HOSTS];
+
+/* The kernel says whether it could be pinned to be written. */
+static int is_writable(uint64_t at, size_t size) {
+        char byte;
+        int fd[2], ok = pipe(fd) == 0;
+
+        for (uint64_t p = at; ok && p < at + size; p += 4096)
+                ok = write(fd[1], (void *)p, 1) == 1 && read(fd[0], &byte, 1) == 1;
+        close(fd[0]);
+        close(fd[1]);
+        return ok;
+}
+
+EXPORT CUresult cuMemHostRegister_v2(void *p, size_t size, unsigned flags) {
+        uint64_t at = (uint64_t)p;
+        CUresult r = OK;
+        int free = -1;
+
+        if (!depth || !size || flags != 3 || !is_writable(at, size))
+                return INVALID;
+        pthread_mutex_lock(&lock);
+        for (int i = 0; i < HOSTS; i++)
+                if (host[i].start < at + size && at < host[i].end)
+                        r = ALREADY_REGISTERED;
+                else if (!host[i].end)
+                        free = i;
+        if (r == OK && free < 0)
+                r = NO_MEMORY;
+        if (r == OK) {
+                host[free].start = at;
+                host[free].end = at + size;
+        }
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *ret, void *p, unsigned flags) {
+        *ret = (CUdeviceptr)p + (getenv("STANDIN_CUDA_MOVES") ? 1ull << 40 : 0);
+        return flags ? INVALID : OK;
+}
+
+EXPORT CUresult cuMemHostUnregister(void *p) {
+        CUresult r = NOT_REGISTERED;
+
+        pthread_mutex_lock(&lock);
+        for (int i = 0; i < HOSTS; i++)
+                if (host[i].end && host[i].start == (uint64_t)p) {
+                        host[i].start = host[i].end = 0;
+                        r = OK;
+                }
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
+/* ---- memory that it manages ---- */
+
+enum { CPU = -1 };
+
+/* One, and what was said of it. */
+static struct {
+        uint64_t start, end;
+        int mostly, preferred, accessed, place;
+} managed = { .preferred = -2, .place = CPU };
+
+EXPORT CUresult cuMemAllocManaged(CUdeviceptr *ret, size_t size, unsigned flags) {
+        void *p =
+                managed.end ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (p == MAP_FAILED || !depth || flags != 1)
+                return p == MAP_FAILED ? NO_MEMORY : INVALID;
+        managed.start = *ret = (uint64_t)p;
+        managed.end = managed.start + size;
+        return OK;
+}
+
+static int is_managed(uint64_t at, size_t size) {
+        return managed.end && at >= managed.start && at + size <= managed.end;
+}
+
+EXPORT CUresult cuPointerGetAttribute(void *ret, int attribute, CUdeviceptr at) {
+        unsigned is = (unsigned)is_managed(at, 1);
+
+        if (attribute != 8 || !is)
+                return INVALID;
+        memcpy(ret, &is, sizeof(is));
+        return OK;
+}
+
+EXPORT CUresult cuMemAdvise(CUdeviceptr at, size_t size, int advice, CUdevice device) {
+        if (!is_managed(at, size) || !size || device < CPU || device > 0)
+                return INVALID;
+        switch (advice) {
+        case 1:
+        case 2: managed.mostly = advice == 1; return OK;
+        case 3:
+        case 4: managed.preferred = advice == 3 ? device : -2; return OK;
+        case 5:
+        case 6: managed.accessed = advice == 5; return OK;
+        default: return INVALID;
+        }
+}
+
+EXPORT CUresult cuMemPrefetchAsync(CUdeviceptr at, size_t size, CUdevice device, void *stream) {
+        if (!is_managed(at, size) || !depth || device < CPU || device > 0)
+                return INVALID;
+        managed.place = device;
+        return OK;
+}
+
+/* What it was told last: cuMemRangeGetAttribute() with its numbers. */
+EXPORT CUresult cuMemRangeGetAttribute(void *ret, size_t ret_size, int attribute, CUdeviceptr at, size_t size) {
+        int value = attribute == 1   ? managed.mostly
+                    : attribute == 2 ? managed.preferred
+                    : attribute == 3 ? (managed.accessed ? 0 : -2)
+                                     : managed.place;
+
+        if (!is_managed(at, size) || ret_size != sizeof(value) || attribute < 1 || attribute > 4)
+                return INVALID;
+        memcpy(ret, &value, sizeof(value));
+        return OK;
 }
 
 /* ---- copies: the device's own ---- */
 
 /* Of one mapping, with that access; anything else is the process's own memory, where it is registered. */
 static char *bytes_at(uint64_t at, size_t size, int flags) {
-        for (int i = 0; i < MAPPINGS; i++)
+        for (int i = 0; i < mapping_top; i++)
                 if (mapping[i].end && at >= mapping[i].start && at + size <= mapping[i].end)
                         return (mapping[i].flags & flags) == flags ? mapping[i].bytes + (at - mapping[i].start) : NULL;
+        for (int i = 0; i < HOSTS; i++)
+                if (host[i].end && at >= host[i].start && at + size <= host[i].end)
+                        return (char *)at;
         return NULL;
 }
 

@@ -2,6 +2,7 @@
 """test_program.py BUILD: svmd-hook as runtimes call it, against a svmd; a process that sleeps stands for a container's."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,13 +75,13 @@ def state_of(name, process, **annotations):
 def test_made(w):
     """Made once, with its limits; another container is refused; released once, and again."""
     process = w.container()
-    state = state_of("c1", process, **{"size": "8G", "max.gpu0": "32M", "min.gpu0": "16M"})
+    state = state_of("c1", process, **{"size": "8G", "max.gpu0": "48M", "min.gpu0": "40M"})
     w.hook("attach", state=state)
     w.hook("attach", state=state)
     row = w.partitions()["c1"]
     assert row["container"] == "c1" and row["length"] == 8 << 30, row
     limits = {node["node"]: node for node in row["nodes"]}
-    assert limits["gpu0"]["max"] == 32 << 20 and limits["gpu0"]["min"] == 16 << 20, row
+    assert limits["gpu0"]["max"] == 48 << 20 and limits["gpu0"]["min"] == 40 << 20, row
     other = state_of("c2", w.container(), partition="c1")
     assert "belongs to container c1" in w.hook("attach", state=other, status=1)
     w.hook("release", state=other)
@@ -143,6 +144,51 @@ def test_ended_before(w):
     process.wait(PATIENCE)
     w.hook("attach", state=state_of("gone", process, size="4G"), status=1)
     w.hook("attach", state={"id": "gone", "annotations": {"org.svmd.size": "4G"}}, status=1)
+
+
+def note_of(w, name):
+    with open(f"{w.run_dir}/containers/{name}", encoding="ascii") as file:
+        return file.read().splitlines()
+
+
+def test_names(w):
+    """As each runtime says them; without any there is no note, and it goes with the container."""
+    crio = {"io.kubernetes.container.name": "web", "io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop"}
+    containerd = {"io.kubernetes.cri.container-name": "web", "io.kubernetes.cri.sandbox-name": "web-0",
+                  "io.kubernetes.cri.sandbox-namespace": "shop"}
+    for name, said, expected in (("n1", crio, ["web", "web-0", "shop"]), ("n2", containerd, ["web", "web-0", "shop"]),
+                                 ("n3", {"nerdctl/name": "db"}, ["db", "", ""]),
+                                 ("n4", {"org.svmd.name": "mine", **crio}, ["mine", "web-0", "shop"]),
+                                 ("n5", {"nerdctl/name": "a\nb c", "io.kubernetes.pod.name": 7}, ["a?b?c", "", ""])):
+        state = state_of(name, w.container(), size="4G")
+        state["annotations"].update(said)
+        w.hook("attach", state=state)
+        first, *names = note_of(w, name)
+        assert first.split()[0] == str(state["pid"]) and names == expected, (first, names)
+        w.hook("release", state={**state, "pid": 0})
+        assert not os.path.exists(f"{w.run_dir}/containers/{name}")
+    process = w.container()
+    w.hook("attach", state=state_of("n6", process, size="4G"))
+    assert os.listdir(f"{w.run_dir}/containers") == []
+    w.hook("release", state=state_of("n6", process, size="4G"))
+
+
+def test_name_of_conmon(w):
+    """Podman's is what it told conmon, which runs the OCI runtime, which runs the hook."""
+    conmon, script = f"{w.folder.name}/conmon", f"{w.folder.name}/script"
+    shutil.copy(shutil.which("bash"), conmon)
+    with open(script, "w", encoding="ascii") as file:
+        file.write(f'"{shutil.which("bash")}" -c \'"{w.build}/svmd-hook" --runtime-dir "{w.run_dir}" attach; true\'; true\n')
+    for name, said, expected in (("m1", "m1", ["front", "", ""]), ("m2", "another", None)):
+        state = {"ociVersion": "1.0.2", "bundle": "/nowhere", **state_of(name, w.container(), size="4G")}
+        subprocess.run([conmon, script, "-c", said, "-n", "front"], input=json.dumps(state), text=True, check=True,
+                       timeout=PATIENCE)
+        assert name in w.partitions()
+        if expected:
+            assert note_of(w, name)[1:] == expected
+        else:
+            assert not os.path.exists(f"{w.run_dir}/containers/{name}")
+        w.hook("release", state=state)
 
 
 def test_bounds(w):

@@ -565,10 +565,11 @@ static void without_svmd_threads_stop(void **state) {
 /* ---- fork ---- */
 
 static unsigned userfaultfds(void) {
-        char path[64], target[64] = "";
         unsigned count = 0;
 
         for (int fd = 3; fd < 64; fd++) {
+                char path[64], target[64] = "";
+
                 snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
                 if (readlink(path, target, sizeof(target) - 1) > 0 && strstr(target, "userfaultfd"))
                         count++;

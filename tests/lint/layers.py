@@ -19,6 +19,7 @@ import tempfile
 RULES = {
     "daemon/base": ((), ()),
     "daemon/account": (("daemon/base",), ()),
+    "daemon/cgroup": (("daemon/base",), ("daemon/account/dmem.h",)),
     "daemon/core": (("daemon/base",), ()),
     "policy": (("daemon/base",), ()),
     "policy/sim": (
@@ -30,16 +31,27 @@ RULES = {
     "daemon/store": (("daemon/base", "daemon/core"), ()),
     "daemon/mover": (
         ("daemon/base", "daemon/core", "daemon/engine", "policy"),
-        ("daemon/backend/backend.h", "daemon/backend/memfile.h", "proto/range.h", "proto/status.h", "proto/trace.h"),
+        (
+            "daemon/account/memcg.h",
+            "daemon/backend/backend.h",
+            "daemon/backend/memfile.h",
+            "proto/range.h",
+            "proto/status.h",
+            "proto/trace.h",
+        ),
     ),
     "daemon/service": (
         ("daemon/base", "daemon/account", "daemon/core", "daemon/engine", "proto"),
         (
             "daemon/backend/backend.h",
             "daemon/backend/drm.h",
+            "daemon/backend/drm_bind.h",
+            "daemon/backend/drm_space.h",
             "daemon/backend/kfd.h",
             "daemon/backend/memfile.h",
             "daemon/backend/private.h",
+            "daemon/cgroup/ask.h",
+            "daemon/cgroup/wire.h",
             "daemon/mover/mover.h",
             "policy/compile.h",
             "policy/share.h",
@@ -53,15 +65,15 @@ RULES = {
     "daemon/transport": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/bus": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/main": (
-        tuple("daemon/" + l for l in "base core engine backend mover store service transport bus keeper".split())
+        tuple("daemon/" + l for l in "base account core engine backend mover store service transport bus keeper".split())
         + ("policy", "proto"),
         (),
     ),
     "proto": ((), ()),
     "proto/uapi": ((), ()),
     "libclient/include": ((), ()),
-    "libclient/src": (("libclient/include", "proto"), ("libclient/agent/cuda.h",)),
-    "libclient/agent": (("libclient/include", "libclient/src", "proto"), ()),
+    "libclient/src": (("libclient/include", "proto"), ("libclient/agent/cuda.h", "libclient/agent/kfd.h")),
+    "libclient/agent": (("libclient/include", "libclient/src", "proto"), ("proto/uapi/kfd.h",)),
     "libclient/heap": ((), ("libclient/include/svmd.h", "proto/range.h")),
     "libclient/ctl": ((), ("libclient/include/svmd.h",)),
     "libclient/exporter": ((), ("libclient/include/svmd.h",)),
@@ -145,6 +157,8 @@ ALLOWED = [
     ("daemon/base/a.c", '"base/b.h"'),
     ("daemon/base/a.c", "<stdio.h>"),
     ("daemon/account/a.c", '"base/b.h"'),
+    ("daemon/cgroup/a.c", '"base/b.h"'),
+    ("daemon/cgroup/a.c", '"account/dmem.h"'),
     ("daemon/core/a.c", '"base/b.h"'),
     ("daemon/core/a.c", '"b.h"'),
     ("policy/place.c", '"base/b.h"'),
@@ -191,6 +205,8 @@ FORBIDDEN = [
     ("daemon/base/a.c", '"proto/b.h"'),
     ("daemon/account/a.c", '"core/b.h"'),
     ("daemon/account/a.c", '"proto/b.h"'),
+    ("daemon/cgroup/a.c", '"core/b.h"'),
+    ("daemon/cgroup/a.c", '"account/b.h"'),
     ("daemon/core/a.c", '"engine/b.h"'),
     ("daemon/core/a.h", '"proto/b.h"'),
     ("daemon/core/a.c", '"policy/b.h"'),

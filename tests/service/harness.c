@@ -1137,6 +1137,14 @@ static void put_grant(FILE *f, const struct grant *g) {
                 g->size, g->charge.bytes, g->until_ns, g->held);
 }
 
+/* What the kernel was told is no state of svmd's: it is read again. */
+static bool has_own(const struct world *w, const struct cgroup *g) {
+        for (uint32_t i = 0; i < w->machine.count; i++)
+                if (!bounds_are_none(&g->own[i]))
+                        return true;
+        return false;
+}
+
 /* By path. */
 static void put_cgroups(FILE *f, const struct world *w) {
         const struct cgroup *last = NULL, *next;
@@ -1146,7 +1154,8 @@ static void put_cgroups(FILE *f, const struct world *w) {
                 list_for_each (l, &w->svc->state.cgroups) {
                         const struct cgroup *g = container_of(l, struct cgroup, by_state);
 
-                        if ((!last || strcmp(g->path, last->path) > 0) && (!next || strcmp(g->path, next->path) < 0))
+                        if (has_own(w, g) && (!last || strcmp(g->path, last->path) > 0) &&
+                            (!next || strcmp(g->path, next->path) < 0))
                                 next = g;
                 }
                 if (!next)
@@ -1179,8 +1188,9 @@ static void put_shares(FILE *f, const struct state *s) {
         list_for_each (l, &s->shares) {
                 const struct share *x = container_of(l, struct share, by_state);
 
-                fprintf(f, "share %" PRIu64 " of %s%s in %s with %s access %u%s\n", x->id, x->memory ? "memory " : "",
-                        x->name->text, x->from->name->text, x->to->name->text, x->access, x->ending ? " ENDING" : "");
+                fprintf(f, "share %" PRIu64 " of %s%s in %s with %s access %u%s\n", x->id,
+                        share_of_memory(x) ? "memory " : "", x->name->text, x->from->name->text, x->to->name->text,
+                        x->access, x->ending ? " ENDING" : "");
         }
 }
 
@@ -1193,7 +1203,7 @@ char *digest(struct world *w, bool all) {
 
         for (struct partition *p = partition_after(s, ""); p; p = partition_after(s, p->name->text)) {
                 fprintf(f, "partition %" PRIx64 "+%" PRIx64 " window %u domain %s ready %d ending %d", p->slice.start,
-                        p->slice.size, p->window, p->domain->name, p->ready, p->ending);
+                        p->slice.size, p->window, p->domain->name->text, p->ready, p->ending);
                 put_name(f, p->name);
                 fprintf(f, " sessions %" PRIu64 " reservations %" PRIu64 " memories %" PRIu64 " reserved %" PRIu64,
                         p->sessions_count, p->reservations_count, p->memories_count, p->va.used - p->retired);

@@ -17,6 +17,8 @@
 #include "core/session.h"
 #include "expect.h"
 #include "ranges.h"
+#include "service/effects.h"
+#include "service/internal.h"
 
 enum { PAGE = 4096, SIZE = 16 * PAGE, CUDA_NODE = NODES, DEVICE_NODE };
 
@@ -232,6 +234,17 @@ static void imports_a_buffer(struct client *a) {
         must(a, mk_release(send_with(a, mk_dmabuf_import(SIZE, HOST0), fd)->id));
 }
 
+/* As of a file of a DRM device, which no machine of this test has: one that stays, and one that is let go. */
+static void has_page_table(struct world *w, const struct client *c, uint64_t file) {
+        struct effect_drm_space e = { .file = file, .session = c->session->object.id, .number = 1, .made = true };
+
+        journal_note(w->svc, EFFECT_DRM_SPACE, &e, sizeof(e));
+        e.number = 2;
+        journal_note(w->svc, EFFECT_DRM_SPACE, &e, sizeof(e));
+        e.gone = true;
+        journal_note(w->svc, EFFECT_DRM_SPACE, &e, sizeof(e));
+}
+
 static void has_private_memory(struct world *w) {
         Svmd__V1__Op *reserve = mk_reserve(SIZE, 0, 0, "", 0), *prefer = op_make(SVMD__V1__OP__OP_ADVISE);
         Svmd__V1__Op *give = op_make(SVMD__V1__OP__OP_DEVICE_GIVE);
@@ -245,7 +258,7 @@ static void has_private_memory(struct world *w) {
         prefer->advise->what = SVMD__V1__ADVICE_WHAT__ADVICE_PREFERRED;
         prefer->advise->preferred = DEVICE_NODE + 1;
         give->device_give->node = DEVICE_NODE;
-        send_with(&c, give, open(record_rest_devices[0], O_RDWR | O_CLOEXEC));
+        has_page_table(w, &c, send_with(&c, give, open(record_rest_devices[0], O_RDWR | O_CLOEXEC))->id);
         must(&c, prefer);
         client_close(&c);
         world_settle(w);

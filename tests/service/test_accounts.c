@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "account/look.h"
+#include "core/grant.h"
 #include "core/node.h"
 #include "core/session.h"
 #include "expect.h"
@@ -23,7 +24,7 @@
 #define SECOND    1000000000ull
 #define CONTAINER "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-enum { CLIENTS = 4, STEPS = 400, PERIOD_MS = 10000, ALWAYS = 120 };
+enum { CUDA0 = NODES, CLIENTS = 4, STEPS = 400, PERIOD_MS = 10000, ALWAYS = 120 };
 
 static const uint64_t sizes[] = { 64 * MIB, 16 * MIB, 16 * MIB, 16 * MIB };
 static struct world w;
@@ -73,12 +74,24 @@ static void come(unsigned i, const char *partition) {
         service_collect(w.svc);
 }
 
+static void shape(struct machine *m) {
+        struct node_desc *n = machine_add(m);
+
+        assert_non_null(n);
+        strcpy(n->name, "cuda0");
+        strcpy(n->device, "cuda:0000:3b:00.0");
+        n->kind = NODE_CUDA;
+        n->capacity = 64 * MIB;
+        n->va_end = 1ull << 47;
+}
+
 /* A new service over the same folder, which has the test's clock and /proc from its start on. */
 static int set_up(void **state) {
         static char proc[80], sys[80];
 
         ops_reset();
         now_ns = 1000 * SECOND;
+        world_shape = shape;
         strcpy(root, "/tmp/svmd-accounts-XXXXXX");
         assert_non_null(mkdtemp(root));
         snprintf(proc, sizeof(proc), "%s/proc", root);
@@ -109,6 +122,7 @@ static int tear_down(void **state) {
         }
         client_close(&admin);
         world_close(&w);
+        world_shape = NULL;
         snprintf(command, sizeof(command), "rm -rf %s", root);
         return system(command);
 }
@@ -431,6 +445,79 @@ static void test_drift(void **state) {
         assert_int_equal(drift_of("dmem", "/job")->reported, 65536);
 }
 
+static const char *unbrokered_finding(void) {
+        const Svmd__V1__StatusResult *r;
+
+        must(&admin, mk_drift());
+        r = must(&admin, op_make(SVMD__V1__OP__OP_STATUS))->status;
+        for (size_t i = 0; i < r->n_findings; i++)
+                if (strcmp(r->findings[i]->id, "unbrokered") == 0)
+                        return r->findings[i]->text;
+        return "";
+}
+
+static void link_fd(const char *to, unsigned fd) {
+        char path[128];
+
+        put("proc/1000/fd/none", "");
+        snprintf(path, sizeof(path), "%s/proc/1000/fd/%u", root, fd);
+        unlink(path);
+        assert_int_equal(symlink(to, path), 0);
+}
+
+/* Files of devices that a process has open or mapped, and memory beyond what it is charged there: with leave for the
+ * device only the latter is told. */
+static void test_unbrokered(void **state) {
+        const Svmd__V1__DriftRow *row;
+        const char *client;
+
+        put_process(1000, 100, "/job");
+        come(0, "one");
+        client = who[0].session->client;
+        link_fd("/usr/lib/libc.so.6", 4);
+        link_fd("socket:[7]", 5);
+        assert_string_equal(unbrokered_finding(), "");
+        assert_null(drift_of("fd", client));
+
+        link_fd("/dev/nvidia0", 6);
+        link_fd("/dev/nvidia0", 7);
+        put("proc/1000/fdinfo/6", "drm-driver:\tnvidia-drm\n");
+        put("proc/1000/maps", "00400000-00401000 r-xp 00000000 08:01 7    /usr/bin/x\n"
+                              "7f0000000000-7f0000002000 rw-s 00000000 00:06 12    /dev/nvidiactl\n"
+                              "7f0000008000-7f0000009000 rw-s 00002000 00:06 12    /dev/nvidiactl\n"
+                              "7f0000010000-7f0000020000 rw-p 00000000 00:00 0     [heap]\n"
+                              "not a line\n");
+        row = drift_of("fd", client);
+        assert_non_null(row);
+        assert_int_equal(row->unbrokered, 1);
+        assert_int_equal(row->pid, 1000);
+        assert_non_null(strstr(row->place, "/dev/nvidia0"));
+        assert_non_null(strstr(row->why, "open"));
+        row = drift_of("maps", client);
+        assert_string_equal(row->place, "/dev/nvidiactl");
+        assert_int_equal(row->reported, 12288);
+        assert_int_equal(row->unbrokered, 1);
+        assert_non_null(strstr(unbrokered_finding(), "1 processes with sessions use devices without svmd"));
+        assert_non_null(strstr(unbrokered_finding(), "process 1000 has /dev/nvidia0"));
+
+        must(&who[0], mk_grant(CUDA0, GRANT_SPACE | GRANT_ALLOC, 2 * MIB));
+        assert_null(drift_of("fd", client));
+        assert_null(drift_of("maps", client));
+        assert_string_equal(unbrokered_finding(), "");
+        put("proc/1000/fdinfo/7", "drm-driver:\tnvidia-drm\ndrm-client-id:\t1\ndrm-pdev:\t0000:3b:00.0\n"
+                                  "drm-resident-vram:\t2 MiB\n");
+        row = drift_of("fdinfo", client);
+        assert_int_equal(row->reported, 2 * MIB);
+        assert_int_equal(row->ledger, 2 * MIB);
+        assert_int_equal(row->unbrokered, 0);
+        put("proc/1000/fdinfo/7", "drm-driver:\tnvidia-drm\ndrm-client-id:\t1\ndrm-pdev:\t0000:3b:00.0\n"
+                                  "drm-resident-vram:\t3 MiB\n");
+        row = drift_of("fdinfo", client);
+        assert_int_equal(row->reported - row->ledger, MIB);
+        assert_int_equal(row->unbrokered, 1);
+        assert_non_null(strstr(unbrokered_finding(), "process 1000 has 0000:3b:00.0 vram"));
+}
+
 /* So many sessions hold something: a beat takes several turns of the loop, none of which is long (it says how long; a
  * machine may be slow), and nobody is left out. */
 static void test_many(void **state) {
@@ -487,6 +574,7 @@ int main(void) {
                 TEST(test_wrong_questions),
                 TEST(test_no_history),
                 TEST(test_drift),
+                TEST(test_unbrokered),
                 TEST(test_many),
                 TEST(test_end),
         };

@@ -284,18 +284,24 @@ static void test_shares(void **state) {
 }
 
 static void test_leases(void **state) {
+        Svmd__V1__Op *plan;
         uint64_t lease, waits;
 
         set_up(0);
         failures = 0;
-        each(&a, mk_admit_two(HOST0, 4 * PAGE, GPU0, 4 * PAGE, 0));
+        /* On a node where nothing else is: who waits has nothing moved meanwhile. */
+        each(&a, mk_admit_two(HOST0, 4 * PAGE, GPU1, 4 * PAGE, 0));
         lease = a.reply->results[0]->id;
-        each(&a, mk_create_leased(GPU0, PAGE, lease));
+        each(&a, mk_create_leased(GPU1, PAGE, lease));
         must(&a, mk_release(a.reply->results[0]->id));
-        waits = must(&b, mk_admit(GPU0, w.machine.nodes[GPU0].capacity, UINT64_MAX))->id;
+        waits = must(&b, mk_admit(GPU1, w.machine.nodes[GPU1].capacity, UINT64_MAX))->id;
         until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_lease_list("one") }, 1, -1);
         until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_holders("") }, 1, -1);
         until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, (Svmd__V1__Op *[]){ mk_drift() }, 1, -1);
+        plan = op_make(SVMD__V1__OP__OP_NODE_PLAN);
+        plan->node_plan->node = GPU0;
+        plan->node_plan->action = SVMD__V1__NODE_ACTION__NODE_OFFLINE;
+        until_it_works(&admin, SVMD__V1__MODE__DRY_RUN, &plan, 1, -1);
         until_it_works(&admin, SVMD__V1__MODE__BEST_EFFORT, (Svmd__V1__Op *[]){ op_make(SVMD__V1__OP__OP_METRICS) }, 1,
                        -1);
         each(&a, mk_lease_release(lease));

@@ -125,7 +125,7 @@ static void test_every_operation(void **state) {
                                           SVMD__V1__OP__OP_USAGE,   SVMD__V1__OP__OP_USAGE_HISTORY,
                                           SVMD__V1__OP__OP_DRIFT,   SVMD__V1__OP__OP_TRACE_QUERY,
                                           SVMD__V1__OP__OP_ACT_FOR, SVMD__V1__OP__OP_OBSERVE,
-                                          SVMD__V1__OP__OP_ATTACH };
+                                          SVMD__V1__OP__OP_ATTACH,  SVMD__V1__OP__OP_NODE_PLAN };
 
         for (unsigned i = 0; i < 512; i++) {
                 const struct op_row *row = op_row(i);

@@ -23,7 +23,7 @@
 #define MIB    (1ull << 20)
 #define SECOND 1000000000ull
 
-enum { CUDA0 = NODES, CLIENTS = 3, ALLOC = GRANT_ALLOC };
+enum { CUDA0 = NODES, KFD0, DRM0, CLIENTS = 3, ALLOC = GRANT_ALLOC };
 
 static struct world w;
 static struct client admin, who[CLIENTS];
@@ -34,13 +34,19 @@ static uint64_t now(void) {
 }
 
 static void shape(struct machine *m) {
-        struct node_desc *n = machine_add(m);
+        static const struct node_desc nodes[] = { { .name = "cuda0", .kind = NODE_CUDA },
+                                                  { .name = "kfd0", .kind = NODE_KFD },
+                                                  { .name = "drm0", .kind = NODE_DRM } };
 
-        assert_non_null(n);
-        snprintf(n->name, sizeof(n->name), "cuda0");
-        n->kind = NODE_CUDA;
-        n->capacity = 64 * MIB;
-        n->va_end = 1ull << 47;
+        for (unsigned i = 0; i < 3; i++) {
+                struct node_desc *n = machine_add(m);
+
+                assert_non_null(n);
+                *n = nodes[i];
+                n->numa = -1;
+                n->capacity = 64 * MIB;
+                n->va_end = 1ull << 47;
+        }
 }
 
 static int set_up(void **state) {
@@ -121,6 +127,9 @@ static void test_life(void **state) {
         g = *must(&who[0], mk_grant(CUDA0, ALLOC, MIB));
         must(&who[0], mk_grant_done(g.id, g.generation, ENOMEM, 0));
         assert_int_equal(ledger_bytes(&w, CUDA0), 0);
+        assert_int_equal(row_of(g.id)->state, SVMD__V1__GRANT_STATE__GRANT_FAILED);
+        assert_int_equal(row_of(g.id)->error, ENOMEM);
+        assert_int_equal(row_of(g.id)->bytes, 0);
         g = *must(&who[0], mk_grant(CUDA0, GRANT_MAP, 0));
         must(&who[0], mk_grant_done(g.id, g.generation, 0, 0));
         assert_null(row_of(g.id));
@@ -129,6 +138,94 @@ static void test_life(void **state) {
         assert_int_equal(ledger_bytes(&w, CUDA0), 0);
         client_open(&w, &who[0], 100, 100, false);
         client_greet(&who[0], "one");
+}
+
+static Svmd__V1__Op *in_range(Svmd__V1__Op *op, const Svmd__V1__Result *range) {
+        op->grant_ask->reservation = range->id;
+        op->grant_ask->address = range->address;
+        op->grant_ask->size = MIB;
+        return op;
+}
+
+/* What AMD's driver keeps apart lies in reservations of different kinds. */
+static void test_arenas(void **state) {
+        static const uint32_t buffers[] = { GRANT_ALLOC, GRANT_MAP, GRANT_UNMAP },
+                              moves[] = { GRANT_ADVISE, GRANT_PREFETCH };
+        Svmd__V1__Op *op = mk_reserve(MIB, 0, 0, NULL, 0);
+        Svmd__V1__Result explicit = *must(&who[0], op), private;
+
+        op = mk_reserve(MIB, 0, 0, NULL, 0);
+        op->reserve->kind = SVMD__V1__RESERVATION_KIND__PRIVATE;
+        private = *must(&who[0], op);
+        for (unsigned i = 0; i < 3; i++) {
+                must(&who[0], in_range(mk_grant(KFD0, buffers[i], 0), &explicit));
+                must_not(&who[0], in_range(mk_grant(KFD0, buffers[i], 0), &private), SVMD_STATUS_INVALID, "explicit");
+                must_not(&who[0], mk_grant(KFD0, buffers[i], 0), SVMD_STATUS_RANGE, "name it");
+                must(&who[0], mk_grant(CUDA0, buffers[i], 0));
+        }
+        for (unsigned i = 0; i < 2; i++) {
+                must(&who[0], in_range(mk_grant(KFD0, moves[i], 0), &private));
+                must_not(&who[0], in_range(mk_grant(KFD0, moves[i], 0), &explicit), SVMD_STATUS_INVALID, "private");
+                must_not(&who[0], mk_grant(KFD0, moves[i], 0), SVMD_STATUS_RANGE, "name it");
+        }
+        must_not(&who[0], in_range(mk_grant(KFD0, GRANT_ALLOC | GRANT_ADVISE, 0), &private), SVMD_STATUS_INVALID, "");
+        must(&who[0], mk_grant(KFD0, GRANT_MODE, 0));
+        must_not(&who[0], mk_grant(KFD0, GRANT_ACCESS, 0), SVMD_STATUS_NODE_KIND, "not among them");
+        must_not(&who[0], mk_grant(DRM0, GRANT_ADVISE, 0), SVMD_STATUS_NODE_KIND, "svmd executes");
+        must_not(&who[0], mk_grant(DRM0, GRANT_MODE, 0), SVMD_STATUS_NODE_KIND, "not among them");
+        must(&who[0], mk_grant(DRM0, GRANT_SPACE, MIB));
+        ops_reset();
+}
+
+static const Svmd__V1__GrantCount *counted(Svmd__V1__GrantState state) {
+        const Svmd__V1__MetricsResult *m = must(&admin, op_make(SVMD__V1__OP__OP_METRICS))->metrics;
+
+        assert_int_equal(m->n_grants, 4);
+        assert_int_equal(m->grants[state - 1]->state, state);
+        return m->grants[state - 1];
+}
+
+/* "": there is none. */
+static const char *finding(unsigned *ret_level) {
+        const Svmd__V1__StatusResult *r = must(&admin, op_make(SVMD__V1__OP__OP_STATUS))->status;
+
+        for (size_t i = 0; i < r->n_findings; i++) {
+                *ret_level = r->findings[i]->level;
+                if (strcmp(r->findings[i]->id, "grants") == 0)
+                        return r->findings[i]->text;
+        }
+        return "";
+}
+
+/* What people see: of each session the last four that failed, the sums, and a warning while some expired. */
+static void test_seen(void **state) {
+        Svmd__V1__Result g[6];
+        unsigned level;
+
+        assert_string_equal(finding(&level), "");
+        for (unsigned i = 0; i < 6; i++) {
+                g[i] = *must(&who[0], mk_grant(CUDA0, ALLOC, MIB));
+                must(&who[0], mk_grant_done(g[i].id, g[i].generation, EIO + i, 0));
+        }
+        assert_null(row_of(g[1].id));
+        assert_int_equal(row_of(g[2].id)->error, EIO + 2);
+        assert_int_equal(row_of(g[5].id)->error, EIO + 5);
+        assert_int_equal(counted(SVMD__V1__GRANT_STATE__GRANT_FAILED)->count, 6);
+
+        g[0] = *must(&who[0], mk_grant(CUDA0, ALLOC, MIB));
+        g[1] = *must(&who[1], mk_grant(CUDA0, ALLOC, 2 * MIB));
+        must(&who[0], mk_grant_done(g[0].id, g[0].generation, 0, 0));
+        assert_int_equal(counted(SVMD__V1__GRANT_STATE__GRANT_ASKED)->bytes, 2 * MIB);
+        assert_int_equal(counted(SVMD__V1__GRANT_STATE__GRANT_HELD)->count, 1);
+        assert_non_null(strstr(finding(&level), "1 grants were acknowledged"));
+        assert_int_equal(level, 0);
+        now_ns += 20 * SECOND;
+        assert_int_equal(counted(SVMD__V1__GRANT_STATE__GRANT_EXPIRED)->bytes, 2 * MIB);
+        assert_non_null(strstr(finding(&level), "1 grants of 1 sessions were never acknowledged, and 2097152 bytes"));
+        assert_int_equal(level, 2);
+        must(&who[1], mk_grant_done(g[1].id, g[1].generation, ENODEV, 0));
+        must(&who[0], mk_grant_done(g[0].id, g[0].generation, 0, MIB));
+        assert_string_equal(finding(&level), "");
 }
 
 static void test_limits(void **state) {
@@ -147,7 +244,9 @@ static void test_limits(void **state) {
         must_not(&who[0], mk_grant(CUDA0, GRANT_MAP, MIB), SVMD_STATUS_SIZE, "take none");
         must_not(&who[0], mk_grant(CUDA0, ALLOC, 1), SVMD_STATUS_SIZE, "4 KiB");
         must_not(&who[0], mk_grant(CUDA0, GRANT_MODE, 0), SVMD_STATUS_NODE_KIND, "not among them");
-        must_not(&who[0], mk_create(CUDA0, 2 * MIB, 0), SVMD_STATUS_NODE_KIND, "under a grant");
+        must_not(&who[0], mk_create(CUDA0, 2 * MIB, SVMD__V1__MEM_FLAG__MEM_SHAREABLE), SVMD_STATUS_NODE_KIND,
+                 "under a grant");
+        must_not(&who[0], mk_create(CUDA0, 2 * MIB, 0), SVMD_STATUS_NODE_KIND, "svmd_space_create");
         must(&admin, mk_limit("one", CUDA0, UINT64_MAX));
         for (unsigned i = 0; i < SVMD_GRANTS_MAX; i++)
                 must(&who[0], mk_grant(CUDA0, GRANT_MAP, 0));
@@ -301,6 +400,59 @@ static void test_memory(void **state) {
         assert_int_equal(ledger_bytes(&w, CUDA0), 0);
 }
 
+enum { GRANULES = 16 };
+
+/* What a process makes for itself alone is memory like other memory, and charged by its own number: a vector of it is
+ * one request. */
+static void test_made(void **state) {
+        Svmd__V1__Op *ops[GRANULES];
+        const Svmd__V1__Reply *reply;
+        uint64_t ids[GRANULES], space, other;
+        Svmd__V1__Result *r;
+
+        must_not(&who[0], mk_create(CUDA0, 2 * MIB, 0), SVMD_STATUS_NODE_KIND, "svmd_space_create");
+        space = must(&who[0], mk_space(CUDA0))->id;
+        other = must(&who[0], mk_space(GPU0))->id;
+        must_not(&who[0], mk_create(CUDA0, MIB, 0), SVMD_STATUS_SIZE, "2097152");
+        must(&admin, mk_limit("one", CUDA0, (GRANULES - 1) * 2 * MIB));
+        for (unsigned i = 0; i < GRANULES; i++)
+                ops[i] = mk_create(CUDA0, 2 * MIB, 0);
+        reply = client_send(&who[0], SVMD__V1__MODE__ALL_OR_NOTHING, ops, GRANULES, NULL, 0);
+        assert_int_equal(reply->results[GRANULES - 1]->code, SVMD_STATUS_LIMIT);
+        assert_int_equal(ledger_bytes(&w, CUDA0), 0);
+        must(&admin, mk_limit("one", CUDA0, UINT64_MAX));
+        for (unsigned long n = 1;; n++) {
+                alloc_fail_at(n);
+                r = client_call(&who[0], mk_create(CUDA0, 2 * MIB, 0));
+                alloc_fail_off();
+                if (r->code == 0)
+                        break;
+                assert_int_equal(r->code, SVMD_STATUS_NO_MEMORY);
+                assert_int_equal(ledger_bytes(&w, CUDA0), 0);
+                check_world(&w);
+        }
+        must(&who[0], mk_release(r->id));
+        for (unsigned i = 0; i < GRANULES; i++)
+                ops[i] = mk_create(CUDA0, 2 * MIB, 0);
+        reply = client_send(&who[0], SVMD__V1__MODE__ALL_OR_NOTHING, ops, GRANULES, NULL, 0);
+        for (unsigned i = 0; i < GRANULES; i++) {
+                assert_int_equal(reply->results[i]->code, 0);
+                ids[i] = reply->results[i]->id;
+        }
+        assert_int_equal(ledger_bytes(&w, CUDA0), GRANULES * 2 * MIB);
+        must(&who[0], mk_map(space, 1ull << 40, 2 * MIB, ids[0], 0, 3, 0));
+        must_not(&who[0], mk_map(other, 1ull << 40, 2 * MIB, ids[0], 0, 3, 0), SVMD_STATUS_NODE_KIND, "only cuda0");
+        must_not(&who[0], mk_mem_dmabuf(ids[0]), SVMD_STATUS_UNSUPPORTED, "no dma-buf");
+        must_not(&who[0], mk_export(ids[0], "mine", 0600, 0), SVMD_STATUS_DENIED, "shareable");
+        world_bury(restart());
+        assert_int_equal(journal_snapshot(w.svc), 0);
+        world_bury(restart());
+        assert_int_equal(ledger_bytes(&w, CUDA0), GRANULES * 2 * MIB);
+        for (unsigned i = 0; i < GRANULES / 2; i++)
+                must(&who[0], mk_release(ids[2 * i + 1]));
+        assert_int_equal(ledger_bytes(&w, CUDA0), GRANULES * MIB);
+}
+
 static void test_alloc_fail(void **state) {
         Svmd__V1__GrantDone done, *list[] = { &done };
         Svmd__V1__Op *ask = mk_grant(CUDA0, ALLOC, MIB);
@@ -437,8 +589,9 @@ static void test_random(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-                TEST(test_life),    TEST(test_limits), TEST(test_stale),      TEST(test_ride),
-                TEST(test_restart), TEST(test_memory), TEST(test_alloc_fail), TEST(test_random),
+                TEST(test_life), TEST(test_arenas),     TEST(test_limits),  TEST(test_stale),
+                TEST(test_ride), TEST(test_seen),       TEST(test_restart), TEST(test_memory),
+                TEST(test_made), TEST(test_alloc_fail), TEST(test_random),
 #undef TEST
         };
 

@@ -591,9 +591,24 @@ static bool is_online(uint32_t node) {
         return must(&admin, op_make(SVMD__V1__OP__OP_NODES))->nodes->nodes[node]->online;
 }
 
+/* All of the range leaves, and it is its owner's. */
+static void plan_says(uint32_t node, uint64_t bytes) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_NODE_PLAN);
+        const Svmd__V1__PlanResult *plan;
+
+        op->node_plan->node = node;
+        op->node_plan->action = SVMD__V1__NODE_ACTION__NODE_DRAIN;
+        plan = must(&admin, op)->plan;
+        assert_int_equal(plan->n_steps, 1);
+        assert_int_equal(plan->steps[0]->kind, SVMD__V1__PLAN_KIND__PLAN_EVICT);
+        assert_int_equal(plan->steps[0]->session, a.client.session->object.id);
+        assert_int_equal(plan->steps[0]->bytes, bytes);
+}
+
 static void test_drain(void **state) {
         process_fill(&a.process, at, SIZE, 12);
         assert_int_equal(order(&a.client, mk_migrate(at, SIZE, GPU1), NULL), 0);
+        plan_says(GPU1, SIZE);
         refused(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_DRAIN), SVMD_STATUS_BUSY);
         refused(&admin, mk_node(HOST0, SVMD__V1__NODE_ACTION__NODE_OFFLINE), SVMD_STATUS_BUSY);
         assert_int_equal(order(&admin, mk_node(GPU1, SVMD__V1__NODE_ACTION__NODE_DRAIN), NULL), 0);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "backend/memfile.h"
+#include "core/by_id.h"
 #include "core/imap.h"
 #include "core/memory.h"
 #include "core/partition.h"
@@ -743,17 +744,13 @@ static void check_model(void) {
 
 /* ---- bytes in memory: each object's first word is its number -------------------------------------------------- */
 
-static struct memory *memory_by_id(uint64_t id) {
-        return container_of(ids_find(&world.svc->state.ids, id), struct memory, object);
-}
-
 static void mark_memory(void) {
         for (unsigned i = 0; i < MEMORIES; i++) {
                 const struct memory *m;
 
                 if (!now.memory[i].used)
                         continue;
-                m = memory_by_id(now.memory[i].id);
+                m = memory_by_id(&world.svc->state, now.memory[i].id);
                 for (uint64_t at = 0; at < m->size; at += SVMD_PAGE) {
                         struct device_extent e = memory_piece(m, at, SVMD_PAGE);
                         uint64_t word = m->object.id + at;
@@ -769,7 +766,7 @@ static void check_marks(void) {
 
                 if (!now.memory[i].used)
                         continue;
-                m = memory_by_id(now.memory[i].id);
+                m = memory_by_id(&world.svc->state, now.memory[i].id);
                 for (uint64_t at = 0; at < m->size; at += SVMD_PAGE) {
                         struct device_extent e = memory_piece(m, at, SVMD_PAGE);
                         uint64_t word;

@@ -797,6 +797,14 @@ static void nodes(void) {
         no(&admin, W_ENUM, SVMD_STATUS_INVALID, op);
         op->node_set->action = (Svmd__V1__NodeAction)9;
         no(&admin, W_ENUM, SVMD_STATUS_INVALID, op);
+        op = op_make(SVMD__V1__OP__OP_NODE_PLAN);
+        op->node_plan->node = NODES;
+        op->node_plan->action = SVMD__V1__NODE_ACTION__NODE_DRAIN;
+        no(&admin, W_NODE, SVMD_STATUS_NO_NODE, op);
+        op->node_plan->node = HOST0;
+        no(&admin, W_BUSY, SVMD_STATUS_BUSY, op);
+        op->node_plan->action = SVMD__V1__NODE_ACTION__NODE_LOST;
+        no(&admin, W_ENUM, SVMD_STATUS_INVALID, op);
 }
 
 static void managed(void) {
@@ -1232,6 +1240,27 @@ static void malformed(void) {
 /* ---- who may come ---------------------------------------------------------------------------------------------------
  */
 
+/* Who comes through a partition's own socket, as root too: all of them together, and nobody else with them. */
+static void containers_are_bounded(void) {
+        struct service_peer peer = { .pid = 6, .partition = partition_find(&w.svc->state, "one") };
+        struct client inside[4], other;
+
+        for (unsigned i = 0; i < 3; i++) {
+                peer.uid = i;
+                assert_int_equal(client_open_as(&w, &inside[i], &peer), 0);
+        }
+        peer.uid = 0;
+        assert_int_equal(client_open_as(&w, &inside[3], &peer), SERVICE_E_REFUSED);
+        peer.partition = partition_find(&w.svc->state, "two");
+        assert_int_equal(client_open_as(&w, &other, &peer), 0);
+        client_close(&other);
+        peer.partition = NULL;
+        assert_int_equal(client_open_as(&w, &other, &peer), 0);
+        client_close(&other);
+        for (unsigned i = 0; i < 4; i++)
+                client_close(&inside[i]);
+}
+
 static void sessions_are_bounded(void) {
         struct service_peer peer = { .pid = 5, .uid = 777, .gid = 1 };
         struct client many[4];
@@ -1243,6 +1272,7 @@ static void sessions_are_bounded(void) {
         client_close(&many[3]);
         client_close(&many[0]);
         assert_int_equal(client_open_as(&w, &many[0], &peer), 0);
+        containers_are_bounded();
         w.svc->options.max_sessions = (uint32_t)w.svc->state.sessions_count;
         peer.uid = 0;
         assert_int_equal(client_open_as(&w, &many[3], &peer), SERVICE_E_REFUSED);
@@ -1504,6 +1534,7 @@ static const struct {
         { SVMD__V1__OP__OP_ADVICE_SHOW, PLACE_WAYS | OTHER_WAYS | B(W_OVERFLOW) },
         { SVMD__V1__OP__OP_RESIDENCY, B(W_OUTSIDE) | B(W_OTHER) | B(W_KIND) | B(W_OVERFLOW) | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXPLAIN, OTHER_WAYS },
+        { SVMD__V1__OP__OP_NODE_PLAN, B(W_NODE) | B(W_BUSY) | B(W_ENUM) },
         { SVMD__V1__OP__OP_NODE_SET, B(W_NODE) | B(W_BUSY) | B(W_ENUM) },
         { SVMD__V1__OP__OP_REGISTER, B(W_ZERO) | B(W_PAGE) | B(W_OVERFLOW) | B(W_OUTSIDE) | B(W_ALIGN) | B(W_FD_KIND) |
                                              B(W_ENUM) | B(W_RIGHT) | B(W_NONE) | B(W_TAKEN) | B(W_LIMIT) },
@@ -1523,6 +1554,9 @@ static const struct {
         { SVMD__V1__OP__OP_KEPT_LIST, OTHER_WAYS },
         { SVMD__V1__OP__OP_KEPT_REMOVE, OTHER_WAYS | B(W_ENUM) | B(W_STALE) },
         { SVMD__V1__OP__OP_DEVICE_GIVE, B(W_NODE) | B(W_NODE_KIND) }, /* with nodes that take some: test_private.c */
+        { SVMD__V1__OP__OP_DRM_SPACE, B(W_NONE) },                    /* with files of devices: test_drm.c */
+        { SVMD__V1__OP__OP_DRM_BIND, B(W_NONE) },
+        { SVMD__V1__OP__OP_DRM_CHECK, B(W_NONE) },
         { SVMD__V1__OP__OP_OBSERVE, GRANULE_WAYS | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXCLUSIVE, GRANULE_WAYS | B(W_NODE) | B(W_NODE_KIND) },
         { SVMD__V1__OP__OP_ADMIT, B(W_ZERO) | B(W_PAGE) | B(W_NODE) | B(W_ENUM) | B(W_ROOM) | B(W_OVERFLOW) |
@@ -1693,6 +1727,12 @@ static void private_memory(void) {
         op->observe->partition = (char *)"";
         no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, op);
         must(&a, mk_free(id));
+        for (unsigned i = 0; i < 3; i++) {
+                static const unsigned drm[] = { SVMD__V1__OP__OP_DRM_SPACE, SVMD__V1__OP__OP_DRM_BIND,
+                                                SVMD__V1__OP__OP_DRM_CHECK };
+
+                no(&a, W_NONE, SVMD_STATUS_NO_SUCH, op_make(drm[i]));
+        }
         op = op_make(SVMD__V1__OP__OP_DEVICE_GIVE);
         no_fds(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, op, (int[]){ open("/dev/null", O_RDWR) }, 1);
         op->device_give->node = NODES;

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "core/partition.h"
 #include "core/setting.h"
 #include "expect.h"
 #include "ranges.h"
@@ -44,6 +45,26 @@ static int tear_down(void **state) {
 
 static Svmd__V1__Op *shareable(void) {
         return mk_create(HOST0, 4096, SVMD__V1__MEM_FLAG__MEM_SHAREABLE);
+}
+
+/* Root of a container is one of its users; root of the host has no bound. */
+static void test_descriptors_of_a_container(void **state) {
+        struct service_peer peer = { .pid = 7, .partition = partition_find(&w.svc->state, "one") };
+        struct client inside[2];
+
+        for (unsigned i = 0; i < 2; i++) {
+                peer.uid = i ? 100 : 0;
+                assert_int_equal(client_open_as(&w, &inside[i], &peer), 0);
+                client_greet(&inside[i], "");
+        }
+        for (unsigned i = 0; i < 5; i++)
+                must(&inside[i % 2], shareable());
+        must_not(&inside[0], shareable(), SVMD_STATUS_QUOTA, "max-fds-per-uid");
+        must_not(&inside[1], shareable(), SVMD_STATUS_QUOTA, "max-fds-per-uid");
+        must(&a, shareable());
+        client_close(&inside[0]);
+        client_close(&inside[1]);
+        client_close(&same);
 }
 
 static void test_descriptors_of_all_sessions_of_a_user(void **state) {
@@ -114,6 +135,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
                 TEST(test_descriptors_of_all_sessions_of_a_user),
+                TEST(test_descriptors_of_a_container),
                 TEST(test_what_takes_none),
                 TEST(test_memory_that_outlives_its_maker),
                 TEST(test_a_partition_without_userfaultfds),

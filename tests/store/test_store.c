@@ -18,6 +18,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -191,6 +192,40 @@ static void put_simple(struct store *s, const char *name, uint32_t limits) {
                 l[i].max = i;
         }
         assert_int_equal(store_put(s, &p, why, sizeof(why)), 0);
+}
+
+/* In the place of the C library's, for SQLite. */
+static unsigned waits;
+__attribute__((visibility("default"))) int fdatasync(int fd) {
+        waits++;
+        return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* What ends with the boot is not waited for; what comes next is, with all that came before. */
+static void test_waits_for_the_disk(void **state) {
+        struct store_partition held = { .name = "held", .domain = "default", .size = 4, .holder = "boot 17 4711 c1" };
+        const struct store_cgroup group = { .path = "/a",
+                                            .limits = &(struct store_limit){ .node = "n" },
+                                            .limits_count = 1 };
+        struct store *s = open_store();
+        unsigned before;
+
+        put_simple(s, "first", 0);
+        before = waits;
+        assert_int_equal(store_put(s, &held, why, sizeof(why)), 0);
+        assert_int_equal(store_remove(s, "held", why, sizeof(why)), 0);
+        assert_int_equal(waits, before);
+        put_simple(s, "kept", 0);
+        assert_true(waits > before);
+        assert_int_equal(store_put(s, &held, why, sizeof(why)), 0);
+        before = waits;
+        assert_int_equal(store_remove(s, "kept", why, sizeof(why)), 0);
+        assert_true(waits > before);
+        assert_int_equal(store_put(s, &held, why, sizeof(why)), 0);
+        before = waits;
+        assert_int_equal(store_put_cgroup(s, &group, why, sizeof(why)), 0);
+        assert_true(waits > before);
+        store_close(s);
 }
 
 static void test_each_can_be_ended(void **state) {
@@ -614,6 +649,7 @@ static void test_folder(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 IN_DIR(test_random),
+                IN_DIR(test_waits_for_the_disk),
                 IN_DIR(test_each_can_be_ended),
                 IN_DIR(test_no_memory),
                 IN_DIR(test_one_svmd),

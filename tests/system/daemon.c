@@ -360,6 +360,21 @@ unsigned process_fds(pid_t pid) {
         return n - 2; /* . and .. */
 }
 
+void process_fds_say(pid_t pid) {
+        DIR *dir = open_fds(pid);
+        struct dirent *e;
+
+        must(dir);
+        while ((e = readdir(dir))) {
+                char target[128];
+                ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target));
+
+                if (n > 0)
+                        fprintf(stderr, "%s -> %.*s\n", e->d_name, (int)n, target);
+        }
+        closedir(dir);
+}
+
 unsigned process_fds_at_rest(pid_t pid) {
         unsigned n = process_fds(pid), same = 0;
 

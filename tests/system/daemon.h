@@ -49,6 +49,8 @@ bool daemon_said(const struct daemon *d, const char *text);
 unsigned process_fds(pid_t pid);
 /* Once the number has come to rest: what was sent to the keeper lies in its socket until it looks. */
 unsigned process_fds_at_rest(pid_t pid);
+/* What each of them is, on stderr. */
+void process_fds_say(pid_t pid);
 /* Bytes that the memfds whose names begin so have taken from the machine, each file once. */
 uint64_t process_blocks(pid_t pid, const char *name);
 uint64_t process_rss(pid_t pid);

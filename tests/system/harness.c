@@ -411,6 +411,7 @@ static void say_unsettled(svmd_session *watcher, const struct daemon *d) {
                 fprintf(stderr, "soft %u: ledger %llu, pool %llu\n", i, (unsigned long long)l.soft[i],
                         (unsigned long long)process_blocks(d->pid, name));
         }
+        process_fds_say(d->pid);
 }
 
 void await_settled(svmd_session *watcher, const struct daemon *d, unsigned svmd_fds, unsigned keeper_fds) {

@@ -127,13 +127,6 @@ static uint64_t number(const struct memcg *c, const char *two, const char *one) 
         return n;
 }
 
-bool memcg_is_2(const struct memcg *c) {
-        char path[320];
-
-        snprintf(path, sizeof(path), "%s/memory.max", c->path);
-        return access(path, F_OK) == 0;
-}
-
 uint64_t memcg_current(const struct memcg *c) {
         return number(c, "memory.current", "memory.usage_in_bytes");
 }

@@ -18,8 +18,6 @@ void memcg_end(struct memcg *c);
 void memcg_enter(const struct memcg *c, pid_t pid);
 /* Bytes of shared memory, memfds among them, that are charged to it. */
 uint64_t memcg_shmem(const struct memcg *c);
-/* Of version 2. */
-bool memcg_is_2(const struct memcg *c);
 /* Bytes of everything that are. */
 uint64_t memcg_current(const struct memcg *c);
 /* Processes of it that were killed because it was full. */

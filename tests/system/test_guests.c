@@ -1,9 +1,12 @@
 /*
  * Two partitions with a container's view each: who comes through the socket of one can reach that one alone, until the
  * owner of a range in the other shares it. Then it is there at the same address, with the same bytes wherever they are,
- * also after svmd was killed; and gone again when the share is taken back.
+ * also after svmd was killed; and gone again when the share is taken back, also from who will not hear of it.
  */
 #include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -113,6 +116,52 @@ static void await_loss(struct message *m) {
         }
 }
 
+/* -> n[0]: how many pages of the range are in this process's page table */
+static void count_pages(struct message *m) {
+        static uint64_t entry[SIZE / 4096];
+        int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+        must(fd >= 0);
+        must(pread(fd, entry, sizeof(entry), (off_t)((uintptr_t)words / 4096 * 8)) == (ssize_t)sizeof(entry));
+        close(fd);
+        m->n[0] = 0;
+        for (size_t i = 0; i < SIZE / 4096; i++)
+                m->n[0] += entry[i] >> 63;
+}
+
+static pthread_t toucher;
+static sigjmp_buf faulted;
+static volatile int touched; /* 1: it has read, 2: there was nothing */
+
+static void on_fault(int sig) {
+        siglongjmp(faulted, 1);
+}
+
+static void *touch(void *userdata) {
+        if (sigsetjmp(faulted, 1)) {
+                touched = 2;
+                return NULL;
+        }
+        (void)words[WORDS / 2];
+        touched = 1;
+        return NULL;
+}
+
+/* It tries to read what it has lost, before it hears of that; the thread waits, and is told when this one listens. */
+static void touch_what_is_lost(struct message *m) {
+        struct sigaction a = { .sa_handler = on_fault };
+
+        sigaction(SIGSEGV, &a, NULL);
+        must(pthread_create(&toucher, NULL, touch, NULL) == 0);
+}
+
+static void await_loss_and_fault(struct message *m) {
+        lost = 0;
+        await_loss(m);
+        must(pthread_join(toucher, NULL) == 0);
+        must(touched == 2);
+}
+
 /* What a guest may not, whatever it asks for. */
 static void overreach(struct message *m) {
         struct svmd_reserve_options named = { .size = sizeof(named), .name = "mine", .kind = SVMD_SHARED };
@@ -216,6 +265,35 @@ static void test_writer(struct actor *owner, struct actor *guest) {
         must(guests() == 0);
 }
 
+static uint64_t pages_of(struct actor *a) {
+        return call(a, count_pages, 0, 0, "").n[0];
+}
+
+static void await_no_pages(struct actor *a) {
+        for (uint64_t end = now_ms() + CEILING_MS; pages_of(a) > 0; usleep(2000))
+                must(now_ms() < end);
+}
+
+/* A guest that looks at no event: its pages are taken from it, and no other one is served. */
+static void test_deaf_guest(struct actor *owner, struct actor *guest, int b) {
+        call(guest, come, 0, (uint64_t)b, "a");
+        call(guest, open_range, 0, SVMD_ACCESS_READ_WRITE, "");
+        call(guest, check, 0, 6, "");
+        call(guest, fill, 0, 7, "");
+        call(owner, check, 0, 7, "");
+        must(pages_of(guest) == SIZE / 4096);
+        call(owner, share, 0, 0, "b");
+        await_no_pages(guest);
+        call(owner, check, 0, 7, "");
+        call(owner, fill, 0, 8, "");
+        call(guest, touch_what_is_lost, 0, 0, "");
+        restart_daemon();
+        call(owner, check, 0, 8, "");
+        must(pages_of(guest) == 0);
+        call(guest, await_loss_and_fault, 0, 0, "");
+        call(owner, check, 0, 8, "");
+}
+
 int main(void) {
         struct actor owner, guest, stranger;
         int a, b, c;
@@ -237,6 +315,7 @@ int main(void) {
         call(&owner, come, 0, (uint64_t)a, "");
         test_sharing(&owner, &guest, &stranger, b, c);
         test_writer(&owner, &guest);
+        test_deaf_guest(&owner, &guest, b);
         actor_end(&stranger);
         actor_end(&guest);
         actor_end(&owner);

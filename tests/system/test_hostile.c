@@ -4,12 +4,8 @@
  *
  *      system_hostile [FAMILY]     SVMD_SEED reproduces the choices
  */
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "daemon.h"
 #include "hostile/families.h"
@@ -21,80 +17,19 @@
 
 enum { HOSTILE_UID = 2001, MONITORED = 600 };
 
-struct hostile_target target;
-
 static struct daemon d;
 static struct witness witness;
 
-static const struct hostile_family *const families[] = {
-        &hostile_ids,    &hostile_packets, &hostile_fds,     &hostile_memfd, &hostile_uffd, &hostile_lock,
-        &hostile_storms, &hostile_readers, &hostile_replays, &hostile_races, &hostile_exec, &hostile_admin,
-};
+static uint64_t steps;
 
-/* ---- what the families share ---- */
-
-svmd_session *hostile_session(const char *partition) {
-        svmd_session *s;
-
-        connect_to(&s, target.socket, partition);
-        return s;
+static void meanwhile(void) {
+        witness_step(&witness);
 }
 
-volatile char *hostile_range(svmd_session *s, size_t size, const char *name, unsigned mode) {
-        struct svmd_reserve_options o = {
-                .size = sizeof(o), .kind = SVMD_SHARED, .granule = 65536, .name = name, .mode = mode
-        };
-        void *at;
-
-        ok(svmd_address_reserve(s, &at, size, 0, NULL, &o));
-        for (size_t i = 0; i < size; i += 4096)
-                ((volatile char *)at)[i] = 1;
-        return at;
-}
-
-/* ---- a case ---- */
-
-static bool answered(const struct actor *a) {
-        struct pollfd p = { .fd = a->socket, .events = POLLIN };
-
-        return poll(&p, 1, 0) == 1;
-}
-
-/* As far as it gets by itself. */
-static bool stands(const struct actor *a) {
-        siginfo_t info = { 0 };
-
-        must(waitid(P_PID, (id_t)a->pid, &info, WSTOPPED | WNOHANG) == 0);
-        return info.si_pid == a->pid;
-}
-
-static void run_case(const struct hostile_family *f, const struct hostile_case *c) {
-        uint64_t begun = now_ms(), steps = witness.steps;
-        struct actor a;
-
-        printf("%s: %s ... ", f->name, c->name);
-        fflush(stdout);
-        actor_new(&a, HOSTILE_UID, HOSTILE_UID, 0);
-        actor_begin(&a, c->run, NULL);
-        do {
-                witness_step(&witness);
-                must(now_ms() - begun < 2 * CEILING_MS);
-        } while (c->stops ? !stands(&a) : !answered(&a));
-        if (!c->stops)
-                actor_finish(&a, NULL);
-        actor_kill(&a);
+static void afterwards(void) {
         witness_check(&witness);
-        printf("%llu ms, %llu steps of the witness\n", (unsigned long long)(now_ms() - begun),
-               (unsigned long long)(witness.steps - steps));
-}
-
-/* The user's own partitions come with the first session in each, and stay. */
-static void come_once(struct message *m) {
-        struct raw r;
-
-        raw_attach(&r, target.socket, "");
-        raw_close(&r);
-        svmd_disconnect(hostile_session(NULL));
+        printf(", %llu steps of the witness", (unsigned long long)(witness.steps - steps));
+        steps = witness.steps;
 }
 
 static void make_partitions(void) {
@@ -102,15 +37,12 @@ static void make_partitions(void) {
                 .size = sizeof(o), .length = 4ull << 30, .window = HARNESS_WINDOW, .mode = 0444
         };
         svmd_session *admin;
-        struct actor a;
 
         connect_watcher(&admin, d.admin);
         ok(svmd_partition_create(admin, HOSTILE_PARTITION, &o, NULL));
         svmd_disconnect(admin);
         target.socket = d.socket;
-        actor_new(&a, HOSTILE_UID, HOSTILE_UID, 0);
-        actor_call(&a, come_once, &(struct message){ 0 });
-        actor_end(&a);
+        hostile_come(HOSTILE_UID);
 }
 
 /* The families may read what svmd says of them. */
@@ -170,7 +102,7 @@ int main(int argc, char **argv) {
                 "--soft-node", "gpu0:size=256M",       "--max-sessions-per-uid", "64", "--log-level",
                 "warning",     "--max-queued-per-uid", HOSTILE_QUEUED,           NULL
         };
-        unsigned run = 0;
+        const struct hostile_beside beside = { HOSTILE_UID, meanwhile, afterwards };
 
         harness_begin("system_hostile");
         if (harness_one_user())
@@ -180,13 +112,7 @@ int main(int argc, char **argv) {
         make_partitions();
         witness_new(&witness, &d, HOSTILE_PARTITION);
         aim();
-        for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-                if (argc > 1 && strcmp(argv[1], families[i]->name) != 0)
-                        continue;
-                for (unsigned k = 0; k < FAMILY_CASES; k++, run++)
-                        run_case(families[i], &families[i]->cases[k]);
-        }
-        must(run > 0);
+        must(hostile_run(argc > 1 ? argv[1] : NULL, &beside) > 0);
         slow_monitor();
         witness_free(&witness);
         daemon_end(&d);

@@ -2,7 +2,11 @@
  * 2,000 partitions and 10,000 sessions at once. Processes may have 20,000 descriptors at most, so svmd and its keeper
  * just fit; an idle session costs each of them one. No two partitions of a domain overlap, every session is answered,
  * and when all are gone nothing is left of them.
+ *
+ * Then one process goes through the sockets of all 2,000, as so many containers would, or one proxy for so many guests:
+ * each leads to its own partition and to no other one, also after svmd was killed.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,6 +122,13 @@ static void await_fds(unsigned svmd, unsigned keeper) {
         await_settled(watcher, &d, svmd, keeper);
 }
 
+static void restart_daemon(void) {
+        svmd_disconnect(watcher);
+        daemon_kill(&d);
+        daemon_start(&d);
+        connect_watcher(&watcher, d.admin);
+}
+
 static void many_sessions(void) {
         unsigned svmd_fds = process_fds_at_rest(d.pid), keeper_fds = process_fds_at_rest(d.keeper);
         struct actor client[CLIENTS];
@@ -134,11 +145,8 @@ static void many_sessions(void) {
         printf("%d sessions: %u descriptors in svmd, %u in its keeper, %llu bytes of memory each\n", SESSIONS,
                process_fds(d.pid), process_fds(d.keeper), (unsigned long long)(process_rss(d.pid) - rss) / SESSIONS);
         for_all(client, ask_all);
-        svmd_disconnect(watcher);
-        daemon_kill(&d);
-        daemon_start(&d);
+        restart_daemon();
         for_all(client, ask_all);
-        connect_watcher(&watcher, d.admin);
         await_fds(svmd_fds + SESSIONS, keeper_fds + SESSIONS);
         for (unsigned i = 0; i < CLIENTS / 2; i++)
                 actor_kill(&client[i]);
@@ -151,10 +159,87 @@ static void many_sessions(void) {
         must(st.sessions == 1);
 }
 
+/* ---- through the partitions' own sockets ---- */
+
+static int folder[PARTITIONS]; /* what a container would have mounted; actors have them */
+
+/* In an actor. */
+static svmd_session *through[PARTITIONS];
+
+static int come_through(svmd_session **s, unsigned number, const char *partition) {
+        char socket[64];
+
+        snprintf(socket, sizeof(socket), "/proc/self/fd/%d/svmd.sock", folder[number]);
+        return try_connect(s, socket, partition, 0);
+}
+
+/* It leads to its own partition, whatever is asked for. */
+static void connect_through(struct message *m) {
+        for (unsigned i = 0; i < PARTITIONS; i++) {
+                svmd_session *other;
+                char neighbour[16];
+
+                partition_of(neighbour, sizeof(neighbour), i + 1);
+                ok(come_through(&through[i], i, NULL));
+                want(SVMD_E_NO_SUCH, come_through(&other, i, neighbour));
+        }
+}
+
+/* Each sees its partition alone, and takes the same part of it as its neighbours do of theirs. */
+static void ask_through(struct message *m) {
+        for (unsigned i = 0; i < PARTITIONS; i++) {
+                struct svmd_session_info info = { .size = sizeof(info) };
+                char name[16];
+                void *at;
+
+                partition_of(name, sizeof(name), i);
+                ok(svmd_session_info(through[i], &info));
+                must(strcmp(info.partition, name) == 0 && info.length == LENGTH);
+                at = (void *)(uintptr_t)(info.base + LENGTH / 2);
+                ok(svmd_address_reserve(through[i], &at, 4096, 0, at, NULL));
+                want(SVMD_E_DENIED, svmd_query_partitions(through[i], NULL, NULL, NULL));
+                ok(svmd_address_free(through[i], at));
+        }
+}
+
+static void open_folders(void) {
+        for (unsigned i = 0; i < PARTITIONS; i++) {
+                char path[160], name[16];
+
+                partition_of(name, sizeof(name), i);
+                snprintf(path, sizeof(path), "%s/run/p/%s", d.dir, name);
+                folder[i] = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+                must(folder[i] >= 0);
+        }
+}
+
+static void many_sockets(void) {
+        unsigned svmd_fds = process_fds_at_rest(d.pid), keeper_fds = process_fds_at_rest(d.keeper);
+        struct actor first, second;
+
+        open_folders();
+        actor_new(&first, 2001, 3000, 0);
+        actor_new(&second, 2002, 3000, 0);
+        actor_call(&first, connect_through, &(struct message){ 0 });
+        actor_call(&first, ask_through, &(struct message){ 0 });
+        await_fds(svmd_fds + PARTITIONS, keeper_fds + PARTITIONS);
+        restart_daemon();
+        actor_call(&first, ask_through, &(struct message){ 0 });
+        actor_call(&second, connect_through, &(struct message){ 0 });
+        actor_call(&second, ask_through, &(struct message){ 0 });
+        await_fds(svmd_fds + 2 * PARTITIONS, keeper_fds + 2 * PARTITIONS);
+        actor_kill(&first);
+        actor_end(&second);
+        await_fds(svmd_fds, keeper_fds);
+        for (unsigned i = 0; i < PARTITIONS; i++)
+                close(folder[i]);
+}
+
 int main(void) {
         static const char *const options[] = { "--soft-node", "gpu0:size=16M", "--log-level", "warning", NULL };
         struct rlimit files = { 20000, 20000 };
         unsigned svmd_fds, keeper_fds;
+        uint64_t rss;
 
         harness_begin("system_many");
         harness_one_user();
@@ -163,10 +248,15 @@ int main(void) {
         connect_watcher(&watcher, d.admin);
         svmd_fds = process_fds_at_rest(d.pid);
         keeper_fds = process_fds_at_rest(d.keeper);
+        rss = process_rss(d.pid);
         make_partitions();
         check_bases();
         await_fds(svmd_fds + PARTITIONS, keeper_fds + PARTITIONS);
+        printf("%d partitions with sockets: %u descriptors in svmd, %u in its keeper, %llu bytes of memory each\n",
+               PARTITIONS, process_fds(d.pid), process_fds(d.keeper),
+               (unsigned long long)(process_rss(d.pid) - rss) / PARTITIONS);
         many_sessions();
+        many_sockets();
         delete_partitions();
         await_fds(svmd_fds, keeper_fds);
         svmd_disconnect(watcher);

@@ -1,8 +1,8 @@
 /*
- * The memory limit of a client's cgroup (memory.max) holds for its managed memory too. A range that is larger than what
- * the cgroup has left goes out and comes in, 1,000 times a granule: nobody is killed, every byte is right, and what is
- * in host memory is charged to the client, but for what is under way, and for granules that the kernel would not let it
- * pay for: at most half of them.
+ * The memory limit of a client's cgroup (memory.max, or version 1's) holds for its managed memory too. A range that is
+ * larger than what the cgroup has left goes out and comes in, 1,000 times a granule: nobody is killed, every byte is
+ * right, and what is in host memory is charged to the client, but for what is under way, and for granules that the
+ * kernel would not let it pay for: at most half of them. Whom the kernel bounds so is told by name.
  */
 #include <inttypes.h>
 #include <signal.h>
@@ -98,6 +98,42 @@ static void test_trips(struct actor *a, const struct memcg *c) {
         must(most <= UNPAID);
 }
 
+/* ---- told ---- */
+
+struct told {
+        const char *group;
+        bool row, finding;
+};
+
+static int on_drift(const struct svmd_drift_row *row, void *userdata) {
+        struct told *t = userdata;
+        size_t n = strlen(row->subject), of = strlen(t->group);
+
+        if (strcmp(row->source, "memcg") == 0 && n <= of && strcmp(t->group + of - n, row->subject) == 0)
+                t->row = row->limit != UINT64_MAX && strstr(row->why, "lets this group have no more");
+        return 0;
+}
+
+static int on_finding(const char *id, unsigned level, const char *text, void *userdata) {
+        struct told *t = userdata;
+
+        t->finding |= strcmp(id, "group-full") == 0 && strstr(text, strrchr(t->group, '/'));
+        return 0;
+}
+
+/* It is at its limit: whoever asks is told of it, and who only looks at findings, too. */
+static void test_told(const struct memcg *c) {
+        struct told t = { .group = c->path };
+        uint64_t until = now_ms() + CEILING_MS;
+
+        for (; !t.row || !t.finding; usleep(10000)) {
+                must(now_ms() < until);
+                ok(svmd_query_drift(watcher, on_drift, &t));
+                ok(svmd_query_findings(watcher, on_finding, &t));
+        }
+        printf("%s is told to be at its limit\n", c->path);
+}
+
 /* ---- full ---- */
 
 /* What it has in host memory may not leave, and what it takes itself fills its cgroup. */
@@ -154,9 +190,8 @@ int main(void) {
         harness_begin("system_memcg_max");
         if (harness_one_user())
                 return 0;
-        if (!memcg_new(&c, "client") || !memcg_is_2(&c)) {
-                printf("limits of cgroups do not apply in this run: svmd looks at those of version 2\n");
-                memcg_end(&c);
+        if (!memcg_new(&c, "client")) {
+                printf("limits of cgroups do not apply in this run: none can be made\n");
                 return 0;
         }
         daemon_new(&d, options);
@@ -165,6 +200,7 @@ int main(void) {
         memcg_enter(&c, a.pid);
         actor_call(&a, client_begin, NULL);
         test_trips(&a, &c);
+        test_told(&c);
         test_full(&a, &c);
         svmd_disconnect(watcher);
         daemon_end(&d);

@@ -17,169 +17,13 @@
 
 #include "daemon.h"
 #include "harness.h"
+#include "soaked.h"
 
-enum { CLIENTS_MAX = 1000, GRANULE = 64 << 10, GRANULES = 48, WORDS = GRANULE / 8, MIB = 1 << 20, SAMPLES = 64 };
+enum { CLIENTS_MAX = 1000, MIB = 1 << 20, SAMPLES = 64 };
 /* What may come on top of all that grows and shrinks with the load. */
 #define SLACK ((uint64_t)8 << 20)
 
-static struct daemon d;
-static svmd_node host, gpu[2];
-
-/* ---- a client ---- */
-
-struct range {
-        svmd_session *s;
-        svmd_space space[2];
-        uint64_t *words;
-        uint64_t value[GRANULES]; /* that fills each granule */
-};
-
-/* Under this load these are no failures; wrong bytes always are. */
-static bool usual(int r) {
-        switch (r) {
-        case SVMD_OK:
-        case SVMD_E_LIMIT:
-        case SVMD_E_NO_ROOM:
-        case SVMD_E_NO_MEMORY:
-        case SVMD_E_BUSY:
-        case SVMD_E_QUOTA:
-        case SVMD_E_NOT_MAPPED:
-        case SVMD_E_NO_NODE:
-        case SVMD_E_NODE_KIND:
-        case SVMD_E_INTERRUPTED:
-        case SVMD_E_TIMEOUT: return true;
-        }
-        fprintf(stderr, "%s: %s\n", svmd_status_name(r), svmd_error());
-        return false;
-}
-
-static void write_some(struct range *r) {
-        unsigned g = (unsigned)random_below(GRANULES);
-        uint64_t value = random_below(UINT64_MAX);
-
-        for (unsigned i = 0; i < WORDS; i++)
-                r->words[g * WORDS + i] = value;
-        r->value[g] = value;
-}
-
-static void compare_some(struct range *r) {
-        unsigned g = (unsigned)random_below(GRANULES);
-
-        for (unsigned i = 0; i < WORDS; i++)
-                must(r->words[g * WORDS + i] == r->value[g]);
-}
-
-static void *granule(struct range *r, unsigned *ret_count) {
-        unsigned g = (unsigned)random_below(GRANULES);
-
-        *ret_count = 1 + (unsigned)random_below(GRANULES - g);
-        return r->words + (size_t)g * WORDS;
-}
-
-/* A restart of svmd in between: it may be done, or not. */
-static void discard_one(struct range *r, uint64_t *at) {
-        int code;
-
-        while ((code = svmd_discard(r->s, NULL, at, GRANULE)) == SVMD_E_INTERRUPTED)
-                ;
-        must(usual(code));
-        if (code == SVMD_OK)
-                r->value[(at - r->words) / WORDS] = 0;
-}
-
-static void move_some(struct range *r) {
-        svmd_node to = random_below(3) ? gpu[random_below(2)] : host;
-        unsigned n, what = (unsigned)random_below(4);
-        void *at = granule(r, &n);
-
-        if (what == 0)
-                must(usual(svmd_prefetch(r->s, NULL, at, (size_t)n * GRANULE, to)));
-        else if (what == 1)
-                must(usual(svmd_migrate(r->s, NULL, at, (size_t)n * GRANULE, to)));
-        else if (what == 2)
-                must(usual(svmd_evict(r->s, NULL, at, (size_t)n * GRANULE)));
-        else
-                discard_one(r, at);
-}
-
-static void advise_some(struct range *r) {
-        struct svmd_advice a = { .size = sizeof(a), .what = SVMD_ADVISE_PREFERRED | SVMD_ADVISE_READ_MOSTLY };
-        unsigned n;
-        void *at = granule(r, &n);
-
-        a.preferred = random_below(2) ? SVMD_NODE_NONE : gpu[random_below(2)];
-        a.read_mostly = random_below(2) == 0;
-        must(usual(svmd_advise(r->s, at, (size_t)n * GRANULE, &a)));
-}
-
-static void sum_on_device(struct range *r) {
-        unsigned g = (unsigned)random_below(GRANULES), on = (unsigned)random_below(2);
-        struct svmd_device_op op = { .size = sizeof(op), .op = SVMD_DEVICE_SUM, .length = GRANULE };
-        struct svmd_fence_result result;
-        svmd_fence *f;
-        int code;
-
-        if (!r->space[on] && !usual(svmd_space_create(r->s, &r->space[on], gpu[on])))
-                fail_here("no space");
-        if (!r->space[on])
-                return;
-        op.space = r->space[on];
-        op.src = (uintptr_t)(r->words + (size_t)g * WORDS);
-        code = svmd_submit(r->s, &f, &op);
-        must(usual(code));
-        if (code)
-                return;
-        code = svmd_fence_wait(f, -1, &result);
-        must(usual(code));
-        must(code || result.value == r->value[g] * WORDS);
-        svmd_fence_free(f);
-}
-
-static void explicit_memory(struct range *r) {
-        svmd_mem mem;
-        void *at;
-
-        if (!usual(svmd_address_reserve(r->s, &at, MIB, 0, NULL, NULL)))
-                fail_here("no addresses");
-        if (svmd_mem_create(r->s, &mem, MIB, random_below(2) ? host : gpu[0], 0) == SVMD_OK) {
-                if (svmd_mem_map(r->s, SVMD_CPU, (uintptr_t)at, MIB, 0, mem, SVMD_ACCESS_READ_WRITE, 0) == SVMD_OK)
-                        memset(at, 7, MIB);
-                ok(svmd_mem_release(r->s, mem));
-        }
-        ok(svmd_address_free(r->s, at));
-}
-
-static int count_node(const struct svmd_node_row *row, void *userdata) {
-        ++*(unsigned *)userdata;
-        return 0;
-}
-
-static void ask(struct range *r) {
-        unsigned nodes = 0;
-
-        ok(svmd_query_nodes(r->s, count_node, &nodes));
-        must(nodes >= 3);
-}
-
-/* One session from its begin to its end. */
-static void live(void) {
-        static void (*const deeds[])(struct range *) = { write_some,    write_some,      compare_some,
-                                                         compare_some,  move_some,       advise_some,
-                                                         sum_on_device, explicit_memory, ask };
-        struct svmd_reserve_options o = { .size = sizeof(o), .kind = SVMD_SHARED, .granule = GRANULE };
-        struct range r = { .space = { 0, 0 } };
-        int code;
-
-        if (try_connect(&r.s, d.socket, "soak", 0) != SVMD_OK)
-                return;
-        code = svmd_address_reserve(r.s, (void **)&r.words, (size_t)GRANULES * GRANULE, 0, NULL, &o);
-        must(usual(code));
-        for (uint64_t n = code ? 0 : 50 + random_below(400); n > 0; n--) {
-                deeds[random_below(sizeof(deeds) / sizeof(deeds[0]))](&r);
-                usleep((useconds_t)random_below(4000));
-        }
-        svmd_disconnect(r.s);
-}
+static struct soaked k;
 
 static pid_t start_client(unsigned number) {
         static unsigned born;
@@ -192,17 +36,17 @@ static pid_t start_client(unsigned number) {
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failure of the test leaves none */
         random_set(seed);
         for (;;)
-                live();
+                soaked_live(&k, 50 + random_below(400), 4000);
 }
 
 /* ---- what is done to them ---- */
 
 static void set_limit(void) {
-        struct svmd_limit limit = { .node = gpu[0], .max = (16 + random_below(64)) * MIB };
+        struct svmd_limit limit = { .node = k.gpu[0], .max = (16 + random_below(64)) * MIB };
         struct svmd_partition_options o = { .size = sizeof(o), .limits = &limit, .limits_count = 1 };
         svmd_session *admin;
 
-        connect_watcher(&admin, d.admin);
+        connect_watcher(&admin, k.d.admin);
         ok(svmd_partition_set(admin, "soak", &o, 0));
         svmd_disconnect(admin);
 }
@@ -211,8 +55,9 @@ static void drain(bool back) {
         svmd_session *admin;
         svmd_fence *f = NULL;
 
-        connect_watcher(&admin, d.admin);
-        must(usual(svmd_node_set(admin, back ? NULL : &f, gpu[1], back ? SVMD_NODE_ONLINE : SVMD_NODE_OFFLINE)));
+        connect_watcher(&admin, k.d.admin);
+        must(soaked_usual(
+                svmd_node_set(admin, back ? NULL : &f, k.gpu[1], back ? SVMD_NODE_ONLINE : SVMD_NODE_OFFLINE)));
         svmd_fence_free(f);
         svmd_disconnect(admin);
 }
@@ -286,13 +131,13 @@ static void soak(pid_t *clients, unsigned count, uint64_t seconds) {
                 if (random_below(100) == 0)
                         drain(away), away = !away;
                 if (now_ms() < half && random_below(60) == 0) {
-                        daemon_kill(&d);
-                        daemon_start(&d);
+                        daemon_kill(&k.d);
+                        daemon_start(&k.d);
                         restarts++;
                 }
                 if (now_ms() >= sample && samples.count < SAMPLES) {
-                        samples.svmd[samples.count] = process_anon(d.pid);
-                        samples.keeper[samples.count++] = process_anon(d.keeper);
+                        samples.svmd[samples.count] = process_anon(k.d.pid);
+                        samples.keeper[samples.count++] = process_anon(k.d.keeper);
                         sample += every;
                 }
                 for (unsigned i = 0; i < count; i++)
@@ -307,37 +152,6 @@ static void soak(pid_t *clients, unsigned count, uint64_t seconds) {
         must_be_flat("svmd-keeper", samples.keeper, samples.count);
 }
 
-static void set_up(void) {
-        static const char *const options[] = { "--host-capacity", "2G", "--soft-node", "gpu0:size=128M", "--soft-node",
-                                               "gpu1:size=96M",   NULL };
-        struct svmd_partition_options o = { .size = sizeof(o), .mode = 0666, .window = HARNESS_WINDOW };
-        svmd_session *admin;
-
-        o.length = (uint64_t)16 << 30;
-        daemon_new(&d, options);
-        connect_watcher(&admin, d.admin);
-        ok(svmd_partition_create(admin, "soak", &o, NULL));
-        host = node_named(admin, "host0");
-        gpu[0] = node_named(admin, "gpu0");
-        gpu[1] = node_named(admin, "gpu1");
-        svmd_disconnect(admin);
-}
-
-/* svmd opens files for its slots when the first granule of a size comes to a node, and keeps them. */
-static void warm_up(void) {
-        struct svmd_reserve_options o = { .size = sizeof(o), .kind = SVMD_SHARED, .granule = GRANULE };
-        svmd_session *s;
-        uint64_t *words;
-
-        connect_to(&s, d.socket, "soak");
-        ok(svmd_address_reserve(s, (void **)&words, GRANULE, 0, NULL, &o));
-        for (unsigned i = 0; i < 2; i++) {
-                words[0] = i;
-                ok(svmd_migrate(s, NULL, words, 0, gpu[i]));
-        }
-        svmd_disconnect(s);
-}
-
 int main(int argc, char **argv) {
         bool is_long = getenv("SVMD_LONG");
         uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 0) : is_long ? 3600 : 8;
@@ -349,10 +163,9 @@ int main(int argc, char **argv) {
         harness_begin("system_soak");
         alarm(0); /* it goes on for as long as it is told, and every wait has its ceiling */
         must(count > 0 && count <= CLIENTS_MAX && seconds > 0);
-        set_up();
-        warm_up();
-        fds[0] = process_fds_at_rest(d.pid);
-        fds[1] = process_fds_at_rest(d.keeper);
+        soaked_begin(&k, true);
+        fds[0] = process_fds_at_rest(k.d.pid);
+        fds[1] = process_fds_at_rest(k.d.keeper);
         for (unsigned i = 0; i < count; i++)
                 clients[i] = start_client(i);
         soak(clients, count, seconds);
@@ -360,10 +173,10 @@ int main(int argc, char **argv) {
                 kill(clients[i], SIGKILL);
                 must(waitpid(clients[i], NULL, 0) == clients[i]);
         }
-        connect_watcher(&watcher, d.admin);
-        own = process_fds_at_rest(d.pid) > fds[0] + 1;
-        await_settled(watcher, &d, fds[0] + 1 + own, fds[1]);
+        connect_watcher(&watcher, k.d.admin);
+        own = process_fds_at_rest(k.d.pid) > fds[0] + 1;
+        await_settled(watcher, &k.d, fds[0] + 1 + own, fds[1]);
         svmd_disconnect(watcher);
-        daemon_end(&d);
+        daemon_end(&k.d);
         return 0;
 }

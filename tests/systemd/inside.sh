@@ -67,6 +67,31 @@ sandboxed() {
         done
         echo "ok: the sandbox of $1 is in force"
 }
+# held UNIT REASON...: what attempts.pl tries is refused to a program in the place of the unit's own, but for what is named;
+# root, without any sandbox, could do most of it, so that it was the sandbox (or the unit's user) that refused.
+held() {
+        local unit=$1 copy=held-${1/@/-} allowed
+        shift
+        { echo '[Service]'; systemctl cat "$unit.service" | sed -n '/^\[Service\]/,/^\[/p' |
+                grep -vE '^(\[|Type=|Exec|Restart|Watchdog|RuntimeDirectory|StateDirectory|KillMode|Sockets|FileDescriptor|BusName|OOMScore)'
+          echo 'Type=oneshot'; echo 'ExecStart=/usr/bin/perl /packages/attempts.pl'
+          echo 'StandardOutput=journal'; } >/run/systemd/system/$copy.service
+        systemctl daemon-reload
+        systemctl start $copy.service || fail "nobody could try what $unit may not do"
+        journalctl --sync
+        journalctl -q -o cat -u $copy.service | grep -E ' (allowed|refused)' >/tmp/tried
+        [ "$(wc -l </tmp/tried)" -ge 30 ] || fail "of $unit not all was tried: $(cat /tmp/tried)"
+        allowed=$(sed -n 's/ allowed$//p' /tmp/tried | grep -vxF "$(printf '%s\n' none "$@")")
+        [ -z "$allowed" ] || fail "$unit may $allowed"
+        echo "ok: $unit is refused $(grep -cxFf <(sed -n 's/ allowed$//p' /tmp/free) <(sed -n 's/ refused.*//p' /tmp/tried)) things that root may do"
+}
+touch /tmp/attempt
+perl /packages/attempts.pl >/tmp/free
+[ "$(grep -c ' allowed$' /tmp/free)" -ge 20 ] || fail "root may not do either what a sandbox forbids: $(cat /tmp/free)"
+for unit in svmd svmd-keeper svmd-dbus svmd-exporter; do
+        held $unit
+done
+
 wait_until "svmd is on D-Bus" busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
 [ "$(stat -c %U "/proc/$(main_pid svmd-dbus)")" = svmd-dbus ] || fail "svmd-dbus runs as another user"
 sandboxed svmd svmd-keeper svmd-dbus
@@ -120,6 +145,28 @@ systemctl stop svmd-dbus.service
 check "the bus starts svmd-dbus" busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
 wait_until "which finds svmd" bash -c '[ "$(busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running)" = "b true" ]'
 
+# ---- limits of device memory in control groups, by svmd alone ----
+# ask_writer UID GID: a limit for a group that is not there; says the errno that comes back
+ask_writer() {
+        setpriv --reuid="$1" --regid="$2" --clear-groups perl -MSocket -e '
+                my @root = stat("/sys/fs/cgroup");
+                my $s;
+                socket($s, AF_UNIX, SOCK_SEQPACKET, 0) and connect($s, pack_sockaddr_un("/run/svmd/cgroup.sock")) or exit 1;
+                send($s, pack("LSSQQ", 0x67637673, 1, 0, $root[0], $root[1]) . "/none\0v 5\n\0", 0) or exit 1;
+                recv($s, my $reply, 64, 0);
+                print -(unpack("Ll", $reply))[1], "\n";'
+}
+check "the writer of control groups is enabled" systemctl start svmd-cgroup.socket
+[ "$(ask_writer "$(id -u svmd)" "$(id -g svmd)")" = 2 ] ||
+        fail "the writer says of a group that is not there: $(ask_writer "$(id -u svmd)" "$(id -g svmd)" 2>&1)"
+systemctl is-active -q svmd-cgroup.service || fail "the writer was not started by who asks"
+ask_writer 65534 65534 && fail "anybody may ask the writer"
+# Its filter lets it make no process, so that attempts cannot be made in its place.
+[ "$(status_of svmd-cgroup CapBnd)" = 0000000000000000 ] || fail "the writer could get the capabilities $(status_of svmd-cgroup CapBnd)"
+[ "$(status_of svmd-cgroup NoNewPrivs) $(status_of svmd-cgroup Seccomp)" = "1 2" ] || fail "the writer has no filter of system calls"
+check "svmd-cgroup is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager svmd-cgroup.service
+systemctl stop svmd-cgroup.socket svmd-cgroup.service
+
 # ---- metrics, by who scrapes ----
 scrape() {
         curl -sf --max-time 15 -H "Accept: $1" http://127.0.0.1:9757/metrics
@@ -138,6 +185,21 @@ done
 [ "$(status_of svmd-exporter CapBnd)" = 0000000000000000 ] || fail "the exporter could get the capabilities $(status_of svmd-exporter CapBnd)"
 [ "$(status_of svmd-exporter Seccomp)" = 2 ] || fail "the exporter has no filter of system calls"
 check "svmd-exporter is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager svmd-exporter.service
+
+# ---- a device, so that memory has somewhere to go ----
+mkdir -p /etc/svmd/svmd.conf.d
+printf '[node gpu0]\nsize = 256M\n' >/etc/svmd/svmd.conf.d/gpu.conf
+check "a device is configured" systemctl restart svmd.service
+wait_until "and is a node" bash -c 'svmd-ctl node list | grep -q gpu0'
+
+# ---- what container runtimes were told of partitions that have gone ----
+check "a partition is told to runtimes" svmd-ctl partition create gone --cdi
+told=$(echo /var/run/cdi/*gone*.json)
+cp "$told" /tmp/told
+check "it goes" svmd-ctl partition delete gone
+cp /tmp/told "$told"
+check "svmd starts anew" systemctl restart svmd.service
+wait_until "and takes back what they were told" bash -c "[ ! -e $told ]"
 
 # ---- a client of another user, whose heap is svmd's, while svmd is killed, stopped and upgraded ----
 seq 1 200000 | tac >/tmp/lines
@@ -170,6 +232,16 @@ sees_heap() {
         svmd-ctl session list --json | grep -q sort && svmd-ctl usage --json | grep -q used
 }
 wait_until "whose session svmd shows" sees_heap
+
+# ---- with all of that in force pages go out and come in, orders are followed, and limits hold ----
+mine=$(svmd-ctl session list --json | sed -nE 's/.*"partition": *"([^"]+)".*/\1/p' | head -1)
+check "its host memory is limited" svmd-ctl partition set "$mine" --limit host0=8M
+on_device() {
+        svmd-ctl node show gpu0 --json | grep -qE '"managed": *[1-9]'
+}
+wait_until "so what it sorts lies on the device" on_device
+goes_on "and is right"
+check "the limit is taken back" svmd-ctl partition set "$mine" --limit host0=none
 
 before=$(main_pid svmd)
 kill -KILL "$before"
@@ -211,7 +283,6 @@ goes_on "its client goes on"
 goes_by() {
         svmd-ctl policy show | grep -qE "^policy .* $1 "
 }
-mkdir -p /etc/svmd/svmd.conf.d
 before=$(main_pid svmd)
 printf '[svmd]\npolicy = latency\n' >/etc/svmd/svmd.conf.d/policy.conf
 check "svmd is reloaded" systemctl reload svmd.service

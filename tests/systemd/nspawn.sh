@@ -35,7 +35,7 @@ mount -t overlay -o "lowerdir=$base,upperdir=$work/upper,workdir=$work/overlay" 
 root=$work/root
 mkdir "$root/packages"
 cp "$packages"/*.deb "$root/packages"
-cp "$here/inside.sh" "$root/packages"
+cp "$here/inside.sh" "$here/attempts.pl" "$root/packages"
 # A later version of all packages: the same programs under another number.
 mkdir "$root/packages/later"
 for deb in "$packages"/*.deb; do

@@ -115,6 +115,91 @@ static int gem_close(struct drm_file *f, uint32_t handle) {
         return 0;
 }
 
+/* ---- fences ---- */
+
+static int sync_new(struct drm_file *f, struct drm_syncobj_create *n) {
+        for (uint32_t i = 0; i < DRM_SYNCS_END; i++)
+                if (!f->syncs[i].there) {
+                        f->syncs[i] = (struct drm_syncobj){ .there = true,
+                                                            .signalled = n->flags & DRM_SYNCOBJ_CREATE_SIGNALED };
+                        n->handle = i + 1;
+                        return 0;
+                }
+        return -ENOMEM;
+}
+
+static int sync_at(struct drm_file *f, const struct drm_caller *c, uint64_t handles, uint32_t i,
+                   struct drm_syncobj **ret) {
+        uint32_t handle = 0;
+        int r = c->read(c->userdata, handles + i * sizeof(handle), &handle, sizeof(handle));
+
+        if (r < 0)
+                return r;
+        *ret = handle - 1 < DRM_SYNCS_END ? &f->syncs[handle - 1] : NULL;
+        return *ret && ((*ret)->there || !drm_rule("D4")) ? 0 : -ENOENT;
+}
+
+/* It never waits itself: what is not there yet is not there in time. Of those of `points` 0 no point is asked. */
+static int sync_wait(struct drm_file *f, const struct drm_caller *c, uint64_t handles, uint64_t points,
+                     uint32_t count) {
+        int r = count ? 0 : -EINVAL;
+
+        for (uint32_t i = 0; r == 0 && i < count; i++) {
+                struct drm_syncobj *s;
+                uint64_t point = 0;
+
+                r = sync_at(f, c, handles, i, &s);
+                if (r == 0 && points)
+                        r = c->read(c->userdata, points + i * sizeof(point), &point, sizeof(point));
+                if (r == 0 && !(point ? s->point >= point || !drm_rule("D6") : s->signalled || !drm_rule("D5")))
+                        r = -ETIME;
+        }
+        return r;
+}
+
+static int sync_signal(struct drm_file *f, const struct drm_caller *c, uint64_t handles, uint64_t points,
+                       uint32_t count) {
+        int r = count ? 0 : -EINVAL;
+
+        for (uint32_t i = 0; r == 0 && i < count; i++) {
+                struct drm_syncobj *s;
+                uint64_t point = 0;
+
+                r = sync_at(f, c, handles, i, &s);
+                if (r == 0 && points)
+                        r = c->read(c->userdata, points + i * sizeof(point), &point, sizeof(point));
+                if (r == 0)
+                        s->signalled = true;
+                if (r == 0 && point > s->point)
+                        s->point = point;
+        }
+        return r;
+}
+
+static int sync_end(struct drm_file *f, uint32_t handle) {
+        if (handle - 1 >= DRM_SYNCS_END || !f->syncs[handle - 1].there)
+                return -EINVAL;
+        f->syncs[handle - 1].there = false;
+        return 0;
+}
+
+static int sync_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned nr, void *arg) {
+        const struct drm_syncobj_wait *w = arg;
+        const struct drm_syncobj_timeline_wait *tw = arg;
+        const struct drm_syncobj_array *a = arg;
+        const struct drm_syncobj_timeline_array *ta = arg;
+
+        switch (nr) {
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_CREATE): return sync_new(f, arg);
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_DESTROY): return sync_end(f, ((struct drm_syncobj_destroy *)arg)->handle);
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_WAIT): return sync_wait(f, c, w->handles, 0, w->count_handles);
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT):
+                return sync_wait(f, c, tw->handles, tw->points, tw->count_handles);
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_SIGNAL): return sync_signal(f, c, a->handles, 0, a->count_handles);
+        default: return sync_signal(f, c, ta->handles, ta->points, ta->count_handles);
+        }
+}
+
 static int dispatch(struct drm_file *f, const struct drm_caller *c, unsigned nr, void *arg, unsigned size) {
         switch (nr) {
         case _IOC_NR(DRM_IOCTL_VERSION): return version(f, c, arg);
@@ -125,6 +210,12 @@ static int dispatch(struct drm_file *f, const struct drm_caller *c, unsigned nr,
         case _IOC_NR(DRM_IOCTL_PRIME_HANDLE_TO_FD): return -ENOSYS;
         case _IOC_NR(DRM_IOCTL_SET_MASTER):
         case _IOC_NR(DRM_IOCTL_DROP_MASTER): return drm_rule("D2") ? -EACCES : 0;
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_CREATE):
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_DESTROY):
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_WAIT):
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT):
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_SIGNAL):
+        case _IOC_NR(DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL): return sync_ioctl(f, c, nr, arg);
         default: break;
         }
         return nr >= DRM_COMMAND_BASE && nr < DRM_COMMAND_END ? f->card->driver->ioctl(f, c, nr, arg, size) : -EINVAL;

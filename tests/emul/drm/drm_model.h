@@ -55,7 +55,7 @@ struct drm_object {
         uint32_t vm;        /* xe: the one VM that may show it, or 0 */
 };
 
-enum { DRM_HANDLES_MAX = 4096, DRM_VMS_MAX = 32 };
+enum { DRM_HANDLES_MAX = 4096, DRM_VMS_MAX = 32, DRM_SYNCS_END = 64 };
 
 struct drm_driver {
         const char *name, *description;
@@ -68,8 +68,15 @@ struct drm_driver {
         void (*closed)(struct drm_file *f, struct drm_object *o);
 };
 
+/* A fence of a file: reached once it was signalled, and up to which point. */
+struct drm_syncobj {
+        bool there, signalled;
+        uint64_t point;
+};
+
 struct drm_file {
         struct drm_card *card;
+        struct drm_syncobj syncs[DRM_SYNCS_END];     /* handle - 1 */
         struct drm_object *handles[DRM_HANDLES_MAX]; /* handle - 1 */
         void *own;
 };

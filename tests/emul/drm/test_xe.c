@@ -113,6 +113,40 @@ static void test_vm(void **state) {
         assert_int_equal(bind_one(d.vm_id, XE_BIND_UNMAP, 0, 0, PAGE), -ENOENT);
 }
 
+static int wait_for(uint32_t handle, uint64_t point) {
+        struct drm_syncobj_timeline_wait t = { .handles = (uintptr_t)&handle,
+                                               .points = (uintptr_t)&point,
+                                               .count_handles = 1 };
+        struct drm_syncobj_wait w = { .handles = (uintptr_t)&handle, .count_handles = 1 };
+
+        return point ? call(DRM_IOCTL_SYNCOBJ_TIMELINE_WAIT, &t) : call(DRM_IOCTL_SYNCOBJ_WAIT, &w);
+}
+
+static void test_fences(void **state) {
+        struct drm_syncobj_create n = { 0 };
+        uint64_t point = 5;
+        struct drm_syncobj_array a = { .count_handles = 1 };
+        struct drm_syncobj_timeline_array t = { .points = (uintptr_t)&point, .count_handles = 1 };
+        struct drm_syncobj_destroy d;
+
+        assert_int_equal(wait_for(1, 0), -ENOENT);
+        assert_int_equal(call(DRM_IOCTL_SYNCOBJ_CREATE, &n), 0);
+        assert_int_equal(wait_for(n.handle, 0), -ETIME);
+        assert_int_equal(wait_for(n.handle, 5), -ETIME);
+        t.handles = a.handles = (uintptr_t)&n.handle;
+        assert_int_equal(call(DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, &t), 0);
+        assert_int_equal(wait_for(n.handle, 5), 0);
+        assert_int_equal(wait_for(n.handle, 6), -ETIME);
+        assert_int_equal(call(DRM_IOCTL_SYNCOBJ_SIGNAL, &a), 0);
+        assert_int_equal(wait_for(n.handle, 0), 0);
+        d = (struct drm_syncobj_destroy){ .handle = n.handle };
+        assert_int_equal(call(DRM_IOCTL_SYNCOBJ_DESTROY, &d), 0);
+        assert_int_equal(call(DRM_IOCTL_SYNCOBJ_DESTROY, &d), -EINVAL);
+        n.flags = DRM_SYNCOBJ_CREATE_SIGNALED;
+        assert_int_equal(call(DRM_IOCTL_SYNCOBJ_CREATE, &n), 0);
+        assert_int_equal(wait_for(n.handle, 0), 0);
+}
+
 static void test_vram(void **state) {
         struct xe_gem_create g = { .size = 65 * MIB, .placement = 2, .cpu_caching = XE_CACHING_WRITE_COMBINED };
         struct drm_gem_close c = { 0 };
@@ -364,6 +398,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_queries, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_vm, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_fences, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_vram, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_replaces, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),

@@ -29,14 +29,25 @@ extern const struct hostile_family hostile_ids, hostile_packets, hostile_fds, ho
 
 /* What the cases aim at. */
 struct hostile_target {
-        const char *socket, *admin, *dir;
-        int keeper, svmd;       /* processes */
-        uint64_t session;       /* the witness's */
-        uint64_t ids;           /* numbers that were given so far are below this */
-        uint64_t address, size; /* of the witness's managed range */
-        uint32_t host, gpu;     /* nodes */
+        const char *socket, *admin, *dir; /* the last two: "" where they cannot be seen */
+        int keeper, svmd;                 /* processes; 0: they cannot be seen */
+        uint64_t session;                 /* the witness's */
+        uint64_t ids;                     /* numbers that were given so far are below this */
+        uint64_t address, size;           /* of the witness's managed range */
+        uint32_t host, gpu;               /* nodes */
 };
 extern struct hostile_target target;
+
+/* What goes on beside a case. */
+struct hostile_beside {
+        uint32_t uid;             /* that the hostile process has */
+        void (*meanwhile)(void);  /* again and again */
+        void (*afterwards)(void); /* when it is gone */
+};
+/* All cases of the family, or (NULL) of every one: how many. */
+unsigned hostile_run(const char *family, const struct hostile_beside *b);
+/* A first session of that user, so that what only comes once is there. */
+void hostile_come(uint32_t uid);
 
 /* A session of libsvmd, of the partition that the witness is in or (NULL) of its user's own. */
 svmd_session *hostile_session(const char *partition);

@@ -25,7 +25,10 @@ struct witness {
         uint64_t steps, next;
 };
 
+/* Of a struct daemon without processes only bytes and progress are looked at: it is in a container. */
 void witness_new(struct witness *w, const struct daemon *d, const char *partition);
+/* What there is now, of all sessions, is what there has to be from now on. */
+void witness_note(struct witness *w);
 /* A piece of its work: requests, a move, a fault. */
 void witness_step(struct witness *w);
 /* Every byte, every charge, every descriptor. */

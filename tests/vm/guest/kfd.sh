@@ -4,6 +4,8 @@
 # vm module: amdgpu
 set -eu
 "$SVMD_BUILD/svmd-probe-kfd"
+# The model of docs/devices.md answers as the driver does.
+"$SVMD_BUILD/emul-kfd-answers" /dev/kfd
 "$SVMD_BUILD/system_kfd" --real
 # The memory of each CPU node, as sysfs and as the probe have it.
 for node in /sys/class/kfd/kfd/topology/nodes/*; do
