@@ -40,6 +40,17 @@ static int take_name(struct demand *d, const struct annotation *a, char why[DEMA
         return 0;
 }
 
+static int take_domain(struct demand *d, const struct annotation *a, char why[DEMAND_WHY]) {
+        static const char behind[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
+        size_t n = strlen(a->value);
+
+        if (!isalnum((unsigned char)*a->value) || strspn(a->value, behind) != n || n >= sizeof(d->domain))
+                return wrong(why, a,
+                             "a domain has 1 to 63 letters, digits and . _ : - and begins with a letter or digit");
+        snprintf(d->domain, sizeof(d->domain), "%s", a->value);
+        return 0;
+}
+
 static int take(struct demand *d, const struct annotation *a, char why[DEMAND_WHY]) {
         if (strcmp(a->key, "partition") == 0)
                 return take_name(d, a, why);
@@ -48,11 +59,13 @@ static int take(struct demand *d, const struct annotation *a, char why[DEMAND_WH
         d->makes = true;
         if (strcmp(a->key, "size") == 0)
                 return take_size(a, &d->size, why);
+        if (strcmp(a->key, "domain") == 0)
+                return take_domain(d, a, why);
         if (strncmp(a->key, "max.", 4) == 0)
                 return take_limit(d, a, a->key + 4, false, why);
         if (strncmp(a->key, "min.", 4) == 0)
                 return take_limit(d, a, a->key + 4, true, why);
-        return wrong(why, a, "svmd knows partition, size, name, max.NODE and min.NODE");
+        return wrong(why, a, "svmd knows partition, size, domain, name, max.NODE and min.NODE");
 }
 
 /* Letters and digits at either end, and between them what names of partitions and CDI devices may have. */

@@ -9,6 +9,7 @@
  *
  *      org.svmd.partition    the partition; without it, one of the container's own, named after its id
  *      org.svmd.size         its addresses, where it is to be made for the container
+ *      org.svmd.domain       whom it may share memory with
  *      org.svmd.max.NODE     bytes that it may hold there
  *      org.svmd.min.NODE     bytes there that nobody else can take
  *
@@ -25,9 +26,10 @@ struct demand_limit {
 };
 
 struct demand {
-        char name[DEMAND_NAME]; /* "": nothing is asked for */
-        bool makes;             /* it is made where it is not there: a size, a limit or no name was given */
-        uint64_t size;          /* 0: as svmd is configured */
+        char name[DEMAND_NAME];   /* "": nothing is asked for */
+        bool makes;               /* it is made where it is not there: a size, a domain, a limit or no name was given */
+        uint64_t size;            /* 0: as svmd is configured */
+        char domain[DEMAND_NAME]; /* "": svmd's default */
         struct demand_limit limits[DEMAND_LIMITS];
         size_t limits_count;
 };

@@ -112,6 +112,7 @@ enum { MADE = 1 };
 static int make(struct hook *h) {
         struct svmd_partition_options options = { .size = sizeof(options),
                                                   .length = h->demand.size,
+                                                  .domain = h->demand.domain[0] ? h->demand.domain : NULL,
                                                   .limits = h->limits,
                                                   .container = h->container,
                                                   .container_pid = h->state.pid };
@@ -148,7 +149,7 @@ static int have(struct hook *h) {
         if (h->found && !h->holder[0] && h->demand.makes)
                 return say(h,
                            "partition %s was not made for a container and has limits of its own: leave out "
-                           "org.svmd.size, org.svmd.max and org.svmd.min",
+                           "org.svmd.size, org.svmd.domain, org.svmd.max and org.svmd.min",
                            h->demand.name);
         if (h->found)
                 return 0;

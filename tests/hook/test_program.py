@@ -75,11 +75,11 @@ def state_of(name, process, **annotations):
 def test_made(w):
     """Made once, with its limits; another container is refused; released once, and again."""
     process = w.container()
-    state = state_of("c1", process, **{"size": "8G", "max.gpu0": "48M", "min.gpu0": "40M"})
+    state = state_of("c1", process, **{"size": "8G", "domain": "shop", "max.gpu0": "48M", "min.gpu0": "40M"})
     w.hook("attach", state=state)
     w.hook("attach", state=state)
     row = w.partitions()["c1"]
-    assert row["container"] == "c1" and row["length"] == 8 << 30, row
+    assert row["container"] == "c1" and row["length"] == 8 << 30 and row["domain"] == "shop", row
     limits = {node["node"]: node for node in row["nodes"]}
     assert limits["gpu0"]["max"] == 48 << 20 and limits["gpu0"]["min"] == 40 << 20, row
     other = state_of("c2", w.container(), partition="c1")
@@ -96,6 +96,8 @@ def test_all_or_nothing(w):
     state = state_of("big", w.container(), **{"min.gpu0": "63M", "min.host0": "100G"})
     w.hook("attach", state=state, status=1)
     assert "big" not in w.partitions()
+    state = state_of("big", w.container(), domain="a shop")
+    assert "a domain has" in w.hook("attach", state=state, status=1)
     state = state_of("big", w.container(), **{"min.gpu7": "1M"})
     assert "names a node that svmd has not" in w.hook("attach", state=state, status=1)
 

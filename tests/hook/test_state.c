@@ -131,13 +131,18 @@ static void test_demand(void **unused) {
         assert_true(d.limits[0].bytes == UINT64_MAX);
         assert_int_equal(demand(&d, "\"org.svmd.min.gpu0\":\"1G\",\"org.svmd.size\":\"8G\"", "x"), 0);
         assert_true(d.limits[0].min && d.size == 8ull << 30);
+        assert_string_equal(d.domain, "");
+        assert_int_equal(demand(&d, "\"org.svmd.domain\":\"shop\"", NULL), 0);
+        assert_string_equal(d.domain, "shop");
+        assert_true(d.makes);
 }
 
 static void test_wrong_demands(void **unused) {
         static const char *const cases[] = {
                 "\"org.svmd.size\":\"much\"",     "\"org.svmd.max.\":\"1G\"",    "\"org.svmd.max.gpu0\":\"-1\"",
                 "\"org.svmd.min.gpu0\":\"none\"", "\"org.svmd.partition\":\"\"", "\"org.svmd.partition\":\"a/../b\"",
-                "\"org.svmd.colour\":\"red\"",    "\"org.svmd.size\":\"4GB\"",
+                "\"org.svmd.colour\":\"red\"",    "\"org.svmd.size\":\"4GB\"",   "\"org.svmd.domain\":\"\"",
+                "\"org.svmd.domain\":\"a shop\"",
         };
         struct demand d;
 
