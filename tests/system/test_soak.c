@@ -116,7 +116,7 @@ static void soak(pid_t *clients, unsigned count, uint64_t seconds) {
         struct samples samples = { .count = 0 };
         bool away = false;
 
-        while (now_ms() < end) {
+        while (now_ms() < end || samples.count < SAMPLES) { /* on a machine that is slow, for longer */
                 unsigned at = (unsigned)random_below(count);
 
                 usleep(20000);
@@ -147,7 +147,7 @@ static void soak(pid_t *clients, unsigned count, uint64_t seconds) {
                 drain(true);
         printf("%u clients for %" PRIu64 " s: %" PRIu64 " killed, svmd %" PRIu64 " times\n", count, seconds, kills,
                restarts);
-        must(samples.count > SAMPLES / 2 && kills > 0);
+        must(kills > 0);
         must_be_flat("svmd", samples.svmd, samples.count);
         must_be_flat("svmd-keeper", samples.keeper, samples.count);
 }
@@ -174,6 +174,7 @@ int main(int argc, char **argv) {
                 must(waitpid(clients[i], NULL, 0) == clients[i]);
         }
         connect_watcher(&watcher, k.d.admin);
+        await_settled(watcher, &k.d, 0, fds[1]); /* the ended clients have gone by then */
         own = process_fds_at_rest(k.d.pid) > fds[0] + 1;
         await_settled(watcher, &k.d, fds[0] + 1 + own, fds[1]);
         svmd_disconnect(watcher);
