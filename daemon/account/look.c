@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/started.h"
 
 /* Of the kernel. */
 enum { DRM_MAJOR = 226, DRM_RENDER = 128 };
@@ -44,7 +45,6 @@ uint64_t look_ticks(uint64_t boottime_ns) {
 /* Name and start out of /proc/PID/stat: "PID (NAME) S 1 2 ...", where a name may have brackets and spaces in it. */
 static bool read_stat(const char *proc_root, uint32_t pid, char *name, size_t name_room, uint64_t *ret_started) {
         char path[PATH_ROOM], text[1024], *open, *close;
-        unsigned field = 2;
         size_t n;
 
         snprintf(path, sizeof(path), "%s/%u/stat", proc_root, pid);
@@ -52,19 +52,13 @@ static bool read_stat(const char *proc_root, uint32_t pid, char *name, size_t na
         text[n] = 0;
         open = strchr(text, '(');
         close = strrchr(text, ')');
-        if (!open || !close || close < open)
+        if (!open || close < open || !started_parse(text, ret_started))
                 return false;
         *close = 0;
         snprintf(name, name_room, "%s", open + 1);
         for (char *c = name; *c; c++)
                 *c = isgraph((unsigned char)*c) ? *c : '_';
-        for (char *c = close + 1; *c; c++) {
-                if (*c != ' ' || ++field != 22)
-                        continue;
-                *ret_started = strtoull(c, NULL, 10);
-                return true;
-        }
-        return false;
+        return true;
 }
 
 void look_at_process(const char *proc_root, uint32_t pid, uint64_t by, struct looked *ret) {

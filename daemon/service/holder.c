@@ -1,22 +1,16 @@
 #include "service/holder.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-static size_t read_text(const char *path, char *text, size_t size) {
-        FILE *f = fopen(path, "re");
-        size_t n = f ? fread(text, 1, size - 1, f) : 0;
+void holder_boot(char ret[40]) {
+        FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
 
+        if (!f || !fgets(ret, 40, f))
+                ret[0] = 0;
         if (f)
                 fclose(f);
-        text[n] = 0;
-        return n;
-}
-
-void holder_boot(char ret[40]) {
-        read_text("/proc/sys/kernel/random/boot_id", ret, 40);
         ret[strcspn(ret, "\n")] = 0;
 }
 
@@ -38,19 +32,4 @@ const char *holder_container(const char *text) {
         const char *space = strrchr(text, ' ');
 
         return space ? space + 1 : "";
-}
-
-int holder_started(uint32_t pid, uint64_t *ret) {
-        char path[64], text[1024];
-        const char *at;
-
-        snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
-        read_text(path, text, sizeof(text));
-        /* The name of the program may have anything in it, blanks and brackets too. */
-        at = strrchr(text, ')');
-        if (!at ||
-            sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
-                   ret) != 1)
-                return -ESRCH;
-        return 0;
 }

@@ -13,7 +13,7 @@ enum { HOLDER_TEXT = 160 };
 struct holder {
         char boot[40];
         uint32_t pid;
-        uint64_t started; /* ticks since the boot */
+        uint64_t started; /* base/started.h */
         char container[64];
 };
 
@@ -24,5 +24,3 @@ void holder_format(char ret[HOLDER_TEXT], const struct holder *h);
 bool holder_parse(struct holder *ret, const char *text);
 /* Where the id is in such a text; "" where it is none. */
 const char *holder_container(const char *text);
-/* When a process began. 0, or -ESRCH: there is none. */
-int holder_started(uint32_t pid, uint64_t *ret);

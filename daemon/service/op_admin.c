@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/started.h"
 #include "base/text.h"
 #include "core/by_id.h"
 #include "core/memory.h"
@@ -273,7 +274,7 @@ static int check_container(struct call *c, const Svmd__V1__PartitionCreate *m) {
                 return 0;
         if (!name_ok(m->container))
                 return refuse(c, SVMD_STATUS_NAME, "a container's id is written as a partition's name is");
-        if (m->container_pid == 0 || holder_started(m->container_pid, &started) < 0 || started != m->container_started)
+        if (m->container_pid == 0 || started_read(m->container_pid, &started) < 0 || started != m->container_started)
                 return refuse(c, SVMD_STATUS_NO_SUCH,
                               "container %s has no process %u; svmd has to see the processes of the host", m->container,
                               m->container_pid);

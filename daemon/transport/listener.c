@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/message.h"
+#include "base/started.h"
 #include "service/holder.h"
 #include "transport/internal.h"
 
@@ -170,7 +171,7 @@ static int open_holder(const struct partition *p) {
         fd = (int)syscall(SYS_pidfd_open, (pid_t)h.pid, 0);
         if (fd < 0)
                 return -errno;
-        if (holder_started(h.pid, &started) == 0 && started == h.started)
+        if (started_read(h.pid, &started) == 0 && started == h.started)
                 return fd;
         close(fd);
         return -ESRCH;

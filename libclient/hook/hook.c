@@ -6,6 +6,7 @@
 
 #include <svmd.h>
 
+#include "base/started.h"
 #include "hook/called.h"
 #include "hook/demand.h"
 #include "hook/place.h"
@@ -120,7 +121,7 @@ static int make(struct hook *h) {
 
         if (r < 0)
                 return r;
-        r = place_started(h->state.pid, &options.container_started);
+        r = started_read(h->state.pid, &options.container_started);
         if (r < 0)
                 return say(h, "process %u of container %s: %s", h->state.pid, h->state.id, strerror(-r));
         options.limits_count = h->named;
@@ -179,7 +180,7 @@ static void say_names(struct hook *h) {
         called_of(&names, &h->state, "/proc", (uint32_t)getppid());
         if (!names.name[0] && !names.pod[0])
                 return;
-        if (place_started(h->state.pid, &started) == 0)
+        if (started_read(h->state.pid, &started) == 0)
                 called_note(h->options->runtime_dir, h->state.id, h->state.pid, started, &names);
 }
 

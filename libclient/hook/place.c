@@ -14,29 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int place_started(uint32_t pid, uint64_t *ret) {
-        unsigned long long started;
-        char path[64], text[1024];
-        const char *at;
-        size_t n;
-        FILE *f;
-
-        snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-        f = fopen(path, "re");
-        if (!f)
-                return errno == ENOENT ? -ESRCH : -errno;
-        n = fread(text, 1, sizeof(text) - 1, f);
-        fclose(f);
-        text[n] = 0;
-        /* The name of the program may have anything in it, blanks and brackets too. */
-        at = strrchr(text, ')');
-        if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                          &started) != 1)
-                return -ESRCH;
-        *ret = started;
-        return 0;
-}
-
 int place_root(const char *bundle, char *ret, size_t size) {
         char path[4096];
         struct json_object *o, *root, *value;

@@ -3,11 +3,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What the kernel is asked of a container's first process: who it is, and what it sees. */
-
-/* When the process began, in ticks since the machine did: with its number, that is the process. 0 or -errno. */
-int place_started(uint32_t pid, uint64_t *ret);
-
 /*
  * Shows the folder at `at` in the container whose first process waits before it changes its root, with what is missing
  * on the way made. `root` is the container's root in the mount namespace of that process; nothing in it is followed

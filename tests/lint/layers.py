@@ -77,7 +77,7 @@ RULES = {
     "libclient/heap": ((), ("libclient/include/svmd.h", "proto/range.h")),
     "libclient/ctl": ((), ("libclient/include/svmd.h",)),
     "libclient/exporter": ((), ("libclient/include/svmd.h",)),
-    "libclient/hook": ((), ("libclient/include/svmd.h", "libclient/ctl/size.h")),
+    "libclient/hook": ((), ("daemon/base/started.h", "libclient/include/svmd.h", "libclient/ctl/size.h")),
 }
 
 # A system header that only one layer may include.
@@ -199,6 +199,7 @@ ALLOWED = [
     ("libclient/ctl/a.c", '"ctl/b.h"'),
     ("libclient/exporter/a.c", '"exporter/b.h"'),
     ("libclient/hook/a.c", '"ctl/size.h"'),
+    ("libclient/hook/a.c", '"base/started.h"'),
 ]
 FORBIDDEN = [
     ("daemon/base/a.c", '"core/b.h"'),
@@ -257,6 +258,7 @@ FORBIDDEN = [
     ("libclient/exporter/a.c", '"ctl/b.h"'),
     ("libclient/exporter/a.c", '"proto/b.h"'),
     ("libclient/hook/a.c", '"ctl/b.h"'),
+    ("libclient/hook/a.c", '"base/b.h"'),
     ("libclient/hook/a.c", '"proto/b.h"'),
     ("daemon/novel/a.c", "<stdio.h>"),
     ("daemon/core/a.c", '"core/absent.h"'),

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "base/started.h"
 #include "core/partition.h"
 #include "core/session.h"
 #include "expect.h"
@@ -177,7 +178,7 @@ static void test_allocations(void **state) {
                 op = mk_partition("held", 4ull << 30, "new", 1, 0600);
                 op->partition_create->container = (char *)"c1";
                 op->partition_create->container_pid = (uint32_t)getpid();
-                assert_int_equal(holder_started((uint32_t)getpid(), &op->partition_create->container_started), 0);
+                assert_int_equal(started_read((uint32_t)getpid(), &op->partition_create->container_started), 0);
                 each(&admin, op);
                 each(&admin, mk_delete("held", true));
         }

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/started.h"
 #include "core/partition.h"
 #include "expect.h"
 #include "ranges.h"
@@ -25,7 +26,7 @@ static int set_up(void **state) {
         world_open(&w, 0);
         client_open(&w, &admin, 0, 0, true);
         client_greet(&admin, NULL);
-        assert_int_equal(holder_started((uint32_t)getpid(), &started), 0);
+        assert_int_equal(started_read((uint32_t)getpid(), &started), 0);
         return 0;
 }
 
