@@ -30,10 +30,10 @@ lib=$(dirname "$(find "$root" -name libsvmd.so.1)")
 export LD_LIBRARY_PATH=$lib
 for program in sbin/svmd sbin/svmd-exporter bin/svmd-ctl bin/svmd-run libexec/svmd-keeper libexec/svmd-cgroup libexec/svmd-hook; do
         "$root/usr/$program" --help >/dev/null || fail "$program does not run"
-        ! readelf -d "$root/usr/$program" | grep -qE 'RPATH|RUNPATH' || fail "$program looks for libraries where it was built"
+        ! grep -qE 'RPATH|RUNPATH' <(readelf -d "$root/usr/$program") || fail "$program looks for libraries where it was built"
 done
-readelf -d "$lib/libsvmd.so.1" | grep -q 'soname: \[libsvmd.so.1\]' || fail "libsvmd1 has another library"
-dpkg-deb -f "$dir"/svmd-ctl_*.deb Depends | grep -q 'libsvmd1 (>=' || fail "svmd-ctl does not ask for its library"
+grep -q 'soname: \[libsvmd.so.1\]' <(readelf -d "$lib/libsvmd.so.1") || fail "libsvmd1 has another library"
+grep -q 'libsvmd1 (>=' <(dpkg-deb -f "$dir"/svmd-ctl_*.deb Depends) || fail "svmd-ctl does not ask for its library"
 said=$(PYTHONPATH=$root/usr/lib/python3/dist-packages /usr/bin/python3 -B -c 'import svmd; print(svmd.version(), svmd.PAGE)')
 [ "$said" = "$(dpkg-deb -f "$dir"/libsvmd1_*.deb Version | sed 's/-.*//') 4096" ] || fail "python3-svmd says: $said"
 echo "the packages are good: $(cd "$dir" && echo *.deb)"

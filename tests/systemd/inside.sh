@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # In the container of nspawn.sh, with systemd: the packages are installed, used, killed, upgraded and removed.
-set -uo pipefail
+set -u # and no pipefail: grep -q ends what still writes when it has found its word
 patience=30
 cd /packages
 
@@ -27,6 +27,11 @@ check() {
         shift
         "$@" >/tmp/said 2>&1 || { tail -20 /tmp/said; fail "$what: $*"; }
         echo "ok: $what"
+}
+
+# The journal takes what is said to it in its own time.
+log_says() {
+        journalctl --no-pager -u svmd | grep -qi -- "$1"
 }
 
 main_pid() {
@@ -139,7 +144,7 @@ as_nobody busctl call org.svmd1 /org/svmd1/node/host0 org.svmd1.Node Offline >/d
 as_nobody svmd-ctl partition delete nobodys >/dev/null 2>&1 && fail "anybody may delete partitions"
 check "he deletes it over the bus" setpriv --reuid=65534 --regid=65534 --clear-groups \
         busctl call org.svmd1 /org/svmd1/partition/nobodys org.svmd1.Partition Delete 'a{sv}' 0
-check "the catalogue explains it" bash -c "journalctl -x -u svmd | grep -q 'An administrator has changed something: partition_create'"
+wait_until "the catalogue explains it" bash -c "journalctl -x -u svmd | grep -q 'An administrator has changed something: partition_create'"
 [ "$(journalctl --list-catalog | grep -c svmd:)" -ge 17 ] || fail "the catalogue lacks messages"
 systemctl stop svmd-dbus.service
 check "the bus starts svmd-dbus" busctl get-property org.svmd1 /org/svmd1 org.svmd1.Manager Running
@@ -289,7 +294,7 @@ check "svmd is reloaded" systemctl reload svmd.service
 check "and goes by the new configuration" goes_by latency
 printf '[svmd]\npolicy = pinned\nmax-sessions = many\n' >/etc/svmd/svmd.conf.d/policy.conf
 systemctl reload svmd.service 2>/dev/null && fail "a mistake in the configuration is no failure of the reload"
-journalctl --no-pager -u svmd | grep -q 'policy.conf:3: max-sessions: expected a number' || fail "the log does not say what is wrong"
+wait_until "the log says what is wrong" log_says 'policy.conf:3: max-sessions: expected a number'
 check "a mistake changes nothing" goes_by latency
 [ "$(main_pid svmd)" = "$before" ] || fail "a reload has ended svmd"
 wait_until "svmd is active after it" systemctl is-active svmd.service
@@ -329,7 +334,7 @@ systemctl restart svmd.service
 before=$(main_pid svmd)
 kill -STOP "$before"
 wait_until "svmd hung, and the watchdog replaced it" is_new "$before"
-journalctl --no-pager -u svmd | grep -qi watchdog || fail "the watchdog said nothing"
+wait_until "which the log says" log_says 'watchdog timeout'
 goes_on "its client goes on"
 
 before=$(main_pid svmd)
