@@ -70,22 +70,20 @@ static int begin(svmd_session *s, struct cuda_space *x) {
 static int make(svmd_session *s) {
         const struct cuda_api *api;
         struct cuda *k;
-        int r = s->cuda ? 0 : cuda_api(&api);
+        int r;
 
-        if (r || s->cuda)
+        if (s->cuda)
+                return 0;
+        r = cuda_api(&api);
+        if (r)
                 return r;
         k = calloc(1, sizeof(*k));
         if (!k)
                 return fail_memory();
         k->api = api;
         pthread_mutex_init(&k->lock, NULL);
-        pthread_mutex_lock(&s->lock);
-        if (!s->cuda) {
-                s->cuda = k;
-                k = NULL;
-        }
-        pthread_mutex_unlock(&s->lock);
-        free(k);
+        if (!atomic_compare_exchange_strong(&s->cuda, &(struct cuda *){ NULL }, k))
+                free(k);
         return 0;
 }
 

@@ -80,26 +80,22 @@ static int open_kfd(svmd_session *s, struct kfd *k) {
 }
 
 static int make(svmd_session *s) {
-        struct kfd *k = s->kfd ? NULL : calloc(1, sizeof(*k));
+        struct kfd *k;
         int r;
 
         if (s->kfd)
                 return 0;
+        k = calloc(1, sizeof(*k));
         r = k ? open_kfd(s, k) : fail_memory();
         if (r) {
                 free(k);
                 return r;
         }
         pthread_mutex_init(&k->lock, NULL);
-        pthread_mutex_lock(&s->lock);
-        if (!s->kfd) {
-                s->kfd = k;
-                k = NULL;
-        }
-        pthread_mutex_unlock(&s->lock);
-        if (k)
+        if (!atomic_compare_exchange_strong(&s->kfd, &(struct kfd *){ NULL }, k)) {
                 close(k->fd);
-        free(k);
+                free(k);
+        }
         return 0;
 }
 

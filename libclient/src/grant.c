@@ -24,16 +24,16 @@ void grants_free(svmd_session *s) {
 }
 
 static int make(svmd_session *s) {
-        struct grants *g = s->grants ? NULL : calloc(1, sizeof(*g));
+        struct grants *g;
 
-        pthread_mutex_lock(&s->lock);
-        if (!s->grants) {
-                s->grants = g;
-                g = NULL;
-        }
-        pthread_mutex_unlock(&s->lock);
-        free(g);
-        return s->grants ? 0 : fail_memory();
+        if (s->grants)
+                return 0;
+        g = calloc(1, sizeof(*g));
+        if (!g)
+                return fail_memory();
+        if (!atomic_compare_exchange_strong(&s->grants, &(struct grants *){ NULL }, g))
+                free(g);
+        return 0;
 }
 
 int grant_ask(svmd_session *s, const struct grant_request *ask, struct grant *ret) {

@@ -85,9 +85,11 @@ struct svmd_session {
         /* adopt.c, likewise */
         struct adoption *adoptions;
 
-        struct grants *grants; /* grant.c; NULL until one is asked for */
-        struct kfd *kfd;       /* agent/kfd.c; NULL until it has used a node of AMD's compute driver */
-        struct cuda *cuda;     /* agent/cuda.c; NULL until it has a space of a CUDA node */
+        /* What only some sessions have: NULL until it is needed, and then of the thread that was the first to make it.
+         */
+        _Atomic(struct grants *) grants; /* grant.c: one was asked for */
+        _Atomic(struct kfd *) kfd;       /* agent/kfd.c: a node of AMD's compute driver was used */
+        _Atomic(struct cuda *) cuda;     /* agent/cuda.c: there was a space of a CUDA node */
 
         /* heads.c */
         struct heads heads;
