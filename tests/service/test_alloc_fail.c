@@ -15,11 +15,13 @@
 
 #include <cmocka.h>
 
+#include "backend/drm_bind.h"
 #include "base/alloc.h"
 #include "base/started.h"
 #include "core/partition.h"
 #include "core/session.h"
 #include "expect.h"
+#include "gpus.h"
 #include "ranges.h"
 #include "service/holder.h"
 
@@ -379,6 +381,52 @@ static void test_settings(void **state) {
         tear_down();
 }
 
+static void done(struct client *c) {
+        struct gpu_end e = gpu_await(c, c->reply->results[0]->id);
+
+        if (e.code != 0)
+                fail_msg("%u %s", e.code, e.text);
+}
+
+/* Page tables of GPUs. A lane changes them when all that can be refused has been had. */
+static void test_page_tables(void **state) {
+        uint64_t file, start;
+        Svmd__V1__Op *give;
+        int fd;
+
+        gpus_open();
+        set_up(0);
+        failures = 0;
+        a.deaf = true; /* ends are asked for */
+        give = op_make(SVMD__V1__OP__OP_DEVICE_GIVE);
+        give->device_give->node = GPU_XE;
+        fd = gpu_open(GPU_XE);
+        until_it_works(&a, SVMD__V1__MODE__BEST_EFFORT, &give, 1, fd);
+        file = a.reply->results[0]->id;
+        start = a.session->partition->slice.start;
+        each(&a, mk_drm_space(file, 0, false, false));
+        done(&a);
+        for (unsigned i = 0; i < 8; i++)
+                gpu_binding(DRM_BIND_EMPTY, start + 2 * i * PAGE, 1, 0);
+        each(&a, mk_drm_bind(file, 1));
+        done(&a);
+        assert_int_equal(gpu_rows(0, 1), 8); /* and so they were not bound before */
+        each(&a, mk_drm_check(file, 1));
+        done(&a);
+        each(&a, mk_drm_space(file, 1, false, true));
+        done(&a);
+        each(&a, mk_drm_space(file, 0, false, false));
+        done(&a);
+        each(&a, mk_drm_space(file, 1, false, true));
+        done(&a);
+        assert_int_equal(gpu_rows(0, 1), SIZE_MAX);
+        printf("%lu refused allocations\n", failures);
+        assert_true(failures > 10);
+        close(fd);
+        tear_down();
+        assert_true(gpus_close());
+}
+
 /* The keeper is full. */
 static void test_keeper_takes_no_more(void **state) {
         Svmd__V1__Op *op;
@@ -619,6 +667,7 @@ int main(void) {
                 cmocka_unit_test(test_held_for_later),
                 cmocka_unit_test(test_traces),
                 cmocka_unit_test(test_settings),
+                cmocka_unit_test(test_page_tables),
                 cmocka_unit_test(test_keeper_takes_no_more),
                 cmocka_unit_test(test_advice_fills_the_journal),
         };

@@ -221,6 +221,17 @@ static int dispatch(struct drm_file *f, const struct drm_caller *c, unsigned nr,
         return nr >= DRM_COMMAND_BASE && nr < DRM_COMMAND_END ? f->card->driver->ioctl(f, c, nr, arg, size) : -EINVAL;
 }
 
+static bool refused(struct drm_refusal *x, unsigned long request) {
+        if (x->times == 0 || _IOC_NR(request) != _IOC_NR(x->request))
+                return false;
+        if (x->after > 0) {
+                x->after--;
+                return false;
+        }
+        x->times--;
+        return true;
+}
+
 /* A shorter argument than the driver knows is filled up with zeroes, of a longer one the rest is ignored. */
 int drm_file_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned long request, void *arg) {
         uint64_t buffer[32] = { 0 };
@@ -230,6 +241,8 @@ int drm_file_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned long
         if (_IOC_TYPE(request) != DRM_IOCTL_BASE)
                 return -ENOTTY;
         f->card->ioctls++;
+        if (refused(&f->card->refuses, request))
+                return f->card->refuses.error;
         memcpy(buffer, arg, used);
         r = dispatch(f, c, _IOC_NR(request), buffer, size);
         memcpy(arg, buffer, used);

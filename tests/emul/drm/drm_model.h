@@ -36,12 +36,20 @@ struct drm_caller {
         int (*identify)(void *userdata, int fd, struct drm_foreign *ret); /* -EBADF, -EINVAL; NULL: nothing is known */
 };
 
+/* What a driver has to say beside its rules, once or more often: calls of that number are refused. */
+struct drm_refusal {
+        unsigned long request;
+        uint32_t after, times; /* so many are served first, and then so many refused */
+        int error;             /* -errno */
+};
+
 struct drm_card {
         const struct drm_driver *driver;
         uint64_t vram, vram_used, system;
-        uint32_t binds_max;     /* xe: of a vector; more is ENOBUFS */
-        bool fast_link;         /* xe: to every other device */
-        bool audits;            /* amdgpu: a kernel from about 6.18 on */
+        uint32_t binds_max; /* xe: of a vector; more is ENOBUFS */
+        bool fast_link;     /* xe: to every other device */
+        bool audits;        /* amdgpu: a kernel from about 6.18 on */
+        struct drm_refusal refuses;
         uint64_t ioctls, binds; /* how many came, and operations on page tables in them */
 };
 
