@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/alloc.h"
@@ -14,8 +13,6 @@
 
 #define MS_NS 1000000ull
 
-enum { ROWS = NODE_MAX + 1 };
-
 struct look {
         struct job job;
         struct service *svc;
@@ -24,18 +21,6 @@ struct look {
 };
 
 /* ---- what is told ---- */
-
-static struct drifting_row *row_of(struct drifting *g, const char *subject) {
-        struct drifting_row *free = NULL;
-
-        for (unsigned i = 0; i < ROWS; i++) {
-                if (strcmp(g->rows[i].subject, subject) == 0)
-                        return &g->rows[i];
-                if (!free && !g->rows[i].subject[0])
-                        free = &g->rows[i];
-        }
-        return free;
-}
 
 static void tell_begins(struct service *svc, const struct drift_row *r) {
         uint64_t withheld;
@@ -48,7 +33,7 @@ static void tell_begins(struct service *svc, const struct drift_row *r) {
         event_condition(svc, "drift", "", UINT32_MAX, r->reported, DRIFT_SAYS, r->subject, r->reported, r->ledger);
 }
 
-static void tell_ends(struct service *svc, const struct drifting_row *g) {
+static void tell_ends(struct service *svc, const struct told *g) {
         uint64_t withheld;
 
         if (message_passes(&svc->rates.drift, clock_ns(CLOCK_MONOTONIC), &withheld))
@@ -59,15 +44,16 @@ static void tell_ends(struct service *svc, const struct drifting_row *g) {
 }
 
 static void meet(struct service *svc, const struct drift_row *r) {
-        struct drifting_row *g = row_of(&svc->drifting, r->subject);
-        bool is_new = g && !g->subject[0];
+        struct drifting_row *g;
+        struct told *told;
+        bool is_new;
 
-        if (!g)
+        told = told_meet(TOLD_ROWS(svc->drifting.rows), r->subject, &is_new);
+        if (!told)
                 return;
-        text_copy(g->subject, r->subject);
+        g = container_of(told, struct drifting_row, told);
         g->reported = r->reported;
         g->ledger = r->ledger;
-        g->met = true;
         if (is_new)
                 tell_begins(svc, r);
 }
@@ -81,13 +67,7 @@ void drifting_verdict(struct service *svc, const struct drift *d) {
         for (uint32_t i = 0; i < count; i++)
                 if (rows[i].scope == SCOPE_NODE && rows[i].reported != rows[i].ledger)
                         meet(svc, &rows[i]);
-        for (unsigned i = 0; i < ROWS; i++) {
-                if (g->rows[i].subject[0] && !g->rows[i].met) {
-                        tell_ends(svc, &g->rows[i]);
-                        g->rows[i].subject[0] = 0;
-                }
-                g->rows[i].met = false;
-        }
+        told_end(svc, TOLD_ROWS(g->rows), tell_ends);
         g->nvml = *drift_nvml(d);
         g->looks++;
 }

@@ -5,6 +5,7 @@
 
 #include "account/nvml.h"
 #include "core/node.h"
+#include "service/told.h"
 
 /*
  * Whether ledger and kernel agree, looked at from time to time (drift-period) and told when that changes: a message in
@@ -18,9 +19,8 @@ struct drift;
 struct service;
 
 struct drifting_row {
-        char subject[256]; /* "": there is no drift */
+        struct told told; /* of what is counted */
         uint64_t reported, ledger;
-        bool met; /* by the verdict that is being made */
 };
 
 /* What NVIDIA's driver says of its devices that are nodes. */

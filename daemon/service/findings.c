@@ -115,9 +115,9 @@ static void drifting(struct findings *f) {
         for (size_t i = 0; i < sizeof(f->call->svc->drifting.rows) / sizeof(f->call->svc->drifting.rows[0]); i++) {
                 const struct drifting_row *r = &f->call->svc->drifting.rows[i];
 
-                if (r->subject[0])
-                        add(f, "drift", WARNING, DRIFT_SAYS "; see svmd-ctl usage --drift", r->subject, r->reported,
-                            r->ledger);
+                if (r->told.subject[0])
+                        add(f, "drift", WARNING, DRIFT_SAYS "; see svmd-ctl usage --drift", r->told.subject,
+                            r->reported, r->ledger);
         }
 }
 
@@ -145,7 +145,7 @@ static void full(struct findings *f) {
                 const struct full_row *r = &f->call->svc->full.rows[i];
                 char name[160], limit[24];
 
-                if (!r->group[0])
+                if (!r->told.subject[0])
                         continue;
                 said++;
                 full_name(r, name, sizeof(name));

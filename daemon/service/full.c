@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/message.h"
@@ -11,7 +10,9 @@
 #include "service/internal.h"
 
 const char *full_name(const struct full_row *r, char *to, unsigned room) {
-        snprintf(to, room, "%s%s%s%s", r->container, r->container[0] ? " (" : "", r->group, r->container[0] ? ")" : "");
+        bool in = r->container[0];
+
+        snprintf(to, room, "%s%s%s%s", r->container, in ? " (" : "", r->told.subject, in ? ")" : "");
         return to;
 }
 
@@ -24,48 +25,42 @@ static void tell(struct service *svc, const struct full_row *r, bool begins) {
         if (message_passes(&svc->rates.full, clock_ns(CLOCK_MONOTONIC), &withheld)) {
                 if (begins)
                         message(MESSAGE_GROUP_FULL,
-                                FIELDS(FIELD_TEXT("SVMD_CGROUP", r->group), FIELD_TEXT("SVMD_CONTAINER", r->container),
-                                       FIELD_NUMBER("SVMD_LIMIT", r->limit), FIELD_NUMBER("SVMD_KILLED", r->killed),
-                                       FIELD_NUMBER("SVMD_WITHHELD", withheld)),
+                                FIELDS(FIELD_TEXT("SVMD_CGROUP", r->told.subject),
+                                       FIELD_TEXT("SVMD_CONTAINER", r->container), FIELD_NUMBER("SVMD_LIMIT", r->limit),
+                                       FIELD_NUMBER("SVMD_KILLED", r->killed), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
                                 "%s has all the host memory that the kernel lets it have, %s, and %" PRIu64
                                 " of its processes were ended for that",
                                 name, limit, r->killed);
                 else
                         message(MESSAGE_GROUP_FULL_ENDED,
-                                FIELDS(FIELD_TEXT("SVMD_CGROUP", r->group), FIELD_NUMBER("SVMD_WITHHELD", withheld)),
+                                FIELDS(FIELD_TEXT("SVMD_CGROUP", r->told.subject),
+                                       FIELD_NUMBER("SVMD_WITHHELD", withheld)),
                                 "%s has room for host memory again, or no sessions", name);
         }
         event_condition(svc, "group-full", "", UINT32_MAX, begins ? r->limit : 0, "%s %s", name,
                         begins ? "has all the host memory that the kernel lets it have" : "has room again");
 }
 
-static struct full_row *row_of(struct full *f, const char *group) {
-        struct full_row *free = NULL;
-
-        for (unsigned i = 0; i < FULL_ROWS; i++) {
-                if (strcmp(f->rows[i].group, group) == 0)
-                        return &f->rows[i];
-                if (!free && !f->rows[i].group[0])
-                        free = &f->rows[i];
-        }
-        return free;
-}
-
 /* That more of its processes were ended is told, too. */
 static void meet(struct service *svc, const struct drift_row *d) {
-        struct full_row *r = row_of(&svc->full, d->subject);
+        struct told *told;
+        struct full_row *r;
         bool news;
 
-        if (!r)
+        told = told_meet(TOLD_ROWS(svc->full.rows), d->subject, &news);
+        if (!told)
                 return;
-        news = !r->group[0] || r->killed != d->killed;
-        text_copy(r->group, d->subject);
+        r = container_of(told, struct full_row, told);
+        news = news || r->killed != d->killed;
         text_copy(r->container, d->container);
         r->limit = d->limit;
         r->killed = d->killed;
-        r->met = true;
         if (news)
                 tell(svc, r, true);
+}
+
+static void ends(struct service *svc, const struct told *told) {
+        tell(svc, container_of(told, const struct full_row, told), false);
 }
 
 void full_verdict(struct service *svc, const struct drift *d) {
@@ -76,13 +71,5 @@ void full_verdict(struct service *svc, const struct drift *d) {
         for (uint32_t i = 0; i < count; i++)
                 if (rows[i].scope == SCOPE_CGROUP && (drift_is_full(&rows[i]) || rows[i].killed > 0))
                         meet(svc, &rows[i]);
-        for (unsigned i = 0; i < FULL_ROWS; i++) {
-                struct full_row *r = &svc->full.rows[i];
-
-                if (r->group[0] && !r->met) {
-                        tell(svc, r, false);
-                        r->group[0] = 0;
-                }
-                r->met = false;
-        }
+        told_end(svc, TOLD_ROWS(svc->full.rows), ends);
 }

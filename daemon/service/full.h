@@ -1,7 +1,8 @@
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
+
+#include "service/told.h"
 
 /*
  * Control groups of sessions that have as much host memory as the kernel lets them have, or of which it has ended
@@ -14,10 +15,9 @@ struct service;
 enum { FULL_ROWS = 64 };
 
 struct full_row {
-        char group[256]; /* "": there is none */
+        struct told told; /* of the group */
         char container[168];
         uint64_t limit, killed;
-        bool met; /* by the verdict that is being made */
 };
 
 struct full {
