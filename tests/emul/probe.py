@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BACKEND = os.path.join(os.path.dirname(HERE), "backend")
 RECORDED = ("kfd-apu-strixpoint", "kfd-mi210-8gpu-2hives", "kfd-mi308x-8gpu-cpx4")
 GENERATED = ((1, 0), (8, 2), (63, 8))  # GPUs, hives
-CEILING = 2.0  # seconds of CPU that a probe and all that serves it may take
+CEILING = 20.0  # seconds of CPU for a probe and all that serves it: what only a walk in a walk would take
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # for thousands of small files
 
 

@@ -52,7 +52,7 @@ class Prometheus:
     def get(self, path, **arguments):
         """The text of an answer, or None."""
         try:
-            with urllib.request.urlopen(f"http://{self.address}{path}?{urllib.parse.urlencode(arguments)}", timeout=10) as a:
+            with urllib.request.urlopen(f"http://{self.address}{path}?{urllib.parse.urlencode(arguments)}", timeout=30) as a:
                 return a.read()
         except urllib.error.HTTPError as error:
             return error.read() if error.code == 400 else None
