@@ -17,22 +17,17 @@
 #include <getopt.h>
 #include <linux/openat2.h>
 #include <poll.h>
-#include <pwd.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <unistd.h>
 
+#include "base/activated.h"
 #include "cgroup/wire.h"
-
-/* The first descriptor of a service manager's. */
-#define GIVEN_FD 3
 
 struct arguments {
         const char *root, *user;
@@ -93,16 +88,12 @@ static bool has_left(int fd) {
  * unread. Descriptors that come along are dropped by the kernel. */
 static int take(const struct state *s, int fd) {
         char packet[CGROUP_WIRE_ROOM];
-        struct ucred peer = { .uid = (uid_t)-1 };
-        socklen_t size = sizeof(peer);
         struct cgroup_write w;
         ssize_t n = recv(fd, packet, sizeof(packet), MSG_TRUNC);
         int r;
 
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || (peer.uid != s->user && peer.uid != 0)) {
-                fprintf(stderr, "svmd-cgroup: refused user %u: only user %u and root may ask\n", peer.uid, s->user);
+        if (!activated_may("svmd-cgroup", fd, s->user))
                 return -EPERM;
-        }
         if (n < 0)
                 return -errno;
         if ((size_t)n > sizeof(packet))
@@ -113,66 +104,10 @@ static int take(const struct state *s, int fd) {
         return r < 0 ? r : write_limit(s, &w);
 }
 
-static void serve(const struct state *s, int listener) {
-        const struct timeval second = { .tv_sec = 1 };
-        struct cgroup_answer a;
-        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+static void serve(void *userdata, int fd) {
+        struct cgroup_answer a = cgroup_wire_answer(take(userdata, fd));
 
-        if (fd < 0) {
-                if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-                        poll(NULL, 0, 100); /* the machine has no descriptor left */
-                return;
-        }
-        if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second)) == 0) {
-                a = cgroup_wire_answer(take(s, fd));
-                (void)send(fd, &a, sizeof(a), MSG_NOSIGNAL | MSG_DONTWAIT);
-        }
-        close(fd);
-}
-
-static void run(const struct state *s, int listener, unsigned idle_s) {
-        struct pollfd p = { .fd = listener, .events = POLLIN };
-        int n;
-
-        while ((n = poll(&p, 1, idle_s ? (int)idle_s * 1000 : -1)) != 0) {
-                if (n > 0)
-                        serve(s, listener);
-                else if (errno != EINTR)
-                        poll(NULL, 0, 100);
-        }
-}
-
-static bool is_listener(int fd) {
-        int type = 0, listens = 0;
-        socklen_t size = sizeof(type);
-
-        return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET &&
-               getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens &&
-               fcntl(fd, F_SETFL, O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
-}
-
-static bool is_given(void) {
-        const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-
-        return pid && count && atoi(pid) == getpid() && atoi(count) == 1 && is_listener(GIVEN_FD);
-}
-
-/* By name or number. */
-static bool find_user(const char *text, uid_t *ret) {
-        const struct passwd *p;
-        unsigned long n;
-        char *end;
-
-        if (text[0] >= '0' && text[0] <= '9') {
-                errno = 0;
-                n = strtoul(text, &end, 10);
-                *ret = (uid_t)n;
-                return errno == 0 && !*end && n < (uid_t)-1;
-        }
-        p = getpwnam(text);
-        if (p)
-                *ret = p->pw_uid;
-        return p != NULL;
+        (void)send(fd, &a, sizeof(a), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static int usage(FILE *out) {
@@ -185,14 +120,6 @@ static int usage(FILE *out) {
               "  --version       print the version\n",
               out);
         return out == stdout ? 0 : 2;
-}
-
-static bool read_seconds(const char *text, unsigned *ret) {
-        char *end;
-        unsigned long n = strtoul(text, &end, 10);
-
-        *ret = (unsigned)n;
-        return text[0] >= '0' && text[0] <= '9' && !*end && n <= 86400;
 }
 
 /* -1, or how to end. */
@@ -208,7 +135,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a) {
                 case 'r': a->root = optarg; break;
                 case 'u': a->user = optarg; break;
                 case 'i':
-                        if (!read_seconds(optarg, &a->idle_s))
+                        if (!activated_read_seconds(optarg, &a->idle_s))
                                 return usage(stderr);
                         break;
                 case 'h': return usage(stdout);
@@ -222,12 +149,12 @@ static int read_arguments(int argc, char **argv, struct arguments *a) {
 static bool begin(struct state *s, const struct arguments *a) {
         struct stat st;
 
-        if (!is_given()) {
+        if (!activated_is_given()) {
                 fprintf(stderr, "svmd-cgroup: a service manager gives it its socket: "
                                 "systemctl enable --now svmd-cgroup.socket\n");
                 return false;
         }
-        if (!find_user(a->user, &s->user)) {
+        if (!activated_find_user(a->user, &s->user)) {
                 fprintf(stderr, "svmd-cgroup: there is no user %s\n", a->user);
                 return false;
         }
@@ -250,6 +177,6 @@ int main(int argc, char **argv) {
                 return r;
         if (!begin(&s, &a))
                 return 1;
-        run(&s, GIVEN_FD, a.idle_s);
+        activated_serve(a.idle_s, serve, &s);
         return 0;
 }
