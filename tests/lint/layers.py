@@ -20,6 +20,7 @@ RULES = {
     "daemon/base": ((), ()),
     "daemon/account": (("daemon/base",), ()),
     "daemon/cgroup": (("daemon/base",), ("daemon/account/dmem.h",)),
+    "daemon/smi": (("daemon/base",), ("daemon/backend/smi.h", "proto/uapi/kfd.h")),
     "daemon/core": (("daemon/base",), ()),
     "policy": (("daemon/base",), ()),
     "policy/sim": (
@@ -52,7 +53,9 @@ RULES = {
             "daemon/backend/private.h",
             "daemon/cgroup/ask.h",
             "daemon/cgroup/wire.h",
+            "daemon/backend/smi.h",
             "daemon/mover/mover.h",
+            "daemon/smi/listener.h",
             "policy/compile.h",
             "policy/share.h",
             "daemon/store/store.h",
@@ -65,7 +68,7 @@ RULES = {
     "daemon/transport": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/bus": (("daemon/base", "daemon/core", "daemon/service", "proto"), ()),
     "daemon/main": (
-        tuple("daemon/" + l for l in "base account core engine backend mover store service transport bus keeper".split())
+        tuple("daemon/" + l for l in "base account core engine backend mover store service smi transport bus keeper".split())
         + ("policy", "proto"),
         (),
     ),
@@ -159,6 +162,7 @@ ALLOWED = [
     ("daemon/account/a.c", '"base/b.h"'),
     ("daemon/cgroup/a.c", '"base/b.h"'),
     ("daemon/cgroup/a.c", '"account/dmem.h"'),
+    ("daemon/smi/a.c", '"backend/smi.h"'),
     ("daemon/core/a.c", '"base/b.h"'),
     ("daemon/core/a.c", '"b.h"'),
     ("policy/place.c", '"base/b.h"'),
@@ -208,6 +212,8 @@ FORBIDDEN = [
     ("daemon/account/a.c", '"proto/b.h"'),
     ("daemon/cgroup/a.c", '"core/b.h"'),
     ("daemon/cgroup/a.c", '"account/b.h"'),
+    ("daemon/smi/a.c", '"backend/kfd.h"'),
+    ("daemon/smi/a.c", '"service/b.h"'),
     ("daemon/core/a.c", '"engine/b.h"'),
     ("daemon/core/a.h", '"proto/b.h"'),
     ("daemon/core/a.c", '"policy/b.h"'),

@@ -172,6 +172,27 @@ ask_writer 65534 65534 && fail "anybody may ask the writer"
 check "svmd-cgroup is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager svmd-cgroup.service
 systemctl stop svmd-cgroup.socket svmd-cgroup.service
 
+# ---- streams of AMD's driver, by one right alone ----
+# ask_smi UID GID: the errno that comes back, and how many streams
+ask_smi() {
+        setpriv --reuid="$1" --regid="$2" --clear-groups perl -MSocket -e '
+                my $s;
+                socket($s, AF_UNIX, SOCK_SEQPACKET, 0) and connect($s, pack_sockaddr_un("/run/svmd/smi.sock")) or exit 1;
+                recv($s, my $reply, 1024, 0);
+                my (undef, undef, $error, $count) = unpack("LLlL", $reply);
+                print -$error, " ", $count, "\n";'
+}
+check "svmd-smi is enabled" systemctl start svmd-smi.socket
+said=$(ask_smi "$(id -u svmd)" "$(id -g svmd)")
+[ -e /dev/kfd ] || [ "$said" = "2 0" ] || fail "svmd-smi says without a driver: $said"
+systemctl is-active -q svmd-smi.service || fail "svmd-smi was not started by who asks"
+ask_smi 65534 65534 && fail "anybody may have streams of AMD's driver"
+[ "$(status_of svmd-smi CapBnd) $(status_of svmd-smi CapEff)" = "0000000000200000 0000000000200000" ] ||
+        fail "svmd-smi has the capabilities $(status_of svmd-smi CapBnd) $(status_of svmd-smi CapEff)"
+[ "$(status_of svmd-smi NoNewPrivs) $(status_of svmd-smi Seccomp)" = "1 2" ] || fail "svmd-smi has no filter of system calls"
+check "svmd-smi is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager svmd-smi.service
+systemctl stop svmd-smi.socket svmd-smi.service
+
 # ---- metrics, by who scrapes ----
 scrape() {
         curl -sf --max-time 15 -H "Accept: $1" http://127.0.0.1:9757/metrics
