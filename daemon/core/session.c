@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "core/cgroup.h"
+#include "core/device_events.h"
 #include "core/ledger.h"
 #include "core/node.h"
 #include "core/partition.h"
@@ -56,6 +57,7 @@ static void peer_left(struct peer *p) {
         if (p->sessions > 0 || p->fds > 0)
                 return;
         tree_remove(p->in, &p->node, NULL);
+        alloc_free(p->events);
         alloc_free(p);
 }
 
@@ -76,6 +78,18 @@ void peer_drop_fds(struct peer *p, uint32_t n) {
                 return;
         p->fds -= n;
         peer_left(p);
+}
+
+struct peer *session_process(const struct state *s, uint32_t pid) {
+        struct tree_node *parent, *found = *peer_place((struct tree *)&s->processes, pid, &parent);
+
+        return found ? peer_of(found) : NULL;
+}
+
+struct device_events *peer_events(struct peer *p) {
+        if (!p->events)
+                p->events = alloc_zero(sizeof(*p->events));
+        return p->events;
 }
 
 uint64_t sessions_of_party(const struct state *s, uint64_t party) {

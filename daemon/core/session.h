@@ -13,6 +13,7 @@ struct partition;
 struct domain;
 struct account;
 struct cgroup;
+struct device_events;
 struct give_back;
 struct grant_failed;
 struct managed_limits;
@@ -31,7 +32,8 @@ struct peer {
         uint64_t sessions, attached;
         struct domain *domain; /* while one is attached */
         struct tree *in;
-        uint64_t fds; /* of a party: that svmd keeps for it, beside those that each session has */
+        struct device_events *events; /* of a process; NULL: no driver told of it */
+        uint64_t fds;                 /* of a party: that svmd keeps for it, beside those that each session has */
 };
 
 /* One connection of one process; once attached, to a partition. Idle it is this struct and its groups. */
@@ -94,6 +96,10 @@ int session_new(struct session **ret, struct state *s, const struct session_args
  * gone. NULL: nobody's. */
 void peer_take_fds(struct peer *p, uint32_t n);
 void peer_drop_fds(struct peer *p, uint32_t n);
+/* The process that has sessions and this number; NULL: there is none. */
+struct peer *session_process(const struct state *s, uint32_t pid);
+/* Where to count what drivers tell of it, made with the first event. NULL: out of memory. */
+struct device_events *peer_events(struct peer *p);
 /* How many sessions a party has. */
 uint64_t sessions_of_party(const struct state *s, uint64_t party);
 /* The domain that the process of this session is attached in by another of its sessions, or NULL. */

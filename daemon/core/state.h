@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/slab.h"
 #include "base/tree.h"
+#include "core/device_events.h"
 #include "core/ids.h"
 #include "core/ledger.h"
 
@@ -40,6 +41,7 @@ struct node {
         bool lost;         /* offline because it is not there */
         char trouble[160]; /* why it is lost, where svmd itself saw that */
         uint64_t drain;    /* the service's: fence of who waits until it is empty, or 0 */
+        struct device_events events;
 };
 
 struct state {

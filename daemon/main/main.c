@@ -28,6 +28,8 @@
 #include "main/reload.h"
 #include "main/takeover.h"
 #include "service/service.h"
+#include "smi/listener.h"
+#include "smi/wire.h"
 #include "store/store.h"
 #include "transport/transport.h"
 
@@ -54,6 +56,7 @@ struct program {
         struct service *service;
         struct kfd *kfd;
         struct drm *drm;
+        struct smi_listener *smi; /* NULL: there is no GPU of AMD's compute driver */
         struct service_default_limit *default_limits;
         struct service_kept *kept;
         size_t kept_count, kept_room;
@@ -196,9 +199,9 @@ static void on_keeper_changed(void *userdata) {
 
         if (!p->up)
                 return;
-        transport_unwatch(p->transport);
+        transport_unwatch(p->transport, TRANSPORT_KEEPER);
         if (p->holder.keeper) {
-                transport_watch(p->transport, keeper_fd(p->holder.keeper), on_keeper_gone, p);
+                transport_watch(p->transport, TRANSPORT_KEEPER, keeper_fd(p->holder.keeper), on_keeper_gone, p);
                 service_keeper_replaced(p->service, p->holder.replaced);
         } else {
                 service_keeper_lost(p->service, p->holder.why);
@@ -417,6 +420,39 @@ static const char *nvml_probe(const struct program *p) {
         return NULL;
 }
 
+static bool has_kfd(const struct program *p) {
+        for (uint32_t i = 0; i < p->machine.count; i++)
+                if (p->machine.nodes[i].kind == NODE_KFD)
+                        return true;
+        return false;
+}
+
+/* Where nobody listens at the socket svmd goes on without. */
+static int listen_to_smi(struct program *p) {
+        char path[PATH_MAX];
+        int r;
+
+        if (!has_kfd(p))
+                return 0;
+        snprintf(path, sizeof(path), "%s/%s", p->config.runtime_dir, SMI_SOCKET_NAME);
+        r = smi_listener_new(&p->smi, path);
+        if (r == 0)
+                smi_listener_ask(p->smi, false);
+        return r;
+}
+
+static void on_smi_event(void *userdata, const struct smi_event *event) {
+        const struct program *p = userdata;
+
+        service_device_event(p->service, event);
+}
+
+static void on_smi(void *userdata) {
+        struct program *p = userdata;
+
+        smi_listener_step(p->smi, on_smi_event, p);
+}
+
 static struct service_options options_of(const struct program *p) {
         const struct config *c = &p->config;
 
@@ -452,6 +488,7 @@ static struct service_options options_of(const struct program *p) {
                 .dev_root = c->dev_root,
                 .drm = p->drm,
                 .kfd = p->kfd,
+                .smi = p->smi,
         };
 }
 
@@ -498,6 +535,8 @@ static int on_reload(void *userdata, void *read, struct service_reloaded *ret) {
                 }
                 alloc_free(r < 0 ? limits : before);
         }
+        if (p->smi)
+                smi_listener_ask(p->smi, true);
         log_set_level(p->config.log_level);
         reload_free(read);
         say_ready(p);
@@ -540,6 +579,8 @@ static int bring_up(struct program *p) {
         if (r == 0)
                 r = found_add(&p->machine, p->kept, p->kept_count, p->kfd, p->drm);
         if (r == 0)
+                r = listen_to_smi(p);
+        if (r == 0)
                 r = start_service(p);
         if (r == 0)
                 found_tell(p->service, &p->machine, p->kfd, p->drm);
@@ -548,6 +589,8 @@ static int bring_up(struct program *p) {
         if (r < 0)
                 return r;
         p->up = true;
+        if (p->smi)
+                transport_watch(p->transport, TRANSPORT_DEVICES, smi_listener_fd(p->smi), on_smi, p);
         say_lost(p);
         on_keeper_changed(p);
         return 0;
@@ -559,6 +602,9 @@ static void tear_down(struct program *p, bool keep) {
         service_free(p->service, keep);
         kfd_free(p->kfd);
         drm_free(p->drm);
+        if (p->smi)
+                transport_unwatch(p->transport, TRANSPORT_DEVICES);
+        smi_listener_free(p->smi);
         transport_free(p->transport, keep);
         if (keep && recorded)
                 holder_flush(&p->holder);

@@ -7,6 +7,7 @@
 #include "backend/kfd.h"
 #include "base/text.h"
 #include "service/internal.h"
+#include "smi/listener.h"
 
 /* What `svmd-ctl doctor` says of the drivers of devices: what was found, what they refuse, and what to do about it. */
 
@@ -147,6 +148,34 @@ static void kfd(const struct teller *t, struct kfd *k) {
         kfd_svm(t, r);
 }
 
+/* Of GPUs that are nodes: nobody listens where there is none. */
+static void smi(const struct teller *t, const struct smi_listener *l) {
+        const struct smi_heard *h;
+
+        if (!l)
+                return;
+        h = smi_listener_heard(l);
+        if (h->streams && !h->ended && !h->error)
+                tell(t, "kfd-events", GOOD, "AMD's driver tells svmd what happens on %u GPU%s", h->streams,
+                     h->streams == 1 ? "" : "s");
+        else if (h->streams)
+                tell(t, "kfd-events", WARNING,
+                     "AMD's driver tells svmd of %u GPU%s alone: %s. svmd-ctl reload asks for the others", h->streams,
+                     h->streams == 1 ? "" : "s", h->error ? strerror(-h->error) : "streams have ended");
+        else if (h->asked == SMI_NOBODY)
+                tell(t, "kfd-events", NOTE,
+                     "AMD's driver does not tell svmd of faults, moves and stopped queues, and all else works: systemctl "
+                     "enable --now svmd-smi.socket, then svmd-ctl reload");
+        else if (h->asked == SMI_ASKED)
+                tell(t, "kfd-events", NOTE,
+                     "svmd-smi is asked for what AMD's driver tells; if that stays so, see systemctl status svmd-smi");
+        else
+                tell(t, "kfd-events", WARNING, "AMD's driver does not tell svmd what happens, and all else works: %s",
+                     h->asked == SMI_FAILED ? h->why
+                     : h->error             ? strerror(-h->error)
+                                            : "its streams have ended; svmd-ctl reload asks for others");
+}
+
 static void drm(const struct teller *t, struct drm *d) {
         const struct drm_device *v;
         uint32_t count, failed = 0, shares = 0;
@@ -255,6 +284,7 @@ void findings_devices(const struct service *svc, finding_fn say, void *userdata)
         const struct teller t = { say, userdata };
 
         kfd(&t, svc->options.kfd);
+        smi(&t, svc->options.smi);
         drm(&t, svc->options.drm);
         nvml(&t, &svc->drifting.nvml);
         nvml_sizes(&t, svc);

@@ -13,6 +13,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/device_events.h"
 #include "service/devices.h"
 #include "service/holder.h"
 #include "service/lookup.h"
@@ -111,6 +112,8 @@ static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
         row->delegated = node_backend(c->svc, i)->delegated;
         row->brokered = node_backend(c->svc, i)->brokered;
         devices_fill(c, i, row);
+        if (d->kind == NODE_KFD && device_events_put(c, &n->events, &row->events) < 0)
+                return NULL;
         return row;
 }
 
@@ -387,6 +390,8 @@ static Svmd__V1__Session *session_row(struct call *c, const struct session *s) {
         row->refusals = s->refusals;
         row->dropped_events = s->dropped_total;
         row->registered = s->registered;
+        if (device_events_put(c, s->process->events, &row->events) < 0)
+                return NULL;
         return row;
 }
 

@@ -20,6 +20,8 @@ struct kfd;
 struct machine;
 struct store;
 struct setting;
+struct smi_event;
+struct smi_listener;
 struct policy_profile;
 
 enum { SERVICE_OPTIONS_MAX = 64 };
@@ -90,17 +92,18 @@ struct service_options {
         uint32_t default_limits_count;
         bool keeper; /* sessions survive this process */
         const char *sys_root, *proc_root, *dev_root;
-        struct drm *drm;               /* devices of DRM drivers; NULL: nobody looked */
-        struct kfd *kfd;               /* what AMD's driver has; NULL: it is not there */
-        const char *nvml_probe;        /* svmd-probe-nvml; NULL: NVIDIA's driver is not asked */
-        long dmabuf_fs;                /* magic of the file system that dma-bufs are of; 0: the kernel's */
-        uint64_t (*boottime_ns)(void); /* NULL: CLOCK_BOOTTIME */
-        const char *state_dir;         /* where the history of use is; NULL: none is kept */
-        const char *runtime_dir;       /* notes on containers, and the socket of svmd-cgroup; NULL: neither */
-        uint32_t usage_period_ms;      /* how often it is written; 0: none is kept */
-        uint32_t drift_period_ms;      /* how often ledger and kernel are compared; 0: when somebody asks */
-        const char *dmem_root;         /* a folder in place of the kernel's dmem; NULL: the kernel's */
-        bool dmem_drive;               /* limits that svmd sets are written there */
+        struct drm *drm;                /* devices of DRM drivers; NULL: nobody looked */
+        struct kfd *kfd;                /* what AMD's driver has; NULL: it is not there */
+        const struct smi_listener *smi; /* who listens to that driver; NULL: nobody */
+        const char *nvml_probe;         /* svmd-probe-nvml; NULL: NVIDIA's driver is not asked */
+        long dmabuf_fs;                 /* magic of the file system that dma-bufs are of; 0: the kernel's */
+        uint64_t (*boottime_ns)(void);  /* NULL: CLOCK_BOOTTIME */
+        const char *state_dir;          /* where the history of use is; NULL: none is kept */
+        const char *runtime_dir;        /* notes on containers, and the socket of svmd-cgroup; NULL: neither */
+        uint32_t usage_period_ms;       /* how often it is written; 0: none is kept */
+        uint32_t drift_period_ms;       /* how often ledger and kernel are compared; 0: when somebody asks */
+        const char *dmem_root;          /* a folder in place of the kernel's dmem; NULL: the kernel's */
+        bool dmem_drive;                /* limits that svmd sets are written there */
         uint32_t dmem_period_ms; /* how often groups are looked at there; 0: when sessions come and limits change */
         uint32_t usage_days;
         uint64_t usage_size;
@@ -141,6 +144,8 @@ int service_kept_nodes(const struct service_kept *kept, size_t count, service_no
 /* Whether a node that is a driver's device (node_desc.found) is there, after service_start(). One that is not is lost,
  * for that reason, until it is. */
 void service_found(struct service *svc, uint32_t node, bool there, const char *why);
+/* What AMD's driver told; processes that have no session here count for their node alone. */
+void service_device_event(struct service *svc, const struct smi_event *event);
 /* From now on these count: policy, settings, sizes and limits of what is made, maxima. 0 or -ENOMEM, and nothing has
  * changed. */
 int service_configure(struct service *svc, const struct service_options *options);

@@ -33,14 +33,16 @@ struct transport {
         struct turns turns; /* who is served next */
         struct queued queued;
         ev_signal term, interrupt, hangup;
-        ev_io watch;
+        struct watch {
+                ev_io io;
+                void (*fn)(void *userdata);
+                void *userdata;
+        } watches[_TRANSPORT_WATCHED];
         ev_timer retry; /* listeners rest while there are no descriptors */
         struct service *svc;
         struct list conns, dirty, listeners;
         struct service_kept *kept;
         size_t kept_count;
-        void (*watch_fn)(void *userdata);
-        void *watch_userdata;
         int outcome; /* TRANSPORT_E_* */
         bool keep_sockets;
         uint8_t *buffer; /* SVMD_PACKET_MAX bytes */

@@ -268,9 +268,9 @@ static void on_hangup(struct ev_loop *loop, ev_signal *signal, int events) {
 }
 
 static void on_watch(struct ev_loop *loop, ev_io *io, int events) {
-        struct transport *t = container_of(io, struct transport, watch);
+        struct watch *w = container_of(io, struct watch, io);
 
-        t->watch_fn(t->watch_userdata);
+        w->fn(w->userdata);
 }
 
 int transport_new(struct transport **ret, const struct transport_options *options) {
@@ -403,16 +403,19 @@ int transport_run(struct transport *t) {
         return t->outcome;
 }
 
-void transport_watch(struct transport *t, int fd, void (*fn)(void *userdata), void *userdata) {
-        t->watch_fn = fn;
-        t->watch_userdata = userdata;
-        ev_io_init(&t->watch, on_watch, fd, EV_READ);
-        ev_io_start(t->loop, &t->watch);
+void transport_watch(struct transport *t, enum transport_watched what, int fd, void (*fn)(void *userdata),
+                     void *userdata) {
+        struct watch *w = &t->watches[what];
+
+        w->fn = fn;
+        w->userdata = userdata;
+        ev_io_init(&w->io, on_watch, fd, EV_READ);
+        ev_io_start(t->loop, &w->io);
 }
 
-void transport_unwatch(struct transport *t) {
-        if (t->watch_fn)
-                ev_io_stop(t->loop, &t->watch);
+void transport_unwatch(struct transport *t, enum transport_watched what) {
+        if (t->watches[what].fn)
+                ev_io_stop(t->loop, &t->watches[what].io);
 }
 
 void transport_free(struct transport *t, bool keep_sockets) {

@@ -60,8 +60,10 @@ enum {
         TRANSPORT_E_UPGRADE, /* everything has left; may be run again */
 };
 int transport_run(struct transport *t);
-/* Calls `fn` when `fd` is readable. One at a time. */
-void transport_watch(struct transport *t, int fd, void (*fn)(void *userdata), void *userdata);
-void transport_unwatch(struct transport *t);
+/* Calls `fn` when `fd` is readable. One descriptor of each kind at a time. */
+enum transport_watched { TRANSPORT_KEEPER, TRANSPORT_DEVICES, _TRANSPORT_WATCHED };
+void transport_watch(struct transport *t, enum transport_watched what, int fd, void (*fn)(void *userdata),
+                     void *userdata);
+void transport_unwatch(struct transport *t, enum transport_watched what);
 /* After the service is gone. `keep_sockets`: socket files stay for the next svmd. */
 void transport_free(struct transport *t, bool keep_sockets);

@@ -5,6 +5,7 @@
 #include "json.h"
 #include "rows.h"
 #include "table.h"
+#include "told.h"
 #include "verbs.h"
 
 /* A driver's: svmd says what there is, and has no memory there. */
@@ -102,6 +103,8 @@ static struct json_object *node_json(const struct svmd_node_row *n) {
         json_add_flag(o, "observed", n->kind == SVMD_NODE_HMM);
         if (is_device(n))
                 device_json(o, n);
+        if (n->kind == SVMD_NODE_KFD)
+                json_add(o, "events", told_json(&n->events));
         return o;
 }
 
@@ -282,6 +285,8 @@ static void audited_show_fields(struct ctl *c, const struct node_view *v) {
         fields_add(f, "limits", "%llu partition%s", (unsigned long long)n->limits, n->limits == 1 ? "" : "s");
         fields_add(f, "spaces", "%llu", (unsigned long long)n->spaces);
         add_device(c, f, v);
+        if (told_text(c, &n->events))
+                fields_add(f, "told", "by its driver: %s", told_text(c, &n->events));
         fields_add(f, "clients do", "%s (under grants)", operations_text(c, n->delegated));
         if (n->brokered)
                 fields_add(f, "svmd does", "%s", operations_text(c, n->brokered));

@@ -8,6 +8,7 @@
 #include "show.h"
 #include "size.h"
 #include "table.h"
+#include "told.h"
 #include "verbs.h"
 
 void show_sessions(struct ctl *c, const struct session_rows *sessions, bool one) {
@@ -72,6 +73,7 @@ struct json_object *show_sessions_json(struct ctl *c, const struct session_rows 
                 json_add_count(o, "refusals", s->refusals);
                 json_add_count(o, "registered", s->registered);
                 json_add_count(o, "dropped_events", s->dropped_events);
+                json_add(o, "events", told_json(&s->events));
                 json_object_array_add(list, o);
         }
         return list;
@@ -147,6 +149,8 @@ int session_show_run(struct ctl *c, const struct args *a) {
                 return json_print(c, o);
         }
         show_sessions(c, &sessions, false);
+        if (told_text(c, &s->events))
+                fprintf(c->out, "\nDrivers told of its process: %s\n", told_text(c, &s->events));
         fputc('\n', c->out);
         show_grants(c, &grants, &nodes, s->id);
         fputc('\n', c->out);

@@ -49,6 +49,12 @@
         X(NODE_EVICTED, "svmd_node_evicted_bytes", COUNTER, "bytes", true, "Their bytes.")                             \
         X(NODE_BOUNCES, "svmd_node_bounces", COUNTER, NULL, true, "Touches of what had moved there just before.")      \
         X(NODE_CURES, "svmd_node_thrash_cures", COUNTER, NULL, true, "What was done about bouncing granules.")         \
+        X(KFD_IN, "svmd_kfd_pages_in", COUNTER, NULL, true, "Pages that came to the GPU, as its driver told.")         \
+        X(KFD_OUT, "svmd_kfd_pages_out", COUNTER, NULL, true, "Pages that left it.")                                   \
+        X(KFD_FAULTS, "svmd_kfd_faults", COUNTER, NULL, true, "Its faults.")                                           \
+        X(KFD_EVICTIONS, "svmd_kfd_queue_evictions", COUNTER, NULL, true, "Queues that it had to stop.")               \
+        X(KFD_RESTORES, "svmd_kfd_queue_restores", COUNTER, NULL, true, "Those that it went on with.")                 \
+        X(KFD_UNMAPS, "svmd_kfd_unmaps", COUNTER, NULL, true, "Ranges that it has unmapped.")                          \
         X(LINK, "svmd_link_bandwidth_bytes_per_second", GAUGE, NULL, false, "As the machine states it.")               \
         X(LINK_CAP, "svmd_link_cap_bytes_per_second", GAUGE, NULL, false, "That may move when nobody waits for it.")   \
         X(LINK_CAPPED, "svmd_link_capped_bytes", COUNTER, "bytes", false, "Moved over a link since it has a cap.")     \

@@ -135,6 +135,13 @@ static const struct column node_columns[] = {
         NODE_COLUMN(NODE_BOUNCES, bounces),
 };
 
+/* Of devices that their driver tells of. */
+static const struct column kfd_columns[] = {
+        NODE_COLUMN(KFD_IN, events.pages_in),       NODE_COLUMN(KFD_OUT, events.pages_out),
+        NODE_COLUMN(KFD_FAULTS, events.faults),     NODE_COLUMN(KFD_EVICTIONS, events.evictions),
+        NODE_COLUMN(KFD_RESTORES, events.restores), NODE_COLUMN(KFD_UNMAPS, events.unmaps),
+};
+
 static uint64_t value_of(const void *row, const struct column *c) {
         uint64_t value;
 
@@ -142,12 +149,17 @@ static uint64_t value_of(const void *row, const struct column *c) {
         return value;
 }
 
-static void put_node_columns(struct page *p) {
-        for (size_t i = 0; i < sizeof(node_columns) / sizeof(node_columns[0]); i++)
+static bool is_kfd(const struct scrape_node *n) {
+        return has_memory(n) && n->row.kind == SVMD_NODE_KFD;
+}
+
+static void put_node_columns(struct page *p, const struct column *columns, size_t count,
+                             bool (*has)(const struct scrape_node *n)) {
+        for (size_t i = 0; i < count; i++)
                 for (const struct scrape_node *n = p->s->nodes; n; n = n->next)
-                        if (has_memory(n))
-                                put(p, node_columns[i].family, LABELS({ "node", n->row.name }),
-                                    value_of(&n->row, &node_columns[i]));
+                        if (has(n))
+                                put(p, columns[i].family, LABELS({ "node", n->row.name }),
+                                    value_of(&n->row, &columns[i]));
 }
 
 static void put_nodes(struct page *p) {
@@ -168,12 +180,13 @@ static void put_nodes(struct page *p) {
         for (n = p->s->nodes; n; n = n->next)
                 if (n->row.kind == SVMD_NODE_SOFT)
                         put(p, FAMILY_NODE_RESIDENT, LABELS({ "node", n->row.name }), n->row.pool_bytes);
-        put_node_columns(p);
+        put_node_columns(p, node_columns, sizeof(node_columns) / sizeof(node_columns[0]), has_memory);
         for (n = p->s->nodes; n; n = n->next)
                 if (has_memory(n)) {
                         put(p, FAMILY_NODE_CURES, LABELS({ "node", n->row.name }, { "cure", "pin" }), n->row.pins);
                         put(p, FAMILY_NODE_CURES, LABELS({ "node", n->row.name }, { "cure", "nap" }), n->row.naps);
                 }
+        put_node_columns(p, kfd_columns, sizeof(kfd_columns) / sizeof(kfd_columns[0]), is_kfd);
 }
 
 enum { MEGABYTE = 1000000 };

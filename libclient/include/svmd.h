@@ -1025,6 +1025,15 @@ enum {
 };
 enum { SVMD_NODE_IMPORT = 1, SVMD_NODE_EXPORT = 2, SVMD_NODE_SYNCOBJ = 4, SVMD_NODE_TIMELINE = 8 };
 
+/* Sums of what a driver told since svmd began to listen: of a device, or of what a process has on all of them. A driver
+ * may leave events out. Pages are of 4 KiB. */
+struct svmd_device_events {
+        uint64_t pages_in, pages_out; /* that came to a device, and left one */
+        uint64_t faults;
+        uint64_t evictions, restores; /* of queues */
+        uint64_t unmaps;              /* from a device */
+};
+
 /* Rows are handed to a callback; a non-zero return ends the walk and becomes the function's result. `row` and its
  * strings live during the call. The callback must not call libsvmd on the same session. */
 struct svmd_node_row {
@@ -1054,6 +1063,7 @@ struct svmd_node_row {
         unsigned delegated, brokered;
         uint32_t number, driver_id; /* of a GPU: KFD's numbers for it in its topology and its calls; drm: the minor */
         const char *kind_name;      /* also of kinds that have no SVMD_NODE_* */
+        struct svmd_device_events events; /* of kfd */
 };
 typedef int (*svmd_node_fn)(const struct svmd_node_row *row, void *userdata);
 int svmd_query_nodes(svmd_session *s, svmd_node_fn fn, void *userdata);
@@ -1234,7 +1244,8 @@ struct svmd_session_row {
         const char *partition, *client;
         uint32_t pid, uid, gid;
         uint64_t reservations, memories, spaces, requests, refusals, dropped_events;
-        uint64_t registered; /* bytes of its own memory that devices may reach */
+        uint64_t registered;              /* bytes of its own memory that devices may reach */
+        struct svmd_device_events events; /* of its process, all sessions together */
 };
 typedef int (*svmd_session_fn)(const struct svmd_session_row *row, void *userdata);
 int svmd_query_sessions(svmd_session *s, const char *partition, svmd_session_fn fn, void *userdata);

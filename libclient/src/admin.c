@@ -253,6 +253,7 @@ static int session_row(struct walk *w, const void *data) {
                 .refusals = from->refusals,
                 .dropped_events = from->dropped_events,
                 .registered = from->registered,
+                .events = row_events(from->events),
         };
 
         w->op.session_list->after = from->id;

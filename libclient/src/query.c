@@ -142,6 +142,7 @@ static int node_row(struct walk *w, const void *data) {
                 .number = n->number,
                 .driver_id = n->driver_id,
                 .kind_name = n->kind_name,
+                .events = row_events(n->events),
         };
 
         w->op.nodes->from = n->id + 1;

@@ -179,3 +179,14 @@ void row_hint(struct svmd_hint_row *ret, struct svmd_advice *said, const Svmd__V
                 .moot = from->moot,
         };
 }
+
+struct svmd_device_events row_events(const Svmd__V1__DeviceEvents *from) {
+        if (!from)
+                return (struct svmd_device_events){ 0 };
+        return (struct svmd_device_events){ .pages_in = from->pages_in,
+                                            .pages_out = from->pages_out,
+                                            .faults = from->faults,
+                                            .evictions = from->evictions,
+                                            .restores = from->restores,
+                                            .unmaps = from->unmaps };
+}

@@ -12,6 +12,8 @@ void row_use(struct svmd_use_row *ret, const Svmd__V1__NodeUse *from);
 unsigned row_kind(const Svmd__V1__Reservation *from);
 void row_past(struct svmd_past_row *ret, const Svmd__V1__Past *from);
 void row_touch(struct svmd_touch_row *ret, const Svmd__V1__Touch *from);
+/* NULL: nothing was told. */
+struct svmd_device_events row_events(const Svmd__V1__DeviceEvents *from);
 /* All but `size`. */
 void row_advice(struct svmd_advice *ret, const Svmd__V1__AdviceResult *from);
 /* What it said is written to `said`, which stays as long. */

