@@ -79,6 +79,26 @@ static void check_memory_path(const char *text, size_t size) {
         must(!version || (path[0] == '/' && strnlen(path, sizeof(path)) < sizeof(path) && !strstr(path, "/..")));
 }
 
+/* Its first line, which ends with a 0 for those that take it. */
+static void check_maps(const char *text, size_t size) {
+        char *line = malloc(size + 1), *end;
+        const char *name;
+        uint64_t bytes;
+
+        must(line);
+        memcpy(line, text, size);
+        line[size] = 0;
+        end = line + strcspn(line, "\n");
+        *end = 0;
+        if (maps_line_parse(line, &name, &bytes)) {
+                must(bytes > 0 && name >= line && name < end);
+                must(name == strchr(line, '/') && memchr(line, '-', (size_t)(name - line)));
+                must(!report_is_device(name) || strncmp(name, "/dev/", 5) == 0);
+        }
+        must(!report_is_device(line) || line[0] == '/');
+        free(line);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         uint64_t number;
         char *text;
@@ -89,13 +109,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         text = malloc(size - 1 ? size - 1 : 1);
         must(text);
         memcpy(text, bytes + 1, size - 1);
-        switch (bytes[0] % 7) {
+        switch (bytes[0] % 8) {
         case 0: check_where(text, size - 1, true); break;
         case 1: check_where(text, size - 1, false); break;
         case 2: check_fdinfo(text, size - 1); break;
         case 3: check_dmem(text, size - 1); break;
         case 5: check_memcg(text, size - 1); break;
         case 6: check_memory_path(text, size - 1); break;
+        case 7: check_maps(text, size - 1); break;
         default: (void)report_number(text, size - 1, &number); (void)report_key(text, size - 1, "shmem", &number);
         }
         free(text);
