@@ -14,6 +14,9 @@
  * takes two files of one GPU for the same, and would change the page table of whoever came first.
  *
  * Every call may wait for the driver, and for the client that holds its locks: not for the thread that serves others.
+ *
+ * The same code runs in svmd, by its duplicate, and in libsvmd, by the client's own descriptor and under a grant: there
+ * without libdrm, so what needs it is in drm_file.c.
  */
 struct drm_binding {
         enum drm_bind_what {
@@ -91,6 +94,7 @@ bool drm_file_is(const char *path, const char *driver, int fd, char *why, unsign
 int drm_file_is_of(pid_t process, int theirs, int fd);
 /* A handle of a dma-buf, the same for each time it comes. -errno. */
 int drm_file_import(int fd, int dmabuf, uint32_t *ret_handle);
+/* Memory, imported or made: it lives on while a page table shows it, on xe. */
 int drm_file_release(int fd, uint32_t handle);
 
 extern const struct drm_bind_driver drm_bind_xe, drm_bind_amdgpu, drm_bind_nouveau;

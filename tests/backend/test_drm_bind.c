@@ -43,23 +43,23 @@ static int identify(void *userdata, int fd, struct drm_foreign *ret) {
         return fd == 50 ? 0 : -EBADF;
 }
 
-int __wrap_drmIoctl(int fd, unsigned long request, void *arg);
-int __wrap_drmIoctl(int fd, unsigned long request, void *arg) {
+int __wrap_drm_call(int fd, unsigned long request, void *arg);
+int __wrap_drm_call(int fd, unsigned long request, void *arg) {
         const struct drm_caller me = { .read = copy_in, .write = copy_out, .identify = identify };
         int r = drm_file_ioctl(files[fd - FIRST_FD], &me, request, arg);
 
         calls++;
-        errno = -r;
-        return r < 0 ? -1 : 0;
+        return r;
 }
 
 int __wrap_drmPrimeFDToHandle(int fd, int dmabuf, uint32_t *handle);
 int __wrap_drmPrimeFDToHandle(int fd, int dmabuf, uint32_t *handle) {
         struct drm_prime_handle p = { .fd = dmabuf };
-        int r = __wrap_drmIoctl(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &p);
+        int r = __wrap_drm_call(fd, DRM_IOCTL_PRIME_FD_TO_HANDLE, &p);
 
         *handle = p.handle;
-        return r;
+        errno = -r;
+        return r < 0 ? -1 : 0;
 }
 
 static const struct drm_bind_driver *use(const struct drm_driver *model) {
@@ -324,7 +324,7 @@ static void test_behind(void **state) {
 
         assert_int_equal(d->memory_new(FIRST_FD, MIB, &memory), 0);
         own.handle = memory;
-        assert_int_equal(__wrap_drmIoctl(FIRST_FD, AMDGPU_GEM_VA, &own), 0);
+        assert_int_equal(__wrap_drm_call(FIRST_FD, AMDGPU_GEM_VA, &own), 0);
         b = map(memory, 16 * MIB, MIB);
         assert_int_equal(drm_bind(d, FIRST_FD, 0, &b, 1, &done), -EINVAL);
         assert_non_null(strstr(drm_bind_error(-EINVAL), "that svmd did not map"));

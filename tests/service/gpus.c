@@ -108,12 +108,11 @@ int gpu_call(unsigned file, unsigned long request, void *arg) {
         return r;
 }
 
-int __wrap_drmIoctl(int fd, unsigned long request, void *arg);
-int __wrap_drmIoctl(int fd, unsigned long request, void *arg) {
-        int i = file_of(fd), r = i < 0 ? -EBADF : gpu_call((unsigned)i, request, arg);
+int __wrap_drm_call(int fd, unsigned long request, void *arg);
+int __wrap_drm_call(int fd, unsigned long request, void *arg) {
+        int i = file_of(fd);
 
-        errno = -r;
-        return r < 0 ? -1 : 0;
+        return i < 0 ? -EBADF : gpu_call((unsigned)i, request, arg);
 }
 
 /* ---- the process's own ---- */
