@@ -200,18 +200,16 @@ static int pieces_cut(svmd_session *s, uint64_t start, uint64_t end, enum whose 
 /* What svmd refused of what rode on requests is taken back: it had expired, or its addresses were gone. */
 static void settle(svmd_session *s) {
         struct kfd *k = s->kfd;
-        uint64_t id;
 
-        while (grant_take_refused(s, &id))
-                for (struct kfd_piece *p = k->pieces, *next; p; p = next) {
-                        next = p->next;
-                        if (p->grant.id != id)
-                                continue;
-                        if (p->buffer)
-                                (void)buffer_give_back(k, p);
-                        grant_done(s, &p->grant, ECANCELED, 0);
-                        piece_drop(k, p);
-                }
+        for (struct kfd_piece *p = k->pieces, *next; p; p = next) {
+                next = p->next;
+                if (!grant_refused(s, &p->grant))
+                        continue;
+                if (p->buffer)
+                        (void)buffer_give_back(k, p);
+                grant_done(s, &p->grant, ECANCELED, 0);
+                piece_drop(k, p);
+        }
 }
 
 static int begin(svmd_session *s) {

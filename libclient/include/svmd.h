@@ -748,6 +748,12 @@ typedef uint64_t svmd_drm; /* a file that was given */
 
 /* `fd` is open, stays the caller's too, and was given by no session before (SVMD_E_TAKEN). 16 files a session. */
 int svmd_drm_give(svmd_session *s, svmd_drm *ret, svmd_node node, int fd);
+/* Memory of the device, whole pages of 4 KiB: made by libsvmd in this process, under a grant, and charged on the node
+ * until it is freed. *ret: its handle in the file. What a process makes there by itself is seen, as use without svmd.
+ */
+int svmd_drm_alloc(svmd_session *s, svmd_drm file, size_t size, uint32_t *ret);
+/* Unmap it first: drivers let memory live that page tables show. What is left is freed with the session. */
+int svmd_drm_free(svmd_session *s, svmd_drm file, uint32_t handle);
 /* A new page table, and the driver's number of it. SVMD_E_TAKEN: the file is one, and has it. */
 int svmd_drm_space(svmd_session *s, svmd_drm file, uint32_t *ret);
 /* One that the process has made, as one with faults must be: it shows that process's memory. */

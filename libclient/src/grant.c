@@ -14,7 +14,7 @@ enum { REFUSED_MAX = 256, ROW_MAX = 2 + 3 * 11 + 6, DONE_TAG = 4 << 3 | 2 };
 struct grants {
         Svmd__V1__GrantDone owed[SVMD_GRANTS_DONE_MAX]; /* what svmd has to be told */
         unsigned owed_count;
-        uint64_t refused[REFUSED_MAX]; /* the first ones, as they came */
+        uint64_t refused[REFUSED_MAX]; /* the latest, as they came */
         unsigned refused_count;
 };
 
@@ -92,17 +92,20 @@ int grant_done(svmd_session *s, const struct grant *g, int error, uint64_t gone)
         return fits ? 0 : grant_done_now(s, g, error, gone); /* which takes the others along */
 }
 
-bool grant_take_refused(svmd_session *s, uint64_t *ret) {
-        struct grants *g;
-        bool any;
+bool grant_refused(svmd_session *s, const struct grant *g) {
+        struct grants *all;
+        unsigned i = 0;
+        bool found;
 
         pthread_mutex_lock(&s->lock);
-        g = s->grants;
-        any = g && g->refused_count > 0;
-        if (any)
-                *ret = g->refused[--g->refused_count];
+        all = s->grants;
+        while (all && i < all->refused_count && all->refused[i] != g->id)
+                i++;
+        found = all && i < all->refused_count;
+        if (found)
+                all->refused[i] = all->refused[--all->refused_count];
         pthread_mutex_unlock(&s->lock);
-        return any;
+        return found;
 }
 
 /* ---- on the wire ---- */
@@ -128,8 +131,11 @@ size_t grants_pack(svmd_session *s, unsigned char *bytes, size_t room) {
 void grants_refused(svmd_session *s, const Svmd__V1__Reply *reply) {
         struct grants *g = s->grants;
 
-        for (size_t i = 0; g && i < reply->n_refused && g->refused_count < REFUSED_MAX; i++)
+        for (size_t i = 0; g && i < reply->n_refused; i++) {
+                if (g->refused_count == REFUSED_MAX) /* nobody asks for the oldest */
+                        memmove(g->refused, g->refused + 1, --g->refused_count * sizeof(g->refused[0]));
                 g->refused[g->refused_count++] = reply->refused[i]->grant;
+        }
 }
 
 /* ---- list ---- */

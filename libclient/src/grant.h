@@ -32,8 +32,8 @@ int grant_done(svmd_session *s, const struct grant *g, int error, uint64_t gone)
 /* The same, and svmd's answer: SVMD_OK, or why it is refused; then what was done is to be taken back, and an error
  * said. */
 int grant_done_now(svmd_session *s, const struct grant *g, int error, uint64_t gone);
-/* One that svmd refused when it rode on a request, at most once each; false: none. */
-bool grant_take_refused(svmd_session *s, uint64_t *ret);
+/* Whether svmd refused it when it rode on a request: true once. */
+bool grant_refused(svmd_session *s, const struct grant *g);
 void grants_free(svmd_session *s);
 
 /* For wire.c, with `lock` held. What waits, at most `room` bytes of it packed behind a request: how many those are; and

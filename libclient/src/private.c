@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "agent/drm.h"
 #include "error.h"
 #include "order.h"
 #include "va.h"
@@ -88,9 +89,12 @@ int svmd_device_give(svmd_session *s, svmd_node node, int fd) {
 }
 
 int svmd_drm_give(svmd_session *s, svmd_drm *ret, svmd_node node, int fd) {
+        int r;
+
         if (fd < 0)
                 return fail(SVMD_E_INVALID, "a file of node %u has to be open: its memory is made by it", node);
-        return give_or_open(s, node, fd, ret);
+        r = give_or_open(s, node, fd, ret);
+        return r ? r : drm_gave(s, *ret, node, fd);
 }
 
 int svmd_observe(svmd_session *s, svmd_fence **ret, const void *address, size_t size) {

@@ -11,6 +11,7 @@
 
 #include "adopt.h"
 #include "agent/cuda.h"
+#include "agent/drm.h"
 #include "agent/kfd.h"
 #include "error.h"
 #include "event.h"
@@ -276,6 +277,7 @@ void svmd_disconnect(svmd_session *s) {
         managed_unlock();
         cuda_end(s);
         kfd_end(s);
+        drm_end(s);
         va_fini(s);
         session_free(s);
 }

@@ -15,6 +15,7 @@ struct event;
 struct fdcache;
 struct grants;
 struct cuda;
+struct drm;
 struct kfd;
 struct inbox;
 struct probe;
@@ -89,6 +90,7 @@ struct svmd_session {
          */
         _Atomic(struct grants *) grants; /* grant.c: one was asked for */
         _Atomic(struct kfd *) kfd;       /* agent/kfd.c: a node of AMD's compute driver was used */
+        _Atomic(struct drm *) drm;       /* agent/drm.c: a file of a DRM device was given */
         _Atomic(struct cuda *) cuda;     /* agent/cuda.c: there was a space of a CUDA node */
 
         /* heads.c */

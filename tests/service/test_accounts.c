@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "account/look.h"
+#include "backend/drm.h"
 #include "core/grant.h"
 #include "core/node.h"
 #include "core/session.h"
@@ -24,7 +25,7 @@
 #define SECOND    1000000000ull
 #define CONTAINER "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-enum { CUDA0 = NODES, CLIENTS = 4, STEPS = 400, PERIOD_MS = 10000, ALWAYS = 120 };
+enum { CUDA0 = NODES, DRM0, CLIENTS = 4, STEPS = 400, PERIOD_MS = 10000, ALWAYS = 120 };
 
 static const uint64_t sizes[] = { 64 * MIB, 16 * MIB, 16 * MIB, 16 * MIB };
 static struct world w;
@@ -74,6 +75,18 @@ static void come(unsigned i, const char *partition) {
         service_collect(w.svc);
 }
 
+/* The GPU of DRM0, as its driver has it. */
+bool __wrap_drm_devices(struct drm *d, const struct drm_device **ret, uint32_t *ret_count);
+bool __wrap_drm_devices(struct drm *d, const struct drm_device **ret, uint32_t *ret_count) {
+        static const struct drm_device xe = {
+                .render = true, .driver = "xe", .node = "/dev/dri/renderD128", .bus = "pci 0000:03:00.0"
+        };
+
+        *ret = &xe;
+        *ret_count = 1;
+        return true;
+}
+
 static void shape(struct machine *m) {
         struct node_desc *n = machine_add(m);
 
@@ -81,6 +94,14 @@ static void shape(struct machine *m) {
         strcpy(n->name, "cuda0");
         strcpy(n->device, "cuda:0000:3b:00.0");
         n->kind = NODE_CUDA;
+        n->capacity = 64 * MIB;
+        n->va_end = 1ull << 47;
+        n = machine_add(m);
+        assert_non_null(n);
+        strcpy(n->name, "drm0");
+        strcpy(n->device, "/dev/dri/renderD128");
+        n->kind = NODE_DRM;
+        n->found = true;
         n->capacity = 64 * MIB;
         n->va_end = 1ull << 47;
 }
@@ -518,6 +539,52 @@ static void test_unbrokered(void **state) {
         assert_non_null(strstr(unbrokered_finding(), "process 1000 has 0000:3b:00.0 vram"));
 }
 
+static void put_resident(unsigned mib) {
+        char text[160];
+
+        snprintf(text, sizeof(text),
+                 "drm-driver:\txe\ndrm-client-id:\t3\ndrm-pdev:\t0000:03:00.0\ndrm-total-vram0:\t%u MiB\n"
+                 "drm-resident-vram0:\t%u MiB\n",
+                 mib, mib);
+        put("proc/1000/fdinfo/6", text);
+}
+
+/* Memory of a DRM device is what its process was granted; what it makes there by calls of its own beside that, larger
+ * or more of them, shows. */
+static void test_more_than_granted(void **state) {
+        const Svmd__V1__DriftRow *row;
+        uint64_t grant, generation;
+        const char *client;
+
+        put_process(1000, 100, "/job");
+        come(0, "one");
+        client = who[0].session->client;
+        link_fd("/dev/dri/renderD128", 6);
+        put_resident(0);
+        assert_int_equal(drift_of("fd", client)->unbrokered, 1);
+        grant = must(&who[0], mk_grant(DRM0, GRANT_ALLOC, 4 * MIB))->id;
+        generation = who[0].reply->results[0]->generation;
+        must(&who[0], mk_grant_done(grant, generation, 0, 0));
+        assert_null(drift_of("fd", client));
+        put_resident(4);
+        row = drift_of("fdinfo", client);
+        assert_int_equal(row->reported, 4 * MIB);
+        assert_int_equal(row->ledger, 4 * MIB);
+        assert_int_equal(row->unbrokered, 0);
+        assert_string_equal(unbrokered_finding(), "");
+        put_resident(12);
+        row = drift_of("fdinfo", client);
+        assert_int_equal(row->reported - row->ledger, 8 * MIB);
+        assert_int_equal(row->unbrokered, 1);
+        assert_non_null(strstr(unbrokered_finding(), "process 1000 has 0000:03:00.0 vram0"));
+        must(&who[0], mk_grant_done(grant, generation, 0, 4 * MIB)); /* it says that all is freed */
+        row = drift_of("fdinfo", client);
+        assert_int_equal(row->ledger, 0);
+        assert_int_equal(row->unbrokered, 1);
+        put_resident(0);
+        assert_int_equal(drift_of("fdinfo", client) ? drift_of("fdinfo", client)->unbrokered : 0, 0);
+}
+
 /* So many sessions hold something: a beat takes several turns of the loop, none of which is long (it says how long; a
  * machine may be slow), and nobody is left out. */
 static void test_many(void **state) {
@@ -567,16 +634,9 @@ static void test_end(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(test_random_holders),
-                TEST(test_processes),
-                TEST(test_history),
-                TEST(test_none),
-                TEST(test_wrong_questions),
-                TEST(test_no_history),
-                TEST(test_drift),
-                TEST(test_unbrokered),
-                TEST(test_many),
-                TEST(test_end),
+                TEST(test_random_holders),    TEST(test_processes),  TEST(test_history), TEST(test_none),
+                TEST(test_wrong_questions),   TEST(test_no_history), TEST(test_drift),   TEST(test_unbrokered),
+                TEST(test_more_than_granted), TEST(test_many),       TEST(test_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
