@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Limits hold for memory that programs make on emulated cards through libsvmd (memory_client.c), also when they are killed.
 
-usage: memory.py BUILD"""
+usage: memory.py BUILD WINDOW        primary, or low, which is all that ThreadSanitizer leaves"""
 import os
 import subprocess
 import sys
@@ -10,12 +10,12 @@ from served import PATIENCE, Served, on_the_machine
 
 
 def main():
-    build = sys.argv[1]
-    on_the_machine(build, os.path.abspath(__file__), build)
+    build, window = sys.argv[1:]
+    on_the_machine(build, os.path.abspath(__file__), build, window)
     client = f"{build}/tests/emul/drm/memory_client"
     with Served(build) as served:
         served.until(lambda: served.ctl("node", "list").count("drm") >= 3)
-        served.ctl("partition", "create", "one", "--limit", "drm0=8M", "--limit", "drm1=8M")
+        served.ctl("partition", "create", "one", "--window", window, "--limit", "drm0=8M", "--limit", "drm1=8M")
         there = {**os.environ, "SVMD_SOCKET": f"{served.run}/svmd.sock"}
         status = [subprocess.call([client, "all"], env=there, timeout=PATIENCE)]
         with subprocess.Popen([client, "hold"], env=there, stdout=subprocess.PIPE, text=True) as holder:
