@@ -32,7 +32,7 @@ static const char *const options[] = { "--soft-node",
                                        "--soft-node",
                                        "gpu1:size=32M,faults=on",
                                        "--journal-size",
-                                       "4M",
+                                       "1M",
                                        "--max-sessions-per-uid",
                                        "8000",
                                        "--log-level",
@@ -150,8 +150,9 @@ static void set_point(const char *name, unsigned passes) {
         setenv("SVMD_TEST_COUNT", count, 1);
 }
 
+/* The clients have to work before it is passed: for a snapshot, until the journal is full. */
 static void await_death(const char *point) {
-        uint64_t until = now_ms() + CEILING_MS;
+        uint64_t until = now_ms() + 4 * CEILING_MS;
         int status;
 
         while (waitpid(d.pid, &status, WNOHANG) != d.pid) {
