@@ -30,6 +30,7 @@ static Svmd__V1__Result__DetailCase detail_of(Svmd__V1__Op__OpCase op_case) {
         case SVMD__V1__OP__OP_USAGE_HISTORY: return SVMD__V1__RESULT__DETAIL_USAGE_HISTORY;
         case SVMD__V1__OP__OP_LIMIT_QUERY: return SVMD__V1__RESULT__DETAIL_LIMITED;
         case SVMD__V1__OP__OP_DRIFT: return SVMD__V1__RESULT__DETAIL_DRIFT;
+        case SVMD__V1__OP__OP_GRANT_LIST: return SVMD__V1__RESULT__DETAIL_GRANTS;
         case SVMD__V1__OP__OP_POLICY: return SVMD__V1__RESULT__DETAIL_POLICY;
         default: return SVMD__V1__RESULT__DETAIL__NOT_SET;
         }
