@@ -192,6 +192,10 @@ int drm_space_bind(struct drm_space *s, const struct drm_bind_driver *d, int fd,
         return r < 0 ? r : before;
 }
 
+void drm_space_told(struct drm_space *s, const struct drm_binding *list, uint32_t count) {
+        write_down(s, list, count);
+}
+
 int drm_space_end(struct drm_space *s, const struct drm_bind_driver *d, int fd, uint64_t start, uint64_t size,
                   bool destroy) {
         struct drm_binding all = { .what = DRM_BIND_UNMAP, .address = start, .size = size };

@@ -27,6 +27,8 @@ uint32_t drm_space_number(const struct drm_space *s);
  * drivers that would replace it without a word. */
 int drm_space_bind(struct drm_space *s, const struct drm_bind_driver *d, int fd, const struct drm_binding *list,
                    uint32_t count, uint32_t *ret_done);
+/* Its process has bound these itself. */
+void drm_space_told(struct drm_space *s, const struct drm_binding *list, uint32_t count);
 /* Unmaps all in [start, start + size), and destroys it if told so. Nothing is bound in it any more: -ENOENT, also if
  * the driver has given its number to another since. */
 int drm_space_end(struct drm_space *s, const struct drm_bind_driver *d, int fd, uint64_t start, uint64_t size,

@@ -495,6 +495,7 @@ int op_observe(struct call *c);
 int op_drm_space(struct call *c);
 int op_drm_bind(struct call *c);
 int op_drm_check(struct call *c);
+int op_drm_bound(struct call *c);
 int op_exclusive(struct call *c);
 int op_trace_start(struct call *c);
 int op_trace_stop(struct call *c);

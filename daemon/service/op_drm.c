@@ -4,12 +4,14 @@
 #include "backend/drm.h"
 #include "backend/drm_space.h"
 #include "base/alloc.h"
+#include "core/grant.h"
 #include "core/partition.h"
 #include "core/session.h"
 #include "service/devices.h"
 #include "service/drm.h"
 #include "service/drm_work.h"
 #include "service/fence.h"
+#include "service/grant.h"
 #include "service/internal.h"
 #include "service/lookup.h"
 #include "service/private.h"
@@ -266,7 +268,25 @@ static struct drm_binding binding_of(const Svmd__V1__DrmBinding *b) {
         };
 }
 
-static int check_bind(struct call *c, const Svmd__V1__DrmBind *op, const struct drm_bind_driver *d) {
+/* Where the process binds itself, svmd does not know what is there until it is told. */
+static int check_delegated(struct call *c, uint32_t node, const Svmd__V1__DrmBinding *b) {
+        uint64_t now = keeping_now(c->svc);
+
+        list_for_each (l, &c->session->grants) {
+                const struct grant *g = container_of(l, struct grant, by_session);
+
+                if (g->node == node && g->operations & (GRANT_MAP | GRANT_UNMAP) &&
+                    grant_state(g, now) == GRANT_ASKED && b->address < g->address + g->size &&
+                    g->address < b->address + b->size)
+                        return refuse(c, SVMD_STATUS_BUSY,
+                                      "this process binds at 0x%" PRIx64 " itself, under grant %" PRIu64
+                                      ": end that first (svmd_drm_settle)",
+                                      b->address, g->object.id);
+        }
+        return 0;
+}
+
+static int check_bind(struct call *c, const Svmd__V1__DrmBind *op, const struct given *g) {
         int r = 0;
 
         if (op->n_bindings == 0 || op->n_bindings > DRM_VECTOR_MAX)
@@ -274,8 +294,11 @@ static int check_bind(struct call *c, const Svmd__V1__DrmBind *op, const struct 
         if (op->n_wait > DRM_SYNCS_MAX || op->n_signal > DRM_SYNCS_MAX)
                 return refuse(c, SVMD_STATUS_INVALID, "a request waits for %d fences at most, and signals as many",
                               DRM_SYNCS_MAX);
-        for (size_t i = 0; i < op->n_bindings && r == 0; i++)
-                r = check_binding(c, d, op->bindings[i]);
+        for (size_t i = 0; i < op->n_bindings && r == 0; i++) {
+                r = check_binding(c, g->driver, op->bindings[i]);
+                if (r == 0)
+                        r = check_delegated(c, g->node, op->bindings[i]);
+        }
         return r;
 }
 
@@ -293,7 +316,7 @@ int op_drm_bind(struct call *c) {
         int r = find_table(c, op->file, op->space, &g, &t);
 
         if (r == 0)
-                r = check_bind(c, op, g.driver);
+                r = check_bind(c, op, &g);
         if (r != 0)
                 return r;
         x = drm_work_new(DRM_JOB_BIND, t->space, (uint32_t)op->n_bindings);
@@ -304,6 +327,61 @@ int op_drm_bind(struct call *c) {
         x->waits = fill_syncs(x->wait, op->wait, op->n_wait);
         x->signals = fill_syncs(x->signal, op->signal, op->n_signal);
         return ask(c, &g, x);
+}
+
+/* ---- bindings that its process made ---- */
+
+static int check_bound(struct call *c, const struct given *g, const struct grant *leave,
+                       const Svmd__V1__DrmBinding *b) {
+        if (b->what > SVMD__V1__DRM_WHAT__DRM_EMPTY)
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "a process binds memory and nothing itself, and unmaps; the rest "
+                              "is svmd's (svmd_drm_bind)");
+        if (b->address < leave->address || b->size > leave->size || b->address - leave->address > leave->size - b->size)
+                return refuse(c, SVMD_STATUS_RANGE, "0x%" PRIx64 " bytes at 0x%" PRIx64 " are not of grant %" PRIu64,
+                              b->size, b->address, leave->object.id);
+        return check_binding(c, g->driver, b);
+}
+
+/* The books, and what the journal has of the grant: nothing fails from here on but the latter. */
+static int take_bound(struct call *c, struct drm_table *t, const Svmd__V1__DrmBound *op) {
+        const struct grant_done d = { .generation = op->generation, .error = op->error };
+        struct drm_binding *list = call_take(c, op->n_bindings * sizeof(*list) + 1);
+        unsigned code = 0;
+        char why[160];
+
+        if (!list)
+                return -ENOMEM;
+        for (size_t i = 0; i < op->n_bindings; i++)
+                list[i] = binding_of(op->bindings[i]);
+        if (!op->more)
+                code = grant_said(c->svc, c->session, op->grant, &d, why, sizeof(why));
+        if (code)
+                return refuse(c, code, "%s", why);
+        drm_space_told(t->space, list, (uint32_t)op->n_bindings);
+        return 0;
+}
+
+int op_drm_bound(struct call *c) {
+        const Svmd__V1__DrmBound *op = c->op->drm_bound;
+        struct grant *leave = NULL;
+        struct drm_table *t;
+        unsigned code;
+        struct given g;
+        char why[160];
+        int r = find_table(c, op->file, op->space, &g, &t);
+
+        if (r != 0)
+                return r;
+        code = grant_usable(c->svc, c->session, op->grant, op->generation, g.node, GRANT_MAP | GRANT_UNMAP, &leave, why,
+                            sizeof(why));
+        if (code)
+                return refuse(c, code, "%s", why);
+        if (op->n_bindings > DRM_VECTOR_MAX)
+                return refuse(c, SVMD_STATUS_INVALID, "a request has %d bindings at most", DRM_VECTOR_MAX);
+        for (size_t i = 0; i < op->n_bindings && r == 0; i++)
+                r = check_bound(c, &g, leave, op->bindings[i]);
+        return r == 0 ? take_bound(c, t, op) : r;
 }
 
 /* ---- private memory that is mirrored ---- */

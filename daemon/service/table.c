@@ -79,6 +79,7 @@ static const struct op_row rows[] = {
         ROW(DRM_SPACE, "drm_space", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_drm_space),
         ROW(DRM_BIND, "drm_bind", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_drm_bind),
         ROW(DRM_CHECK, "drm_check", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_drm_check),
+        ROW(DRM_BOUND, "drm_bound", OP_ATTACHED | OP_CHANGES | OP_FINAL | OP_GIVES, op_drm_bound),
         ROW(OBSERVE, "observe", OP_CHANGES | OP_FINAL, op_observe),
         ROW(EXCLUSIVE, "exclusive", OP_ATTACHED | OP_CHANGES | OP_FINAL, op_exclusive),
         ROW(TRACE_START, "trace_start", OP_ADMIN | OP_ALONE | OP_FINAL | OP_AUDIT, op_trace_start),

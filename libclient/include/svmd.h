@@ -804,8 +804,16 @@ struct svmd_drm_bind_options {
  * says. `opts` may be NULL. */
 int svmd_drm_bind(svmd_session *s, svmd_fence **ret, svmd_drm file, uint32_t space, const struct svmd_drm_binding *list,
                   size_t count, const struct svmd_drm_bind_options *opts);
-/* Compares what svmd has bound with what the driver tells. *ret: how many bytes differ, of which svmd-ctl monitor tells
- * how. SVMD_E_NODE_KIND: the driver tells nothing (nouveau, and before Linux 6.18). */
+/* Many bindings a second: from now on svmd_drm_bind() of these addresses (of one reservation), with no fence and no
+ * options, is done by this process itself: by the same code and its own file, without a message to svmd, which is told
+ * later of what is in force. svmd binds nothing there meanwhile (SVMD_E_BUSY). Nor does it know yet what is bound
+ * there: the driver alone says what may be replaced. For `ms`, an hour at most (0: ten seconds); then SVMD_E_TIMEOUT,
+ * and what svmd was not told of is unmapped. MAP, UNMAP and EMPTY. */
+int svmd_drm_delegate(svmd_session *s, svmd_drm file, uint32_t space, const void *address, size_t size, unsigned ms);
+/* The end of it: svmd hears of all that was bound there, and binds there again. `address`: where it begins. */
+int svmd_drm_settle(svmd_session *s, svmd_drm file, uint32_t space, const void *address);
+/* Compares what svmd has bound, or was told of, with what the driver tells. *ret: how many bytes differ, of which
+ * svmd-ctl monitor tells how. SVMD_E_NODE_KIND: the driver tells nothing (nouveau, and before Linux 6.18). */
 int svmd_drm_check(svmd_session *s, svmd_drm file, uint32_t space, uint64_t *ret);
 
 /* ---- what outlives its sessions -------------------------------------------------------------------------- */

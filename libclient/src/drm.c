@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "agent/drm.h"
 #include "error.h"
 #include "options.h"
 #include "order.h"
@@ -29,7 +30,11 @@ int svmd_drm_space_take(svmd_session *s, svmd_drm file, uint32_t space) {
 
 int svmd_drm_space_end(svmd_session *s, svmd_drm file, uint32_t space) {
         struct order o;
+        int r;
 
+        r = drm_tell_left(s, file, space, true);
+        if (r)
+                return r;
         order_drm_space(&o, file, space);
         o.body.drm_space.off = true;
         return order_run(s, NULL, &o);
@@ -38,8 +43,10 @@ int svmd_drm_space_end(svmd_session *s, svmd_drm file, uint32_t space) {
 int svmd_drm_check(svmd_session *s, svmd_drm file, uint32_t space, uint64_t *ret) {
         struct svmd_fence_result result;
         struct order o;
-        int r;
+        int r = drm_tell_left(s, file, space, false);
 
+        if (r)
+                return r;
         order_drm_check(&o, file, space);
         r = order_run_for(s, &o, &result);
         if (!r)
@@ -131,6 +138,14 @@ int svmd_drm_bind(svmd_session *s, svmd_fence **ret, svmd_drm file, uint32_t spa
         if (count == 0 || count > SVMD_OPS_MAX)
                 return fail(SVMD_E_INVALID, "1 to %u bindings can be asked for at once, and not %zu", SVMD_OPS_MAX,
                             count);
+        if (list && drm_is_left(s, file, space, (uintptr_t)list->address)) {
+                if (ret || opts.wait_count || opts.signal_count)
+                        return fail(SVMD_E_BUSY,
+                                    "this process binds at %p itself, where bindings have no fences: end "
+                                    "that first (svmd_drm_settle)",
+                                    list->address);
+                return drm_bind_left(s, file, space, list, count);
+        }
         v.rows = calloc(count, sizeof(*v.rows));
         v.list = calloc(count, sizeof(*v.list));
         order_drm_bind(&o, file, space);

@@ -62,6 +62,7 @@ ROWS = {
     "hostile_share": ("share", "<=2206", "<=1055"),  # docs/security.md, "Who is served when"
     "hostile_p99": ("share", None, None),
     "bind_vector": ("bind", None, ">=10"),
+    "drm_delegated": ("bind", None, None),
     "grant_rtt": ("grant", "<=2.5", "<=2.2"),
     "cuda_create": ("cuda", None, "<=1.1"),
     "cuda_map": ("cuda", None, "<=1.1"),

@@ -14,6 +14,7 @@
 
 #include "backend/drm_space.h"
 #include "base/alloc.h"
+#include "core/grant.h"
 #include "core/partition.h"
 #include "core/session.h"
 #include "gpus.h"
@@ -623,6 +624,191 @@ static void cannot_tell_of_nouveau(void **state) {
         want(SVMD_STATUS_NODE_KIND, mk_drm_check(file, 0));
 }
 
+/* ---- bindings that a process makes itself ---- */
+
+enum { DRM0 = NODES };
+static uint64_t now_ns;
+
+static uint64_t now(void) {
+        return now_ns;
+}
+
+/* The xe is a node like others, so that leave for it can be had. */
+static void shape(struct machine *m) {
+        struct node_desc *n = machine_add(m);
+
+        assert_non_null(n);
+        *n = (struct node_desc){ .name = "drm0", .kind = NODE_DRM, .found = true, .numa = -1, .capacity = 64 * MIB };
+        snprintf(n->device, sizeof(n->device), "/dev/dri/renderD128");
+        n->va_end = 1ull << 47;
+}
+
+static void begin_node(void) {
+        world_shape = shape;
+        begin();
+        world_shape = NULL;
+        now_ns = 1000000000ull;
+        w.options.boottime_ns = w.svc->options.boottime_ns = now;
+}
+
+static Svmd__V1__Result *call(Svmd__V1__Op *op) {
+        Svmd__V1__Result *r = client_call(&a, op);
+
+        if (r->code != 0)
+                fail_msg("operation %d: %u %s", (int)op->op_case, r->code, r->text);
+        return r;
+}
+
+/* For the first 256 pages; `what` it may do there. */
+static struct grant_ask { uint64_t id, generation; } leave_for(uint64_t reservation, unsigned what) {
+        Svmd__V1__Op *op = mk_grant(DRM0, what, 0);
+        Svmd__V1__Result *r;
+
+        op->grant_ask->reservation = reservation;
+        op->grant_ask->address = at;
+        op->grant_ask->size = 256 * page;
+        r = call(op);
+        return (struct grant_ask){ r->id, r->generation };
+}
+
+static Svmd__V1__Op *mk_told(const struct grant_ask *g, uint64_t file, uint32_t space, bool more) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_DRM_BOUND), *list = mk_drm_bind(file, space);
+
+        op->drm_bound->grant = g->id;
+        op->drm_bound->generation = g->generation;
+        op->drm_bound->file = file;
+        op->drm_bound->space = space;
+        op->drm_bound->bindings = list->drm_bind->bindings;
+        op->drm_bound->n_bindings = list->drm_bind->n_bindings;
+        op->drm_bound->more = more;
+        return op;
+}
+
+static void refused(unsigned code, Svmd__V1__Op *op) {
+        Svmd__V1__Result *r = client_call(&a, op);
+
+        if (r->code != code || !r->text[0])
+                fail_msg("operation %d: %u %s, not %u", (int)op->op_case, r->code, r->text, code);
+}
+
+/* As libsvmd does, by the same code. */
+static void bind_self(uint32_t space, uint32_t memory, uint64_t first, uint64_t pages) {
+        struct xe_vm_bind v = { .vm_id = space, .count = 1 };
+
+        v.bind = (struct xe_bind_op){ .op = memory ? XE_BIND_MAP : XE_BIND_UNMAP,
+                                      .object = memory,
+                                      .address = at + first * page,
+                                      .range = pages * page };
+        assert_int_equal(gpu_call(0, XE_VM_BIND, &v), 0);
+}
+
+/* svmd binds nothing where it is not known what is there, and its books have what it was told, and nothing else. */
+static void hears_what_a_process_bound(void **state) {
+        uint64_t file, reservation;
+        struct grant_ask g;
+        uint32_t space, memory;
+
+        begin_node();
+        reservation = call(mk_reserve(1024 * page, 0, at, "", 0))->id;
+        file = gpu_give(&a, DRM0, gpu_open(GPU_XE))->id;
+        space = new_space(file);
+        memory = gpu_memory(0, MIB);
+        g = leave_for(reservation, GRANT_MAP | GRANT_UNMAP);
+        binding(DRM_BIND_MAP, 255, 4, memory);
+        refused(SVMD_STATUS_BUSY, mk_drm_bind(file, space));
+        assert_non_null(strstr(a.reply->results[0]->text, "svmd_drm_settle"));
+        binding(DRM_BIND_MAP, 256, 4, memory); /* behind it */
+        want(0, mk_drm_bind(file, space));
+        bind_self(space, memory, 0, 16);
+        bind_self(space, memory, 32, 16);
+        bind_self(space, memory, 64, 16);
+        assert_int_equal(run(mk_drm_check(file, space)).value, 48 * page); /* not heard of */
+        binding(DRM_BIND_MAP, 0, 16, memory);
+        call(mk_told(&g, file, space, true));
+        assert_int_equal(run(mk_drm_check(file, space)).value, 32 * page);
+        binding(DRM_BIND_MAP, 32, 16, memory);
+        call(mk_told(&g, file, space, false));
+        assert_int_equal(run(mk_drm_check(file, space)).value, 16 * page); /* it said nothing of the third */
+        assert_int_equal(a.session->grants_count, 0);
+        binding(DRM_BIND_MAP, 0, 1, memory);
+        want(SVMD_STATUS_TAKEN, mk_drm_bind(file, space));
+        binding(DRM_BIND_MAP, 16, 1, memory);
+        want(0, mk_drm_bind(file, space));
+        bind_self(space, 0, 0, 16); /* it said so, and it is not there any more */
+        assert_int_equal(run(mk_drm_check(file, space)).value, 32 * page);
+}
+
+static void refuses_what_was_not_granted(void **state) {
+        uint64_t file, reservation;
+        struct grant_ask g, half, stale;
+        uint32_t space, memory;
+        struct client b;
+
+        begin_node();
+        reservation = call(mk_reserve(1024 * page, 0, at, "", 0))->id;
+        file = gpu_give(&a, DRM0, gpu_open(GPU_XE))->id;
+        space = new_space(file);
+        memory = gpu_memory(0, MIB);
+        half = leave_for(reservation, GRANT_MAP);
+        refused(SVMD_STATUS_NO_SUCH, mk_told(&half, file, space, false));
+        call(mk_grant_done(half.id, half.generation, 0, 0));
+        g = leave_for(reservation, GRANT_MAP | GRANT_UNMAP);
+        stale = (struct grant_ask){ g.id, g.generation - 1 };
+        refused(SVMD_STATUS_NO_SUCH, mk_told(&stale, file, space, false));
+        refused(SVMD_STATUS_NO_SUCH, mk_told(&g, file, space + 1, false));
+        refused(SVMD_STATUS_NO_SUCH, mk_told(&g, file + 100, space, false));
+        binding(DRM_BIND_MAP, 255, 2, memory);
+        refused(SVMD_STATUS_RANGE, mk_told(&g, file, space, false));
+        binding(DRM_BIND_MAP, 512, 1, memory);
+        refused(SVMD_STATUS_RANGE, mk_told(&g, file, space, false));
+        binding(DRM_BIND_MIRROR, 0, 1, 0);
+        refused(SVMD_STATUS_INVALID, mk_told(&g, file, space, false));
+        binding(DRM_BIND_MAP, 0, 1, 0);
+        refused(SVMD_STATUS_INVALID, mk_told(&g, file, space, false));
+        greet(&b);
+        binding(DRM_BIND_EMPTY, 0, 1, 0);
+        assert_int_equal(client_call(&b, mk_told(&g, file, space, false))->code, SVMD_STATUS_NO_SUCH);
+        client_close(&b);
+        assert_int_equal(a.session->grants_count, 1); /* nothing of that has changed anything */
+        assert_int_equal(run(mk_drm_check(file, space)).value, 0);
+        now_ns += 11 * 1000000000ull;
+        binding(DRM_BIND_MAP, 0, 1, memory);
+        refused(SVMD_STATUS_TIMEOUT, mk_told(&g, file, space, false));
+        binding(DRM_BIND_MAP, 0, 1, memory); /* it is svmd's again */
+        want(0, mk_drm_bind(file, space));
+        call(mk_grant_done(g.id, g.generation, ECANCELED, 0));
+        g = leave_for(reservation, GRANT_MAP | GRANT_UNMAP);
+        call(mk_free(reservation));
+        binding(DRM_BIND_UNMAP, 0, 1, 0);
+        refused(SVMD_STATUS_NO_SUCH, mk_told(&g, file, space, false));
+}
+
+/* The leave is journaled as others are, and svmd is told after a restart too. */
+static void hears_of_it_after_a_restart(void **state) {
+        struct client *clients[] = { &a };
+        uint64_t file, reservation;
+        struct grant_ask g;
+        uint32_t space, memory;
+
+        begin_node();
+        reservation = call(mk_reserve(1024 * page, 0, at, "", 0))->id;
+        file = gpu_give(&a, DRM0, gpu_open(GPU_XE))->id;
+        space = new_space(file);
+        memory = gpu_memory(0, MIB);
+        g = leave_for(reservation, GRANT_MAP | GRANT_UNMAP);
+        bind_self(space, memory, 0, 16);
+        for (unsigned i = 0; i < 2; i++) {
+                world_bury(world_restart(&w, clients, 1));
+                binding(DRM_BIND_MAP, 0, 16, memory);
+                refused(SVMD_STATUS_BUSY, mk_drm_bind(file, space));
+                binding(DRM_BIND_MAP, 0, 16, memory);
+                call(mk_told(&g, file, space, i == 0));
+                assert_int_equal(run(mk_drm_check(file, space)).value, 0);
+        }
+        world_bury(world_restart(&w, clients, 1));
+        assert_int_equal(a.session->grants_count, 0);
+}
+
 /* ---- the end, and restarts ---- */
 
 /* The process lives on with its file, and with page tables and mappings that are its own. */
@@ -743,6 +929,9 @@ int main(void) {
                 cmocka_unit_test_teardown(keeps_sessions_apart, end),
                 cmocka_unit_test_teardown(tells_what_others_did, end),
                 cmocka_unit_test_teardown(cannot_tell_of_nouveau, end),
+                cmocka_unit_test_teardown(hears_what_a_process_bound, end),
+                cmocka_unit_test_teardown(refuses_what_was_not_granted, end),
+                cmocka_unit_test_teardown(hears_of_it_after_a_restart, end),
                 cmocka_unit_test_teardown(unmaps_at_the_end, end),
                 cmocka_unit_test_teardown(survives, end),
                 cmocka_unit_test_teardown(fails_cleanly, end),

@@ -1557,6 +1557,7 @@ static const struct {
         { SVMD__V1__OP__OP_DRM_SPACE, B(W_NONE) },                    /* with files of devices: test_drm.c */
         { SVMD__V1__OP__OP_DRM_BIND, B(W_NONE) },
         { SVMD__V1__OP__OP_DRM_CHECK, B(W_NONE) },
+        { SVMD__V1__OP__OP_DRM_BOUND, B(W_NONE) },
         { SVMD__V1__OP__OP_OBSERVE, GRANULE_WAYS | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXCLUSIVE, GRANULE_WAYS | B(W_NODE) | B(W_NODE_KIND) },
         { SVMD__V1__OP__OP_ADMIT, B(W_ZERO) | B(W_PAGE) | B(W_NODE) | B(W_ENUM) | B(W_ROOM) | B(W_OVERFLOW) |
@@ -1727,9 +1728,9 @@ static void private_memory(void) {
         op->observe->partition = (char *)"";
         no(&greeted, W_ATTACHED, SVMD_STATUS_NOT_ATTACHED, op);
         must(&a, mk_free(id));
-        for (unsigned i = 0; i < 3; i++) {
+        for (unsigned i = 0; i < 4; i++) {
                 static const unsigned drm[] = { SVMD__V1__OP__OP_DRM_SPACE, SVMD__V1__OP__OP_DRM_BIND,
-                                                SVMD__V1__OP__OP_DRM_CHECK };
+                                                SVMD__V1__OP__OP_DRM_CHECK, SVMD__V1__OP__OP_DRM_BOUND };
 
                 no(&a, W_NONE, SVMD_STATUS_NO_SUCH, op_make(drm[i]));
         }
