@@ -37,6 +37,7 @@ struct config {
         uint64_t max_registered;               /* 64 GiB: registered memory of a session */
         struct policy_profile profile;         /* what decides where pages go */
         uint32_t usage_period;                 /* 10 s; 0: no history of use is kept */
+        uint32_t device_period;                /* 10 s; 0: devices are looked at again at a reload */
         uint32_t drift_period;                 /* 60 s; 0: drift is looked at when somebody asks */
         uint32_t dmem_period;                  /* 5 s; 0: when sessions come and limits change */
         uint32_t usage_days;                   /* 400 */

@@ -203,9 +203,19 @@ int found_add(struct machine *m, const struct service_kept *kept, size_t count, 
 
 /* ---- afterwards ---- */
 
+/* The GPU that the node is; the report's count: it is not there. Numbers of the topology close up when a GPU goes, and
+ * the driver's own for it stays. */
+static uint32_t kfd_index(const struct kfd_report *r, const struct node_desc *n) {
+        uint32_t i = 0;
+
+        while (i < r->nodes_count && (!r->nodes[i].gpu || (r->nodes[i].bytes & ~4095ull) != n->capacity ||
+                                      (n->driver_id ? r->nodes[i].id != n->driver_id : i != n->number)))
+                i++;
+        return i;
+}
+
 static bool kfd_is_there(const struct kfd_report *r, const struct node_desc *n) {
-        return n->number < r->nodes_count && r->nodes[n->number].gpu &&
-               (r->nodes[n->number].bytes & ~4095ull) == n->capacity;
+        return kfd_index(r, n) < r->nodes_count;
 }
 
 static void tell_kfd(struct service *svc, uint32_t node, const struct node_desc *n, struct kfd *kfd) {
@@ -243,4 +253,87 @@ void found_tell(struct service *svc, const struct machine *m, struct kfd *kfd, s
                 else if (n->kind == NODE_DRM && n->found)
                         tell_drm(svc, i, n, drm);
         }
+}
+
+/* ---- while svmd runs ---- */
+
+/* Whether it says which GPUs there are: a driver that cannot be asked for a moment has lost none. */
+static bool kfd_is_sure(struct kfd *kfd) {
+        static const char *const whats[] = { "open", "library", "version", "topology", "node" };
+        const struct kfd_error *e;
+        char why[160];
+        enum kfd_state state = kfd_state(kfd, why, sizeof(why));
+
+        if (state != KFD_TOLD)
+                return state == KFD_ABSENT;
+        for (unsigned i = 0; i < sizeof(whats) / sizeof(whats[0]); i++) {
+                e = kfd_report_error(kfd_report(kfd), whats[i]);
+                if (e && (i > 0 || !(e->error == ENOENT || e->error == ENODEV || e->error == ENXIO)))
+                        return false;
+        }
+        return true;
+}
+
+static void again_kfd(struct service *svc, uint32_t node, struct node_desc *n, struct kfd *kfd) {
+        const struct kfd_report *r = kfd_said(kfd);
+        uint32_t at = r ? kfd_index(r, n) : 0;
+
+        if (r && at < r->nodes_count) {
+                n->number = at;
+                if (!n->driver_id)
+                        kfd_describe(r, at, n); /* it was not there when svmd started */
+        } else if (r && n->driver_id) {
+                n->number = UINT32_MAX; /* that place may be another one's now */
+        }
+        tell_kfd(svc, node, n, kfd);
+}
+
+/* One that is there and cannot be opened is as it was. */
+static void again_drm(struct service *svc, uint32_t node, const struct node_desc *n, struct drm *drm) {
+        const struct drm_device *v;
+        uint32_t count;
+
+        if (!drm_devices(drm, &v, &count))
+                return;
+        for (uint32_t i = 0; i < count; i++)
+                if (v[i].minor == n->number && v[i].error && v[i].error != ENODEV && v[i].error != ENXIO)
+                        return;
+        tell_drm(svc, node, n, drm);
+}
+
+static bool is_new(const struct machine *m, enum node_kind kind, uint32_t number) {
+        for (uint32_t i = 0; i < m->count; i++)
+                if (m->nodes[i].found && m->nodes[i].kind == kind && m->nodes[i].number == number)
+                        return false;
+        return true;
+}
+
+/* Those that would be nodes of a svmd that started now. */
+static unsigned count_new(const struct machine *m, struct kfd *kfd, struct drm *drm) {
+        const struct kfd_report *r = kfd_said(kfd);
+        const struct drm_device *v;
+        uint32_t count;
+        unsigned n = 0;
+
+        for (uint32_t i = 0; r && i < r->nodes_count; i++)
+                n += r->nodes[i].gpu && is_new(m, NODE_KFD, i);
+        if (drm_devices(drm, &v, &count))
+                for (uint32_t i = 0; i < count; i++)
+                        n += drm_is_node(m, &v[i]) && is_new(m, NODE_DRM, v[i].minor);
+        return n;
+}
+
+bool found_again(struct service *svc, struct machine *m, struct kfd *kfd, struct drm *drm) {
+        bool sure = kfd_is_sure(kfd);
+
+        for (uint32_t i = 0; i < m->count; i++) {
+                struct node_desc *n = &m->nodes[i];
+
+                if (n->kind == NODE_KFD && n->found && sure)
+                        again_kfd(svc, i, n, kfd);
+                else if (n->kind == NODE_DRM && n->found)
+                        again_drm(svc, i, n, drm);
+        }
+        service_found_new(svc, count_new(m, sure ? kfd : NULL, drm));
+        return sure;
 }

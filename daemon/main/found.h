@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,5 +19,8 @@ struct service_kept;
 /* Waits for the drivers, but not for long: who has not said by then what there is is heard when svmd starts next.
  * Before the service is made. -ENOMEM. */
 int found_add(struct machine *m, const struct service_kept *kept, size_t count, struct kfd *kfd, struct drm *drm);
+/* While it runs, when the drivers have said anew. Whether AMD's driver could be asked: otherwise nothing has changed
+ * for its GPUs, and what was known of them before counts. */
+bool found_again(struct service *svc, struct machine *m, struct kfd *kfd, struct drm *drm);
 /* After it has started: which are there. */
 void found_tell(struct service *svc, const struct machine *m, struct kfd *kfd, struct drm *drm);

@@ -26,6 +26,7 @@
 #include "main/manager.h"
 #include "main/record.h"
 #include "main/reload.h"
+#include "main/rescan.h"
 #include "main/takeover.h"
 #include "service/service.h"
 #include "smi/listener.h"
@@ -56,6 +57,7 @@ struct program {
         struct service *service;
         struct kfd *kfd;
         struct drm *drm;
+        struct rescan *rescan;
         struct smi_listener *smi; /* NULL: there is no GPU of AMD's compute driver */
         struct service_default_limit *default_limits;
         struct service_kept *kept;
@@ -341,6 +343,7 @@ static void become_next(struct program *p) {
         manager_becoming(p->next);
         message(MESSAGE_BECOMING, FIELDS(FIELD_TEXT("SVMD_PROGRAM", p->next)), "becoming %s", p->next);
         kfd_stop(p->kfd);
+        rescan_stop(p->rescan);
         p->argv[0] = p->next;
         execv(p->next, p->argv);
         log_error("cannot become %s: %s; this svmd goes on", p->next, strerror(errno));
@@ -400,13 +403,13 @@ static void say_rights(const struct config *c) {
 /* ---- up and down ---- */
 
 /* Where there is no driver nobody is asked, unless an administrator names whom. */
-static int ask_kfd(struct program *p) {
+static int ask_kfd(struct program *p, struct kfd **ret) {
         char path[PATH_MAX];
 
         snprintf(path, sizeof(path), "%s/kfd", p->config.dev_root);
         if (!p->config.kfd_probe && access(path, F_OK) < 0)
                 return 0;
-        return kfd_new(&p->kfd, own_program(p->config.kfd_probe, "svmd-probe-kfd", p->self, path, sizeof(path)),
+        return kfd_new(ret, own_program(p->config.kfd_probe, "svmd-probe-kfd", p->self, path, sizeof(path)),
                        KFD_PATIENCE_MS);
 }
 
@@ -418,6 +421,66 @@ static const char *nvml_probe(const struct program *p) {
                 if (p->machine.nodes[i].kind == NODE_CUDA)
                         return own_program(NULL, "svmd-probe-nvml", p->self, path, sizeof(path));
         return NULL;
+}
+
+static int on_rescan_begin(void *userdata, struct kfd **ret_kfd, struct drm **ret_drm) {
+        struct program *p = userdata;
+        struct kfd *kfd = NULL;
+        int r = ask_kfd(p, &kfd);
+
+        if (r == 0)
+                r = drm_new(ret_drm, p->config.dev_root, p->config.sys_root);
+        if (r == 0)
+                *ret_kfd = kfd;
+        else
+                kfd_free(kfd);
+        return r;
+}
+
+static void on_rescan_done(void *userdata, struct kfd *kfd, struct drm *drm) {
+        struct program *p = userdata;
+        struct kfd *kfd_before = p->kfd;
+        struct drm *drm_before = p->drm;
+        const struct drm_device *devices;
+        char why[160] = "";
+        uint32_t count;
+
+        if (found_again(p->service, &p->machine, kfd, drm)) {
+                p->kfd = kfd;
+        } else {
+                (void)kfd_state(kfd, why, sizeof(why));
+                log_warning("AMD's driver could not be asked again, and its GPUs stay as they were%s%s",
+                            *why ? ": svmd-probe-kfd " : "", why);
+                kfd_before = kfd;
+        }
+        if (drm_devices(drm, &devices, &count)) {
+                p->drm = drm;
+        } else {
+                log_warning("a DRM driver does not answer, and its devices stay as they were; see dmesg");
+                drm_before = drm;
+        }
+        service_set_devices(p->service, p->kfd, p->drm);
+        kfd_free(kfd_before);
+        drm_free(drm_before);
+        if (p->smi)
+                smi_listener_ask(p->smi, true);
+}
+
+static void on_rescan(void *userdata) {
+        const struct program *p = userdata;
+
+        rescan_step(p->rescan);
+}
+
+static int start_rescan(struct program *p) {
+        const struct rescan_options options = { .sys_root = p->config.sys_root,
+                                                .dev_root = p->config.dev_root,
+                                                .period_s = p->config.device_period,
+                                                .userdata = p,
+                                                .begin = on_rescan_begin,
+                                                .done = on_rescan_done };
+
+        return rescan_new(&p->rescan, &options);
 }
 
 static bool has_kfd(const struct program *p) {
@@ -535,8 +598,8 @@ static int on_reload(void *userdata, void *read, struct service_reloaded *ret) {
                 }
                 alloc_free(r < 0 ? limits : before);
         }
-        if (p->smi)
-                smi_listener_ask(p->smi, true);
+        rescan_set_period(p->rescan, p->config.device_period);
+        rescan_now(p->rescan);
         log_set_level(p->config.log_level);
         reload_free(read);
         say_ready(p);
@@ -573,7 +636,9 @@ static int bring_up(struct program *p) {
         if (r < 0)
                 return r;
         transport_set_kept(p->transport, p->kept, p->kept_count);
-        r = ask_kfd(p);
+        r = start_rescan(p); /* first: what changes from here on is seen */
+        if (r == 0)
+                r = ask_kfd(p, &p->kfd);
         if (r == 0)
                 r = drm_new(&p->drm, p->config.dev_root, p->config.sys_root);
         if (r == 0)
@@ -591,6 +656,7 @@ static int bring_up(struct program *p) {
         p->up = true;
         if (p->smi)
                 transport_watch(p->transport, TRANSPORT_DEVICES, smi_listener_fd(p->smi), on_smi, p);
+        transport_watch(p->transport, TRANSPORT_RESCAN, rescan_fd(p->rescan), on_rescan, p);
         say_lost(p);
         on_keeper_changed(p);
         return 0;
@@ -605,6 +671,9 @@ static void tear_down(struct program *p, bool keep) {
         if (p->smi)
                 transport_unwatch(p->transport, TRANSPORT_DEVICES);
         smi_listener_free(p->smi);
+        if (p->transport)
+                transport_unwatch(p->transport, TRANSPORT_RESCAN);
+        rescan_free(p->rescan);
         transport_free(p->transport, keep);
         if (keep && recorded)
                 holder_flush(&p->holder);

@@ -132,6 +132,9 @@ const struct option_desc options[] = {
         { "dmem-period", "SECONDS", OPTION_COUNT, false, AT(dmem_period), "5", 0, 86400, 1,
           "How often limits of control groups are looked at there; 0 means only when a session comes to be in a group, and "
           "when limits are set in svmd." },
+        { "device-period", "SECONDS", OPTION_COUNT, false, AT(device_period), "10", 0, 86400, 1,
+          "How often it is looked whether devices of drivers have come or gone, by the names of their files; drivers are asked "
+          "only where those have changed. 0 means only at a reload." },
         { "log-level", "error|warning|notice|info|debug", OPTION_LEVEL, false, AT(log_level), "info", 0, 0, 0,
           "Write lines of this importance and above to standard error." },
         { "help", NULL, OPTION_HELP, true, 0, NULL, 0, 0, 0, "Print the options and end." },

@@ -91,6 +91,8 @@ static void fill_kfd(struct call *c, uint32_t index, Svmd__V1__Node *row) {
         char text[64];
 
         snprintf(text, sizeof(text), "kfd%u", index);
+        if (machine_find(c->svc->options.machine, text)) /* of one that had this place before */
+                snprintf(text, sizeof(text), "kfd%u-new", index);
         row->id = DEVICES_KFD + index;
         row->kind = SVMD__V1__NODE_KIND__KFD;
         row->kind_name = (char *)"kfd";

@@ -136,7 +136,7 @@ static void kfd(const struct teller *t, struct kfd *k) {
         case KFD_FAILED:
                 tell(t, "kfd", WARNING,
                      "AMD GPUs are unknown, and nothing else is affected: svmd-probe-kfd %s. Run it by hand to see more; "
-                     "svmd asks it again when it is started anew",
+                     "svmd-ctl reload asks it again",
                      why);
                 return;
         case KFD_TOLD: break;
@@ -286,6 +286,10 @@ void findings_devices(const struct service *svc, finding_fn say, void *userdata)
         kfd(&t, svc->options.kfd);
         smi(&t, svc->options.smi);
         drm(&t, svc->options.drm);
+        if (svc->found_new)
+                tell(&t, "devices-new", NOTE,
+                     "%u device%s came while svmd ran, and can be a node when svmd starts anew: svmd-ctl upgrade",
+                     svc->found_new, svc->found_new == 1 ? "" : "s");
         nvml(&t, &svc->drifting.nvml);
         nvml_sizes(&t, svc);
         dmabufs(&t, svc);

@@ -72,3 +72,12 @@ void service_found(struct service *svc, uint32_t node, bool there, const char *w
         e = effect_of_node(n, node);
         journal_note(svc, EFFECT_NODE_STATE, &e, sizeof(e));
 }
+
+void service_set_devices(struct service *svc, struct kfd *kfd, struct drm *drm) {
+        svc->options.kfd = kfd;
+        svc->options.drm = drm;
+}
+
+void service_found_new(struct service *svc, unsigned count) {
+        svc->found_new = count;
+}

@@ -87,6 +87,7 @@ struct service {
         uint32_t orphans;      /* partitions whose container has ended */
         const void *promising; /* a greater min of it is on its way to the store; one at a time */
         bool replaying, starting, closing;
+        unsigned found_new;       /* devices that came while svmd ran */
         unsigned keeper_replaced; /* svmd-keeper ended so often while this svmd ran */
         char lost[256];           /* before this svmd; empty: nothing */
         char keeper_why[256];     /* why there is none */

@@ -144,6 +144,9 @@ int service_kept_nodes(const struct service_kept *kept, size_t count, service_no
 /* Whether a node that is a driver's device (node_desc.found) is there, after service_start(). One that is not is lost,
  * for that reason, until it is. */
 void service_found(struct service *svc, uint32_t node, bool there, const char *why);
+/* What drivers have, looked at again; and how many devices there are that can be no node while svmd runs. */
+void service_set_devices(struct service *svc, struct kfd *kfd, struct drm *drm);
+void service_found_new(struct service *svc, unsigned count);
 /* What AMD's driver told; processes that have no session here count for their node alone. */
 void service_device_event(struct service *svc, const struct smi_event *event);
 /* From now on these count: policy, settings, sizes and limits of what is made, maxima. 0 or -ENOMEM, and nothing has

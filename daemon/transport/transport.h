@@ -61,7 +61,7 @@ enum {
 };
 int transport_run(struct transport *t);
 /* Calls `fn` when `fd` is readable. One descriptor of each kind at a time. */
-enum transport_watched { TRANSPORT_KEEPER, TRANSPORT_DEVICES, _TRANSPORT_WATCHED };
+enum transport_watched { TRANSPORT_KEEPER, TRANSPORT_DEVICES, TRANSPORT_RESCAN, _TRANSPORT_WATCHED };
 void transport_watch(struct transport *t, enum transport_watched what, int fd, void (*fn)(void *userdata),
                      void *userdata);
 void transport_unwatch(struct transport *t, enum transport_watched what);
