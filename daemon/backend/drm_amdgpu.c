@@ -87,7 +87,7 @@ struct reading {
         uint32_t count, room;
 };
 
-static int note(struct reading *x, uint32_t handle, const struct amdgpu_mapping *m) {
+static int note(struct reading *x, const struct amdgpu_handle *h, const struct amdgpu_mapping *m) {
         struct drm_seen *more;
 
         if (m->address >= x->end || m->address + m->size <= x->start)
@@ -99,13 +99,19 @@ static int note(struct reading *x, uint32_t handle, const struct amdgpu_mapping 
                 x->seen = more;
                 x->room = x->room * 2 + 64;
         }
-        x->seen[x->count++] = (struct drm_seen){ m->address, m->size, m->offset, handle };
+        x->seen[x->count++] = (struct drm_seen){
+                .address = m->address,
+                .size = m->size,
+                .offset = m->offset,
+                .handle = h->handle,
+                .elsewhere = !(h->domains & AMDGPU_VRAM),
+        };
         return 0;
 }
 
 /* A handle that has gone meanwhile shows nothing any more. */
-static int read_handle(struct reading *x, uint32_t handle) {
-        struct amdgpu_gem_op_long op = { .op = { .handle = handle, .op = AMDGPU_OP_MAPPINGS } };
+static int read_handle(struct reading *x, const struct amdgpu_handle *h) {
+        struct amdgpu_gem_op_long op = { .op = { .handle = h->handle, .op = AMDGPU_OP_MAPPINGS } };
         int r = drm_call(x->fd, AMDGPU_GEM_OP_LONG, &op);
         struct amdgpu_mapping *list;
         uint32_t room = op.count + 16;
@@ -119,7 +125,7 @@ static int read_handle(struct reading *x, uint32_t handle) {
         op.count = room;
         r = drm_call(x->fd, AMDGPU_GEM_OP_LONG, &op);
         for (uint32_t i = 0; r == 0 && i < op.count && i < room; i++)
-                r = note(x, handle, &list[i]);
+                r = note(x, h, &list[i]);
         alloc_free(list);
         return r == -ENOENT ? 0 : r;
 }
@@ -133,7 +139,7 @@ static int read_all(int fd, uint32_t space, uint64_t start, uint64_t size, struc
         if (r < 0)
                 return r;
         for (uint32_t i = 0; r == 0 && i < count; i++)
-                r = read_handle(&x, handles[i].handle);
+                r = read_handle(&x, &handles[i]);
         alloc_free(handles);
         if (r < 0) {
                 alloc_free(x.seen);

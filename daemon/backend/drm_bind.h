@@ -43,6 +43,7 @@ enum { DRM_VECTOR_MAX = 1024 };
 struct drm_seen {
         uint64_t address, size, offset;
         uint32_t handle; /* where it tells_memory, as `offset` */
+        bool elsewhere;  /* that memory may not lie in the device's */
 };
 
 /* A driver's. -errno of the driver's, throughout. */

@@ -241,6 +241,8 @@ static int compare(const struct drm_space *s, const struct drm_seen *seen, uint6
                         note(a, &a->foreign, at, next);
                 else if (!same(seen, e->value))
                         note(a, &a->moved, at, next);
+                else if (seen->elsewhere)
+                        a->elsewhere += next - at;
                 at = next;
         }
         at = seen->address > start ? seen->address : start;

@@ -41,6 +41,7 @@ bool drm_space_bytes(struct drm_space *s, uint64_t *ret);
 struct drm_audit {
         uint64_t foreign, missing, moved; /* bytes: of others, gone, of something else than svmd bound */
         uint64_t first;                   /* address of the first of them */
+        uint64_t elsewhere;               /* bytes of svmd's, of memory that is placed outside of the device's */
         bool lost;                        /* svmd does not know what it bound: all that is there counts as foreign */
         bool contents;                    /* the driver tells of what a binding is */
 };

@@ -10,6 +10,7 @@
 #include "backend/drm.h"
 #include "backend/drm_space.h"
 #include "base/alloc.h"
+#include "base/text.h"
 #include "core/by_id.h"
 #include "core/partition.h"
 #include "core/session.h"
@@ -138,7 +139,14 @@ static void end(struct service *svc, struct session *s, const struct drm_work *x
         drm_table_free(t);
 }
 
-static void tell(struct service *svc, const struct session *s, const struct device_result *d) {
+static void tell(struct service *svc, const struct session *s, const struct drm_work *x,
+                 const struct device_result *d) {
+        struct drm_table *t = drm_table_find(s->devices, x->file, drm_space_number(x->space));
+
+        if (t && t->space == x->space) {
+                t->differs = d->value;
+                text_copy(t->how, d->text);
+        }
         if (d->value)
                 event_monitor(svc, "remapped", s, s->partition->name->text,
                               "page table of %s (pid %u) is not as svmd left it: %s", s->client, s->pid, d->text);
@@ -151,9 +159,32 @@ void drm_done(struct service *svc, struct session *s, struct private_work *w, st
         if (x->job == DRM_JOB_LET_GO && (x->result == 0 || x->result == -ENOENT))
                 end(svc, s, x);
         else if (x->job == DRM_JOB_CHECK && x->result == 0)
-                tell(svc, s, d);
+                tell(svc, s, x, d);
         else if (x->table && x->result == 0)
                 begin(svc, s, x, d);
+}
+
+static void count_differing(const struct session *s, struct drm_differing *ret) {
+        const struct private_client *k = s->devices;
+
+        list_for_each (l, &k->tables) {
+                const struct drm_table *t = container_of(l, struct drm_table, link);
+
+                if (t->differs && ret->tables++ == 0) {
+                        ret->session = s;
+                        ret->first = t;
+                }
+        }
+}
+
+void drm_differing(const struct service *svc, struct drm_differing *ret) {
+        *ret = (struct drm_differing){ 0 };
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                if (s->devices)
+                        count_differing(s, ret);
+        }
 }
 
 int drm_file_of(const struct private_client *k, uint64_t id) {

@@ -29,6 +29,8 @@ struct drm_table {
         struct drm_space *space;
         struct drm_work *goodbye; /* for the end of its session, which must not fail */
         bool made;                /* by svmd, which destroys it */
+        uint64_t differs;         /* bytes, when it was last compared, */
+        char how[160];            /* and how */
 };
 
 /* -ENOMEM. */
@@ -52,6 +54,13 @@ int drm_prefetch(struct call *c, uint32_t node, uint64_t address, uint64_t size)
 int drm_prefer(struct call *c, uint32_t node, uint64_t address, uint64_t size);
 /* A PRIVATE_CALL of the session is done: what came of it, and what is there now. */
 void drm_done(struct service *svc, struct session *s, struct private_work *w, struct device_result *ret);
+/* Page tables that were not as svmd left them when they were last compared, and the first of them. */
+struct drm_differing {
+        uint32_t tables;
+        const struct session *session;
+        const struct drm_table *first;
+};
+void drm_differing(const struct service *svc, struct drm_differing *ret);
 /* With the session, before its lane is told to end. Unmaps what is in its addresses, for the files may live on. */
 void drm_goodbye(struct service *svc, struct session *s);
 

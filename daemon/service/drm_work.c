@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "backend/backend.h"
 #include "base/alloc.h"
@@ -112,7 +113,8 @@ static void say_bind(const struct drm_work *x, struct device_result *d) {
 
 static void say_check(const struct drm_work *x, struct device_result *d) {
         const struct drm_audit *a = &x->audit;
-        char foreign[24], missing[24], moved[24];
+        char foreign[24], missing[24], moved[24], elsewhere[24];
+        size_t used;
 
         d->value = a->foreign + a->missing + a->moved;
         d->address = a->first;
@@ -127,6 +129,12 @@ static void say_check(const struct drm_work *x, struct device_result *d) {
         else if (d->value)
                 snprintf(d->text, sizeof(d->text), "bound by others: %s, gone: %s, other memory than svmd bound: %s",
                          foreign, missing, a->contents ? moved : "not told");
+        if (!a->elsewhere)
+                return;
+        text_bytes(elsewhere, sizeof(elsewhere), a->elsewhere);
+        used = strlen(d->text);
+        snprintf(d->text + used, sizeof(d->text) - used, "%splaced outside of the device's memory: %s",
+                 used ? ", " : "", elsewhere);
 }
 
 void drm_work_say(const struct drm_work *x, struct device_result *d) {

@@ -10,8 +10,10 @@
 
 #include "base/text.h"
 #include "core/node.h"
+#include "core/session.h"
 #include "mover/mover.h"
 #include "service/drift.h"
+#include "service/drm.h"
 #include "service/grant.h"
 #include "service/kernel_has.h"
 
@@ -186,6 +188,19 @@ static void unbrokered_use(struct findings *f) {
                     u->processes, u->first);
 }
 
+static void page_tables(struct findings *f) {
+        struct drm_differing d;
+
+        drm_differing(f->call->svc, &d);
+        if (d.tables)
+                add(f, "drm-check", WARNING,
+                    "%u page table%s of DRM devices %s not as svmd left %s when last compared (svmd_drm_check): that of %s "
+                    "(pid %u): %s. Its program changes it past svmd, which cannot be forbidden: let it unmap that, or bind "
+                    "it through svmd",
+                    d.tables, d.tables == 1 ? "" : "s", d.tables == 1 ? "was" : "were", d.tables == 1 ? "it" : "them",
+                    d.session->client, d.session->pid, d.first->how);
+}
+
 static void kernel(struct findings *f) {
         unsigned long maps = f->call->svc->seen.files.max_map_count;
 
@@ -277,6 +292,7 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         full(&f);
         dmem(&f);
         unbrokered_use(&f);
+        page_tables(&f);
         findings_devices(c->svc, say, &f);
         return f.count;
 }

@@ -613,6 +613,74 @@ static void tells_what_others_did(void **state) {
         want(SVMD_STATUS_NODE_KIND, mk_drm_check(file, 0));
 }
 
+static const char *finding(const char *id) {
+        const Svmd__V1__StatusResult *r = client_call(&a, op_make(SVMD__V1__OP__OP_STATUS))->status;
+
+        for (size_t i = 0; i < r->n_findings; i++)
+                if (strcmp(r->findings[i]->id, id) == 0)
+                        return r->findings[i]->text;
+        return NULL;
+}
+
+/* As it was when it was last compared; while its session lives. */
+static void finds_what_differs(void **state) {
+        struct amdgpu_gem_va own = { .op = AMDGPU_VA_MAP, .flags = AMDGPU_PAGE_READ };
+        struct client b;
+        uint64_t file;
+
+        begin();
+        greet(&b);
+        file = gpu_give(&b, GPU_AMDGPU, gpu_open(GPU_AMDGPU))->id;
+        assert_int_equal(gpu_run(&b, mk_drm_space(file, 0, false, false)).code, 0);
+        own.handle = gpu_memory(0, MIB);
+        own.address = at;
+        own.size = 4 * page;
+        assert_int_equal(gpu_call(0, AMDGPU_GEM_VA, &own), 0);
+        assert_null(finding("drm-check"));
+        for (unsigned i = 0; i < 2; i++) {
+                assert_int_equal(gpu_run(&b, mk_drm_check(file, 0)).value, 4 * page);
+                assert_non_null(finding("drm-check"));
+                assert_non_null(strstr(finding("drm-check"), "1 page table of DRM devices was not"));
+                assert_non_null(strstr(finding("drm-check"), "bound by others: 16 KiB, gone"));
+                if (i == 1)
+                        break;
+                own.op = AMDGPU_VA_CLEAR;
+                assert_int_equal(gpu_call(0, AMDGPU_GEM_VA, &own), 0);
+                assert_int_equal(gpu_run(&b, mk_drm_check(file, 0)).value, 0);
+                assert_null(finding("drm-check"));
+                own.op = AMDGPU_VA_MAP;
+                assert_int_equal(gpu_call(0, AMDGPU_GEM_VA, &own), 0);
+        }
+        client_close(&b);
+        assert_null(finding("drm-check"));
+}
+
+/* What svmd bound may lie elsewhere than it did, which is no difference; who asked for it, its program did. */
+static void tells_what_was_placed_elsewhere(void **state) {
+        struct amdgpu_gem_op place = { .op = AMDGPU_OP_PLACEMENT, .value = AMDGPU_GTT };
+        uint64_t file;
+        struct gpu_end e;
+
+        begin();
+        file = give(GPU_AMDGPU);
+        new_space(file);
+        place.handle = gpu_memory(0, MIB);
+        binding(DRM_BIND_MAP, 0, 16, place.handle);
+        binding(DRM_BIND_MAP, 16, 16, gpu_memory(0, MIB));
+        assert_int_equal(run(mk_drm_bind(file, 0)).code, 0);
+        e = run(mk_drm_check(file, 0));
+        assert_int_equal(e.value, 0);
+        assert_string_equal(e.text, "");
+        assert_int_equal(gpu_call(0, AMDGPU_GEM_OP, &place), 0);
+        e = run(mk_drm_check(file, 0));
+        assert_int_equal(e.value, 0);
+        assert_string_equal(e.text, "placed outside of the device's memory: 64 KiB");
+        assert_null(finding("drm-check"));
+        place.value = AMDGPU_VRAM | AMDGPU_GTT;
+        assert_int_equal(gpu_call(0, AMDGPU_GEM_OP, &place), 0);
+        assert_string_equal(run(mk_drm_check(file, 0)).text, "");
+}
+
 static void cannot_tell_of_nouveau(void **state) {
         uint64_t file;
 
@@ -928,6 +996,8 @@ int main(void) {
                 cmocka_unit_test_teardown(says_why_it_cannot_compare, end),
                 cmocka_unit_test_teardown(keeps_sessions_apart, end),
                 cmocka_unit_test_teardown(tells_what_others_did, end),
+                cmocka_unit_test_teardown(finds_what_differs, end),
+                cmocka_unit_test_teardown(tells_what_was_placed_elsewhere, end),
                 cmocka_unit_test_teardown(cannot_tell_of_nouveau, end),
                 cmocka_unit_test_teardown(hears_what_a_process_bound, end),
                 cmocka_unit_test_teardown(refuses_what_was_not_granted, end),
