@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -113,43 +112,31 @@ int bytes_fill(const struct mover_range *r, uint64_t offset, uint32_t page, cons
 
 static int copy_node(struct mover *m, const struct managed_step *step, struct pool *to) {
         struct pool *from = pool_get(m, step->from, step->bytes);
-        const char *bytes = from ? pool_at(from, step->from_slot) : NULL;
-        int k = bytes ? pool_commit(to, step->slot, NULL) : -EIO;
 
-        if (!k)
-                memcpy(pool_at(to, step->slot), bytes, step->bytes);
-        return k;
+        return from ? pool_copy(to, step->slot, from, step->from_slot) : -EIO;
 }
 
-static int zero_slot(struct pool *p, uint32_t slot) {
-        bool is_zero;
-        int k = pool_commit(p, slot, &is_zero);
+typedef int (*slots_fn)(const struct mover_range *r, uint64_t at, uint64_t size, char *bytes);
 
-        if (!k && !is_zero)
-                memset(pool_at(p, slot), 0, p->bytes);
-        return k;
+static int copy_out(const struct mover_range *r, uint64_t at, uint64_t size, char *to) {
+        return transfer(pread, r->fd, to, size, at);
 }
 
 /* Of slots that lie behind one another. */
-static int copy_out(struct pool *p, const struct managed_step *step, uint64_t at) {
-        const struct mover_range *r = step->range;
-        int k = 0;
+static int with_slots(struct pool *p, const struct managed_step *step, uint64_t at, enum pool_use use, slots_fn fn) {
+        struct pool_view v;
+        int k = pool_open(p, step->slot, step->count, use, &v);
 
-        for (uint32_t i = 0; !k && i < step->count; i++)
-                k = pool_at(p, step->slot + i) ? pool_commit(p, step->slot + i, NULL) : -EIO;
-        return k ? k : transfer(pread, r->fd, pool_at(p, step->slot), (uint64_t)step->count * step->bytes, at);
+        return k ? k : pool_close(&v, fn(step->range, at, (uint64_t)step->count * step->bytes, v.bytes));
 }
 
 static int in_pool(struct mover *m, const struct managed_step *step, struct pool *p, uint64_t at) {
-        struct mover_range *r = step->range;
-        char *slot = pool_at(p, step->slot);
-
         switch ((int)step->type) {
-        case MANAGED_COPY_OUT: return copy_out(p, step, at);
-        case MANAGED_MERGE: return merge(r, at, step->bytes, slot);
-        case MANAGED_WRITE_BACK: return write_back(r, at, step->bytes, slot);
+        case MANAGED_COPY_OUT: return with_slots(p, step, at, POOL_FILL, copy_out);
+        case MANAGED_MERGE: return with_slots(p, step, at, POOL_CHANGE, merge);
+        case MANAGED_WRITE_BACK: return with_slots(p, step, at, POOL_READ, write_back);
         case MANAGED_COPY_NODE: return copy_node(m, step, p);
-        case MANAGED_ZERO_SLOT: return zero_slot(p, step->slot);
+        case MANAGED_ZERO_SLOT: return pool_zero(p, step->slot);
         case MANAGED_SLOT_FREE: pool_release(p, step->slot); return 0;
         default: return -EIO;
         }
@@ -165,5 +152,5 @@ int step_bytes(struct mover *m, const struct managed_step *step) {
         if (step->type == MANAGED_ALLOCATE)
                 return allocate(r->fd, 0, at, size);
         p = pool_get(m, step->node, step->bytes);
-        return p && pool_at(p, step->slot) ? in_pool(m, step, p, at) : -EIO;
+        return p && pool_has(p, step->slot) ? in_pool(m, step, p, at) : -EIO;
 }

@@ -201,13 +201,9 @@ static int extent_of(struct mover *m, const struct managed_step *step, struct de
                 return 0;
         }
         p = pool_get(m, step->from, step->bytes);
-        if (!p || !pool_at(p, step->from_slot))
+        if (!p || !pool_has(p, step->from_slot))
                 return -EIO;
-        *ret = (struct device_extent){
-                .slot = memfile_slot(p->file),
-                .offset = (uint64_t)step->from_slot * step->bytes,
-                .size = step->bytes,
-        };
+        pool_extent(p, step->from_slot, ret);
         return 0;
 }
 

@@ -122,7 +122,6 @@ static piece_fn piece_of(enum managed_step_type t) {
         case MANAGED_WRITE_PROTECT: return protect;
         case MANAGED_UNPROTECT: return unprotect;
         case MANAGED_CONTINUE: return go_on;
-        case MANAGED_COPY_IN: return copy;
         case MANAGED_ZERO: return zero;
         case MANAGED_POISON: return poison;
         default: return NULL;
@@ -138,14 +137,18 @@ static int outcome(const struct entry *e, enum managed_step_type t, int k) {
         return k == 0 && e->split ? -EEXIST : k;
 }
 
-static int prepare(struct entry *e, const struct managed_step *step) {
-        struct pool *p;
+static int serve(struct entry *e, const struct managed_step *step, uint64_t size) {
+        struct pool *p = step->type == MANAGED_COPY_IN ? pool_get(e->m, step->node, step->bytes) : NULL;
+        struct pool_view v;
+        int k;
 
         if (step->type != MANAGED_COPY_IN)
-                return 0;
-        p = pool_get(e->m, step->node, step->bytes);
-        e->from = p ? pool_at(p, step->slot) : NULL;
-        return e->from ? 0 : -EIO;
+                return walk(e, piece_of(step->type), size);
+        k = p ? pool_open(p, step->slot, step->count, POOL_READ, &v) : -EIO;
+        if (k)
+                return k;
+        e->from = v.bytes;
+        return pool_close(&v, walk(e, copy, size));
 }
 
 /* And may be told that there is no room. */
@@ -171,8 +174,7 @@ int step_enter(struct mover *m, const struct managed_step *step) {
                 return userfault_wake(e.s->uffd, e.start, size);
         if (is_charged(step) && !budget_take(e.s, size))
                 return -ENOMEM;
-        k = prepare(&e, step);
-        k = k ? k : walk(&e, piece_of(step->type), size);
+        k = serve(&e, step, size);
         if (is_charged(step))
                 budget_give(e.s, size);
         /* What was served has been woken with it, and where that was all of it, all have. */

@@ -1,8 +1,10 @@
 #include "mover/pools.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
+#include "backend/backend.h"
 #include "backend/memfile.h"
 #include "base/alloc.h"
 #include "mover/internal.h"
@@ -80,27 +82,78 @@ struct pool *pool_get(const struct mover *m, uint32_t node, uint32_t granule) {
         return node < m->c.nodes_count ? m->nodes[node].pool[size_class(granule)] : NULL;
 }
 
-char *pool_at(const struct pool *p, uint32_t slot) {
-        return slot < p->slots ? p->base + (uint64_t)slot * p->bytes : NULL;
+bool pool_has(const struct pool *p, uint32_t slot) {
+        return slot < p->slots;
 }
 
-int pool_commit(struct pool *p, uint32_t slot, bool *ret_zero) {
+void pool_extent(const struct pool *p, uint32_t slot, struct device_extent *ret) {
+        *ret = (struct device_extent){
+                .slot = memfile_slot(p->file),
+                .offset = (uint64_t)slot * p->bytes,
+                .size = p->bytes,
+        };
+}
+
+static char *at(const struct pool *p, uint32_t slot) {
+        return p->base + (uint64_t)slot * p->bytes;
+}
+
+/* Takes its pages; *ret_zero: they are zero, being new. */
+static int commit(struct pool *p, uint32_t slot, bool *ret_zero) {
         uint64_t *word = &p->committed[slot / 64], bit = 1ull << slot % 64;
         int k;
 
-        if (ret_zero)
-                *ret_zero = false;
+        *ret_zero = false;
         if (__atomic_load_n(word, __ATOMIC_ACQUIRE) & bit)
                 return 0;
         k = memfile_commit(p->file, (uint64_t)slot * p->bytes, p->bytes);
         if (k)
                 return k;
         if (p->bytes > PAGE) /* or the copy meets a fault in every page */
-                (void)madvise(pool_at(p, slot), p->bytes, MADV_POPULATE_WRITE);
+                (void)madvise(at(p, slot), p->bytes, MADV_POPULATE_WRITE);
         __atomic_fetch_or(word, bit, __ATOMIC_RELEASE);
-        if (ret_zero)
-                *ret_zero = true;
+        *ret_zero = true;
         return 0;
+}
+
+int pool_open(struct pool *p, uint32_t slot, uint32_t count, enum pool_use use, struct pool_view *ret) {
+        bool is_zero;
+        int k = 0;
+
+        if (!pool_has(p, slot) || count > p->slots - slot)
+                return -EIO;
+        for (uint32_t i = 0; !k && i < count && use == POOL_FILL; i++)
+                k = commit(p, slot + i, &is_zero);
+        if (!k)
+                *ret = (struct pool_view){ .pool = p, .bytes = at(p, slot), .slot = slot, .use = use };
+        return k;
+}
+
+int pool_close(struct pool_view *v, int result) {
+        return result;
+}
+
+int pool_zero(struct pool *p, uint32_t slot) {
+        bool is_zero;
+        int k = pool_has(p, slot) ? commit(p, slot, &is_zero) : -EIO;
+
+        if (!k && !is_zero)
+                memset(at(p, slot), 0, p->bytes);
+        return k;
+}
+
+int pool_copy(struct pool *to, uint32_t slot, struct pool *from, uint32_t from_slot) {
+        struct pool_view a, b;
+        int k = pool_open(from, from_slot, 1, POOL_READ, &a);
+
+        if (k)
+                return k;
+        k = pool_open(to, slot, 1, POOL_FILL, &b);
+        if (!k) {
+                memcpy(b.bytes, a.bytes, to->bytes);
+                k = pool_close(&b, 0);
+        }
+        return pool_close(&a, k);
 }
 
 void pool_committed(struct pool *p, uint32_t slot) {

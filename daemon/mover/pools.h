@@ -18,10 +18,33 @@ bool pools_are_on(const struct mover *m, uint32_t node);
 /* NULL: there is none. */
 struct pool *pool_get(const struct mover *m, uint32_t node, uint32_t granule);
 
-/* The slot's bytes. NULL: there is no such slot. */
-char *pool_at(const struct pool *p, uint32_t slot);
-/* Takes its pages; `ret_zero` (may be NULL): they are zero, being new. -ENOMEM, -ENOSPC. */
-int pool_commit(struct pool *p, uint32_t slot, bool *ret_zero);
+bool pool_has(const struct pool *p, uint32_t slot);
+struct device_extent;
+/* How a device of this svmd's names the slot. */
+void pool_extent(const struct pool *p, uint32_t slot, struct device_extent *ret);
+
+/*
+ * The bytes of `count` slots that lie behind one another, from pool_open() to pool_close(), which says whether they are
+ * to stay as they are now. -EIO: there are no such slots.
+ */
+enum pool_use {
+        POOL_READ,
+        POOL_FILL,   /* all of it is written */
+        POOL_CHANGE, /* some of it is */
+};
+struct pool_view {
+        struct pool *pool;
+        char *bytes;
+        uint32_t slot;
+        enum pool_use use;
+};
+int pool_open(struct pool *p, uint32_t slot, uint32_t count, enum pool_use use, struct pool_view *ret);
+/* The result of what was done with them; or why what was written is not there. */
+int pool_close(struct pool_view *v, int result);
+/* The slot has pages, and reads as zero: 0. */
+int pool_zero(struct pool *p, uint32_t slot);
+/* Of two pools, or of one. */
+int pool_copy(struct pool *to, uint32_t slot, struct pool *from, uint32_t from_slot);
 /* A slot of an earlier svmd has its pages. */
 void pool_committed(struct pool *p, uint32_t slot);
 /* Gives them back. */

@@ -93,7 +93,7 @@ int record_restore(struct mover *m, struct mover_range *r) {
                 if (k)
                         return k;
                 p = rec.slot == MANAGED_NOWHERE ? NULL : pool_get(m, rec.node, r->granule);
-                if (p && !pool_at(p, rec.slot))
+                if (p && !pool_has(p, rec.slot))
                         return -EINVAL;
                 k = managed_restore(m->engine, r->range, &rec);
                 if (k)
