@@ -193,8 +193,8 @@ struct mover {
         pthread_t watchdog;
         pthread_cond_t watch_cond, gone;
         struct later later[LATER_MAX];
-        unsigned later_count;
-        uint64_t awaited; /* when a worker wakes up to tell the engine the time; 0: none does */
+        unsigned later_count, later_waiters; /* workers that wake up for one */
+        uint64_t awaited;                    /* when a worker wakes up to tell the engine the time; 0: none does */
 };
 
 /* mover.c */

@@ -38,7 +38,7 @@ bool workers_wanted(const struct mover *m) {
         if (!m->idle || m->kicked)
                 return false;
         if (m->stop || !list_empty(&m->jobs) || !list_empty(&m->ended) || managed_urgent(m->engine) ||
-            !later_is_told(m))
+            !later_is_told(m) || (m->later_count && !m->later_waiters))
                 return true;
         return managed_ready(m->engine) && (m->idle > 1 || m->idle == workers_able(m));
 }
@@ -117,11 +117,13 @@ static void run_step(struct mover *m, struct worker *w, const struct managed_ste
 static void wait_for_work(struct mover *m, struct worker *w) {
         struct mover_session *s;
         struct epoll_event e;
-        bool awaits = !later_is_told(m), came;
+        bool awaits = !later_is_told(m), waits = m->later_count > 0, came;
 
         if (awaits)
                 m->awaited = managed_due(m->engine);
+        m->later_waiters += waits;
         came = await_event(m, &e, later_ms(m, awaits)) == 1;
+        m->later_waiters -= waits;
         if (awaits)
                 m->awaited = 0;
         if (!came)
