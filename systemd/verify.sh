@@ -5,10 +5,10 @@ set -euo pipefail
 build=$1 units=$2 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-services=(svmd.service svmd-keeper.service svmd-dbus.service svmd-exporter.service svmd-cgroup.service svmd-smi.service
-        svmd@x.service svmd-keeper@x.service svmd-dbus@x.service svmd-cgroup@x.service svmd-smi@x.service)
-sockets=(svmd.socket svmd-admin.socket svmd-exporter.socket svmd-keeper.socket svmd-cgroup.socket svmd-smi.socket
-        svmd@x.socket svmd-admin@x.socket svmd-keeper@x.socket svmd-cgroup@x.socket svmd-smi@x.socket)
+services=(svmd.service svmd-keeper.service svmd-dbus.service svmd-exporter.service svmd-cgroup.service svmd-smi.service svmd-cuda.service
+        svmd@x.service svmd-keeper@x.service svmd-dbus@x.service svmd-cgroup@x.service svmd-smi@x.service svmd-cuda@x.service)
+sockets=(svmd.socket svmd-admin.socket svmd-exporter.socket svmd-keeper.socket svmd-cgroup.socket svmd-smi.socket svmd-cuda.socket
+        svmd@x.socket svmd-admin@x.socket svmd-keeper@x.socket svmd-cgroup@x.socket svmd-smi@x.socket svmd-cuda@x.socket)
 for unit in "$units"/svmd*.service "$units"/svmd*.socket; do
         sed -E "s#^Exec(Start|Reload)=[^ ]*/(svmd[^ ]*)#Exec\1=$build/\2#; /^Documentation=/d" "$unit" >"$dir/${unit##*/}"
 done

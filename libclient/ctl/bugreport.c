@@ -86,7 +86,7 @@ static const struct {
         { "devices.txt", { "ls", "-l", "/dev/userfaultfd", "/dev/kfd", "/dev/dri" } },
         { "units.txt",
           { "systemctl", "show", "svmd.service", "svmd-keeper.service", "svmd-cgroup.socket", "svmd-smi.socket",
-            "svmd.socket", "svmd-admin.socket" } },
+            "svmd-cuda.service", "svmd.socket", "svmd-admin.socket" } },
         { "journal.txt", { "journalctl", "-u", "svmd*", "-n", "1000", "--no-pager", "-o", "short-iso" } },
 };
 enum { COMMAND_PARTS = sizeof(command_parts) / sizeof(command_parts[0]) };

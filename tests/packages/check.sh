@@ -28,7 +28,7 @@ rm -r "$root/bad"
 
 lib=$(dirname "$(find "$root" -name libsvmd.so.1)")
 export LD_LIBRARY_PATH=$lib
-for program in sbin/svmd sbin/svmd-exporter bin/svmd-ctl bin/svmd-run libexec/svmd-keeper libexec/svmd-cgroup libexec/svmd-smi libexec/svmd-hook; do
+for program in sbin/svmd sbin/svmd-exporter bin/svmd-ctl bin/svmd-run libexec/svmd-keeper libexec/svmd-cgroup libexec/svmd-smi libexec/svmd-cuda libexec/svmd-hook; do
         "$root/usr/$program" --help >/dev/null || fail "$program does not run"
         ! grep -qE 'RPATH|RUNPATH' <(readelf -d "$root/usr/$program") || fail "$program looks for libraries where it was built"
 done
