@@ -24,7 +24,6 @@ int audited_submit(struct device_space *s, const struct device_op *op);
 bool audited_attrs_ok(const struct map_attrs *attrs, char *why, unsigned why_size);
 
 #define AUDITED                                                                                                        \
-        .has_spaces = true, .device_new = audited_device_new, .device_free = audited_device_free,                      \
-        .ops_done = audited_ops_done, .space_new = audited_space_new, .space_free = audited_space_free,                \
-        .map = audited_map, .unmap = audited_unmap, .protect = audited_protect, .sparse = audited_sparse,              \
-        .translate = audited_translate, .submit = audited_submit
+        .has_spaces = true, .ops_done = audited_ops_done, .space_new = audited_space_new,                              \
+        .space_free = audited_space_free, .map = audited_map, .unmap = audited_unmap, .protect = audited_protect,      \
+        .sparse = audited_sparse, .translate = audited_translate, .submit = audited_submit

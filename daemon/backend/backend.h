@@ -93,6 +93,28 @@ struct device_range_args {
         uint32_t granule, count; /* granule: bytes */
 };
 
+/*
+ * Memory of a device that its driver alone reaches, as slots of one size by number. Any thread; each waits for the
+ * device. 0 or -errno: -ENOMEM: it is full; -EIO: it is gone, with what is there.
+ */
+struct device_slots {
+        uint32_t bytes; /* of a slot */
+        /* New memory, zeroed. What the slot had is released: who still has that mapped does not see this. */
+        int (*make)(struct device *d, uint32_t slot);
+        void (*release)(struct device *d, uint32_t slot);
+        /* All of it. */
+        int (*read)(struct device *d, uint32_t slot, void *to);
+        int (*write)(struct device *d, uint32_t slot, const void *from);
+        /* It is there: also one that an earlier svmd made. */
+        bool (*has)(struct device *d, uint32_t slot);
+        /* A descriptor of it can be had by fd() from now on, which does not wait: a new one, or -errno. */
+        int (*ready)(struct device *d, uint32_t slot);
+        int (*fd)(struct device *d, uint32_t slot);
+        /* From now on told() is called in a thread of the device's: it is gone (`why`), and when that has returned and
+         * there is an empty one, that there is. Until device_free(), or until `told` is NULL. */
+        void (*watch)(struct device *d, void (*told)(void *userdata, bool there, const char *why), void *userdata);
+};
+
 struct backend {
         enum node_kind kind;
         const char *name;
@@ -147,8 +169,9 @@ struct backend {
         /* Any thread: the translation of a granule shows `extent` (of a pool, or of the range's memory). -ENOMEM,
          * -EINVAL. */
         int (*range_map)(struct device_range *r, uint32_t granule, struct device_extent extent, bool write);
-        /* Any thread: it shows nothing; when this returns, nothing of it is cached. */
-        void (*range_invalidate)(struct device_range *r, uint32_t granule);
+        /* Any thread: it shows nothing; when this gives 0, nothing of it is cached. -EAGAIN: it is still used, and is
+         * to be asked for again soon; it comes to an end. */
+        int (*range_invalidate)(struct device_range *r, uint32_t granule);
         /* The outcome of a fault; any thread. 0, or a status with a sentence, which ends the operation. */
         void (*range_answer)(struct device *d, void *token, unsigned code, const char *text);
         /* The space sees the range, under what is mapped there otherwise; again: the access changes. -ENOMEM, -EEXIST
@@ -158,6 +181,10 @@ struct backend {
          * NOT_MAPPED when it is answered, and this waits for the answer as space_free() does. The caller holds no lock
          * that `done` or device_faults take. */
         void (*space_hide)(struct device_space *s, struct device_range *r);
+
+        /* Where managed pages of its nodes lie; NULL: in memory files. Such a device is shown nothing that lies
+         * elsewhere, and no other what lies there. */
+        const struct device_slots *slots;
 
         /* How it moves memory of one process: private.h. NULL: it does not. */
         const struct private_ops *private_ops;
@@ -172,5 +199,5 @@ const struct backend *backend_at(unsigned i);
 
 /* svmd has all memory of its nodes, in files of its own that no client can map. */
 bool backend_has_pool(const struct backend *b);
-/* svmd moves managed pages to its nodes. In a machine these come before all others. */
-bool backend_takes_pages(const struct backend *b);
+/* svmd moves managed pages to the node. In a machine these come before all others. */
+bool backend_takes_pages(const struct backend *b, const struct node_desc *desc);

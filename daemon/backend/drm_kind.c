@@ -13,6 +13,8 @@ static bool drm_attrs_ok(const struct map_attrs *attrs, char *why, unsigned why_
 
 const struct backend backend_drm = {
         AUDITED,
+        .device_new = audited_device_new,
+        .device_free = audited_device_free,
         .kind = NODE_DRM,
         .name = "drm",
         .granularity = 4096,

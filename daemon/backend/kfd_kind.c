@@ -8,6 +8,8 @@
  */
 const struct backend backend_kfd = {
         AUDITED,
+        .device_new = audited_device_new,
+        .device_free = audited_device_free,
         .kind = NODE_KFD,
         .name = "kfd",
         .granularity = 4096,

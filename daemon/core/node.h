@@ -36,9 +36,12 @@ struct node_desc {
         char device[64];    /* hmm, kfd, drm: the file that clients open */
         uint32_t number;    /* kfd, drm: what the driver calls it: number in KFD's topology, minor of the DRM card */
         uint32_t driver_id; /* kfd: number in KFD's calls; 0: not told */
-        char dmem[96];      /* region of the kernel's dmem that its memory is, drm/0000:03:00.0/vram0; "": none */
-        int numa;           /* host: the NUMA node of this machine its memory is bound to, -1: wherever */
-        bool far;           /* host: memory without CPUs (CXL, say) */
+        bool managed;       /* cuda: svmd moves managed pages there */
+        char agent[96];     /* then: the socket of svmd-cuda */
+        uint32_t agent_patience_ms; /* cuda: for a process to let go of what it has mapped there */
+        char dmem[96]; /* region of the kernel's dmem that its memory is, drm/0000:03:00.0/vram0; "": none */
+        int numa;      /* host: the NUMA node of this machine its memory is bound to, -1: wherever */
+        bool far;      /* host: memory without CPUs (CXL, say) */
         uint64_t va_start, va_end; /* addresses that its spaces can show */
         struct node_link *links;
         uint32_t links_count;

@@ -129,6 +129,22 @@ bool device_place(struct managed *e, struct work *w, struct demand *d) {
         return false;
 }
 
+int managed_device_show(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node,
+                        uint32_t *ret_slot) {
+        struct granule *g = granule_of(r, granule);
+        int k;
+
+        if (g->state != RESIDENCY_OUT || !g->slot || g->node != node || granule_lost(g) || e->nodes[node].lost ||
+            r->ending || (g->work && g->work->change != CHANGE_NONE))
+                return -ENOENT;
+        k = granule_may_show(r, node);
+        if (k)
+                return k;
+        granule_show(r, g, node, true);
+        *ret_slot = g->slot - 1;
+        return 0;
+}
+
 static void zero_slot(struct managed *e, struct work *w) {
         struct managed_step *s = work_step(w, MANAGED_ZERO_SLOT);
 

@@ -334,6 +334,7 @@ struct pool {
 
 struct node {
         bool host;
+        uint32_t only; /* bytes of granules that it takes; 0: any */
         uint64_t capacity, reserve, used, pinned;
         uint64_t kept;                   /* of `promises`: for those who are no group */
         struct policy_promises promises; /* groups' and those */

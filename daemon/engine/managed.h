@@ -211,6 +211,8 @@ void managed_profile(struct managed *e, const struct policy_profile *p);
 /* Nodes are numbered from 0 as they are added. `bandwidth` as in policy_node; it has to stay. -ENOMEM, -ENOSPC. */
 int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacity, uint64_t hive,
                      const uint32_t *bandwidth);
+/* Its slots have this many bytes, and granules of another size are never put there. */
+void managed_node_only(struct managed *e, uint32_t node, uint32_t bytes);
 /* A host without CPUs, where nothing begins while another one has room; and distances as in policy_node, which have to
  * stay. */
 void managed_node_shape(struct managed *e, uint32_t node, bool far, const uint32_t *distance);
@@ -359,6 +361,10 @@ int managed_device_access(struct managed *e, struct managed_range *r, uint32_t g
                           uint64_t token, uint64_t now_ns);
 /* The translation showed it (and for writing, if `write`): an operation is in flight, as above. False: ask. */
 bool managed_device_begin(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node, bool write);
+/* Of a node without faults: what lies there, and is in no change, counts as shown there for writing from now on, and
+ * its slot is given. -ENOENT: it does not, or is. -ENOMEM. */
+int managed_device_show(struct managed *e, struct managed_range *r, uint32_t granule, uint32_t node,
+                        uint32_t *ret_slot);
 void managed_device_end(struct managed *e, struct managed_range *r, uint32_t granule, uint64_t now_ns);
 
 /* The next step, or NULL. It stays until it is completed. */

@@ -200,6 +200,10 @@ int managed_node_add(struct managed *e, bool host, bool faults, uint64_t capacit
         return (int)i;
 }
 
+void managed_node_only(struct managed *e, uint32_t node, uint32_t bytes) {
+        e->nodes[node].only = bytes;
+}
+
 void managed_node_shape(struct managed *e, uint32_t node, bool far, const uint32_t *distance) {
         e->shape[node].far = far;
         e->shape[node].distance = distance;

@@ -53,9 +53,15 @@ uint64_t node_room(const struct managed *e, uint32_t node, const struct managed_
         return policy_share_room(&n->promises, node_granted(n), limit_of(e, n, room), n->used, own, count);
 }
 
+static bool is_for(const struct managed *e, uint32_t node, const struct managed_range *r) {
+        return !e->nodes[node].only || e->nodes[node].only == r->bytes;
+}
+
 static uint64_t room_for(const struct managed *e, uint32_t node, const struct managed_range *r, enum room room) {
         uint64_t there = node_room(e, node, r, room), in_groups = range_room(e, r, node, room);
 
+        if (!is_for(e, node, r))
+                return 0;
         return there < in_groups ? there : in_groups;
 }
 
@@ -79,7 +85,7 @@ bool room_is_place(const struct managed *e, uint32_t node, const struct managed_
         for (unsigned i = 0; (g = range_group(r, i)); i++)
                 if (!g->nodes[node].limit)
                         return false;
-        return e->shape[node].online;
+        return e->shape[node].online && is_for(e, node, r);
 }
 
 /* Full, and what it has can make room by going to a host without CPUs. */

@@ -528,6 +528,12 @@ static int check_nodes(struct loading *l) {
 
                 if (device[0])
                         l->c.soft.nodes[i].kind = backend_of_device(device)->kind;
+                if (l->c.soft.nodes[i].managed && l->c.soft.nodes[i].kind != NODE_CUDA) {
+                        fprintf(l->err,
+                                "%s: managed is for devices as cuda:0: node %s takes managed pages without it, or never\n",
+                                l->origin[i].where, l->c.soft.nodes[i].name);
+                        return l->result = CONFIG_E_BAD;
+                }
                 if (l->c.soft.nodes[i].capacity)
                         continue;
                 fprintf(l->err, "%s: node %s has no size: expected size=SIZE, such as size=2G\n", l->origin[i].where,

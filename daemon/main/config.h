@@ -15,6 +15,8 @@
  */
 struct config {
         char *config_file;                     /* default /etc/svmd/svmd.conf; absent is no error unless it was named */
+        char *cuda_agent;                      /* NULL: in runtime_dir */
+        uint32_t cuda_patience;                /* seconds */
         char *runtime_dir;                     /* /run/svmd */
         char *state_dir;                       /* /var/lib/svmd */
         char *machine_dir;                     /* a recorded machine, NULL: none */

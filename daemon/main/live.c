@@ -97,7 +97,7 @@ static bool same_limits(const struct config *a, const struct config *b) {
 
 static bool same_node(const struct node_desc *a, const struct node_desc *b) {
         return strcmp(a->name, b->name) == 0 && a->capacity == b->capacity && a->faults == b->faults &&
-               strcmp(a->device, b->device) == 0 && strcmp(a->dmem, b->dmem) == 0;
+               a->managed == b->managed && strcmp(a->device, b->device) == 0 && strcmp(a->dmem, b->dmem) == 0;
 }
 
 /* Kinds without an option of their own are given by --soft-node. */

@@ -76,12 +76,26 @@ static int fail(struct program *p, const char *doing, int r) {
 
 /* ---- machine ---- */
 
-static int add_devices(struct program *p, enum node_kind kind) {
+/* Who has the memory of the node's device for svmd. */
+static int name_agent(struct program *p, struct node_desc *n) {
+        const struct config *c = &p->config;
+        int size = c->cuda_agent ? snprintf(n->agent, sizeof(n->agent), "%s", c->cuda_agent)
+                                 : snprintf(n->agent, sizeof(n->agent), "%s/cuda.sock", c->runtime_dir);
+
+        n->agent_patience_ms = c->cuda_patience * 1000;
+        if (size < (int)sizeof(n->agent))
+                return 0;
+        snprintf(p->why, sizeof(p->why), "the socket of svmd-cuda can have a name of %zu bytes: give --cuda-agent one",
+                 sizeof(n->agent) - 1);
+        return -ENAMETOOLONG;
+}
+
+static int add_devices(struct program *p, const struct backend *b, bool takes_pages) {
         for (uint32_t i = 0; i < p->config.soft.count; i++) {
                 const struct node_desc *from = &p->config.soft.nodes[i];
                 struct node_desc *n;
 
-                if (from->kind != kind)
+                if (from->kind != b->kind || backend_takes_pages(b, from) != takes_pages)
                         continue;
                 if (machine_find(&p->machine, from->name)) {
                         snprintf(p->why, sizeof(p->why),
@@ -99,6 +113,8 @@ static int add_devices(struct program *p, enum node_kind kind) {
                         n->va_start = 0x10000;
                         n->va_end = 1ull << 47;
                 }
+                if (n->managed && name_agent(p, n))
+                        return -ENAMETOOLONG;
         }
         return 0;
 }
@@ -109,8 +125,7 @@ static int add_kinds(struct program *p, bool takes_pages) {
         int r = 0;
 
         for (unsigned i = 0; r == 0 && (b = backend_at(i)); i++)
-                if (backend_takes_pages(b) == takes_pages)
-                        r = add_devices(p, b->kind);
+                r = add_devices(p, b, takes_pages);
         return r;
 }
 

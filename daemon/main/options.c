@@ -42,10 +42,16 @@ const struct option_desc options[] = {
         { "hmm-node", "NAME:device=FILE,size=SIZE", OPTION_NODE, true, 0, NULL, NODE_HMM, 0, 0,
           "Add the kernel's HMM test device behind this file as a node for private memory, which clients open and give to "
           "svmd. The same as a --soft-node with a device. May be repeated." },
-        { "cuda-node", "NAME:device=cuda:N,size=SIZE", OPTION_NODE, true, 0, NULL, NODE_CUDA, 0, 0,
+        { "cuda-node", "NAME:device=cuda:N,size=SIZE[,managed=on]", OPTION_NODE, true, 0, NULL, NODE_CUDA, 0, 0,
           "Add an NVIDIA device as a node, by its number or its PCI address (cuda:0000:3b:00.0) as its clients' CUDA "
           "knows it. svmd does not open it: it charges and holds what clients make there. The same as a --soft-node "
           "with such a device. May be repeated." },
+        { "cuda-agent", "FILE", OPTION_TEXT, false, AT(cuda_agent), NULL, 0, 0, 0,
+          "The socket of svmd-cuda(8), which has the managed pages of NVIDIA devices (managed). Without this it is "
+          "cuda.sock where the sockets are." },
+        { "cuda-patience", "SECONDS", OPTION_COUNT, false, AT(cuda_patience), "30", 1, 3600, 1,
+          "How long a process has to let go of a managed page that it has mapped on an NVIDIA device, when somebody else "
+          "wants it. Then nobody waits for it any more." },
         { "sys-root", "DIR", OPTION_TEXT, false, AT(sys_root), "/sys", 0, 0, 0,
           "Read this machine's devices below this folder." },
         { "proc-root", "DIR", OPTION_TEXT, false, AT(proc_root), "/proc", 0, 0, 0,
@@ -152,6 +158,9 @@ const struct option_desc node_options[] = {
           "The node is no software device but what has this name: a file as /dev/hmm_dmirror0 is the kernel's HMM test "
           "device (modprobe test_hmm), which has private memory of processes and nothing else; cuda:N an NVIDIA "
           "device." },
+        { "managed", "on|off", OPTION_SWITCH, false, offsetof(struct node_desc, managed), "off", 0, 0, 0,
+          "Of an NVIDIA device: whether managed pages may be sent there, which svmd-cuda(8) then has for svmd. Ranges have "
+          "to be reserved with granules of 2M." },
         { "dmem", "REGION", OPTION_REGION, false, offsetof(struct node_desc, dmem), NULL, 0,
           sizeof(((struct node_desc *)0)->dmem) - 1, 0,
           "The region of the kernel's controller of device memory that the memory of this node is, as dmem.capacity of the "

@@ -170,7 +170,7 @@ int mover_show(struct mover *m, struct mover_range *r, uint32_t node, struct dev
         const struct mover_node *n = &m->nodes[node].node;
         int k;
 
-        if (!n->backend || !n->backend->range_new)
+        if (!n->backend || !n->backend->space_show)
                 return -EOPNOTSUPP;
         k = device_range_get(m, r, node);
         return k ? k : n->backend->space_show(space, r->device[node], write);
@@ -181,10 +181,122 @@ void mover_hide(struct mover *m, struct mover_range *r, uint32_t node, struct de
                 m->nodes[node].node.backend->space_hide(space, r->device[node]);
 }
 
+struct device_range *mover_device_range(struct mover *m, struct mover_range *r, uint32_t node) {
+        const struct mover_node *n = &m->nodes[node].node;
+
+        if (!n->backend || !n->backend->range_new || !n->device)
+                return NULL;
+        return device_range_get(m, r, node) ? NULL : r->device[node];
+}
+
+int devices_restore(struct mover *m, struct mover_range *r) {
+        int k = 0;
+
+        for (uint32_t node = 0; !k && node < m->c.nodes_count; node++) {
+                const struct mover_node *n = &m->nodes[node].node;
+                uint32_t slot;
+
+                if (!n->backend || !n->backend->slots || !n->device || !mover_range_used(m, r, node))
+                        continue;
+                k = device_range_get(m, r, node);
+                mover_lock(m);
+                for (uint32_t i = 0; !k && i < r->count; i++)
+                        if (managed_device_show(m->engine, r->range, i, node, &slot) == -ENOMEM)
+                                k = -ENOMEM;
+                mover_unlock(m);
+        }
+        return k;
+}
+
+/* What an earlier svmd made has no descriptor here until it is asked for, which waits for the device. */
+static int make_ready(struct mover *m, const struct mover_range *r, uint32_t node, uint32_t granule) {
+        const struct mover_node *n = &m->nodes[node].node;
+        struct managed_granule_info info;
+
+        mover_look(m, r, granule, 1, &info);
+        if (info.state != RESIDENCY_OUT || info.node != node || info.slot == MANAGED_NOWHERE)
+                return 0;
+        return n->backend->slots->ready(n->device, info.slot);
+}
+
+/* The slot stays the granule's while the lock is held, so the descriptor is of no other's bytes. */
+static int show_slot(struct mover *m, struct mover_range *r, uint32_t node, uint32_t granule) {
+        const struct mover_node *n = &m->nodes[node].node;
+        uint32_t slot;
+        int fd;
+
+        mover_lock(m);
+        fd = managed_device_show(m->engine, r->range, granule, node, &slot);
+        if (!fd)
+                fd = n->backend->slots->fd(n->device, slot);
+        mover_unlock(m);
+        return fd;
+}
+
+int mover_show_slots(struct mover *m, struct mover_range *r, uint32_t node, uint32_t first, uint32_t count,
+                     int *ret_fds) {
+        int shown = 0;
+
+        if (!m->nodes[node].node.backend || !m->nodes[node].node.backend->slots || !r->device[node])
+                return -EOPNOTSUPP;
+        for (uint32_t i = 0; i < count; i++) {
+                int k = make_ready(m, r, node, first + i);
+
+                ret_fds[i] = k ? k : show_slot(m, r, node, first + i);
+                shown += ret_fds[i] >= 0;
+                if (ret_fds[i] < 0)
+                        ret_fds[i] = -1;
+        }
+        return shown;
+}
+
 void devices_free(struct mover_range *r) {
         for (uint32_t i = 0; i < r->m->c.nodes_count; i++)
                 if (r->device[i])
                         r->m->nodes[i].node.backend->range_free(r->device[i]);
+}
+
+/* ---- slots that come and go ---- */
+
+static void tell_slots(struct mover *m, struct news *news) {
+        struct node *n = container_of(news, struct node, gone);
+        char why[sizeof(n->why)];
+        bool there;
+
+        mover_lock(m);
+        there = n->there;
+        memcpy(why, n->why, sizeof(why));
+        n->untold = false;
+        mover_unlock(m);
+        if (m->hooks.slots)
+                m->hooks.slots(m->hooks.userdata, (uint32_t)(n - m->nodes), there, why);
+}
+
+/* In the device's thread. What was there is lost before the device may have anything new. */
+static void on_slots(void *userdata, bool there, const char *why) {
+        struct node *n = userdata;
+        struct mover *m = n->m;
+
+        mover_lock(m);
+        if (!there)
+                managed_node_lost(m->engine, (uint32_t)(n - m->nodes), mover_now(m));
+        n->there = there;
+        snprintf(n->why, sizeof(n->why), "%s", why);
+        if (!n->untold)
+                news_push(m, &n->gone, tell_slots);
+        n->untold = true;
+        mover_unlock(m);
+}
+
+void devices_watch(struct mover *m, bool on) {
+        for (uint32_t i = 0; i < m->c.nodes_count; i++) {
+                struct node *n = &m->nodes[i];
+
+                if (on)
+                        n->m = m;
+                if (n->node.backend && n->node.device && n->node.backend->slots)
+                        n->node.backend->slots->watch(n->node.device, on ? on_slots : NULL, n);
+        }
 }
 
 /* Where the bytes are that the translation is to show. */
@@ -201,10 +313,7 @@ static int extent_of(struct mover *m, const struct managed_step *step, struct de
                 return 0;
         }
         p = pool_get(m, step->from, step->bytes);
-        if (!p || !pool_has(p, step->from_slot))
-                return -EIO;
-        pool_extent(p, step->from_slot, ret);
-        return 0;
+        return p && pool_has(p, step->from_slot) ? pool_extent(p, step->from_slot, ret) : -EIO;
 }
 
 int step_translate(struct mover *m, const struct managed_step *step) {
@@ -216,10 +325,8 @@ int step_translate(struct mover *m, const struct managed_step *step) {
 
         if (!d) /* nobody there sees the range */
                 return 0;
-        if (step->type == MANAGED_INVALIDATE) {
-                b->range_invalidate(d, step->granule);
-                return 0;
-        }
+        if (step->type == MANAGED_INVALIDATE)
+                return b->range_invalidate(d, step->granule);
         k = extent_of(m, step, &extent);
         return k ? k : b->range_map(d, step->granule, extent, step->write);
 }

@@ -53,8 +53,10 @@ struct ask {
 
 /* Slots of one size on one node. Stays, once it is there. */
 struct pool {
-        struct memfile *file;
+        struct memfile *file; /* NULL: they are the device's */
         char *base;
+        const struct device_slots *slots_of;
+        struct device *device;
         uint32_t bytes, slots;
         uint64_t *committed; /* bit per slot: its pages are taken. Atomic */
 };
@@ -62,6 +64,11 @@ struct pool {
 struct node {
         struct mover_node node;
         struct pool *pool[SIZES];
+        struct mover *m;
+        struct news gone; /* its slots came, or went */
+        bool untold;
+        bool there;
+        char why[160];
 };
 
 struct mover_range {
@@ -256,6 +263,10 @@ uint32_t advice_group(void *userdata, void *range, struct hint_walk *walk);
 void advice_get(void *userdata, void *range, uint32_t granule, struct policy_advice *ret);
 
 /* devices.c */
+/* What lies in slots of devices may be mapped by clients since an earlier svmd. -ENOMEM. */
+int devices_restore(struct mover *m, struct mover_range *r);
+/* Slots of devices come and go. */
+void devices_watch(struct mover *m, bool on);
 void asks_answer(struct mover *m, struct list *asks);
 void devices_free(struct mover_range *r);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/backend.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "mover/budget.h"
@@ -80,6 +81,8 @@ static int engine_new(struct mover *m) {
                 k = added < 0 ? added : 0;
                 if (!k)
                         managed_node_shape(m->engine, i, n->far, n->distance);
+                if (!k && n->backend && n->device && n->backend->slots)
+                        managed_node_only(m->engine, i, n->backend->slots->bytes);
         }
         return k;
 }
@@ -121,6 +124,7 @@ int mover_new(struct mover **ret, const struct mover_config *c, const struct mov
                 alloc_free(m);
                 return k;
         }
+        devices_watch(m, true);
         *ret = m;
         return 0;
 }
@@ -130,6 +134,7 @@ int mover_new(struct mover **ret, const struct mover_config *c, const struct mov
 void mover_free(struct mover *m) {
         if (!m)
                 return;
+        devices_watch(m, false);
         if (!traces_stop(m) || !workers_stop(m)) {
                 mover_lock(m);
                 return;

@@ -59,6 +59,9 @@ struct mover_hooks {
         /* Registered memory is not what it was: the process gave it back, or moved it. Devices do not reach it any
          * more. It is still to be unregistered. `why` is a sentence. */
         void (*unregistered)(void *userdata, void *registered, const char *why);
+        /* The slots of a device have gone, with what was there, and the mover has been told so; or there is an empty
+         * device in its place, and it has not. NULL where no device has slots. */
+        void (*slots)(void *userdata, uint32_t node, bool there, const char *why);
         /* A pool of slots is about to be used: the node's memory for granules of this size. Gives a memfile of at least
          * `size` bytes (mapped), which stays until mover_free(). -ENOMEM and such. */
         int (*pool)(void *userdata, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret);
@@ -310,6 +313,12 @@ void mover_trace_put(struct mover_trace *t);
  * hidden, no operation of that space uses it. -ENOMEM. */
 int mover_show(struct mover *m, struct mover_range *r, uint32_t node, struct device_space *space, bool write);
 void mover_hide(struct mover *m, struct mover_range *r, uint32_t node, struct device_space *space);
+/* What the node's device has of the range, made if need be. NULL: no memory, or the node shows no ranges. */
+struct device_range *mover_device_range(struct mover *m, struct mover_range *r, uint32_t node);
+/* Of granules [first, first + count): a new descriptor of the slot of each that lies on the node, is in no change and
+ * counts as shown there from now on, in `ret_fds`; of the others -1. Returns how many, or -errno. */
+int mover_show_slots(struct mover *m, struct mover_range *r, uint32_t node, uint32_t first, uint32_t count,
+                     int *ret_fds);
 /* What a device asks (backend.h): made before the mover, which is then told of the devices in its config. */
 struct device_faults;
 const struct device_faults *mover_device_faults(void);

@@ -24,11 +24,38 @@ unsigned size_class(uint32_t bytes) {
         return i;
 }
 
+/* Of a device that has slots of its own. */
+static int device_pool_new(const struct mover_node *n, struct pool **ret) {
+        const struct device_slots *slots = n->backend->slots;
+        uint64_t count = n->total / slots->bytes + 2;
+        struct pool *p = alloc_zero(sizeof(*p));
+
+        if (!p)
+                return -ENOMEM;
+        p->committed = alloc_array(count / 64 + 1, sizeof(p->committed[0]));
+        if (!p->committed) {
+                alloc_free(p);
+                return -ENOMEM;
+        }
+        p->slots_of = slots;
+        p->device = n->device;
+        p->bytes = slots->bytes;
+        p->slots = (uint32_t)count;
+        *ret = p;
+        return 0;
+}
+
+static const struct device_slots *slots_of(const struct mover_node *n) {
+        return n->backend && n->device ? n->backend->slots : NULL;
+}
+
 static int pool_new(struct mover *m, struct pool **ret, uint32_t node, uint32_t granule) {
         uint64_t slots = m->nodes[node].node.total / granule + 2;
         struct pool *p;
         int k;
 
+        if (slots_of(&m->nodes[node].node))
+                return device_pool_new(&m->nodes[node].node, ret);
         if (slots > UINT32_MAX)
                 slots = UINT32_MAX;
         p = alloc_zero(sizeof(*p));
@@ -59,6 +86,11 @@ bool pools_are_on(const struct mover *m, uint32_t node) {
         return !m->nodes[node].node.host || hosts > 1;
 }
 
+/* Engines keep what does not fit from such nodes. */
+static bool pool_fits(const struct mover_node *n, uint32_t granule) {
+        return !slots_of(n) || slots_of(n)->bytes == granule;
+}
+
 int pools_prepare(struct mover *m, uint32_t granule) {
         unsigned class = size_class(granule);
 
@@ -66,7 +98,7 @@ int pools_prepare(struct mover *m, uint32_t granule) {
                 struct pool *p;
                 int k;
 
-                if (!pools_are_on(m, i) || m->nodes[i].pool[class])
+                if (!pools_are_on(m, i) || m->nodes[i].pool[class] || !pool_fits(&m->nodes[i].node, granule))
                         continue;
                 k = pool_new(m, &p, i, granule);
                 if (k)
@@ -86,16 +118,29 @@ bool pool_has(const struct pool *p, uint32_t slot) {
         return slot < p->slots;
 }
 
-void pool_extent(const struct pool *p, uint32_t slot, struct device_extent *ret) {
+int pool_extent(const struct pool *p, uint32_t slot, struct device_extent *ret) {
+        if (p->slots_of)
+                return -EIO;
         *ret = (struct device_extent){
                 .slot = memfile_slot(p->file),
                 .offset = (uint64_t)slot * p->bytes,
                 .size = p->bytes,
         };
+        return 0;
 }
 
 static char *at(const struct pool *p, uint32_t slot) {
         return p->base + (uint64_t)slot * p->bytes;
+}
+
+/* A device's is made anew for each granule, as a client may have it mapped that had it last. */
+static int make(struct pool *p, uint32_t slot, bool *ret_zero) {
+        int k = p->slots_of->make(p->device, slot);
+
+        if (!k)
+                __atomic_fetch_or(&p->committed[slot / 64], 1ull << slot % 64, __ATOMIC_RELEASE);
+        *ret_zero = !k;
+        return k;
 }
 
 /* Takes its pages; *ret_zero: they are zero, being new. */
@@ -104,6 +149,8 @@ static int commit(struct pool *p, uint32_t slot, bool *ret_zero) {
         int k;
 
         *ret_zero = false;
+        if (p->slots_of)
+                return make(p, slot, ret_zero);
         if (__atomic_load_n(word, __ATOMIC_ACQUIRE) & bit)
                 return 0;
         k = memfile_commit(p->file, (uint64_t)slot * p->bytes, p->bytes);
@@ -116,6 +163,23 @@ static int commit(struct pool *p, uint32_t slot, bool *ret_zero) {
         return 0;
 }
 
+/* What a device has is copied, so that nobody who is kept by a client keeps the device from others. */
+static int bounce(struct pool_view *v, uint32_t count) {
+        struct pool *p = v->pool;
+        int k = 0;
+
+        if (count != 1)
+                return -EIO;
+        v->bytes = alloc_array(1, p->bytes);
+        if (!v->bytes)
+                return -ENOMEM;
+        if (v->use != POOL_FILL)
+                k = p->slots_of->read(p->device, v->slot, v->bytes);
+        if (k)
+                alloc_free(v->bytes);
+        return k;
+}
+
 int pool_open(struct pool *p, uint32_t slot, uint32_t count, enum pool_use use, struct pool_view *ret) {
         bool is_zero;
         int k = 0;
@@ -125,11 +189,22 @@ int pool_open(struct pool *p, uint32_t slot, uint32_t count, enum pool_use use, 
         for (uint32_t i = 0; !k && i < count && use == POOL_FILL; i++)
                 k = commit(p, slot + i, &is_zero);
         if (!k)
-                *ret = (struct pool_view){ .pool = p, .bytes = at(p, slot), .slot = slot, .use = use };
+                *ret = (struct pool_view){ .pool = p, .slot = slot, .use = use };
+        if (k || !p->slots_of)
+                ret->bytes = k ? NULL : at(p, slot);
+        else
+                k = bounce(ret, count);
         return k;
 }
 
 int pool_close(struct pool_view *v, int result) {
+        struct pool *p = v->pool;
+
+        if (!p->slots_of)
+                return result;
+        if (!result && v->use != POOL_READ)
+                result = p->slots_of->write(p->device, v->slot, v->bytes);
+        alloc_free(v->bytes);
         return result;
 }
 
@@ -156,13 +231,19 @@ int pool_copy(struct pool *to, uint32_t slot, struct pool *from, uint32_t from_s
         return pool_close(&a, k);
 }
 
-void pool_committed(struct pool *p, uint32_t slot) {
+bool pool_committed(struct pool *p, uint32_t slot) {
+        if (p->slots_of && !p->slots_of->has(p->device, slot))
+                return false;
         __atomic_fetch_or(&p->committed[slot / 64], 1ull << slot % 64, __ATOMIC_RELEASE);
+        return true;
 }
 
 void pool_release(struct pool *p, uint32_t slot) {
         __atomic_fetch_and(&p->committed[slot / 64], ~(1ull << slot % 64), __ATOMIC_RELEASE);
-        memfile_punch(p->file, (uint64_t)slot * p->bytes, p->bytes);
+        if (p->slots_of)
+                p->slots_of->release(p->device, slot);
+        else
+                memfile_punch(p->file, (uint64_t)slot * p->bytes, p->bytes);
 }
 
 /* The run of slots that have pages, at `offset` or after it. */
@@ -181,12 +262,20 @@ static bool next_used(void *userdata, uint64_t offset, uint64_t *ret_start, uint
         return true;
 }
 
+static void release_unused(struct pool *p) {
+        for (uint32_t i = 0; i < p->slots; i++)
+                if (!(p->committed[i / 64] >> i % 64 & 1) && p->slots_of->has(p->device, i))
+                        p->slots_of->release(p->device, i);
+}
+
 void pools_sweep(struct mover *m) {
         for (uint32_t i = 0; i < m->c.nodes_count; i++)
                 for (unsigned c = 0; c < SIZES; c++) {
                         struct pool *p = m->nodes[i].pool[c];
 
-                        if (p)
+                        if (p && p->slots_of)
+                                release_unused(p);
+                        else if (p)
                                 (void)memfile_punch_unused(p->file, next_used, p);
                 }
 }

@@ -20,8 +20,8 @@ struct pool *pool_get(const struct mover *m, uint32_t node, uint32_t granule);
 
 bool pool_has(const struct pool *p, uint32_t slot);
 struct device_extent;
-/* How a device of this svmd's names the slot. */
-void pool_extent(const struct pool *p, uint32_t slot, struct device_extent *ret);
+/* How another device names the slot. -EIO: it cannot. */
+int pool_extent(const struct pool *p, uint32_t slot, struct device_extent *ret);
 
 /*
  * The bytes of `count` slots that lie behind one another, from pool_open() to pool_close(), which says whether they are
@@ -45,8 +45,8 @@ int pool_close(struct pool_view *v, int result);
 int pool_zero(struct pool *p, uint32_t slot);
 /* Of two pools, or of one. */
 int pool_copy(struct pool *to, uint32_t slot, struct pool *from, uint32_t from_slot);
-/* A slot of an earlier svmd has its pages. */
-void pool_committed(struct pool *p, uint32_t slot);
+/* A slot of an earlier svmd has its pages. False: it is not there. */
+bool pool_committed(struct pool *p, uint32_t slot);
 /* Gives them back. */
 void pool_release(struct pool *p, uint32_t slot);
 /* After a restart: gives back what no granule has. */

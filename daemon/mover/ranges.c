@@ -239,10 +239,14 @@ static void punch_empty(struct mover_range *r) {
 }
 
 int mover_restored(struct mover *m) {
-        int k;
+        int k = 0;
 
-        list_for_each (it, &m->ranges)
+        list_for_each (it, &m->ranges) {
                 punch_empty(container_of(it, struct mover_range, link));
+                k = k ? k : devices_restore(m, container_of(it, struct mover_range, link));
+        }
+        if (k)
+                return k;
         pools_sweep(m);
         mover_lock(m);
         k = managed_restored(m->engine, mover_now(m));

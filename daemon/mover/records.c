@@ -84,6 +84,14 @@ static int record_read(const struct mover *m, const struct range_entry *e, struc
         return 0;
 }
 
+/* A device's slot went while there was no svmd: as managed_node_lost() would have it. */
+static void record_lost(struct managed_record *rec) {
+        if (rec->state == RESIDENCY_FILLING || rec->state == RESIDENCY_WRITING)
+                rec->state = RESIDENCY_PUNCHING;
+        rec->slot = MANAGED_NOWHERE;
+        record_intent(NULL, rec);
+}
+
 int record_restore(struct mover *m, struct mover_range *r) {
         for (uint32_t i = 0; i < r->count; i++) {
                 struct managed_record rec = { .range = r, .granule = i };
@@ -95,11 +103,11 @@ int record_restore(struct mover *m, struct mover_range *r) {
                 p = rec.slot == MANAGED_NOWHERE ? NULL : pool_get(m, rec.node, r->granule);
                 if (p && !pool_has(p, rec.slot))
                         return -EINVAL;
+                if (p && has_slot(rec.state) && !pool_committed(p, rec.slot))
+                        record_lost(&rec);
                 k = managed_restore(m->engine, r->range, &rec);
                 if (k)
                         return k;
-                if (p && has_slot(rec.state))
-                        pool_committed(p, rec.slot);
         }
         return 0;
 }

@@ -55,6 +55,10 @@ static uint32_t bandwidth_between(const struct service *svc, uint32_t from, uint
         const struct node_desc *a = node_desc(svc, from), *b = node_desc(svc, to);
         uint32_t mb = link_bandwidth(a, to);
 
+        /* What lies in such slots is shown to nobody, and its device reaches nothing else. */
+        if ((node_backend(svc, from)->slots || node_backend(svc, to)->slots) && from != to && a->kind != NODE_HOST &&
+            b->kind != NODE_HOST)
+                return 0;
         if (mb == 0)
                 mb = link_bandwidth(b, from);
         if (mb == 0 && (from == to || a->kind == NODE_HOST || b->kind == NODE_HOST))
@@ -88,7 +92,7 @@ static int make_nodes(struct service *svc) {
         if (count > MANAGED_NODES_MAX)
                 count = MANAGED_NODES_MAX;
         /* Those that svmd does not move pages of are the machine's last. */
-        while (count > 0 && !backend_takes_pages(node_backend(svc, count - 1)))
+        while (count > 0 && !backend_takes_pages(node_backend(svc, count - 1), node_desc(svc, count - 1)))
                 count--;
         g->nodes = alloc_array(count, sizeof(*g->nodes));
         g->bandwidth = alloc_array((size_t)count * count, sizeof(*g->bandwidth));
@@ -105,7 +109,7 @@ static int make_nodes(struct service *svc) {
                 }
                 g->nodes[i] = (struct mover_node){
                         .host = d->kind == NODE_HOST,
-                        .faults = d->faults,
+                        .faults = d->faults && !b->slots,
                         .capacity = d->capacity,
                         .total = d->capacity,
                         .hive = d->hive,
@@ -197,6 +201,22 @@ static int make_pool(struct service *svc, uint32_t node, uint32_t granule, uint6
         if (r < 0)
                 memfile_free(*ret);
         return r;
+}
+
+/* Other memory there is its clients', who have not lost it. */
+static void on_slots(void *userdata, uint32_t node, bool there, const char *why) {
+        struct service *svc = userdata;
+        const char *name = node_desc(svc, node)->name;
+
+        if (there) {
+                if (!svc->state.nodes[node].offline)
+                        mover_node_online(svc->mover, node);
+                event_monitor(svc, "node-online", NULL, "", "managed pages can be moved to %s again", name);
+                return;
+        }
+        message(MESSAGE_NODE_LOST, FIELDS(FIELD_TEXT("SVMD_NODE", name)), "%s has lost its managed pages: %s", name,
+                why);
+        event_condition(svc, "node-lost", "", node, 0, "%s has lost its managed pages: %s", name, why);
 }
 
 static void on_unregistered(void *userdata, void *registered, const char *why) {
@@ -295,6 +315,7 @@ int managed_start(struct service *svc, char *why, size_t why_size) {
                 .pinned = on_pinned,
                 .unregistered = on_unregistered,
                 .pool = on_pool,
+                .slots = on_slots,
         };
         struct mover_config config = {
                 .workers = workers(),

@@ -45,10 +45,15 @@ static int check_node(struct call *c, uint32_t node) {
         if (node_backend(c->svc, node)->private_ops)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "%s moves private memory of one process only: reserve the range as PRIVATE", name);
-        if (node_backend(c->svc, node)->delegated)
+        if (node_backend(c->svc, node)->slots && !node_desc(c->svc, node)->managed)
+                return refuse(c, SVMD_STATUS_NODE_KIND,
+                              "no managed pages are moved to %s: an administrator allows them with managed = on in its "
+                              "section of svmd.conf",
+                              name);
+        if (node_backend(c->svc, node)->delegated && !node_backend(c->svc, node)->slots)
                 return refuse(c, SVMD_STATUS_NODE_KIND,
                               "only a client itself moves pages to %s, with the device's library", name);
-        if (!backend_takes_pages(node_backend(c->svc, node)))
+        if (!backend_takes_pages(node_backend(c->svc, node), node_desc(c->svc, node)))
                 return refuse(c, SVMD_STATUS_NODE_KIND, "%s has no managed pages: it is a %s node", name,
                               node_backend(c->svc, node)->name);
         if (node >= c->svc->managed.nodes_count)
@@ -57,6 +62,18 @@ static int check_node(struct call *c, uint32_t node) {
         if (c->svc->state.nodes[node].offline)
                 return refuse(c, SVMD_STATUS_NO_NODE, "node %s is offline: svmd-ctl node online %s", name, name);
         return 0;
+}
+
+/* Memory of some devices is had in pieces of one size. */
+static int check_granule(struct call *c, uint32_t node, const struct managed_reservation *m) {
+        const struct device_slots *slots = node_backend(c->svc, node)->slots;
+
+        if (!slots || slots->bytes == m->granule)
+                return 0;
+        return refuse(
+                c, SVMD_STATUS_UNSUPPORTED,
+                "%s takes granules of %u bytes, and this range has granules of %u: reserve it with granules of 2M",
+                node_desc(c->svc, node)->name, slots->bytes, m->granule);
 }
 
 static int refuse_revoked(struct call *c, const struct managed_reservation *m) {
@@ -78,6 +95,8 @@ static int migrate_shared(struct call *c) {
 
         if (r == 0 && !op->evict)
                 r = check_node(c, op->node);
+        if (r == 0 && !op->evict)
+                r = check_granule(c, op->node, m);
         if (r == 0 && (!op->evict || op->prefetch))
                 r = refuse_revoked(c, m);
         if (r == 0)

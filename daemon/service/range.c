@@ -102,7 +102,8 @@ void managed_client_free(struct service *svc, struct session *s) {
 static bool node_sees(const struct service *svc, uint32_t node, const struct reservation *r) {
         const struct node_desc *d = node_desc(svc, node);
 
-        return node < svc->managed.nodes_count && svc->managed.nodes[node].device && r->va.start >= d->va_start &&
+        return node < svc->managed.nodes_count && svc->managed.nodes[node].device &&
+               node_backend(svc, node)->space_show && r->va.start >= d->va_start &&
                r->va.start + r->va.size <= d->va_end;
 }
 

@@ -109,7 +109,10 @@ static void lose_range(struct service *svc, struct managed_reservation *m, const
 
 /* ---- ranges ---- */
 
+/* Slots of a device that are not there any more are lost, and their ranges are not. */
 static bool pool_there(const struct service *svc, uint32_t node, uint32_t granule) {
+        if (node_backend(svc, node)->slots)
+                return true;
         for (const struct managed_pool *p = svc->managed.pools; p; p = p->next)
                 if (p->node == node && p->granule == granule)
                         return true;

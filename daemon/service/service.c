@@ -121,14 +121,28 @@ static int bring_up_counted(struct service *svc, uint32_t i, char *why, size_t w
         return r;
 }
 
+static int bring_up_device(struct service *svc, uint32_t i, char *why, size_t why_size) {
+        const struct node_desc *d = node_desc(svc, i);
+        struct device *device;
+        int r = node_backend(svc, i)->device_new(&device, d, fences_done, svc->fences);
+
+        if (r < 0) {
+                snprintf(why, why_size, "node %s cannot come up: %s", d->name, strerror(-r));
+                return r;
+        }
+        svc->state.nodes[i].device = device;
+        return 0;
+}
+
 static int bring_up_node(struct service *svc, uint32_t i, char *why, size_t why_size) {
         const struct node_desc *d = node_desc(svc, i);
         struct node *n = &svc->state.nodes[i];
-        struct device *device;
         int r;
 
-        if (node_backend(svc, i)->delegated & GRANT_ALLOC)
-                return bring_up_counted(svc, i, why, why_size);
+        if (node_backend(svc, i)->delegated & GRANT_ALLOC) {
+                r = bring_up_counted(svc, i, why, why_size);
+                return r == 0 && d->managed ? bring_up_device(svc, i, why, why_size) : r;
+        }
         if (!backend_has_pool(node_backend(svc, i)))
                 return 0; /* svmd has no memory of it, and nothing of it runs here */
         n->pool = file_new(i, FILE_POOL, i, d->capacity);
@@ -143,13 +157,9 @@ static int bring_up_node(struct service *svc, uint32_t i, char *why, size_t why_
                 return r;
         }
         if (r == 0)
-                r = node_backend(svc, i)->device_new(&device, d, fences_done, svc->fences);
-        if (r < 0) {
-                snprintf(why, why_size, "node %s cannot come up: %s", d->name, strerror(-r));
-                return r;
-        }
-        n->device = device;
-        return 0;
+                return bring_up_device(svc, i, why, why_size);
+        snprintf(why, why_size, "node %s cannot come up: %s", d->name, strerror(-r));
+        return r;
 }
 
 struct load {

@@ -228,6 +228,8 @@ static const struct {
         { "[node gpu0]\nsiez = 1G\n", 2, "did you mean \"size\"?" },
         { "[node gpu0]\nelephant = 1G\n", 2, "there is no key of a node \"elephant\"" },
         { "\n[node gpu0]\n", 2, "node gpu0 has no size" },
+        { "[node gpu0]\nsize = 1G\nmanaged = on\n", 1, "managed is for devices as cuda:0" },
+        { "[node gpu0]\nsize = 1G\ndevice = /dev/hmm_dmirror0\nmanaged = on\n", 1, "managed is for devices" },
         { "[node gpu0]\nsize=1G\n\n[node gpu0]\nsize=1G\n", 4, "node gpu0 is there already, from " },
         { "[node host0]\nsize=1G\n", 1, "names that start with \"host\"" },
         { "[node a b]\nsize=1G\n", 1, "expected a name of at most 31" },

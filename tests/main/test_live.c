@@ -129,6 +129,8 @@ static void test_each(void **state) {
                 { "[node gpu1]\nsize = 1G", "", "soft-node" },
                 { "[node dev0]\nsize = 1G\ndevice = /dev/hmm_dmirror0", "", "hmm-node" },
                 { "[node gpu2]\nsize = 80G\ndevice = cuda:0", "", "cuda-node" },
+                { "cuda-patience = 9", "", "cuda-patience" },
+                { "cuda-agent = /run/x", "", "cuda-agent" },
                 { "policy = pinned\nlog-level = error\nadmin-group = x", "policy log-level", "admin-group" },
         };
 

@@ -20,7 +20,7 @@
 #include "engine/hints.h"
 #include "results.h"
 
-static const uint32_t bandwidth[NODES] = { 1000, 1000, 1000 };
+static const uint32_t bandwidth[NODES] = { 1000, 1000, 1000 }, to_host[NODES] = { [HOST] = 1000, [FAR] = 1000 };
 
 enum { CEILING_S = 30, LARGEST = 2 << 20, WORKERS = 4 };
 
@@ -74,6 +74,16 @@ static void on_moved(void *userdata, void *range, uint32_t first, uint32_t granu
         ((struct world *)userdata)->moved[cause] += granules;
 }
 
+static void on_slots(void *userdata, uint32_t node, bool there, const char *why) {
+        struct world *w = userdata;
+
+        assert_int_equal(node, FAR);
+        w->slots_gone += !there;
+        w->slots_back += there;
+        if (there)
+                mover_node_online(w->m, node);
+}
+
 static int on_pool(void *userdata, uint32_t node, uint32_t granule, uint64_t size, struct memfile **ret) {
         struct world *w = userdata;
         struct memfile **pool = &w->pool[node][granule == 4096 ? 0 : granule == 65536 ? 1 : 2];
@@ -93,7 +103,14 @@ static void devices_make(struct world *w, struct mover_node *nodes) {
                 w->results = results_new();
         for (uint32_t i = NEAR; i < NODES; i++) {
                 nodes[i].faults = desc.faults = i == NEAR;
-                nodes[i].backend = backend_for(NODE_SOFT);
+                desc.managed = w->agent && i == FAR;
+                nodes[i].backend = backend_for(desc.managed ? NODE_CUDA : NODE_SOFT);
+                if (desc.managed) {
+                        nodes[i].bandwidth = to_host;
+                        desc.agent_patience_ms = w->patience_ms;
+                        snprintf(desc.device, sizeof(desc.device), "cuda:0");
+                        snprintf(desc.agent, sizeof(desc.agent), "%s", w->agent);
+                }
                 desc.va_end = 1ull << 47;
                 snprintf(desc.name, sizeof(desc.name), "soft%u", i);
                 if (!w->device[i])
@@ -105,7 +122,7 @@ static void devices_make(struct world *w, struct mover_node *nodes) {
 
 static void devices_free(struct world *w) {
         for (uint32_t i = NEAR; w->results && i < NODES; i++)
-                backend_for(NODE_SOFT)->device_free(w->device[i]);
+                backend_for(w->agent && i == FAR ? NODE_CUDA : NODE_SOFT)->device_free(w->device[i]);
         results_free(w->results);
 }
 
@@ -115,7 +132,8 @@ static void mover_make(struct world *w, uint64_t capacity) {
                                                   .joined = on_joined,
                                                   .lost = on_lost,
                                                   .moved = on_moved,
-                                                  .pool = on_pool };
+                                                  .pool = on_pool,
+                                                  .slots = on_slots };
         struct mover_hooks h = hooks;
         struct mover_node nodes[NODES] = { { .host = true }, { .faults = true }, { .faults = true } };
         struct mover_config c = {
@@ -155,12 +173,16 @@ static void keep_nothing(struct world *w) {
 void world_begin(struct world *w, uint64_t capacity) {
         unsigned workers = w->workers;
         bool devices = w->devices;
+        const char *agent = w->agent;
+        uint32_t patience_ms = w->patience_ms;
         uint64_t stuck_ns = w->stuck_ns, held_ns = w->held_ns;
         void *p;
 
         memset(w, 0, sizeof(*w));
         w->workers = workers;
         w->devices = devices;
+        w->agent = agent;
+        w->patience_ms = patience_ms;
         w->stuck_ns = stuck_ns;
         w->held_ns = held_ns;
         p = mmap(NULL, WORLD_ROOM + LARGEST, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -237,6 +259,10 @@ static void session_again(struct world *w, unsigned i) {
 void world_restart(struct world *w) {
         mover_free(w->m);
         w->answers = 0;
+        if (w->agent) { /* what it knows of slots svmd learns anew */
+                backend_for(NODE_CUDA)->device_free(w->device[FAR]);
+                w->device[FAR] = NULL;
+        }
         mover_make(w, w->capacity);
         range_make(w, w->kept.memory, w->kept.state);
         w->kept.memory = dup(w->kept.memory);

@@ -54,6 +54,9 @@ struct world {
         unsigned workers;            /* 0: 4 */
         uint64_t stuck_ns, held_ns;  /* 0: the default */
         bool devices;                /* NEAR and FAR are devices: NEAR has faults, FAR has none */
+        const char *agent;           /* with devices: FAR is a CUDA node, of svmd-cuda at this socket */
+        uint32_t patience_ms;        /* then: of channels */
+        unsigned slots_gone, slots_back;
         struct device *device[NODES];
         struct device_space *space[NODES];
         struct op_results *results;

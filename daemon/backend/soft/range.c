@@ -58,10 +58,11 @@ int soft_range_map(struct device_range *r, uint32_t granule, struct device_exten
         return e;
 }
 
-void soft_range_invalidate(struct device_range *r, uint32_t granule) {
+int soft_range_invalidate(struct device_range *r, uint32_t granule) {
         pthread_mutex_lock(&r->lock);
         pagetable_clear(&r->table, entry_of(granule), PAGETABLE_PAGE);
         pthread_mutex_unlock(&r->lock);
+        return 0;
 }
 
 bool range_look(struct device_range *r, uint32_t granule, struct pte *ret) {

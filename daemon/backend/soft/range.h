@@ -24,7 +24,7 @@ struct device_range {
 int soft_range_new(struct device *d, struct device_range **ret, const struct device_range_args *args);
 void soft_range_free(struct device_range *r);
 int soft_range_map(struct device_range *r, uint32_t granule, struct device_extent extent, bool write);
-void soft_range_invalidate(struct device_range *r, uint32_t granule);
+int soft_range_invalidate(struct device_range *r, uint32_t granule);
 
 /* What it shows of a granule; false: nothing. */
 bool range_look(struct device_range *r, uint32_t granule, struct pte *ret);
