@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/cuda.h"
+
 /*
  * Channels of a CUDA node. A process that maps granules of the node for its GPU has one: what it may have mapped is
  * known here, and nothing of it moves before the process has said, on the channel, that it is unmapped.
@@ -11,12 +13,6 @@
 struct cuda_channel;
 struct device;
 struct device_range;
-
-/* What svmd sends: let go of this, and of all that was sent before. Answered with the number alone, when it is
- * unmapped. A message each. */
-struct cuda_take {
-        uint64_t seq, address, size;
-};
 
 /* Takes svmd's end over on success. `kept`: an earlier svmd had it, and it may have anything mapped that lies on the
  * node. -ENOMEM. */

@@ -12,6 +12,7 @@
 #include "core/node.h"
 #include "core/session.h"
 #include "mover/mover.h"
+#include "service/cuda.h"
 #include "service/drift.h"
 #include "service/drm.h"
 #include "service/grant.h"
@@ -201,6 +202,31 @@ static void page_tables(struct findings *f) {
                     d.session->client, d.session->pid, d.first->how);
 }
 
+static void withheld(struct findings *f) {
+        const struct service *svc = f->call->svc;
+        const struct session *first = NULL;
+        char text[200], why[200] = "";
+        uint64_t count = 0;
+
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+
+                if (!cuda_withholds(svc, s, text, sizeof(text)))
+                        continue;
+                if (count++ == 0)
+                        memcpy(why, text, sizeof(why));
+                first = first ? first : s;
+        }
+        if (count)
+                add(f, "cuda-withheld", WARNING,
+                    "%" PRIu64
+                    " session%s did not give back managed pages of a GPU when asked, and what %s GPU wrote to them "
+                    "since is lost: session %" PRIu64
+                    " (pid %u), %s; end it (svmd-ctl session kill), or have it destroy "
+                    "its spaces there",
+                    count, count == 1 ? "" : "s", count == 1 ? "its" : "their", first->object.id, first->pid, why);
+}
+
 static void kernel(struct findings *f) {
         unsigned long maps = f->call->svc->seen.files.max_map_count;
 
@@ -293,6 +319,7 @@ size_t findings_collect(struct call *c, Svmd__V1__Finding **out) {
         dmem(&f);
         unbrokered_use(&f);
         page_tables(&f);
+        withheld(&f);
         findings_devices(c->svc, say, &f);
         return f.count;
 }

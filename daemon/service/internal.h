@@ -492,6 +492,8 @@ int op_reload(struct call *c);
 int op_dmabuf_import(struct call *c);
 int op_mem_dmabuf(struct call *c);
 int op_device_give(struct call *c);
+int op_cuda_attach(struct call *c);
+int op_cuda_map(struct call *c);
 int op_observe(struct call *c);
 int op_drm_space(struct call *c);
 int op_drm_bind(struct call *c);

@@ -2,6 +2,7 @@
 
 #include "core/memory.h"
 #include "core/node.h"
+#include "service/cuda.h"
 #include "service/internal.h"
 
 /*
@@ -39,6 +40,7 @@ void node_vanished(struct service *svc, uint32_t node, const char *why) {
         const char *name = node_desc(svc, node)->name, *colon = *why ? ": " : "";
 
         memory_lost(svc, node);
+        cuda_node_gone(svc, node);
         message(MESSAGE_NODE_LOST, FIELDS(FIELD_TEXT("SVMD_NODE", name)), "%s has vanished, with what was there%s%s",
                 name, colon, why);
         event_condition(svc, "node-lost", "", node, 0, "%s has vanished, with what was there%s%s", name, colon, why);

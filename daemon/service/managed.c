@@ -16,6 +16,7 @@
 #include "core/session.h"
 #include "service/adopted.h"
 #include "service/capacity.h"
+#include "service/cuda.h"
 #include "service/internal.h"
 #include "service/join.h"
 #include "service/lookup.h"
@@ -208,6 +209,7 @@ static void on_slots(void *userdata, uint32_t node, bool there, const char *why)
         struct service *svc = userdata;
         const char *name = node_desc(svc, node)->name;
 
+        cuda_node_gone(svc, node); /* they map what was there before */
         if (there) {
                 if (!svc->state.nodes[node].offline)
                         mover_node_online(svc->mover, node);

@@ -61,6 +61,7 @@ struct managed_client {
         struct mover_session *mover; /* NULL: no userfaultfd was given */
         struct list members;         /* managed_member.by_client */
         struct list adopted;         /* managed_reservation.adopted, those that are ending too */
+        struct list channels;        /* cuda_attached: see cuda.h */
         struct managed_chain *chain; /* what it reserves is charged there */
         bool limited;                /* to more than its partition */
         uint64_t cgroup;             /* that its process is in; 0: unknown */

@@ -13,6 +13,7 @@
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
+#include "service/cuda.h"
 #include "service/device_events.h"
 #include "service/devices.h"
 #include "service/holder.h"
@@ -373,6 +374,7 @@ int op_partition_list(struct call *c) {
 
 static Svmd__V1__Session *session_row(struct call *c, const struct session *s) {
         Svmd__V1__Session *row = call_take(c, sizeof(*row));
+        char text[200];
 
         if (!row)
                 return NULL;
@@ -391,6 +393,8 @@ static Svmd__V1__Session *session_row(struct call *c, const struct session *s) {
         row->dropped_events = s->dropped_total;
         row->registered = s->registered;
         if (device_events_put(c, s->process->events, &row->events) < 0)
+                return NULL;
+        if (cuda_withholds(c->svc, s, text, sizeof(text)) && !(row->withheld = call_string(c, text)))
                 return NULL;
         return row;
 }

@@ -261,8 +261,7 @@ int op_uffd_give(struct call *c) {
 
 /* ---- into a process ---- */
 
-static int find_member(struct call *c, uint64_t id, struct managed_reservation **ret,
-                       struct managed_member **ret_member) {
+int range_member(struct call *c, uint64_t id, struct managed_reservation **ret, struct managed_member **ret_member) {
         struct reservation *r;
         int k = find_reservation(c, id, &r);
 
@@ -292,7 +291,7 @@ static int reopen(int fd) {
 int op_range_files(struct call *c) {
         struct managed_reservation *m;
         struct managed_member *member;
-        int r = find_member(c, c->op->range_files->reservation, &m, &member), memory;
+        int r = range_member(c, c->op->range_files->reservation, &m, &member), memory;
 
         if (r != 0)
                 return r;
@@ -322,7 +321,7 @@ int op_join(struct call *c) {
         struct managed_reservation *m;
         struct managed_member *member;
         struct effect_join e = { .session = c->session->object.id };
-        int r = find_member(c, c->op->join->reservation, &m, &member);
+        int r = range_member(c, c->op->join->reservation, &m, &member);
 
         if (r != 0)
                 return r;

@@ -13,6 +13,7 @@
 #include "core/node.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/cuda.h"
 #include "service/effects.h"
 #include "service/fence.h"
 #include "service/lookup.h"
@@ -141,6 +142,7 @@ void space_end(struct service *svc, struct space *s) {
         struct mapping *e;
 
         managed_space_end(svc, s);
+        cuda_space_gone(svc, s);
         node_backend(svc, s->node)->space_free(s->device_space);
         list_for_each (l, &s->session->fences) {
                 struct fence *f = container_of(l, struct fence, by_session);

@@ -57,6 +57,7 @@ struct managed_client *managed_client_of(struct service *svc, struct session *s)
         k->cgroup = cgroup_of(svc, s->pid, &k->cgroup_folder);
         list_init(&k->members);
         list_init(&k->adopted);
+        list_init(&k->channels);
         list_init(&k->link);
         s->managed = k;
         return k;

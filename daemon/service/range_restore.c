@@ -14,6 +14,7 @@
 #include "core/reservation.h"
 #include "core/session.h"
 #include "proto/range.h"
+#include "service/cuda.h"
 #include "service/effects.h"
 #include "service/internal.h"
 #include "service/range.h"
@@ -21,7 +22,8 @@
 
 /*
  *      replay             reservations, members, who has joined: objects
- *      ranges_restore     files -> ranges; userfaultfds -> sessions, which rejoin; spaces see ranges
+ *      ranges_restore     files -> ranges; userfaultfds -> sessions, which rejoin; spaces see ranges; channels of CUDA
+ *                         nodes
  *      said_before        pins
  *      ranges_go_on       every granule settles, everyone is woken; what is revoked is taken again
  *
@@ -253,7 +255,9 @@ int range_adopt_session(struct service *svc, struct session *s) {
 static int adopt_session(struct service *svc, struct session *s) {
         int r = range_adopt_session(svc, s);
 
-        return r == 0 && svc->mover && s->managed ? rejoin(svc, s->managed) : r;
+        if (r == 0 && svc->mover && s->managed)
+                r = rejoin(svc, s->managed);
+        return r == 0 && svc->mover ? cuda_restore(svc, s) : r;
 }
 
 int ranges_restore(struct service *svc, char *why, size_t why_size) {

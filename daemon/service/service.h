@@ -127,6 +127,7 @@ enum {
         KEEP_SLOTS,       /* pool of granules: node << 8 | log2 of their size */
         KEEP_CLIENT,      /* /proc/PID/mem of a session that has registered memory, by the session's id */
         KEEP_DEVICE,      /* a file of a device that a session gave, by its own id */
+        KEEP_CUDA,        /* svmd's end of a channel: session's id << 6 | node; see cuda.h */
 };
 #define KEEP_KEY(kind, id) ((uint64_t)(kind) << 56 | (id))
 #define KEEP_KIND(key)     ((unsigned)((key) >> 56))

@@ -29,7 +29,7 @@ RULES = {
         ("daemon/backend/recording.h", "proto/trace.h"),
     ),
     "daemon/engine": (("daemon/base", "daemon/core", "policy"), ()),
-    "daemon/backend": (("daemon/base", "daemon/core", "proto/uapi"), ("daemon/cuda/ask.h", "proto/status.h")),
+    "daemon/backend": (("daemon/base", "daemon/core", "proto/uapi"), ("daemon/cuda/ask.h", "proto/cuda.h", "proto/status.h")),
     "daemon/store": (("daemon/base", "daemon/core"), ()),
     "daemon/mover": (
         ("daemon/base", "daemon/core", "daemon/engine", "policy"),

@@ -657,6 +657,21 @@ Svmd__V1__Op *mk_mem_dmabuf(uint64_t memory) {
         return op;
 }
 
+Svmd__V1__Op *mk_cuda_attach(uint32_t node) {
+        MAKE(CUDA_ATTACH, cuda_attach);
+        m->node = node;
+        return op;
+}
+
+Svmd__V1__Op *mk_cuda_map(uint64_t reservation, uint32_t node, uint32_t first, uint32_t count) {
+        MAKE(CUDA_MAP, cuda_map);
+        m->reservation = reservation;
+        m->node = node;
+        m->first = first;
+        m->count = count;
+        return op;
+}
+
 Svmd__V1__Op *mk_mem_fd(uint64_t memory, uint32_t access) {
         MAKE(MEM_FD, mem_fd);
         m->memory = memory;

@@ -130,6 +130,8 @@ Svmd__V1__Op *mk_export(uint64_t memory, const char *name, uint32_t mode, uint32
 Svmd__V1__Op *mk_import(const char *name, uint32_t access);
 Svmd__V1__Op *mk_dmabuf_import(uint64_t size, uint32_t node);
 Svmd__V1__Op *mk_mem_dmabuf(uint64_t memory);
+Svmd__V1__Op *mk_cuda_attach(uint32_t node);
+Svmd__V1__Op *mk_cuda_map(uint64_t reservation, uint32_t node, uint32_t first, uint32_t count);
 Svmd__V1__Op *mk_mem_fd(uint64_t memory, uint32_t access);
 Svmd__V1__Op *mk_map(uint64_t space, uint64_t address, uint64_t size, uint64_t memory, uint64_t offset, uint32_t access,
                      uint32_t flags);

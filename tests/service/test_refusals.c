@@ -89,7 +89,7 @@ static const char *const way_names[WAYS] = {
         "busy",
 };
 
-enum { OPS_END = SVMD__V1__OP__OP_SHARE_LIST + 1 };
+enum { OPS_END = SVMD__V1__OP__OP_CUDA_MAP + 1 };
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
@@ -1558,6 +1558,8 @@ static const struct {
         { SVMD__V1__OP__OP_DRM_BIND, B(W_NONE) },
         { SVMD__V1__OP__OP_DRM_CHECK, B(W_NONE) },
         { SVMD__V1__OP__OP_DRM_BOUND, B(W_NONE) },
+        { SVMD__V1__OP__OP_CUDA_ATTACH, B(W_NODE) | B(W_NODE_KIND) }, /* with nodes that have such: test_cuda.c */
+        { SVMD__V1__OP__OP_CUDA_MAP, ID_WAYS | B(W_NODE) | B(W_NODE_KIND) },
         { SVMD__V1__OP__OP_OBSERVE, GRANULE_WAYS | OTHER_WAYS },
         { SVMD__V1__OP__OP_EXCLUSIVE, GRANULE_WAYS | B(W_NODE) | B(W_NODE_KIND) },
         { SVMD__V1__OP__OP_ADMIT, B(W_ZERO) | B(W_PAGE) | B(W_NODE) | B(W_ENUM) | B(W_ROOM) | B(W_OVERFLOW) |
@@ -1680,6 +1682,19 @@ static void dmabufs(void) {
         no(&b, W_RIGHT, SVMD_STATUS_DENIED, mk_import("dma", 1));
         must(&a, mk_release(id));
         no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_mem_dmabuf(id));
+}
+
+static void cuda_pages(void) {
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_cuda_attach(NODES));
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_cuda_attach(HOST0));
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_cuda_attach(GPU0));
+        no(&b, W_FOREIGN, SVMD_STATUS_FOREIGN, mk_cuda_map(rm, GPU0, 0, 1));
+        no(&a, W_OTHER, SVMD_STATUS_NO_SUCH, mk_cuda_map(rmc, GPU0, 0, 1));
+        no(&a, W_STALE, SVMD_STATUS_NO_SUCH, mk_cuda_map(stale_range, GPU0, 0, 1));
+        no(&a, W_KIND, SVMD_STATUS_INVALID, mk_cuda_map(ra, GPU0, 0, 1));
+        no(&a, W_KIND, SVMD_STATUS_NO_SUCH, mk_cuda_map(ma, GPU0, 0, 1));
+        no(&a, W_NODE, SVMD_STATUS_NO_NODE, mk_cuda_map(rm, NODES, 0, 1));
+        no(&a, W_NODE_KIND, SVMD_STATUS_NODE_KIND, mk_cuda_map(rm, GPU0, 0, 1));
 }
 
 static Svmd__V1__Op *mk_observe(uint64_t address, uint64_t size) {
@@ -1809,6 +1824,7 @@ static void test_refusals(void **state) {
         devices();
         registered();
         dmabufs();
+        cuda_pages();
         private_memory();
         traces();
         keeping();
