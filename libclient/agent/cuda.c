@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda_managed.h"
 #include "cuda_slice.h"
 #include "cuda_state.h"
 #include "error.h"
@@ -107,11 +108,21 @@ int cuda_space_begin(svmd_session *s, svmd_space space, svmd_node node) {
         return 0;
 }
 
+static bool is_last(const struct cuda *k, const struct cuda_space *x) {
+        const struct cuda_space *other = k->spaces;
+
+        while (other && (other == x || other->node != x->node))
+                other = other->next;
+        return !other;
+}
+
 /* With the lock held. */
-static struct cuda_host *space_end(struct cuda *k, struct cuda_space *x) {
+static struct cuda_host *space_end(svmd_session *s, struct cuda *k, struct cuda_space *x) {
         struct cuda_host *pinned = cuda_host_end(k, x->space);
         struct cuda_space **at = &k->spaces;
 
+        if (is_last(k, x))
+                cuda_managed_end(s, k, x->node);
         (void)k->api->push(x->context);
         (void)cuda_unmap(k, x->space, 0, UINT64_MAX);
         (void)k->api->pop(&(CUcontext){ NULL });
@@ -132,7 +143,7 @@ void cuda_space_end(svmd_session *s, svmd_space space) {
         pthread_mutex_lock(&s->cuda->lock);
         x = cuda_space_of(s->cuda, space);
         if (x)
-                pinned = space_end(s->cuda, x);
+                pinned = space_end(s, s->cuda, x);
         pthread_mutex_unlock(&s->cuda->lock);
         cuda_host_unpin(s, pinned);
 }
@@ -145,9 +156,10 @@ void cuda_end(svmd_session *s) {
         if (!k)
                 return;
         while (!s->forked && k->spaces)
-                cuda_host_unpin(NULL, space_end(k, k->spaces));
+                cuda_host_unpin(NULL, space_end(s, k, k->spaces));
         if (!s->forked)
                 cuda_mems_end(k);
+        cuda_managed_forget(k);
         pthread_mutex_destroy(&k->lock);
         free(k);
         s->cuda = NULL;

@@ -36,6 +36,13 @@ int cuda_execute(svmd_session *s, const struct call *c, const struct item *items
 bool cuda_manages(svmd_session *s, const void *address);
 int cuda_advise(svmd_session *s, const void *address, size_t size, const struct svmd_advice *a);
 int cuda_prefetch(svmd_session *s, const void *address, size_t size, svmd_node node);
+/* Managed pages of [address, address + size) that lie on that node are mapped there, if this session has a space of it;
+ * anything else is passed over: a code, BUSY where some are not there. They stay until svmd asks them back. */
+int cuda_managed_map(svmd_session *s, uint64_t address, uint64_t size, svmd_node node);
+/* Nothing managed is mapped there any more: before svmd hears that the addresses are given back, and when they are. */
+void cuda_managed_leave(svmd_session *s, uint64_t start, uint64_t end);
+/* In the child of a fork, with the session's lock held: descriptors are closed. */
+void cuda_forked(svmd_session *s);
 /* All of a session that ends. */
 void cuda_end(svmd_session *s);
 /* The slice's addresses go. */

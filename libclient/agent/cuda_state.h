@@ -24,6 +24,7 @@ struct cuda {
         struct cuda_space *spaces;
         void *mems, *mappings;
         struct cuda_host *hosts;
+        struct cuda_managed *managed; /* changed with the session's lock held, too */
 };
 
 /* All with the lock held. NULL: there is none. */

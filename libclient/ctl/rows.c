@@ -146,6 +146,7 @@ static int add_session(const struct svmd_session_row *row, void *userdata) {
         struct svmd_session_row *copy = collect_row(l, row);
 
         copy->partition = ctl_copy(l->ctl, row->partition);
+        copy->withheld = ctl_copy(l->ctl, row->withheld);
         copy->client = ctl_copy(l->ctl, row->client);
         return 0;
 }

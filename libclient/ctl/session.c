@@ -146,6 +146,7 @@ int session_show_run(struct ctl *c, const struct args *a) {
                 json_object_put(list);
                 json_add(o, "grants", show_grants_json(c, &grants, &nodes, s->id));
                 json_add(o, "unbrokered", drift_json(&unbrokered));
+                json_add_text(o, "withheld", s->withheld);
                 return json_print(c, o);
         }
         show_sessions(c, &sessions, false);
@@ -155,6 +156,8 @@ int session_show_run(struct ctl *c, const struct args *a) {
         show_grants(c, &grants, &nodes, s->id);
         fputc('\n', c->out);
         drift_show(c, &unbrokered, "It uses no device without svmd, as far as can be seen");
+        if (*s->withheld)
+                fprintf(c->out, "\nIt did not give back managed pages when it was asked: %s\n", s->withheld);
         return EXIT_OK;
 }
 

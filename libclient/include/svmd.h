@@ -450,7 +450,9 @@ void svmd_fence_free(svmd_fence *f);
  */
 
 /* Moves the range to a node before it is needed there. A hint: what has no room there, or has moved just now, stays,
- * and that is no failure. On a node without faults this is what lets a device use the range. */
+ * and that is no failure. On a node without faults this is what lets a device use the range: on a CUDA node that the
+ * session has a space of, what lies there in the end is mapped for the kernels of this process (by who waits for the
+ * fence), until a CPU touches it; SVMD_E_BUSY where not all of it does. */
 int svmd_prefetch(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node);
 /* The same as an order: SVMD_E_NO_ROOM, SVMD_E_BUSY (pinned). */
 int svmd_migrate(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node);
@@ -1260,6 +1262,8 @@ struct svmd_session_row {
         uint64_t reservations, memories, spaces, requests, refusals, dropped_events;
         uint64_t registered;              /* bytes of its own memory that devices may reach */
         struct svmd_device_events events; /* of its process, all sessions together */
+        const char
+                *withheld; /* a CUDA node whose managed pages its process did not give back when asked, and why; "" */
 };
 typedef int (*svmd_session_fn)(const struct svmd_session_row *row, void *userdata);
 int svmd_query_sessions(svmd_session *s, const char *partition, svmd_session_fn fn, void *userdata);

@@ -252,6 +252,7 @@ static int session_row(struct walk *w, const void *data) {
                 .requests = from->requests,
                 .refusals = from->refusals,
                 .dropped_events = from->dropped_events,
+                .withheld = from->withheld,
                 .registered = from->registered,
                 .events = row_events(from->events),
         };

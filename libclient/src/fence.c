@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/cuda.h"
 #include "error.h"
 #include "proto/status.h"
 #include "wire.h"
@@ -194,13 +195,34 @@ int fence_wait(struct svmd_fence *f, int timeout_ms, struct svmd_fence_result *r
         return f->code ? fail(f->code, "%s", f->text ? f->text : status_text((unsigned)f->code)) : r;
 }
 
+void fence_shows(struct svmd_fence *f, uint64_t address, uint64_t size, svmd_node node) {
+        f->shows = address;
+        f->shows_size = size ? size : UINT64_MAX;
+        f->shows_node = node;
+}
+
+/* Once. */
+static int show(struct svmd_fence *f) {
+        svmd_session *s = f->session;
+        uint64_t size;
+
+        pthread_mutex_lock(&s->lock);
+        size = f->shows_size;
+        f->shows_size = 0;
+        pthread_mutex_unlock(&s->lock);
+        return size ? cuda_managed_map(s, f->shows, size, f->shows_node) : 0;
+}
+
 int svmd_fence_wait(svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret) {
         int r;
 
         if (!f)
                 return fail(SVMD_E_INVALID, "no fence was given to wait for");
         r = session_check(f->session);
-        return r ? r : session_leave(f->session, fence_wait(f, timeout_ms, ret));
+        if (r)
+                return r;
+        r = fence_wait(f, timeout_ms, ret);
+        return session_leave(f->session, r ? r : show(f));
 }
 
 int svmd_fence_eventfd(svmd_fence *f) {

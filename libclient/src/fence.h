@@ -7,6 +7,8 @@
 int fence_new(svmd_session *s, bool notify, struct svmd_fence **ret);
 /* No list has it. */
 void fence_destroy(struct svmd_fence *f);
+/* Who has waited for it maps what then lies on that node: cuda_managed_map(). */
+void fence_shows(struct svmd_fence *f, uint64_t address, uint64_t size, svmd_node node);
 /* svmd_fence_wait(), but events that come meanwhile wait for the end of the call that this is part of. */
 int fence_wait(struct svmd_fence *f, int timeout_ms, struct svmd_fence_result *ret);
 

@@ -1,6 +1,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "agent/cuda.h"
 #include "process.h"
 #include "uffd.h"
 #include "wire.h"
@@ -48,6 +49,7 @@ static void after_fork_in_child(void) {
                 atomic_store(&s->forked, true);
                 wire_close(s);
                 uffd_close(s);
+                cuda_forked(s);
                 if (s->poll_fd >= 0)
                         close(s->poll_fd);
                 if (s->wake_fd >= 0)

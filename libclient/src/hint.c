@@ -25,18 +25,28 @@ static int done_at_once(svmd_session *s, svmd_fence **ret, int r) {
         return 0;
 }
 
+/* It has ended, or (a fence) it will have: where this process maps what was prefetched, it does so then. */
+static int prefetched(svmd_session *s, svmd_fence **f, uint64_t address, uint64_t size, svmd_node node) {
+        if (!f)
+                return session_leave(s, cuda_managed_map(s, address, size, node));
+        if (*f)
+                fence_shows(*f, address, size, node);
+        return 0;
+}
+
 int svmd_prefetch(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node) {
         struct order o;
+        int r;
 
         if (!session_check(s) && kfd_prefetches(s, (uintptr_t)address, size, node))
                 return done_at_once(s, ret, kfd_prefetch(s, (uintptr_t)address, size, node));
         if (s && cuda_manages(s, address)) {
-                int r = session_check(s);
-
+                r = session_check(s);
                 return session_leave(s, done_at_once(s, ret, r ? r : cuda_prefetch(s, address, size, node)));
         }
         order_prefetch(&o, (uintptr_t)address, size, node);
-        return order_run(s, ret, &o);
+        r = order_run(s, ret, &o);
+        return r ? r : prefetched(s, ret, (uintptr_t)address, size, node);
 }
 
 int svmd_migrate(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node) {
@@ -121,6 +131,11 @@ int svmd_prefetch_ranges(svmd_session *s, svmd_fence **ret, const struct svmd_ra
                 order_prefetch(&orders[i], (uintptr_t)ranges[i].address, ranges[i].length, node);
         r = order_run_all(s, ret, orders, count);
         free(orders);
+        for (size_t i = 0; i < count && (ret || !r); i++) {
+                int k = prefetched(s, ret ? &ret[i] : NULL, (uintptr_t)ranges[i].address, ranges[i].length, node);
+
+                r = r ? r : k;
+        }
         return r;
 }
 

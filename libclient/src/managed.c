@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agent/cuda.h"
 #include "error.h"
 #include "event.h"
 #include "heads.h"
@@ -322,6 +323,7 @@ int managed_show_own(svmd_session *s, struct reservation *r) {
 int managed_hide(svmd_session *s, struct reservation *r) {
         int error = 0;
 
+        cuda_managed_leave(s, r->range.start, r->range.end);
         managed_lock();
         heads_touch(s, r->range.start);
         if (r->mapped && !change_access(r, PROT_NONE) && errno != ENOMEM)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "agent/cuda.h"
 #include "error.h"
 #include "event.h"
 #include "fdcache.h"
@@ -52,6 +53,8 @@ static void drop(svmd_session *s, struct reservation *r) {
 }
 
 void va_drop(svmd_session *s, struct reservation *r) {
+        if (r->granule)
+                cuda_managed_leave(s, r->range.start, r->range.end);
         managed_lock();
         if (r->granule || r->own)
                 managed_leave(s, r);

@@ -50,6 +50,10 @@ struct svmd_fence {
         int code;
         char *text;
         uint64_t value, address;
+
+        /* hint.c: when it is done, what lies on that node is mapped there; size 0: nothing */
+        uint64_t shows, shows_size;
+        svmd_node shows_node;
 };
 
 int wire_init(svmd_session *s, int socket);

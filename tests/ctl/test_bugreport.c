@@ -19,7 +19,7 @@
 static char folder[] = "/tmp/ctl-bugreport-XXXXXX";
 
 static const struct svmd_session_row sessions[] = {
-        { .id = 12, .partition = "train", .client = "secret\"app", .pid = 7 }
+        { .id = 12, .partition = "train", .client = "secret\"app", .pid = 7, .withheld = "" }
 };
 static const struct svmd_holder_row holders[] = {
         { .partition = "train",

@@ -20,7 +20,9 @@
 #include "machine.h"
 #include "verbs.h"
 
-static const struct svmd_session_row sessions[] = { { .id = 12, .partition = "train", .client = "loader", .pid = 77 } };
+static const struct svmd_session_row sessions[] = {
+        { .id = 12, .partition = "train", .client = "loader", .pid = 77, .withheld = "" }
+};
 static const struct svmd_kept_row kept[] = {
         { .kind = SVMD_KEPT_RANGE, .partition = "train", .name = "weights", .length = GIB, .left_ms = UINT64_MAX },
         { .kind = SVMD_KEPT_MEM, .partition = "train", .name = "cache", .length = GIB, .left_ms = UINT64_MAX },

@@ -113,9 +113,10 @@ static const struct svmd_session_row sessions[] = {
           .memories = 2,
           .requests = 40,
           .registered = 3 << 20,
+          .withheld = "",
           .refusals = 1 },
-        { .id = 13, .partition = "train", .client = "reader", .pid = 78 },
-        { .id = 99, .partition = "", .client = "svmd-ctl", .pid = 79 },
+        { .id = 13, .partition = "train", .client = "reader", .pid = 78, .withheld = "gpu0: it sleeps" },
+        { .id = 99, .partition = "", .client = "svmd-ctl", .pid = 79, .withheld = "" },
 };
 static const struct svmd_reservation_row reservations[] = {
         { .id = 5,
@@ -982,6 +983,8 @@ static void test_grants(void **state) {
                     "\n\nGRANT NODE STATE   FOR       BYTES ADDRESS              ENDS           ERROR\n", "");
         expect_part("session show 12", 0,
                     "   42 gpu0 failed  mode          - -                    -              ENOMEM\n", "");
+        expect_part("session show 13", 0, "It did not give back managed pages when it was asked: gpu0: it sleeps\n",
+                    "");
         expect_part("session show 98", 1, "", "there is no session 98");
         expect_part("session show 99", 0, "It has no grants\n\nIt uses no device without svmd", "");
         fake.drift = behind;
@@ -990,6 +993,7 @@ static void test_grants(void **state) {
                     "\nprocess 77, a 0000:03:00.0 vram fdinfo    3 GiB  1 GiB +2 GiB     - more\n", "");
         o = run_json("session show 13 --json", 0);
         expect_json(o, "unbrokered.0.place", "/dev/kfd");
+        expect_json(o, "withheld", "gpu0: it sleeps");
         expect_json(o, "unbrokered.1", "null");
         expect_json(o, "session.pid", "78");
         expect_json(o, "grants.0.grant", "41");
