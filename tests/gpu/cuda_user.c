@@ -47,6 +47,14 @@ int cuda_fill(uint64_t to, unsigned char value, uint64_t size) {
         return r ? r : CALL("cuCtxSynchronize", (void));
 }
 
+int cuda_fill_async(uint64_t to, unsigned char value, uint64_t size) {
+        return CALL("cuMemsetD8Async", (uint64_t, unsigned char, size_t, void *), to, value, size, NULL);
+}
+
+int cuda_wait(void) {
+        return CALL("cuCtxSynchronize", (void));
+}
+
 uint64_t cuda_alloc_managed(uint64_t size) {
         uint64_t at = 0;
 

@@ -13,6 +13,9 @@ void cuda_use(void);
 int cuda_read(void *to, uint64_t from, uint64_t size);
 int cuda_write(uint64_t to, const void *from, uint64_t size);
 int cuda_fill(uint64_t to, unsigned char value, uint64_t size);
+/* The same by a kernel that may still run when this returns; and the end of all. */
+int cuda_fill_async(uint64_t to, unsigned char value, uint64_t size);
+int cuda_wait(void);
 /* Memory that CUDA manages; and what it was told of it: 1 read mostly, 2 preferred, 3 accessed by, 4 prefetched to (a
  * device, -1: the CPU, -2: none). */
 uint64_t cuda_alloc_managed(uint64_t size);

@@ -6,11 +6,14 @@
  *  - an address that is asked for is a hint: if it is taken, another one is given, and that is no error;
  *  - mappings lie in its own reservations, and only what one call mapped is unmapped by one;
  *  - without access nothing is read or written, not even by copies;
- *  - the CPU reaches none of the memory: only copies do.
+ *  - the CPU reaches none of the memory: only copies do, and kernels (cuMemsetD8Async, the one there is);
+ *  - what is mapped for the device has nothing to do with what the CPU has at those addresses;
+ *  - a kernel that meets what is not mapped, or no longer, ends its context: every call fails from then on.
  *
  * STANDIN_CUDA_BYTES: what a process can have of it (64 MiB). STANDIN_CUDA_MOVES: every hint is taken for taken.
  * STANDIN_CUDA_STOPS: the process stops where it makes memory, until it is told to go on. STANDIN_CUDA_TIMES: calls
  * take the time that they took there, so that what is asked of svmd beside them can be compared with something.
+ * STANDIN_CUDA_SLOW: kernels take so many milliseconds for a granule. STANDIN_CUDA_NO_MAP: no address will do to map.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +35,16 @@ typedef void *CUcontext;
 typedef uint64_t CUdeviceptr;
 typedef uint64_t CUhandle;
 
-enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, BAD_DEVICE = 101, NO_CONTEXT = 201 };
+enum {
+        OK = 0,
+        INVALID = 1,
+        NO_MEMORY = 2,
+        NOT_INITIALIZED = 3,
+        NO_DEVICE = 100,
+        BAD_DEVICE = 101,
+        NO_CONTEXT = 201,
+        ILLEGAL_ADDRESS = 700
+};
 enum { MAPPINGS = 4096, RESERVATIONS = 64, HANDLES = 4096, CONTEXTS = 16, GRANULE = 2 << 20 };
 
 struct prop {
@@ -107,10 +119,11 @@ EXPORT CUresult cuDeviceGetByPCIBusId(CUdevice *ret, const char *bus) {
 }
 
 EXPORT CUresult cuGetErrorName(CUresult r, const char **ret) {
-        *ret = r == NO_MEMORY    ? "CUDA_ERROR_OUT_OF_MEMORY"
-               : r == INVALID    ? "CUDA_ERROR_INVALID_VALUE"
-               : r == BAD_DEVICE ? "CUDA_ERROR_INVALID_DEVICE"
-                                 : "CUDA_ERROR_UNKNOWN";
+        *ret = r == NO_MEMORY         ? "CUDA_ERROR_OUT_OF_MEMORY"
+               : r == INVALID         ? "CUDA_ERROR_INVALID_VALUE"
+               : r == BAD_DEVICE      ? "CUDA_ERROR_INVALID_DEVICE"
+               : r == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS"
+                                      : "CUDA_ERROR_UNKNOWN";
         return OK;
 }
 
@@ -137,8 +150,93 @@ EXPORT CUresult cuCtxPopCurrent_v2(CUcontext *ret) {
         return OK;
 }
 
+/* ---- kernels: one stream, a thread, a granule after the other ---- */
+
+enum { KERNELS = 256 };
+
+static struct kernel {
+        uint64_t at, size;
+        unsigned char value;
+} kernels[KERNELS];
+static unsigned kernels_first, kernels_count; /* that wait or run; with `lock` */
+static int kernels_run, broken;
+static pthread_cond_t kernel_came = PTHREAD_COND_INITIALIZER, kernel_done = PTHREAD_COND_INITIALIZER;
+
+static char *bytes_at(uint64_t at, size_t size, int flags);
+
+static void slow(void) {
+        const char *ms = getenv("STANDIN_CUDA_SLOW");
+
+        if (ms)
+                usleep((unsigned)atoi(ms) * 1000);
+}
+
+/* With `lock`, which is given up between the pieces: half of a granule before the pause, and half behind it. */
+static void run_kernel(struct kernel k) {
+        enum { PIECE = GRANULE / 2 };
+
+        for (uint64_t done = 0; done < k.size && !broken; done += PIECE) {
+                size_t size = k.size - done < PIECE ? k.size - done : PIECE;
+                char *bytes = bytes_at(k.at + done, size, 3);
+
+                if (!bytes) {
+                        broken = 1;
+                        break;
+                }
+                memset(bytes, k.value, size);
+                pthread_mutex_unlock(&lock);
+                slow();
+                pthread_mutex_lock(&lock);
+        }
+}
+
+static void *run_kernels(void *unused) {
+        pthread_mutex_lock(&lock);
+        for (;;) {
+                while (!kernels_count)
+                        pthread_cond_wait(&kernel_came, &lock);
+                run_kernel(kernels[kernels_first]);
+                kernels_first = (kernels_first + 1) % KERNELS;
+                kernels_count--;
+                pthread_cond_broadcast(&kernel_done);
+        }
+        return NULL;
+}
+
+EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t size, void *stream) {
+        pthread_t thread;
+        CUresult r = OK;
+
+        if (!depth || !size || stream)
+                return INVALID;
+        pthread_mutex_lock(&lock);
+        if (!kernels_run && pthread_create(&thread, NULL, run_kernels, NULL) == 0) {
+                pthread_detach(thread);
+                kernels_run = 1;
+        }
+        while (kernels_count == KERNELS)
+                pthread_cond_wait(&kernel_done, &lock);
+        if (broken || !kernels_run) {
+                r = ILLEGAL_ADDRESS;
+        } else {
+                kernels[(kernels_first + kernels_count++) % KERNELS] = (struct kernel){ to, size, value };
+                pthread_cond_signal(&kernel_came);
+        }
+        pthread_mutex_unlock(&lock);
+        return r;
+}
+
 EXPORT CUresult cuCtxSynchronize(void) {
-        return depth ? OK : NO_CONTEXT;
+        CUresult r;
+
+        if (!depth)
+                return NO_CONTEXT;
+        pthread_mutex_lock(&lock);
+        while (kernels_count)
+                pthread_cond_wait(&kernel_done, &lock);
+        r = broken ? ILLEGAL_ADDRESS : OK;
+        pthread_mutex_unlock(&lock);
+        return r;
 }
 
 /* ---- addresses ---- */
@@ -275,6 +373,8 @@ EXPORT CUresult cuMemMap(CUdeviceptr at, size_t size, size_t offset, CUhandle h,
         int i = 0;
 
         pthread_mutex_lock(&lock);
+        if (getenv("STANDIN_CUDA_NO_MAP"))
+                i = MAPPINGS;
         for (int k = 0; k < mapping_top; k++)
                 if (mapping[k].end > at && mapping[k].start < at + size)
                         i = MAPPINGS; /* taken */
@@ -494,29 +594,42 @@ static char *bytes_at(uint64_t at, size_t size, int flags) {
         return NULL;
 }
 
-EXPORT CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t size) {
-        char *bytes = bytes_at(from, size, 1);
+/* With `lock`, when the kernels before it have ended: the bytes that a copy goes to, or comes from. */
+static char *copied(uint64_t at, size_t size, int flags) {
+        while (kernels_count)
+                pthread_cond_wait(&kernel_done, &lock);
+        return depth && !broken ? bytes_at(at, size, flags) : NULL;
+}
 
-        if (!bytes || !depth)
-                return INVALID;
-        memcpy(to, bytes, size);
-        return OK;
+EXPORT CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t size) {
+        char *bytes;
+
+        pthread_mutex_lock(&lock);
+        bytes = copied(from, size, 1);
+        if (bytes)
+                memcpy(to, bytes, size);
+        pthread_mutex_unlock(&lock);
+        return bytes ? OK : INVALID;
 }
 
 EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t size) {
-        char *bytes = bytes_at(to, size, 3);
+        char *bytes;
 
-        if (!bytes || !depth)
-                return INVALID;
-        memcpy(bytes, from, size);
-        return OK;
+        pthread_mutex_lock(&lock);
+        bytes = copied(to, size, 3);
+        if (bytes)
+                memcpy(bytes, from, size);
+        pthread_mutex_unlock(&lock);
+        return bytes ? OK : INVALID;
 }
 
 EXPORT CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t size) {
-        char *bytes = bytes_at(to, size, 3);
+        char *bytes;
 
-        if (!bytes || !depth)
-                return INVALID;
-        memset(bytes, value, size);
-        return OK;
+        pthread_mutex_lock(&lock);
+        bytes = copied(to, size, 3);
+        if (bytes)
+                memset(bytes, value, size);
+        pthread_mutex_unlock(&lock);
+        return bytes ? OK : INVALID;
 }
