@@ -290,9 +290,16 @@ static void test_ends_while_asked(void **state) {
 
 /* It ends by itself, and is good again when it is started. */
 static void test_idle(void **state) {
+        int r;
+
         writer_kill(&w);
         writer_start(&w, root, user, "1");
-        assert_int_equal(ask("/pod", DMEM_MAX, LINE), 0);
+        while ((r = cgroup_ask(w.path, root, "/pod", DMEM_MAX, LINE)) == CGROUP_E_SILENT)
+                if (waitpid(w.pid, NULL, WNOHANG) == w.pid) { /* it was asked too late, by a machine that is busy */
+                        w.pid = 0;
+                        writer_start(&w, root, user, "1");
+                }
+        assert_int_equal(r, 0);
         assert_int_equal(writer_wait(&w), 0);
         writer_start(&w, root, user, "0");
         assert_int_equal(ask("/pod", DMEM_MAX, "v 5\n"), 0);

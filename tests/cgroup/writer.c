@@ -1,5 +1,6 @@
 #include "writer.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -48,7 +49,8 @@ void writer_start(struct writer *w, const char *root, const char *user, const ch
         snprintf(pid, sizeof(pid), "%d", (int)getpid());
         setenv("LISTEN_PID", pid, 1);
         setenv("LISTEN_FDS", "1", 1);
-        if (w->listener == GIVEN_FD || dup2(w->listener, GIVEN_FD) == GIVEN_FD)
+        /* A copy is not closed by execv(); one that has that number already would be. */
+        if (w->listener == GIVEN_FD ? fcntl(GIVEN_FD, F_SETFD, 0) == 0 : dup2(w->listener, GIVEN_FD) == GIVEN_FD)
                 execv(CGROUP_PROGRAM, argv);
         _exit(127);
 }
