@@ -301,8 +301,8 @@ static int setup(void **state) {
                 { .kind = SVMD_METRIC_FLOW, .name = "", .label = "", .from = 0, .to = 1, .bytes = GIB },
         };
         static const struct svmd_session_row attached[] = {
-                { .id = 12, .partition = "train", .client = "loader", .pid = 77 },
-                { .id = 99, .partition = "", .client = "svmd-ctl", .pid = 79 },
+                { .id = 12, .partition = "train", .client = "loader", .pid = 77, .withheld = "" },
+                { .id = 99, .partition = "", .client = "svmd-ctl", .pid = 79, .withheld = "" },
         };
 
         machine_setup(state);
