@@ -207,7 +207,12 @@ static void actor_disconnect(struct message *m) {
 
 /* ---- a writer on the CPU, while granules go to the device and come back ---- */
 
-enum { CPU_WORDS = 64, ROUNDS = 400, GPU_WORD = WORDS / 2 };
+#ifdef __SANITIZE_THREAD__
+enum { ROUNDS = 100 }; /* it is ten times as slow */
+#else
+enum { ROUNDS = 400 };
+#endif
+enum { CPU_WORDS = 64, GPU_WORD = WORDS / 2 };
 
 static atomic_bool writing;
 static uint64_t cpu_wrote[GRANULES][CPU_WORDS], gpu_wrote[GRANULES];
@@ -458,7 +463,7 @@ static void race(bool killing) {
         }
         actor_finish(&b, &m);
         actor_finish(&a, &m);
-        must(killing || m.n[0] > ROUNDS / 10);
+        must(killing || m.n[0] > ROUNDS / 50); /* that it is met at all: how often is the machine's matter */
         printf("the device wrote %llu times of %d beside a writer on the CPU%s\n", (unsigned long long)m.n[0],
                (int)ROUNDS, killing ? ", while svmd was killed" : "");
         actor_call(&b, actor_race_read, &m);
