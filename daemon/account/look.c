@@ -185,8 +185,9 @@ int look_at_files(struct look_file *rows, unsigned room, unsigned *ret_count) {
 
 /* ---- devices ---- */
 
-static void device_add(struct look_device *rows, unsigned room, unsigned *count, const char *source, const char *device,
-                       const char *region, uint64_t bytes) {
+/* NULL: there is no room. */
+static struct look_device *device_add(struct look_device *rows, unsigned room, unsigned *count, const char *source,
+                                      const char *device, const char *region, uint64_t bytes) {
         struct look_device *d;
 
         for (unsigned i = 0; i < *count; i++) {
@@ -194,16 +195,18 @@ static void device_add(struct look_device *rows, unsigned room, unsigned *count,
                 if (strcmp(d->source, source) == 0 && strcmp(d->device, device) == 0 &&
                     strcmp(d->region, region) == 0) {
                         d->bytes += bytes;
-                        return;
+                        return d;
                 }
         }
         if (*count == room)
-                return;
+                return NULL;
         d = &rows[(*count)++];
+        memset(d, 0, sizeof(*d));
         snprintf(d->source, sizeof(d->source), "%s", source);
         snprintf(d->device, sizeof(d->device), "%s", device);
         snprintf(d->region, sizeof(d->region), "%s", region);
         d->bytes = bytes;
+        return d;
 }
 
 struct clients {
@@ -253,6 +256,30 @@ static void add_fdinfo(int dir, struct look_device *rows, unsigned room, unsigne
         closedir(list);
 }
 
+bool look_has_counted(const struct look_counts *c) {
+        return c->faults | c->pages_in | c->pages_out | c->evicted_ms;
+}
+
+static void read_count(int dir, const char *folder, const char *name, unsigned bit, unsigned *has, uint64_t *to) {
+        char path[2 * REPORT_NAME], text[64];
+
+        snprintf(path, sizeof(path), "%.64s/%s", folder, name);
+        if (report_number(text, read_file(dir, path, text, sizeof(text)), to))
+                *has |= bit;
+}
+
+static void read_counts(int dir, const char *folder, struct look_counts *c) {
+        read_count(dir, folder, "faults", LOOK_FAULTS, &c->has, &c->faults);
+        read_count(dir, folder, "page_in", LOOK_PAGES_IN, &c->has, &c->pages_in);
+        read_count(dir, folder, "page_out", LOOK_PAGES_OUT, &c->has, &c->pages_out);
+}
+
+static const char *after(const char *text, const char *head) {
+        size_t n = strlen(head);
+
+        return strncmp(text, head, n) == 0 ? text + n : NULL;
+}
+
 static void add_kfd(int dir, struct look_device *rows, unsigned room, unsigned *count) {
         DIR *list = fdopendir(dir);
         char text[64];
@@ -263,12 +290,23 @@ static void add_kfd(int dir, struct look_device *rows, unsigned room, unsigned *
                 return;
         }
         while ((e = readdir(list))) {
+                struct look_device *d;
+                const char *gpu;
                 uint64_t bytes;
 
-                if (strncmp(e->d_name, "vram_", 5) != 0 ||
-                    !report_number(text, read_file(dir, e->d_name, text, sizeof(text)), &bytes))
-                        continue;
-                device_add(rows, room, count, "kfd", e->d_name + 5, "vram", bytes);
+                if ((gpu = after(e->d_name, "vram_"))) {
+                        if (report_number(text, read_file(dir, e->d_name, text, sizeof(text)), &bytes))
+                                device_add(rows, room, count, "kfd", gpu, "vram", bytes);
+                } else if ((gpu = after(e->d_name, "counters_"))) {
+                        d = device_add(rows, room, count, "kfd", gpu, "vram", 0);
+                        if (d)
+                                read_counts(dir, e->d_name, &d->counts);
+                } else if ((gpu = after(e->d_name, "stats_"))) {
+                        d = device_add(rows, room, count, "kfd", gpu, "vram", 0);
+                        if (d)
+                                read_count(dir, e->d_name, "evicted_ms", LOOK_EVICTED, &d->counts.has,
+                                           &d->counts.evicted_ms);
+                }
         }
         closedir(list);
 }

@@ -66,18 +66,21 @@ static uint64_t ledger_of(const struct drift *d, uint32_t first, uint32_t gpu) {
         return bytes;
 }
 
-/* A GPU has a row where either has something there. */
+/* A GPU has a row where either has something there, or the driver has counted something. */
 void drift_compare_kfd(struct drift *d, uint32_t process, const struct look_device *devices, unsigned count) {
         const struct drift_process *p = &d->processes[process];
 
         for (uint32_t gpu = 0; gpu < d->gpus_count; gpu++) {
                 uint64_t ledger = ledger_of(d, process, gpu), reported = 0;
+                struct look_counts counts = { .has = 0 };
                 struct drift_row *row;
 
                 for (unsigned i = 0; i < count; i++)
-                        if (is_of(&devices[i], d->gpus[gpu]))
+                        if (is_of(&devices[i], d->gpus[gpu])) {
                                 reported = devices[i].bytes;
-                row = ledger || reported ? drift_row_add(d, SCOPE_PROCESS, source) : NULL;
+                                counts = devices[i].counts;
+                        }
+                row = ledger || reported || look_has_counted(&counts) ? drift_row_add(d, SCOPE_PROCESS, source) : NULL;
                 if (!row)
                         continue;
                 row->session = p->session;
@@ -86,6 +89,7 @@ void drift_compare_kfd(struct drift *d, uint32_t process, const struct look_devi
                 snprintf(row->place, sizeof(row->place), "%u vram", d->gpus[gpu]);
                 row->ledger = ledger;
                 row->reported = reported;
+                row->counts = counts;
                 row->unbrokered = reported > ledger;
         }
 }

@@ -308,6 +308,7 @@ static void compare_devices(struct drift *d, const struct drift_process *p, cons
                         continue;
                 snprintf(row->place, sizeof(row->place), "%s %s", devices[k].device, devices[k].region);
                 row->reported = seen.bytes;
+                row->counts = devices[k].counts;
                 row->unbrokered = unbrokered(claims, claims_count, &seen, &row->ledger);
         }
 }
@@ -536,6 +537,22 @@ const struct drift_row *drift_rows(const struct drift *d, uint32_t *ret_count) {
         return d->rows;
 }
 
+/* False: out of memory. */
+static bool add_counts(struct call *c, const struct look_counts *counts, Svmd__V1__DriftRow *row) {
+        Svmd__V1__DriverCounts *to = counts->has ? call_take(c, sizeof(*to)) : NULL;
+
+        if (!to)
+                return !counts->has;
+        svmd__v1__driver_counts__init(to);
+        to->has = counts->has;
+        to->faults = counts->faults;
+        to->pages_in = counts->pages_in;
+        to->pages_out = counts->pages_out;
+        to->evicted_ms = counts->evicted_ms;
+        row->counts = to;
+        return true;
+}
+
 static Svmd__V1__DriftRow *drift_row(struct call *c, struct drift_row *r, bool moving) {
         Svmd__V1__DriftRow *row = call_take(c, sizeof(*row));
 
@@ -555,7 +572,7 @@ static Svmd__V1__DriftRow *drift_row(struct call *c, struct drift_row *r, bool m
         row->killed = r->killed;
         row->container = r->container;
         row->unbrokered = r->unbrokered;
-        return row;
+        return add_counts(c, &r->counts, row) ? row : NULL;
 }
 
 int op_drift(struct call *c) {

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "account/history.h"
+#include "account/look.h"
 #include "account/report.h"
 #include "account/where.h"
 #include "engine/jobs.h"
@@ -20,7 +21,8 @@ struct drift_row {
         char source[12], subject[256], place[160];
         uint64_t session, reported, ledger;
         uint32_t pid;
-        bool unbrokered; /* of a process: it has that from the driver itself */
+        bool unbrokered;           /* of a process: it has that from the driver itself */
+        struct look_counts counts; /* of kfd */
         /* Of a control group. */
         char container[2 * WHERE_ID + WHERE_RUNTIME + 8]; /* "podman:ID"; "": it is none */
         uint64_t limit, room;                             /* what the kernel lets it have; UINT64_MAX: no limit */

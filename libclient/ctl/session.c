@@ -121,6 +121,7 @@ static const struct svmd_session_row *session_find(struct ctl *c, const char *wo
 int session_show_run(struct ctl *c, const struct args *a) {
         struct session_rows sessions;
         struct drift_rows unbrokered;
+        struct svmd_driver_counts counts;
         struct json_object *list, *o;
         struct grant_rows grants;
         struct node_rows nodes;
@@ -136,7 +137,7 @@ int session_show_run(struct ctl *c, const struct args *a) {
         if (r == SVMD_OK)
                 r = rows_nodes(c, &nodes);
         if (r == SVMD_OK)
-                r = drift_read_unbrokered(c, s->pid, &unbrokered);
+                r = drift_read_process(c, s->pid, &unbrokered, &counts);
         if (r != SVMD_OK)
                 return ctl_result(c, r);
         if (c->json) {
@@ -147,11 +148,14 @@ int session_show_run(struct ctl *c, const struct args *a) {
                 json_add(o, "grants", show_grants_json(c, &grants, &nodes, s->id));
                 json_add(o, "unbrokered", drift_json(&unbrokered));
                 json_add_text(o, "withheld", s->withheld);
+                json_add(o, "counts", drift_counts_json(&counts));
                 return json_print(c, o);
         }
         show_sessions(c, &sessions, false);
         if (told_text(c, &s->events))
                 fprintf(c->out, "\nDrivers told of its process: %s\n", told_text(c, &s->events));
+        if (counts.has)
+                fprintf(c->out, "\nThe driver itself counts of its process: %s\n", drift_counts_text(c, &counts));
         fputc('\n', c->out);
         show_grants(c, &grants, &nodes, s->id);
         fputc('\n', c->out);

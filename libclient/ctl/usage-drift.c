@@ -58,13 +58,26 @@ const char *drift_summary(struct ctl *c, const struct drift_rows *d) {
                       : "none";
 }
 
-int drift_read_unbrokered(struct ctl *c, uint32_t pid, struct drift_rows *ret) {
+static void counts_add(struct svmd_driver_counts *to, const struct svmd_driver_counts *n) {
+        to->has |= n->has;
+        to->faults += n->faults;
+        to->pages_in += n->pages_in;
+        to->pages_out += n->pages_out;
+        to->evicted_ms += n->evicted_ms;
+}
+
+int drift_read_process(struct ctl *c, uint32_t pid, struct drift_rows *ret, struct svmd_driver_counts *ret_counts) {
         int r = drift_read(c, ret);
         size_t n = 0;
 
-        for (size_t i = 0; r == SVMD_OK && i < ret->count; i++)
-                if (ret->rows[i].unbrokered && ret->rows[i].pid == pid)
+        *ret_counts = (struct svmd_driver_counts){ .has = 0 };
+        for (size_t i = 0; r == SVMD_OK && i < ret->count; i++) {
+                if (ret->rows[i].pid != pid)
+                        continue;
+                counts_add(ret_counts, &ret->rows[i].counts);
+                if (ret->rows[i].unbrokered)
                         ret->rows[n++] = ret->rows[i];
+        }
         ret->count = n;
         return r;
 }
@@ -105,6 +118,41 @@ void drift_show(struct ctl *c, const struct drift_rows *d, const char *none) {
         table_print(t, none);
 }
 
+const char *drift_counts_text(struct ctl *c, const struct svmd_driver_counts *n) {
+        const struct {
+                unsigned bit;
+                uint64_t n;
+                const char *what;
+        } all[] = { { SVMD_COUNTS_FAULTS, n->faults, "faults" },
+                    { SVMD_COUNTS_PAGES_IN, n->pages_in, "pages in" },
+                    { SVMD_COUNTS_PAGES_OUT, n->pages_out, "pages out" },
+                    { SVMD_COUNTS_EVICTED, n->evicted_ms, "ms of stopped queues" } };
+        const char *text = NULL;
+
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+                if (n->has & all[i].bit)
+                        text = ctl_text(c, "%s%s%llu %s", text ? text : "", text ? ", " : "",
+                                        (unsigned long long)all[i].n, all[i].what);
+        return text;
+}
+
+/* null: the driver, or this kernel, counts no such thing. */
+static void add_count(struct json_object *o, const char *name, bool has, uint64_t n) {
+        json_add(o, name, has ? json_object_new_uint64(n) : NULL);
+}
+
+struct json_object *drift_counts_json(const struct svmd_driver_counts *n) {
+        struct json_object *o = n->has ? json_object_new_object() : NULL;
+
+        if (!o)
+                return NULL;
+        add_count(o, "faults", n->has & SVMD_COUNTS_FAULTS, n->faults);
+        add_count(o, "pages_in", n->has & SVMD_COUNTS_PAGES_IN, n->pages_in);
+        add_count(o, "pages_out", n->has & SVMD_COUNTS_PAGES_OUT, n->pages_out);
+        add_count(o, "evicted_ms", n->has & SVMD_COUNTS_EVICTED, n->evicted_ms);
+        return o;
+}
+
 struct json_object *drift_json(const struct drift_rows *d) {
         static const char *const scopes[] = { "node", "process", "cgroup", "device" };
         struct json_object *list = json_object_new_array();
@@ -128,6 +176,7 @@ struct json_object *drift_json(const struct drift_rows *d) {
                 json_add_count(o, "killed", r->killed);
                 json_add_text(o, "container", r->container);
                 json_add_flag(o, "unbrokered", r->unbrokered);
+                json_add(o, "counts", drift_counts_json(&r->counts));
                 json_object_array_add(list, o);
         }
         return list;

@@ -1367,6 +1367,14 @@ int svmd_query_history(svmd_session *s, const struct svmd_history_options *o, st
                        svmd_history_fn fn, void *userdata);
 
 enum { SVMD_DRIFT_NODE = 0, SVMD_DRIFT_PROCESS = 1, SVMD_DRIFT_CGROUP = 2, SVMD_DRIFT_DEVICE = 3 };
+enum { SVMD_COUNTS_FAULTS = 1, SVMD_COUNTS_PAGES_IN = 2, SVMD_COUNTS_PAGES_OUT = 4, SVMD_COUNTS_EVICTED = 8 };
+/* What AMD's driver itself counts of a process on a GPU: nothing is left out, as it may be of struct
+ * svmd_device_events. */
+struct svmd_driver_counts {
+        unsigned has; /* SVMD_COUNTS_*; kernels differ in what they count */
+        uint64_t faults, pages_in, pages_out;
+        uint64_t evicted_ms; /* queues were stopped */
+};
 struct svmd_drift_row {
         unsigned scope;      /* SVMD_DRIFT_* */
         const char *source;  /* who reports it: st_blocks, fdinfo, kfd, fd, maps, memcg, dmem, nvml */
@@ -1381,6 +1389,7 @@ struct svmd_drift_row {
         uint64_t killed;       /* of it: processes that the kernel ended for that */
         const char *container; /* it is that of "RUNTIME:ID", by its name; "": of none */
         int unbrokered;        /* of a process: it has that of a device without svmd */
+        struct svmd_driver_counts counts; /* of kfd */
 };
 typedef int (*svmd_drift_fn)(const struct svmd_drift_row *row, void *userdata);
 /* What the kernel and drivers report, against what svmd gave out. For administrators. */

@@ -122,6 +122,12 @@ int svmd_query_history(svmd_session *s, const struct svmd_history_options *o, st
 
 /* ---- drift ---- */
 
+static struct svmd_driver_counts counts_of(const Svmd__V1__DriverCounts *c) {
+        if (!c)
+                return (struct svmd_driver_counts){ .has = 0 };
+        return (struct svmd_driver_counts){ c->has, c->faults, c->pages_in, c->pages_out, c->evicted_ms };
+}
+
 static int drift_row(struct walk *w, const void *data) {
         const Svmd__V1__DriftRow *d = data;
         const struct svmd_drift_row row = {
@@ -139,6 +145,7 @@ static int drift_row(struct walk *w, const void *data) {
                 .limit = d->limit ? d->limit : UINT64_MAX,
                 .killed = d->killed,
                 .container = d->container,
+                .counts = counts_of(d->counts),
         };
 
         w->op.drift->from++;

@@ -946,7 +946,16 @@ static const struct svmd_drift_row behind[] = {
           .place = "1",
           .pid = 78,
           .why = "",
-          .container = "" },
+          .container = "",
+          .counts = { .has = SVMD_COUNTS_FAULTS | SVMD_COUNTS_EVICTED, .faults = 12, .evicted_ms = 34 } },
+        { .scope = SVMD_DRIFT_PROCESS,
+          .source = "kfd",
+          .subject = "b",
+          .place = "2",
+          .pid = 78,
+          .why = "",
+          .container = "",
+          .counts = { .has = SVMD_COUNTS_FAULTS, .faults = 5 } },
 };
 
 static void test_grants(void **state) {
@@ -988,13 +997,18 @@ static void test_grants(void **state) {
         expect_part("session show 98", 1, "", "there is no session 98");
         expect_part("session show 99", 0, "It has no grants\n\nIt uses no device without svmd", "");
         fake.drift = behind;
-        fake.drift_count = 3;
+        fake.drift_count = 4;
         expect_part("session show 12", 0,
                     "\nprocess 77, a 0000:03:00.0 vram fdinfo    3 GiB  1 GiB +2 GiB     - more\n", "");
+        expect_part("session show 13", 0,
+                    "\nThe driver itself counts of its process: 17 faults, 34 ms of stopped queues\n", "");
         o = run_json("session show 13 --json", 0);
         expect_json(o, "unbrokered.0.place", "/dev/kfd");
         expect_json(o, "withheld", "gpu0: it sleeps");
         expect_json(o, "unbrokered.1", "null");
+        expect_json(o, "counts.faults", "17");
+        expect_json(o, "counts.pages_in", "null");
+        expect_json(o, "counts.evicted_ms", "34");
         expect_json(o, "session.pid", "78");
         expect_json(o, "grants.0.grant", "41");
         json_object_put(o);

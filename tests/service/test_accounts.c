@@ -449,6 +449,9 @@ static void test_drift(void **state) {
                                   "drm-resident-vram0:\t512 KiB\n");
         put("proc/1000/fdinfo/8", "pos:\t0\nino:\t5\n");
         put("sys/class/kfd/kfd/proc/1000/vram_4711", "8192\n");
+        put("sys/class/kfd/kfd/proc/1000/counters_4711/faults", "12\n");
+        put("sys/class/kfd/kfd/proc/1000/counters_4711/page_in", "no number\n");
+        put("sys/class/kfd/kfd/proc/1000/stats_4711/evicted_ms", "34\n");
         put("sys/fs/cgroup/job/memory.current", "99\n");
         put("sys/fs/cgroup/job/memory.stat", "anon 5\nshmem 12288\n");
         put("sys/fs/cgroup/job/dmem.current", "drm/0000:03:00.0/vram0 65536\ndrm/0000:03:00.0/stolen 0\n");
@@ -459,7 +462,13 @@ static void test_drift(void **state) {
         assert_int_equal(row->ledger, 0);
         assert_int_equal(row->pid, 1000);
         assert_non_null(strstr(row->why, "outside of svmd"));
-        assert_int_equal(drift_of("kfd", who[0].session->client)->reported, 8192);
+        row = drift_of("kfd", who[0].session->client);
+        assert_int_equal(row->reported, 8192);
+        assert_non_null(row->counts);
+        assert_int_equal(row->counts->has, LOOK_FAULTS | LOOK_EVICTED);
+        assert_int_equal(row->counts->faults, 12);
+        assert_int_equal(row->counts->pages_in, 0);
+        assert_int_equal(row->counts->evicted_ms, 34);
         row = drift_of("memcg", "/job");
         assert_int_equal(row->reported, 12288);
         assert_int_equal(row->ledger, MIB);
