@@ -29,13 +29,13 @@ struct look_file {
 /* Sums of each kind and number; other kinds than pool and slots have number 0. -errno. */
 int look_at_files(struct look_file *rows, unsigned room, unsigned *ret_count);
 
-/* What a process has of a device's memory, by DRM's fdinfo (each open file once, shared memory too) or KFD's sysfs. */
 enum { LOOK_FAULTS = 1, LOOK_PAGES_IN = 2, LOOK_PAGES_OUT = 4, LOOK_EVICTED = 8 };
 /* What KFD itself counts of a process on a GPU: it leaves nothing out, where its events may be dropped. */
 struct look_counts {
         unsigned has; /* LOOK_*; kernels differ in what they count */
         uint64_t faults, pages_in, pages_out, evicted_ms;
 };
+/* What a process has of a device's memory, by DRM's fdinfo (each open file once, shared memory too) or KFD's sysfs. */
 struct look_device {
         char source[8]; /* "fdinfo", "kfd" */
         char device[REPORT_NAME], region[REPORT_NAME];
