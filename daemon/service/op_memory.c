@@ -176,15 +176,29 @@ bool memory_is_staged(struct service *svc, const struct session *s, const Svmd__
                (spill_could_help(svc, m->node) && is_nearly_full(svc, s, m->node));
 }
 
+static bool creates_staged(struct service *svc, const struct request *r, const Svmd__V1__Op *op) {
+        return op->op_case == SVMD__V1__OP__OP_MEM_CREATE && memory_is_staged(svc, r->session, op->mem_create);
+}
+
+static bool creates_before(const Svmd__V1__Op *op, size_t i, const size_t ends[NODE_MAX]) {
+        return op->op_case == SVMD__V1__OP__OP_MEM_CREATE && op->mem_create->node < NODE_MAX &&
+               i < ends[op->mem_create->node];
+}
+
+/* What comes before a staged one on its node is staged with it: charges are made in the order of the request. */
 uint32_t stage_memory(struct service *svc, struct request *r, const Svmd__V1__Request *m) {
+        size_t staged_end[NODE_MAX] = { 0 };
+
         if (m->mode == SVMD__V1__MODE__DRY_RUN || !r->session->partition)
                 return 0;
         r->staged = alloc_array(m->n_ops, sizeof(*r->staged));
         if (!r->staged)
                 return 0;
         for (size_t i = 0; i < m->n_ops; i++)
-                if (m->ops[i]->op_case == SVMD__V1__OP__OP_MEM_CREATE &&
-                    memory_is_staged(svc, r->session, m->ops[i]->mem_create))
+                if (creates_staged(svc, r, m->ops[i]))
+                        staged_end[m->ops[i]->mem_create->node] = i + 1;
+        for (size_t i = 0; i < m->n_ops; i++)
+                if (creates_staged(svc, r, m->ops[i]) || creates_before(m->ops[i], i, staged_end))
                         stage_one(svc, r, &r->staged[i], m->ops[i]->mem_create);
         return r->jobs;
 }
