@@ -310,6 +310,20 @@ static void test_restart_while_coming_down(void **state) {
         refused(&a, mk_create(GPU1, MIB, PINNED), SVMD_STATUS_LIMIT, "partition one may have");
 }
 
+/* Of what does not fit together the first has it, though the pages of the second are a job's. */
+static void test_charged_in_order(void **state) {
+        Svmd__V1__Op *ops[] = { mk_create(GPU1, MIB / 2, PINNED), mk_create(GPU1, 2 * MIB, PINNED) };
+        Svmd__V1__Reply *reply;
+
+        must(&admin, mk_limit("one", GPU1, 2 * MIB));
+        reply = client_send(&a, SVMD__V1__MODE__BEST_EFFORT, ops, 2, NULL, 0);
+        assert_int_equal(reply->results[0]->code, SVMD_STATUS_OK);
+        assert_int_equal(reply->results[1]->code, SVMD_STATUS_LIMIT);
+        reply = client_send(&b, SVMD__V1__MODE__BEST_EFFORT, ops, 2, NULL, 0);
+        assert_int_equal(reply->results[0]->code, SVMD_STATUS_OK);
+        assert_int_equal(reply->results[1]->code, SVMD_STATUS_OK);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
@@ -322,6 +336,7 @@ int main(void) {
                 TEST(test_taken),
                 TEST(test_high_asks_back),
                 TEST(test_restart_while_coming_down),
+                TEST(test_charged_in_order),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
