@@ -165,7 +165,8 @@ int op_cuda_map(struct call *c) {
                 return r;
         d = mover_device_range(c->svc->mover, m->range, op->node);
         r = d ? cuda_channel_cover(a->channel, d, op->first, op->count, &c->result->value) : -ENOMEM;
-        if (r == 0)
-                r = mover_show_slots(c->svc->mover, m->range, op->node, op->first, op->count, fds);
+        if (r != 0)
+                return r;
+        r = mover_show_slots(c->svc->mover, m->range, op->node, op->first, op->count, fds);
         return r < 0 ? r : answer(c, op->first, op->count, fds);
 }
