@@ -22,13 +22,14 @@ static bool is_listener(int fd) {
                fcntl(fd, F_SETFL, O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-bool activated_is_given(void) {
+static bool is_given(void) {
         const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
 
         return pid && count && atoi(pid) == getpid() && atoi(count) == 1 && is_listener(GIVEN_FD);
 }
 
-bool activated_find_user(const char *text, uid_t *ret) {
+/* By name or number. */
+static bool find_user(const char *text, uid_t *ret) {
         const struct passwd *p;
         unsigned long n;
         char *end;
@@ -43,6 +44,19 @@ bool activated_find_user(const char *text, uid_t *ret) {
         if (p)
                 *ret = p->pw_uid;
         return p != NULL;
+}
+
+bool activated_begin(const char *program, const char *user, uid_t *ret) {
+        if (!is_given()) {
+                fprintf(stderr, "%s: a service manager gives it its socket: systemctl enable --now %s.socket\n",
+                        program, program);
+                return false;
+        }
+        if (!find_user(user, ret)) {
+                fprintf(stderr, "%s: there is no user %s\n", program, user);
+                return false;
+        }
+        return true;
 }
 
 bool activated_read_seconds(const char *text, unsigned *ret) {
@@ -63,28 +77,27 @@ bool activated_may(const char *program, int fd, uid_t user) {
         return false;
 }
 
-static void serve_one(void (*serve)(void *userdata, int fd), void *userdata) {
-        const struct timeval second = { .tv_sec = 1 };
-        int fd = accept4(GIVEN_FD, NULL, NULL, SOCK_CLOEXEC);
+int activated_accept(int patience_ms) {
+        struct pollfd p = { .fd = GIVEN_FD, .events = POLLIN };
+        int n, fd;
 
-        if (fd < 0) {
+        while ((n = poll(&p, 1, patience_ms)) != 0) {
+                fd = n > 0 ? accept4(GIVEN_FD, NULL, NULL, SOCK_CLOEXEC) : -1;
+                if (fd >= 0)
+                        return fd;
                 if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
                         poll(NULL, 0, 100); /* the machine has no descriptor left */
-                return;
         }
-        if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second)) == 0)
-                serve(userdata, fd);
-        close(fd);
+        return -1;
 }
 
 void activated_serve(unsigned idle_s, void (*serve)(void *userdata, int fd), void *userdata) {
-        struct pollfd p = { .fd = GIVEN_FD, .events = POLLIN };
-        int n;
+        const struct timeval second = { .tv_sec = 1 };
+        int fd;
 
-        while ((n = poll(&p, 1, idle_s ? (int)idle_s * 1000 : -1)) != 0) {
-                if (n > 0)
-                        serve_one(serve, userdata);
-                else if (errno != EINTR)
-                        poll(NULL, 0, 100);
+        while ((fd = activated_accept(idle_s ? (int)idle_s * 1000 : -1)) >= 0) {
+                if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second)) == 0)
+                        serve(userdata, fd);
+                close(fd);
         }
 }

@@ -149,15 +149,8 @@ static int read_arguments(int argc, char **argv, struct arguments *a) {
 static bool begin(struct state *s, const struct arguments *a) {
         struct stat st;
 
-        if (!activated_is_given()) {
-                fprintf(stderr, "svmd-cgroup: a service manager gives it its socket: "
-                                "systemctl enable --now svmd-cgroup.socket\n");
+        if (!activated_begin("svmd-cgroup", a->user, &s->user))
                 return false;
-        }
-        if (!activated_find_user(a->user, &s->user)) {
-                fprintf(stderr, "svmd-cgroup: there is no user %s\n", a->user);
-                return false;
-        }
         s->root = open(a->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (s->root < 0 || fstat(s->root, &st) < 0) {
                 fprintf(stderr, "svmd-cgroup: %s: %s\n", a->root, strerror(errno));

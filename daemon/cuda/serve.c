@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/activated.h"
 #include "base/alloc.h"
 #include "cuda/slots.h"
 
@@ -152,20 +152,10 @@ static bool answer(struct connection *c, const struct cuda_ask *ask, int k) {
         return !k && a.error != -EIO && a.error != -EBADMSG && c->device;
 }
 
-static bool may(const struct connection *c) {
-        struct ucred peer = { .uid = (uid_t)-1 };
-        socklen_t size = sizeof(peer);
-
-        if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && (peer.uid == c->user || peer.uid == 0))
-                return true;
-        fprintf(stderr, "svmd-cuda: refused user %u: only user %u and root may ask\n", peer.uid, c->user);
-        return false;
-}
-
 /* What was sent is read first also of one who may not: an answer is lost on a connection that ends with something
  * unread. */
 static void talk(struct connection *c) {
-        bool allowed = may(c), more = true;
+        bool allowed = activated_may("svmd-cuda", c->fd, c->user), more = true;
         struct cuda_ask ask;
         int n, fd;
 

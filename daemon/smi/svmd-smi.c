@@ -203,16 +203,9 @@ int main(int argc, char **argv) {
 
         if (r >= 0)
                 return r;
-        if (!activated_is_given()) {
-                fprintf(stderr, "svmd-smi: a service manager gives it its socket: "
-                                "systemctl enable --now svmd-smi.socket\n");
-                return 1;
-        }
         s = (struct state){ .device = a.device, .topology = a.topology };
-        if (!activated_find_user(a.user, &s.user)) {
-                fprintf(stderr, "svmd-smi: there is no user %s\n", a.user);
+        if (!activated_begin("svmd-smi", a.user, &s.user))
                 return 1;
-        }
         activated_serve(a.idle_s, serve, &s);
         return 0;
 }

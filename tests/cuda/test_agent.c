@@ -375,6 +375,7 @@ static void test_liars(void **state) {
         cuda_agent_free(k);
         k = NULL;
         agent_kill(&a);
+        assert_int_equal(fcntl(a.listener, F_SETFL, 0), 0); /* the program waits on it with poll() */
         liar.fd = a.listener;
         liar.staging = memfd_create("staging", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         assert_int_equal(ftruncate(liar.staging, CUDA_SLOT), 0);
