@@ -1,13 +1,10 @@
+#include "agent.h"
+
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -15,28 +12,31 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "agent.h"
-
 enum { GIVEN_FD = 3 };
+
+/* The programs that link this have different ways of failing. */
+static void must(bool ok, const char *what) {
+        if (ok)
+                return;
+        perror(what);
+        abort();
+}
 
 void agent_listen(struct agent *a) {
         struct sockaddr_un at = { .sun_family = AF_UNIX };
 
         *a = (struct agent){ .dir = "/tmp/svmd-cuda-XXXXXX" };
-        assert_non_null(mkdtemp(a->dir));
-        assert_int_equal(chmod(a->dir, 0755), 0);
+        must(mkdtemp(a->dir) && chmod(a->dir, 0755) == 0, "svmd-cuda's folder");
         snprintf(a->path, sizeof(a->path), "%s/cuda.sock", a->dir);
         a->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        assert_true(a->listener >= 0);
         snprintf(at.sun_path, sizeof(at.sun_path), "%s", a->path);
-        assert_int_equal(bind(a->listener, (struct sockaddr *)&at, sizeof(at)), 0);
-        assert_int_equal(chmod(a->path, 0666), 0); /* who may ask is the program's to say here */
-        assert_int_equal(listen(a->listener, 16), 0);
+        must(a->listener >= 0 && bind(a->listener, (struct sockaddr *)&at, sizeof(at)) == 0 &&
+                     chmod(a->path, 0666) == 0 && /* who may ask is the program's to say here */
+                     listen(a->listener, 16) == 0,
+             a->path);
 }
 
-static void child(const struct agent *a, const char *user, const char *bytes, bool library) {
+static void child(const struct agent *a, const char *user, const char *bytes, enum agent_library library) {
         char *argv[] = { (char *)"svmd-cuda", (char *)"--user", (char *)user, NULL };
         char pid[16];
 
@@ -44,7 +44,8 @@ static void child(const struct agent *a, const char *user, const char *bytes, bo
         snprintf(pid, sizeof(pid), "%d", (int)getpid());
         setenv("LISTEN_PID", pid, 1);
         setenv("LISTEN_FDS", "1", 1);
-        setenv("LD_LIBRARY_PATH", library ? STANDIN_FOLDER : "", 1);
+        if (library != AGENT_OWN)
+                setenv("LD_LIBRARY_PATH", library == AGENT_STANDIN ? STANDIN_FOLDER : "", 1);
         if (bytes)
                 setenv("STANDIN_CUDA_BYTES", bytes, 1);
         else
@@ -54,21 +55,19 @@ static void child(const struct agent *a, const char *user, const char *bytes, bo
         _exit(127);
 }
 
-void agent_start(struct agent *a, const char *user, const char *bytes, bool library) {
+void agent_start(struct agent *a, const char *user, const char *bytes, enum agent_library library) {
         char me[16];
 
-        assert_int_equal(a->pid, 0);
+        must(a->pid == 0, "svmd-cuda runs already");
         snprintf(me, sizeof(me), "%u", getuid());
         a->pid = fork();
-        assert_true(a->pid >= 0);
+        must(a->pid >= 0, "fork");
         if (a->pid == 0)
                 child(a, user ? user : me, bytes, library);
 }
 
 void agent_kill(struct agent *a) {
-        assert_true(a->pid > 0);
-        assert_int_equal(kill(a->pid, SIGKILL), 0);
-        assert_int_equal(waitpid(a->pid, NULL, 0), a->pid);
+        must(a->pid > 0 && kill(a->pid, SIGKILL) == 0 && waitpid(a->pid, NULL, 0) == a->pid, "svmd-cuda's end");
         a->pid = 0;
 }
 

@@ -41,7 +41,7 @@ static struct cuda_agent *connect_to(const char *device) {
 
 static int set_up(void **state) {
         agent_listen(&a);
-        agent_start(&a, NULL, NULL, true);
+        agent_start(&a, NULL, NULL, AGENT_STANDIN);
         k = connect_to("cuda:0");
         return 0;
 }
@@ -223,7 +223,7 @@ static void test_killed(void **state) {
         assert_int_equal(cuda_agent_read(k, 0, bytes), -EIO);
         assert_true(cuda_agent_is_gone(k));
         assert_int_equal(cuda_agent_create(k, 1, &fd), -EIO);
-        agent_start(&a, NULL, NULL, true);
+        agent_start(&a, NULL, NULL, AGENT_STANDIN);
         assert_int_equal(cuda_agent_read(k, 0, bytes), -EIO); /* for good */
         cuda_agent_free(k);
         k = connect_to("cuda:0");
@@ -248,7 +248,7 @@ static void test_no_library(void **state) {
         if (access("/usr/lib/x86_64-linux-gnu/libcuda.so.1", F_OK) == 0)
                 skip();
         agent_kill(&a);
-        agent_start(&a, NULL, NULL, false);
+        agent_start(&a, NULL, NULL, AGENT_NONE);
         assert_int_equal(cuda_agent_new(&other, a.path, "cuda:0", PATIENCE_MS, why, sizeof(why)), -EOPNOTSUPP);
         assert_non_null(strstr(why, "libcuda.so.1"));
 }
@@ -326,7 +326,7 @@ static void test_strangers(void **state) {
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_int_equal(status, 0);
         agent_kill(&a);
-        agent_start(&a, "65534", NULL, true);
+        agent_start(&a, "65534", NULL, AGENT_STANDIN);
         k = connect_to("cuda:0"); /* root may */
 }
 

@@ -591,7 +591,7 @@ static void agent_lost(void) {
         agent_kill(&agent);
         call(&a, actor_gpu_await_none);
         call(&b, actor_gpu_await_none);
-        agent_start(&agent);
+        agent_start(&agent, NULL, NULL, AGENT_OWN);
         actor_call(&a, actor_discard, &m);
         message_want(SVMD_OK, &m);
         call_for(&b, actor_cpu_write, 3, 0);
@@ -657,7 +657,7 @@ int main(int argc, char **argv) {
         if (harness_one_user())
                 return 0;
         agent_listen(&agent);
-        agent_start(&agent);
+        agent_start(&agent, NULL, NULL, AGENT_OWN);
         snprintf(option, sizeof(option), "--cuda-agent=%s", agent.path);
         daemon_new(&d, (const char *const[]){ "--cuda-node=gpu0:device=cuda:0,size=64M,managed=on", "--cuda-patience=2",
                                               option, NULL });

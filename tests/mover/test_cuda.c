@@ -65,7 +65,7 @@ static struct gpu {
 
 static void begin(uint64_t capacity, const char *bytes, uint32_t patience_ms) {
         agent_listen(&agent);
-        agent_start(&agent, NULL, bytes, true);
+        agent_start(&agent, NULL, bytes, AGENT_STANDIN);
         world.devices = true;
         world.agent = agent.path;
         world.patience_ms = patience_ms;
@@ -454,7 +454,7 @@ static void test_agent_killed(void **state) {
         assert_int_equal(world_migrate(w, 0, 4, CUDA), 0);
         assert_int_equal(world_migrate(w, 4, 2, SOFT), 0);
         agent_kill(&agent);
-        agent_start(&agent, NULL, "100000000", true);
+        agent_start(&agent, NULL, "100000000", AGENT_STANDIN);
         until_back(w, 1);
         for (uint32_t i = 0; i < 4; i++)
                 assert_true(world_look(w, i).lost);
@@ -480,7 +480,7 @@ static void test_agent_killed_at_work(void **state) {
                 for (unsigned i = 0; i < round; i++)
                         world_pump(w, 1);
                 agent_kill(&agent);
-                agent_start(&agent, NULL, "100000000", true);
+                agent_start(&agent, NULL, "100000000", AGENT_STANDIN);
                 (void)world_answer(w, w->token);
                 until_back(w, round);
                 world_idle(w);
@@ -498,7 +498,7 @@ static void test_lost_while_mapped(void **state) {
 
         one_mapped(w);
         agent_kill(&agent);
-        agent_start(&agent, NULL, "100000000", true);
+        agent_start(&agent, NULL, "100000000", AGENT_STANDIN);
         while (w->slots_back < 1) {
                 struct cuda_take t;
 
@@ -552,7 +552,7 @@ static void test_restart_of_both(void **state) {
         fill(w, 1);
         assert_int_equal(world_migrate(w, 0, 3, CUDA), 0);
         agent_kill(&agent);
-        agent_start(&agent, NULL, "100000000", true);
+        agent_start(&agent, NULL, "100000000", AGENT_STANDIN);
         restart(w);
         for (uint32_t i = 0; i < 3; i++)
                 assert_true(world_look(w, i).lost);
