@@ -3,13 +3,12 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/connect.h"
 #include "proto/codec.h"
 #include "proto/fdlist.h"
 #include "proto/limits.h"
@@ -26,25 +25,6 @@ struct link {
         size_t out_size;
         uint8_t in[SVMD_PACKET_MAX];
 };
-
-static int open_socket(const char *path) {
-        struct sockaddr_un a = { .sun_family = AF_UNIX };
-        int fd;
-
-        if (strlen(path) >= sizeof(a.sun_path))
-                return -ENAMETOOLONG;
-        memcpy(a.sun_path, path, strlen(path) + 1);
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return -errno;
-        if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-                int r = -errno;
-
-                close(fd);
-                return r;
-        }
-        return fd;
-}
 
 static int hello(struct link *l) {
         Svmd__V1__Hello m = SVMD__V1__HELLO__INIT;
@@ -207,10 +187,10 @@ int link_new(struct link **ret, sd_event *loop, const char *path, const struct l
                 return -ENOMEM;
         l->hooks = *hooks;
         arena_init(&l->arena);
-        fd = open_socket(path);
-        if (fd < 0) {
+        r = connect_packets(path, 0, &fd);
+        if (r < 0) {
                 alloc_free(l);
-                return fd;
+                return r;
         }
         r = sd_event_add_io(loop, &l->source, fd, EPOLLIN, on_socket, l);
         if (r < 0) {

@@ -1,14 +1,11 @@
 #include "cgroup/ask.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "base/connect.h"
 #include "cgroup/wire.h"
 
 /* What the errno of a step with the socket means. */
@@ -22,29 +19,6 @@ static int outcome(int error) {
         case ECONNREFUSED: return CGROUP_E_NONE;
         default: return -error;
         }
-}
-
-/* 0, an outcome or -errno. */
-static int open_socket(const char *path, int *ret) {
-        const struct timeval second = { .tv_sec = 1 };
-        struct sockaddr_un a = { .sun_family = AF_UNIX };
-        int fd;
-
-        if (snprintf(a.sun_path, sizeof(a.sun_path), "%s", path) >= (int)sizeof(a.sun_path))
-                return -ENAMETOOLONG;
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        if (fd < 0)
-                return -errno;
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof(second)) < 0 ||
-            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second)) < 0 ||
-            connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0) {
-                int r = outcome(errno);
-
-                close(fd);
-                return r;
-        }
-        *ret = fd;
-        return 0;
 }
 
 static int talk(int fd, const char *packet, size_t size) {
@@ -72,9 +46,9 @@ int cgroup_ask(const char *socket_path, const char *root, const char *group, enu
         size = cgroup_wire_put(packet, &w);
         if (!size)
                 return -ENAMETOOLONG;
-        r = open_socket(socket_path, &fd);
-        if (r != 0)
-                return r;
+        r = connect_packets(socket_path, 1000, &fd);
+        if (r < 0)
+                return outcome(-r);
         r = talk(fd, packet, size);
         close(fd);
         return r;

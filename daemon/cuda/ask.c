@@ -6,13 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/connect.h"
 #include "cuda/wire.h"
 
 /* The lock is held from question to answer, and while staging has the bytes of one. */
@@ -22,28 +20,6 @@ struct cuda_agent {
         bool gone;
         void *staging;
 };
-
-static int open_socket(const char *path, unsigned patience_ms, int *ret) {
-        struct timeval patience = { .tv_sec = patience_ms / 1000, .tv_usec = patience_ms % 1000 * 1000 };
-        struct sockaddr_un a = { .sun_family = AF_UNIX };
-        int fd;
-
-        if (snprintf(a.sun_path, sizeof(a.sun_path), "%s", path) >= (int)sizeof(a.sun_path))
-                return -ENAMETOOLONG;
-        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        if (fd < 0)
-                return -errno;
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
-            setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
-            connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0) {
-                int k = -errno;
-
-                close(fd);
-                return k;
-        }
-        *ret = fd;
-        return 0;
-}
 
 /* With the lock. */
 static int lose(struct cuda_agent *a) {
@@ -108,7 +84,7 @@ static int hello(struct cuda_agent *a, const char *device, char *why, size_t why
 int cuda_agent_new(struct cuda_agent **ret, const char *socket_path, const char *device, unsigned patience_ms,
                    char *why, size_t why_size) {
         struct cuda_agent *a = alloc_zero(sizeof(*a));
-        int k = a ? open_socket(socket_path, patience_ms, &a->fd) : -ENOMEM;
+        int k = a ? connect_packets(socket_path, patience_ms, &a->fd) : -ENOMEM;
 
         if (k) {
                 snprintf(why, why_size,

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -17,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/complain.h"
+#include "base/connect.h"
 #include "keeper/packet.h"
 
 #define PATIENCE_NS (5 * 1000000000ull)
@@ -166,19 +166,9 @@ static int spawn(const char *program, const char *runtime_dir, int *ret_failed) 
 }
 
 static int try_connect(const struct sockaddr_un *address) {
-        int r, fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int fd, r = connect_packets(address->sun_path, 0, &fd);
 
-        if (fd < 0)
-                return -errno;
-        do
-                r = connect(fd, (const struct sockaddr *)address, sizeof(*address));
-        while (r < 0 && errno == EINTR);
-        if (r < 0) {
-                r = -errno;
-                close(fd);
-                return r;
-        }
-        return fd;
+        return r < 0 ? r : fd;
 }
 
 static bool nobody_listens(int r) {
