@@ -11,12 +11,12 @@
         X(set, "cuMemsetD8_v2", (CUdeviceptr to, unsigned char value, size_t size))
 
 struct cuda_calls {
-#define X(member, symbol, parameters) CUresult(*member) parameters;
-        CUDA_FUNCTIONS(X)
+        struct cuda_api api;
         struct {
+#define X(member, symbol, parameters) CUresult(*member) parameters;
                 CUDA_COPIES(X)
-        } copy;
 #undef X
+        } copy;
 };
 
 /* The library, opened and initialised with the first call. NULL, with a sentence: it cannot be. */

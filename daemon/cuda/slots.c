@@ -1,13 +1,12 @@
 #include "cuda/slots.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "cuda/api.h"
+#include "libclient/agent/cuda_library.h"
 
 /* Addresses are reserved for so many slots at a time, when the first of them is made. */
 enum { CHUNK = 1024 };
@@ -36,18 +35,6 @@ static int result(const struct slots *s, CUresult r, const char *doing, struct s
         return cuda_result(s->cuda, r, doing, said.why, said.size);
 }
 
-static CUresult find_device(const struct cuda_calls *c, CUdevice *ret, const char *device) {
-        const char *name = device + strlen("cuda:");
-        char *end;
-        long number = strtol(name, &end, 10);
-
-        if (strncmp(device, "cuda:", strlen("cuda:")) != 0 || !*name)
-                return CUDA_INVALID_DEVICE;
-        if (isdigit((unsigned char)*name) && !*end && number < 1 << 16)
-                return c->device_get(ret, (int)number);
-        return c->device_by_bus(ret, name);
-}
-
 int slots_new(struct slots **ret, const char *device, char *why, size_t why_size) {
         const struct cuda_calls *c = cuda_calls(why, why_size);
         struct slots *s;
@@ -61,11 +48,12 @@ int slots_new(struct slots **ret, const char *device, char *why, size_t why_size
                 return -ENOMEM;
         }
         s->cuda = c;
-        k = cuda_result(c, find_device(c, &s->device, device), device, why, why_size);
+        k = cuda_result(c, cuda_find_device(&c->api, device, &s->device), device, why, why_size);
         if (k)
                 k = -ENODEV;
         else
-                k = cuda_result(c, c->primary_retain(&s->context, s->device), "the device's context", why, why_size);
+                k = cuda_result(c, c->api.primary_retain(&s->context, s->device), "the device's context", why,
+                                why_size);
         if (k) {
                 alloc_free(s);
                 return k;
@@ -81,7 +69,7 @@ static int begin(struct slots *s, struct said said) {
                 snprintf(said.why, said.size, "the device has failed: systemctl restart svmd-cuda begins anew");
                 return -EIO;
         }
-        k = result(s, s->cuda->push(s->context), "the device's context", said);
+        k = result(s, s->cuda->api.push(s->context), "the device's context", said);
         s->failed = k != 0;
         return k ? -EIO : 0;
 }
@@ -90,7 +78,7 @@ static int begin(struct slots *s, struct said said) {
 static int end(struct slots *s, int k) {
         CUcontext popped;
 
-        (void)s->cuda->pop(&popped);
+        (void)s->cuda->api.pop(&popped);
         s->failed |= k == -EIO;
         return k;
 }
@@ -101,7 +89,7 @@ int slots_stage(struct slots *s, void *staging, char *why, size_t why_size) {
 
         if (k)
                 return k;
-        k = result(s, s->cuda->host_register(staging, CUDA_SLOT, CUDA_REGISTER_PORTABLE | CUDA_REGISTER_MAPPED),
+        k = result(s, s->cuda->api.host_register(staging, CUDA_SLOT, CUDA_REGISTER_PORTABLE | CUDA_REGISTER_MAPPED),
                    "pinning of staging memory", said);
         return end(s, k);
 }
@@ -112,7 +100,7 @@ void slots_unstage(struct slots *s, void *staging) {
 
         if (begin(s, said))
                 return;
-        (void)s->cuda->host_unregister(staging);
+        (void)s->cuda->api.host_unregister(staging);
         (void)end(s, 0);
 }
 
@@ -137,7 +125,7 @@ static int chunk_get(struct slots *s, uint32_t slot, struct said said) {
         c = alloc_zero(sizeof(*c));
         if (!c)
                 return -ENOMEM;
-        k = result(s, s->cuda->reserve(&c->start, CHUNK * CUDA_SLOT, CUDA_SLOT, 0, 0), "addresses for slots", said);
+        k = result(s, s->cuda->api.reserve(&c->start, CHUNK * CUDA_SLOT, CUDA_SLOT, 0, 0), "addresses for slots", said);
         if (k) {
                 alloc_free(c);
                 return k;
@@ -149,37 +137,37 @@ static int chunk_get(struct slots *s, uint32_t slot, struct said said) {
 static int zero(const struct slots *s, uint32_t slot, struct said said) {
         int k = result(s, s->cuda->copy.set(address(s, slot), 0, CUDA_SLOT), "zeroing of a slot", said);
 
-        return k ? k : result(s, s->cuda->synchronize(), "zeroing of a slot", said);
+        return k ? k : result(s, s->cuda->api.synchronize(), "zeroing of a slot", said);
 }
 
 static int export(const struct slots *s, uint32_t slot, int *ret_fd, struct said said) {
         CUhandle h = chunk_of(s, slot)->handle[slot % CHUNK];
 
-        return result(s, s->cuda->export(ret_fd, h, CUDA_POSIX_FD, 0), "a descriptor of a slot", said);
+        return result(s, s->cuda->api.export(ret_fd, h, CUDA_POSIX_FD, 0), "a descriptor of a slot", said);
 }
 
 /* Mapped for this process. */
 static int map(const struct slots *s, uint32_t slot, CUhandle h, struct said said) {
         struct cuda_access access = { { CUDA_DEVICE, s->device }, CUDA_READ_WRITE };
-        int k = result(s, s->cuda->map(address(s, slot), CUDA_SLOT, 0, h, 0), "mapping of a slot", said);
+        int k = result(s, s->cuda->api.map(address(s, slot), CUDA_SLOT, 0, h, 0), "mapping of a slot", said);
 
         if (k)
                 return k;
-        k = result(s, s->cuda->set_access(address(s, slot), CUDA_SLOT, &access, 1), "access to a slot", said);
+        k = result(s, s->cuda->api.set_access(address(s, slot), CUDA_SLOT, &access, 1), "access to a slot", said);
         k = k ? k : zero(s, slot, said);
         if (k)
-                (void)s->cuda->unmap(address(s, slot), CUDA_SLOT);
+                (void)s->cuda->api.unmap(address(s, slot), CUDA_SLOT);
         return k;
 }
 
 static int release(struct slots *s, uint32_t slot, struct said said) {
         struct chunk *c = chunk_of(s, slot);
-        int k = result(s, s->cuda->unmap(address(s, slot), CUDA_SLOT), "unmapping of a slot", said);
+        int k = result(s, s->cuda->api.unmap(address(s, slot), CUDA_SLOT), "unmapping of a slot", said);
 
         if (k)
                 return k;
         c->used[slot % CHUNK] = false;
-        return result(s, s->cuda->release(c->handle[slot % CHUNK]), "release of a slot", said);
+        return result(s, s->cuda->api.release(c->handle[slot % CHUNK]), "release of a slot", said);
 }
 
 static int create(struct slots *s, uint32_t slot, int *ret_fd, struct said said) {
@@ -192,12 +180,12 @@ static int create(struct slots *s, uint32_t slot, int *ret_fd, struct said said)
 
         if (k)
                 return k;
-        k = result(s, s->cuda->create(&h, CUDA_SLOT, &prop, 0), "memory for a slot", said);
+        k = result(s, s->cuda->api.create(&h, CUDA_SLOT, &prop, 0), "memory for a slot", said);
         if (k)
                 return k;
         k = map(s, slot, h, said);
         if (k) {
-                (void)s->cuda->release(h);
+                (void)s->cuda->api.release(h);
                 return k;
         }
         chunk_of(s, slot)->used[slot % CHUNK] = true;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda_library.h"
 #include "cuda_managed.h"
 #include "cuda_slice.h"
 #include "cuda_state.h"
@@ -41,24 +42,17 @@ static int node_row(const struct svmd_node_row *row, void *userdata) {
         return 0;
 }
 
-/* "cuda:0", or "cuda:0000:3b:00.0". */
-static int find_device(const struct cuda_api *api, const char *text, CUdevice *ret) {
-        const char *which = strncmp(text, "cuda:", 5) == 0 ? text + 5 : "";
-        CUresult r = strchr(which, ':') ? api->device_by_bus(ret, which) : api->device_get(ret, atoi(which));
-
-        return r == CUDA_OK ? 0 : cuda_fail(api, r, "this process has no such CUDA device");
-}
-
 static int begin(svmd_session *s, struct cuda_space *x) {
         struct wanted w = { .node = x->node };
         struct cuda *k = s->cuda;
         CUresult r;
         int code = svmd_query_nodes(s, node_row, &w);
 
-        if (!code)
-                code = find_device(k->api, w.device, &x->device);
         if (code)
                 return code;
+        r = cuda_find_device(k->api, w.device, &x->device);
+        if (r != CUDA_OK)
+                return cuda_fail(k->api, r, "this process has no such CUDA device");
         r = k->api->primary_retain(&x->context, x->device);
         if (r != CUDA_OK)
                 return cuda_fail(k->api, r, "the CUDA device gives this process no context");

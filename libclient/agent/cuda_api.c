@@ -1,19 +1,16 @@
 #include "cuda_api.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 
+#include "cuda_library.h"
 #include "error.h"
 #include "svmd.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cuda_api api;
-static void *library;
+static bool loaded;
 
-static const struct {
-        const char *symbol;
-        size_t offset;
-} functions[] = {
+static const struct cuda_function functions[] = {
 #define X(member, symbol, parameters) { symbol, offsetof(struct cuda_api, member) },
         CUDA_FUNCTIONS(X)
 #undef X
@@ -62,38 +59,24 @@ static const struct {
 };
 
 int cuda_fail(const struct cuda_api *a, CUresult r, const char *doing) {
-        const char *name = NULL;
+        const char *name = cuda_error_name(a, r);
 
-        if (a->error_name(r, &name) != CUDA_OK || !name)
-                name = "an error that CUDA has no name for";
         for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
                 if (known[i].r == r)
                         return fail(known[i].code, "%s: %s (%d): %s", doing, name, r, known[i].next);
         return fail(SVMD_E_SYSTEM, "%s: %s (%d)", doing, name, r);
 }
 
-/* Never closed again: CUDA has threads. */
 static int load(void) {
-        void *l = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+        char why[512];
         CUresult r;
 
-        if (!l)
-                return fail(SVMD_E_UNSUPPORTED, "libcuda.so.1, which comes with NVIDIA's driver, cannot be opened: %s",
-                            dlerror());
-        for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
-                void *f = dlsym(l, functions[i].symbol);
-
-                if (!f) {
-                        dlclose(l);
-                        return fail(SVMD_E_UNSUPPORTED, "libcuda.so.1 has no %s: NVIDIA's driver is too old",
-                                    functions[i].symbol);
-                }
-                *(void **)((char *)&api + functions[i].offset) = f;
-        }
+        if (!cuda_library_load(&api, functions, sizeof(functions) / sizeof(functions[0]), why, sizeof(why)))
+                return fail(SVMD_E_UNSUPPORTED, "%s", why);
         r = api.init(0);
         if (r != CUDA_OK)
                 return cuda_fail(&api, r, "CUDA does not start");
-        library = l;
+        loaded = true;
         return 0;
 }
 
@@ -101,7 +84,7 @@ int cuda_api(const struct cuda_api **ret) {
         int r;
 
         pthread_mutex_lock(&lock);
-        r = library ? 0 : load();
+        r = loaded ? 0 : load();
         pthread_mutex_unlock(&lock);
         if (!r)
                 *ret = &api;

@@ -22,7 +22,7 @@ RULES = {
     "daemon/cgroup": (("daemon/base",), ("daemon/account/dmem.h",)),
     "daemon/smi": (("daemon/base",), ("daemon/backend/smi.h", "proto/uapi/kfd.h")),
     "daemon/core": (("daemon/base",), ()),
-    "daemon/cuda": (("daemon/base",), ("libclient/agent/cuda_api.h",)),
+    "daemon/cuda": (("daemon/base",), ("libclient/agent/cuda_api.h", "libclient/agent/cuda_library.h")),
     "policy": (("daemon/base",), ()),
     "policy/sim": (
         ("daemon/base", "daemon/core", "daemon/engine", "policy"),
