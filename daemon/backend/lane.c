@@ -17,12 +17,14 @@ struct lanes {
         pthread_cond_t ended;
         unsigned users; /* lanes, and the one who made it */
         struct list done;
+        struct list ending;           /* lanes that still say goodbye */
         void (*wake)(void *userdata); /* NULL: nobody takes anything any more */
         void *userdata;
 };
 
 struct lane {
         struct lanes *lanes;
+        struct list link; /* in `ending` */
         pthread_cond_t more;
         struct list waiting;
         atomic_bool ending;
@@ -63,6 +65,7 @@ int lanes_new(struct lanes **ret, void (*wake)(void *userdata), void *userdata) 
         pthread_condattr_destroy(&attr);
         g->users = 1;
         list_init(&g->done);
+        list_init(&g->ending);
         g->wake = wake;
         g->userdata = userdata;
         *ret = g;
@@ -163,6 +166,9 @@ static void *lane_main(void *userdata) {
         serve(l);
         pthread_mutex_unlock(&g->lock);
         say_goodbye(l);
+        pthread_mutex_lock(&g->lock);
+        list_remove(&l->link);
+        pthread_mutex_unlock(&g->lock);
         for (unsigned i = 0; i < l->files.count; i++)
                 close(l->files.file[i].fd);
         drop_all(&l->waiting);
@@ -195,6 +201,7 @@ int lane_new(struct lane **ret, struct lanes *g) {
         l->lanes = g;
         pthread_cond_init(&l->more, NULL);
         list_init(&l->waiting);
+        list_init(&l->link);
         pthread_mutex_lock(&g->lock);
         r = start(l);
         g->users += r == 0;
@@ -213,8 +220,28 @@ void lane_end(struct lane *l) {
 
         pthread_mutex_lock(&g->lock);
         atomic_store(&l->ending, true);
+        list_push_back(&g->ending, &l->link);
         pthread_cond_signal(&l->more);
         pthread_mutex_unlock(&g->lock);
+}
+
+static int has_file(const struct private_files *files, int (*same)(int theirs, int fd), int fd) {
+        int r = 0;
+
+        for (unsigned i = 0; r == 0 && i < files->count; i++)
+                r = same(files->file[i].fd, fd);
+        return r;
+}
+
+int lanes_end_with(struct lanes *g, int (*same)(int theirs, int fd), int fd) {
+        int r = 0;
+
+        pthread_mutex_lock(&g->lock);
+        list_for_each (n, &g->ending)
+                if (r == 0)
+                        r = has_file(&container_of(n, struct lane, link)->files, same, fd);
+        pthread_mutex_unlock(&g->lock);
+        return r;
 }
 
 int lane_add_file(struct lane *l, const struct private_ops *ops, int fd) {

@@ -144,6 +144,8 @@ struct private_work *lanes_take(struct lanes *g);
 int lane_new(struct lane **ret, struct lanes *g);
 /* Files are closed by the lane, since that may wait too, and what was not begun is forgotten but for what is `last`. */
 void lane_end(struct lane *l);
+/* Whether one that was told to end has not said goodbye yet by a file that is the `same` as `fd`: what that says. */
+int lanes_end_with(struct lanes *g, int (*same)(int theirs, int fd), int fd);
 /* Takes the descriptor over, under the next number. -ENOSPC. */
 int lane_add_file(struct lane *l, const struct private_ops *ops, int fd);
 /* The descriptor of that number, which stays the lane's. */

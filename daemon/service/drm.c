@@ -66,19 +66,36 @@ const struct drm_bind_driver *drm_driver_of(const struct service *svc, uint32_t 
 
 /* ---- files ---- */
 
+static int is_same(int theirs, int fd) {
+        return drm_file_is_of(getpid(), theirs, fd);
+}
+
 /* 1: a session has given that very open file, and has the page tables in it; 0, -errno. */
 static int given_already(const struct service *svc, uint32_t node, int fd) {
         list_for_each (l, &svc->state.sessions) {
                 const struct private_client *k = container_of(l, struct session, by_state)->devices;
 
                 for (unsigned i = 0; k && k->lane && i < k->count; i++) {
-                        int r = k->device[i].node == node ? drm_file_is_of(getpid(), lane_file(k->lane, i), fd) : 0;
+                        int r = k->device[i].node == node ? is_same(lane_file(k->lane, i), fd) : 0;
 
                         if (r != 0)
                                 return r;
                 }
         }
         return 0;
+}
+
+/* What a session leaves, its lane takes out of the page tables after it: also what the next one has bound there. */
+static int check_left(struct call *c, const struct drm_device *v, int fd) {
+        int r = lanes_end_with(c->svc->private_memory.lanes, is_same, fd);
+
+        if (r < 0)
+                return refuse_errno(c, r, "whether that open file is left by another session");
+        return r ? refuse(c, SVMD_STATUS_BUSY,
+                          "a session that had given this open file of drm%u has ended, and svmd still takes out what was "
+                          "bound in it: give it again in a moment, or open %s anew",
+                          v->minor, v->node)
+                 : 0;
 }
 
 int drm_check_file(struct call *c, uint32_t node, int fd) {
@@ -96,11 +113,13 @@ int drm_check_file(struct call *c, uint32_t node, int fd) {
         r = given_already(c->svc, node, fd);
         if (r < 0)
                 return refuse_errno(c, r, "whether that open file is another session's");
-        return r ? refuse(c, SVMD_STATUS_TAKEN,
-                          "a session has given this open file of drm%u already, and its page tables are that one's: open "
-                          "%s anew",
-                          v->minor, v->node)
-                 : 0;
+        if (r)
+                return refuse(
+                        c, SVMD_STATUS_TAKEN,
+                        "a session has given this open file of drm%u already, and its page tables are that one's: "
+                        "open %s anew",
+                        v->minor, v->node);
+        return check_left(c, v, fd);
 }
 
 /* ---- what became of them ---- */

@@ -748,7 +748,8 @@ int svmd_exclusive(svmd_session *s, svmd_fence **ret, const void *address, size_
  */
 typedef uint64_t svmd_drm; /* a file that was given */
 
-/* `fd` is open, stays the caller's too, and was given by no session before (SVMD_E_TAKEN). 16 files a session. */
+/* `fd` is open, stays the caller's too, and is given by no other session (SVMD_E_TAKEN). Of one that has ended svmd
+ * first takes out what was bound by it: this waits for that, 5 seconds at most (SVMD_E_BUSY). 16 files a session. */
 int svmd_drm_give(svmd_session *s, svmd_drm *ret, svmd_node node, int fd);
 /* Memory of the device, whole pages of 4 KiB: made by libsvmd in this process, under a grant, and charged on the node
  * until it is freed. *ret: its handle in the file. What a process makes there by itself is seen, as use without svmd.

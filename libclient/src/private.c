@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/drm.h"
@@ -13,6 +14,8 @@
 #include "order.h"
 #include "va.h"
 #include "wire.h"
+
+enum { GIVE_WAITS = 105 }; /* 5 seconds */
 
 /* Private memory: mapped where it was reserved, and moved by drivers, by files of devices that this process opens. */
 
@@ -88,12 +91,25 @@ int svmd_device_give(svmd_session *s, svmd_node node, int fd) {
         return give_or_open(s, node, fd, NULL);
 }
 
+/* Of a session that has ended svmd still lets go of what was bound by the file: that takes as long as its driver. */
+static int give_when_left(svmd_session *s, svmd_node node, int fd, uint64_t *ret) {
+        struct timespec pause = { .tv_nsec = 1000000 };
+        int r = give_or_open(s, node, fd, ret);
+
+        for (unsigned waits = 0; r == SVMD_E_BUSY && waits < GIVE_WAITS; waits++) {
+                nanosleep(&pause, NULL);
+                pause.tv_nsec = pause.tv_nsec < 50000000 ? pause.tv_nsec * 2 : 50000000;
+                r = give_or_open(s, node, fd, ret);
+        }
+        return r;
+}
+
 int svmd_drm_give(svmd_session *s, svmd_drm *ret, svmd_node node, int fd) {
         int r;
 
         if (fd < 0)
                 return fail(SVMD_E_INVALID, "a file of node %u has to be open: its memory is made by it", node);
-        r = give_or_open(s, node, fd, ret);
+        r = give_when_left(s, node, fd, ret);
         return r ? r : drm_gave(s, *ret, node, fd);
 }
 

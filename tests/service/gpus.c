@@ -26,6 +26,9 @@ static struct drm_device devices[GPUS];
 static ino_t inodes[GPU_FILES];
 static unsigned files_count, devices_count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t let_go = PTHREAD_COND_INITIALIZER;
+static unsigned long held_request;
+static unsigned held_gpu, held;
 
 void gpus_open(void) {
         static const struct drm_driver *const drivers[] = { &drm_driver_xe, &drm_driver_amdgpu, &drm_driver_nouveau };
@@ -108,10 +111,21 @@ int gpu_call(unsigned file, unsigned long request, void *arg) {
         return r;
 }
 
+static void wait_in_driver(unsigned file, unsigned long request) {
+        pthread_mutex_lock(&lock);
+        held++;
+        while (held_request == request && gpu_files[file]->card == &gpus[held_gpu])
+                pthread_cond_wait(&let_go, &lock);
+        held--;
+        pthread_mutex_unlock(&lock);
+}
+
 int __wrap_drm_call(int fd, unsigned long request, void *arg);
 int __wrap_drm_call(int fd, unsigned long request, void *arg) {
         int i = file_of(fd);
 
+        if (i >= 0)
+                wait_in_driver((unsigned)i, request);
         return i < 0 ? -EBADF : gpu_call((unsigned)i, request, arg);
 }
 
@@ -175,6 +189,23 @@ void gpu_refuse(unsigned gpu, unsigned long request, uint32_t after, uint32_t ti
         pthread_mutex_lock(&lock);
         gpus[gpu - GPU_XE].refuses = (struct drm_refusal){ request, after, times, -error };
         pthread_mutex_unlock(&lock);
+}
+
+void gpu_hold(unsigned gpu, unsigned long request) {
+        pthread_mutex_lock(&lock);
+        held_gpu = request ? gpu - GPU_XE : 0;
+        held_request = request;
+        pthread_cond_broadcast(&let_go);
+        pthread_mutex_unlock(&lock);
+}
+
+unsigned gpu_held(void) {
+        unsigned count;
+
+        pthread_mutex_lock(&lock);
+        count = held;
+        pthread_mutex_unlock(&lock);
+        return count;
 }
 
 /* ---- asking ---- */

@@ -32,6 +32,10 @@ uint64_t gpu_calls(unsigned gpu);
 /* The driver refuses `times` calls of that number, behind `after`. */
 void gpu_refuse(unsigned gpu, unsigned long request, uint32_t after, uint32_t times, int error);
 
+/* Calls of svmd's with that number wait in the driver; 0: they go on. How many wait. */
+void gpu_hold(unsigned gpu, unsigned long request);
+unsigned gpu_held(void);
+
 /* ---- asking ---- */
 
 /* Takes the descriptor. */

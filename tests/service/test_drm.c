@@ -944,6 +944,75 @@ static void survives(void **state) {
         greet(&a);
 }
 
+/* ---- the next session of a file ---- */
+
+/* What the lane of the last one does in its end is nothing to the next one, which has to wait for it. */
+static uint64_t give_when_left(int fd) {
+        Svmd__V1__Result *r = gpu_give(&a, GPU_XE, dup(fd));
+
+        for (unsigned i = 0; r->code == SVMD_STATUS_BUSY && i < 30000; i++) {
+                usleep(1000);
+                r = gpu_give(&a, GPU_XE, dup(fd));
+        }
+        assert_int_equal(r->code, 0);
+        return r->id;
+}
+
+/* A page table of the process's, that sessions take: it has a page of memory at the first address. */
+static void bind_in_taken(uint64_t file, uint32_t space, uint32_t memory) {
+        want(0, mk_drm_space(file, space, true, false));
+        binding(DRM_BIND_MAP, 0, 1, memory);
+        want(0, mk_drm_bind(file, space));
+        assert_int_equal(gpu_rows(0, space), 1);
+}
+
+/* Its lane waits in the driver when it ends. */
+static void end_session(void) {
+        gpu_hold(GPU_XE, XE_VM_BIND);
+        client_close(&a);
+        for (unsigned i = 0; i < 30000 && gpu_held() == 0; i++)
+                usleep(1000);
+        assert_int_equal(gpu_held(), 1);
+}
+
+static void check_next_session(bool restarts) {
+        struct xe_vm_create v = { .flags = 0 };
+        uint64_t file;
+        uint32_t memory;
+        int fd;
+
+        begin();
+        fd = gpu_open(GPU_XE);
+        memory = gpu_memory(0, MIB);
+        assert_int_equal(gpu_call(0, XE_VM_CREATE, &v), 0);
+        bind_in_taken(gpu_give(&a, GPU_XE, dup(fd))->id, v.vm_id, memory);
+        if (restarts)
+                restart();
+        end_session();
+        greet(&a);
+        assert_int_equal(a.session->partition->slice.start, at);
+        assert_int_equal(gpu_give(&a, GPU_XE, dup(fd))->code, SVMD_STATUS_BUSY);
+        assert_non_null(
+                strstr(a.reply->results[0]->text, "give it again in a moment, or open /dev/dri/renderD128 anew"));
+        assert_int_equal(gpu_give(&a, GPU_XE, gpu_open(GPU_XE))->code, 0); /* another open file */
+        gpu_hold(GPU_XE, 0);
+        file = give_when_left(fd);
+        assert_int_equal(gpu_rows(0, v.vm_id), 0);
+        bind_in_taken(file, v.vm_id, memory);
+        want(0, mk_drm_check(file, v.vm_id));
+        assert_int_equal(gpu_rows(0, v.vm_id), 1);
+        close(fd);
+}
+
+static void waits_for_the_last_session(void **state) {
+        check_next_session(false);
+}
+
+/* svmd was started anew between, and knows nothing of what is bound. */
+static void waits_for_one_that_came_back(void **state) {
+        check_next_session(true);
+}
+
 /* ---- without memory ---- */
 
 static void fails_cleanly(void **state) {
@@ -1003,6 +1072,8 @@ int main(void) {
                 cmocka_unit_test_teardown(refuses_what_was_not_granted, end),
                 cmocka_unit_test_teardown(hears_of_it_after_a_restart, end),
                 cmocka_unit_test_teardown(unmaps_at_the_end, end),
+                cmocka_unit_test_teardown(waits_for_the_last_session, end),
+                cmocka_unit_test_teardown(waits_for_one_that_came_back, end),
                 cmocka_unit_test_teardown(survives, end),
                 cmocka_unit_test_teardown(fails_cleanly, end),
         };

@@ -27,7 +27,7 @@
                 }                                                                                                      \
         } while (0)
 
-enum { CARDS = 3, VECTOR = 512 };
+enum { CARDS = 3, VECTOR = 512, SESSIONS = 20 };
 static const char *const names[CARDS] = { "xe", "amdgpu", "nouveau" };
 
 /* What a program has on a card. */
@@ -199,6 +199,24 @@ static void check(struct program *p) {
         must(svmd_drm_check(p->session, p->card[2].file, 0, &differ) == SVMD_E_NODE_KIND);
 }
 
+/* The same files, given to a new session as soon as the last one has ended, show what it binds. */
+static void next_sessions(struct program *p) {
+        for (unsigned n = 0; n < SESSIONS; n++) {
+                svmd_disconnect(p->session);
+                must(svmd_connect(&p->session, NULL) == SVMD_OK);
+                for (unsigned i = 0; i < CARDS; i++) {
+                        struct card *c = &p->card[i];
+
+                        must(svmd_drm_give(p->session, &c->file, c->node, c->fd) == SVMD_OK);
+                        must(svmd_drm_space(p->session, c->file, &c->space) == SVMD_OK);
+                        unmap_all(p, c); /* what the process had bound itself */
+                        bind_all(p, c);
+                }
+                for (unsigned i = 0; i < 2; i++)
+                        must(shown(p, &p->card[i]) == VECTOR);
+        }
+}
+
 int main(void) {
         struct program p = { 0 };
         int pair[2], status;
@@ -224,6 +242,7 @@ int main(void) {
         must(waitpid(pid, &status, 0) == pid && status == 0);
         import(&p, &p.card[0]);
         check(&p);
+        next_sessions(&p);
         svmd_disconnect(p.session);
         printf("two programs had page tables of three drivers changed by svmd, each its own, and nothing was left\n");
         return 0;
