@@ -21,8 +21,9 @@ struct drm_device {
         bool import, export_, syncobj, timeline; /* PRIME and synchronisation objects */
         int error;                               /* errno of opening it, or 0 */
         uint64_t capacity, used;                 /* bytes of its own memory, as its driver says; 0: none, or not told */
-        unsigned functions, functions_most;      /* SR-IOV: virtual functions that it has, and can have */
-        char physical[32]; /* a virtual function: the bus address of its device, as `bus`; or "" */
+        bool varies;                        /* `capacity` is what programs may have now, which is not always the same */
+        unsigned functions, functions_most; /* SR-IOV: virtual functions that it has, and can have */
+        char physical[32];                  /* a virtual function: the bus address of its device, as `bus`; or "" */
 };
 
 struct drm;

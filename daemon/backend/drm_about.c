@@ -11,10 +11,11 @@
 #include "backend/drm.h"
 #include "base/alloc.h"
 #include "base/text.h"
+#include "proto/uapi/nouveau.h"
 #include "proto/uapi/xe.h"
 
 /*
- * Each driver says in its own way how much memory its device has: xe when asked, amdgpu in sysfs, nouveau not at all.
+ * Each driver says in its own way how much memory its device has: xe and nouveau when asked, amdgpu in sysfs.
  * Whether the device is a virtual function says its bus, for all of them.
  */
 enum { ANSWER_MAX = 1 << 16 };
@@ -61,9 +62,23 @@ static void ask_xe(struct drm_device *v, int fd) {
         alloc_free(answer);
 }
 
+static uint64_t nouveau_param(int fd, uint64_t param) {
+        struct nouveau_getparam g = { .param = param };
+
+        return drmIoctl(fd, NOUVEAU_GETPARAM, &g) < 0 ? 0 : g.value;
+}
+
+static void ask_nouveau(struct drm_device *v, int fd) {
+        v->capacity = nouveau_param(fd, NOUVEAU_FB_SIZE);
+        v->used = nouveau_param(fd, NOUVEAU_VRAM_USED);
+        v->varies = true;
+}
+
 static void ask_memory(struct drm_device *v, int fd, const char *sys_root) {
         if (strcmp(v->driver, "xe") == 0)
                 ask_xe(v, fd);
+        if (strcmp(v->driver, "nouveau") == 0)
+                ask_nouveau(v, fd);
         if (strcmp(v->driver, "amdgpu") == 0) {
                 v->capacity = number(v, sys_root, "mem_info_vram_total");
                 v->used = number(v, sys_root, "mem_info_vram_used");

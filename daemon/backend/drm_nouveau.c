@@ -31,9 +31,15 @@ static int space_free(int fd, uint32_t space) {
         return 0;
 }
 
+/* A file in which memory comes first has no such page table ever after. Where it is too late, or the kernel knows none,
+ * memory is to be had all the same. */
 static int memory_new(int fd, uint64_t size, uint32_t *ret) {
         struct nouveau_gem_new g = { .size = size, .domain = NOUVEAU_VRAM };
-        int r = drm_call(fd, NOUVEAU_GEM_NEW, &g);
+        uint32_t space;
+        int r;
+
+        (void)space_new(fd, &space);
+        r = drm_call(fd, NOUVEAU_GEM_NEW, &g);
 
         if (r == 0)
                 *ret = g.handle;

@@ -151,6 +151,18 @@ static bool drm_is_node(const struct machine *m, const struct drm_device *v) {
         return !v->error && v->render && drm_bind_driver(v->driver) && !kfd_has(m, v->node);
 }
 
+/* Where its driver tells what there is for programs just now, it is as large as it was when it was taken up. */
+static uint64_t size_of(const struct drm_device *v, const struct node_desc *n) {
+        return v->varies && n ? n->capacity : v->capacity & ~4095ull;
+}
+
+static const struct node_desc *drm_node(const struct machine *m, uint32_t minor) {
+        for (uint32_t i = 0; i < m->count; i++)
+                if (m->nodes[i].found && m->nodes[i].kind == NODE_DRM && m->nodes[i].number == minor)
+                        return &m->nodes[i];
+        return NULL;
+}
+
 static int add_drm(struct machine *m, struct drm *drm) {
         const struct drm_device *v;
         struct node_desc *n;
@@ -161,7 +173,7 @@ static int add_drm(struct machine *m, struct drm *drm) {
         for (uint32_t i = 0; k == 0 && i < count; i++) {
                 if (!drm_is_node(m, &v[i]))
                         continue;
-                k = take(m, NODE_DRM, v[i].minor, v[i].capacity & ~4095ull, &n);
+                k = take(m, NODE_DRM, v[i].minor, size_of(&v[i], drm_node(m, v[i].minor)), &n);
                 if (k == 0 && n)
                         drm_describe(&v[i], n);
         }
@@ -240,7 +252,7 @@ static void tell_drm(struct service *svc, uint32_t node, const struct node_desc 
         if (!drm_devices(drm, &v, &count))
                 return;
         for (uint32_t i = 0; i < count; i++)
-                there = there || (v[i].minor == n->number && !v[i].error && (v[i].capacity & ~4095ull) == n->capacity);
+                there = there || (v[i].minor == n->number && !v[i].error && size_of(&v[i], n) == n->capacity);
         service_found(svc, node, there, "its driver has it no longer, or does not let svmd open it");
 }
 

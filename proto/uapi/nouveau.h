@@ -6,6 +6,13 @@
 
 /* What nouveau takes of programs, as far as svmd uses it: page tables that the program fills itself, from 6.6 on. */
 
+/* Questions about the device. Of 8: what programs may have, less what is pinned just now (scan-out); of 19: what is
+ * taken, by all, which kernels before 2024 refuse with EINVAL. Both in bytes. */
+enum { NOUVEAU_FB_SIZE = 8, NOUVEAU_VRAM_USED = 19 };
+struct nouveau_getparam {
+        uint64_t param, value;
+};
+
 /* Splits the addresses: [kernel_address, + kernel_size) stay the driver's. Before any memory object. */
 struct nouveau_vm_init {
         uint64_t kernel_address, kernel_size;
@@ -47,6 +54,7 @@ struct nouveau_svm_bind {
         uint64_t reserved[3];
 };
 
+#define NOUVEAU_GETPARAM _IOWR('d', 0x40, struct nouveau_getparam)
 #define NOUVEAU_SVM_INIT _IOWR('d', 0x48, struct nouveau_svm_init)
 #define NOUVEAU_SVM_BIND _IOWR('d', 0x49, struct nouveau_svm_bind)
 #define NOUVEAU_VM_INIT  _IOWR('d', 0x50, struct nouveau_vm_init)
@@ -55,6 +63,7 @@ struct nouveau_svm_bind {
 
 #define NOUVEAU_IS(what) _Static_assert(what, #what)
 NOUVEAU_IS(NOUVEAU_VM_INIT == 0xc0106450 && NOUVEAU_VM_BIND == 0xc0286451 && NOUVEAU_GEM_NEW == 0xc0306480);
+NOUVEAU_IS(NOUVEAU_GETPARAM == 0xc0106440);
 NOUVEAU_IS(NOUVEAU_SVM_INIT == 0xc0106448 && NOUVEAU_SVM_BIND == 0xc0406449);
 NOUVEAU_IS(sizeof(struct nouveau_bind_op) == 40 && offsetof(struct nouveau_bind_op, address) == 16);
 #undef NOUVEAU_IS

@@ -87,10 +87,33 @@ static void test_amdgpu(void **state) {
               "echo 4096 >mem_info_vram_used");
         assert_int_equal(about("amdgpu").capacity, 1024 * MIB);
         assert_int_equal(about("amdgpu").used, 4096);
-        assert_int_equal(about("nouveau").capacity, 0);
         shell("echo many >class/drm/card1/device/mem_info_vram_total");
         assert_int_equal(about("amdgpu").capacity, 0);
         shell("rm -r class");
+}
+
+static void test_nouveau(void **state) {
+        struct drm_file *xe = file;
+        struct drm_device v;
+
+        card.driver = &drm_driver_nouveau;
+        assert_int_equal(drm_file_new(&file, &card), 0);
+        v = about("nouveau");
+        assert_int_equal(v.capacity, 64 * MIB);
+        assert_int_equal(v.used, 0); /* an older kernel */
+        assert_true(v.varies);
+        card.tells_used = true;
+        card.pinned = 16 * MIB;
+        v = about("nouveau");
+        assert_int_equal(v.capacity, 48 * MIB);
+        assert_int_equal(v.used, 16 * MIB);
+        fail_at = 1;
+        assert_int_equal(about("nouveau").capacity, 0);
+        fail_at = 0;
+        card.pinned = 0;
+        drm_file_free(file);
+        file = xe;
+        card.driver = &drm_driver_xe;
 }
 
 static void test_functions(void **state) {
@@ -123,6 +146,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_xe),
                 cmocka_unit_test(test_amdgpu),
+                cmocka_unit_test(test_nouveau),
                 cmocka_unit_test(test_functions),
         };
 

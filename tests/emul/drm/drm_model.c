@@ -17,7 +17,7 @@ bool drm_rule(const char *number) {
 int drm_object_new(struct drm_object **ret, struct drm_card *card, uint64_t size, bool vram) {
         struct drm_object *o;
 
-        if (vram && size > card->vram - card->vram_used && drm_rule("D3"))
+        if (vram && size > card->vram - card->vram_used - card->pinned && drm_rule("D3"))
                 return -ENOMEM;
         o = calloc(1, sizeof(*o));
         if (!o)

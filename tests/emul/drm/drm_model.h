@@ -49,6 +49,8 @@ struct drm_card {
         uint32_t binds_max; /* xe: of a vector; more is ENOBUFS */
         bool fast_link;     /* xe: to every other device */
         bool audits;        /* amdgpu: a kernel from about 6.18 on */
+        bool tells_used;    /* nouveau: a kernel of 2024 or later */
+        uint64_t pinned;    /* nouveau: of its memory, for scan-out */
         struct drm_refusal refuses;
         uint64_t ioctls, binds; /* how many came, and operations on page tables in them */
 };

@@ -21,6 +21,18 @@ static void file_fini(struct drm_file *f) {
         rows_clear(&((struct nouveau_file *)f->own)->rows);
 }
 
+static int getparam(const struct drm_card *card, struct nouveau_getparam *g) {
+        switch (g->param) {
+        case NOUVEAU_FB_SIZE: g->value = card->vram - (drm_rule("N7") ? card->pinned : 0); return 0;
+        case NOUVEAU_VRAM_USED:
+                if (!card->tells_used && drm_rule("N8"))
+                        return -EINVAL;
+                g->value = card->vram_used + card->pinned;
+                return 0;
+        default: return -EINVAL;
+        }
+}
+
 static int vm_init(struct nouveau_file *n, const struct nouveau_vm_init *v) {
         uint64_t end = v->kernel_address + v->kernel_size;
 
@@ -120,6 +132,7 @@ static int vm_bind(struct drm_file *f, const struct drm_caller *c, const struct 
 
 static int nouveau_ioctl(struct drm_file *f, const struct drm_caller *c, unsigned nr, void *arg, unsigned size) {
         switch (nr) {
+        case _IOC_NR(NOUVEAU_GETPARAM): return getparam(f->card, arg);
         case _IOC_NR(NOUVEAU_VM_INIT): return vm_init(f->own, arg);
         case _IOC_NR(NOUVEAU_VM_BIND): return vm_bind(f, c, arg);
         case _IOC_NR(NOUVEAU_GEM_NEW): return gem_new(f, arg);

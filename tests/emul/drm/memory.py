@@ -15,7 +15,8 @@ def main():
     client = f"{build}/tests/emul/drm/memory_client"
     with Served(build) as served:
         served.until(lambda: served.ctl("node", "list").count("drm") >= 3)
-        served.ctl("partition", "create", "one", "--window", window, "--limit", "drm0=8M", "--limit", "drm1=8M")
+        served.ctl("partition", "create", "one", "--window", window, "--limit", "drm0=8M", "--limit", "drm1=8M",
+                   "--limit", "drm2=8M")
         there = {**os.environ, "SVMD_SOCKET": f"{served.run}/svmd.sock"}
         status = [subprocess.call([client, "all"], env=there, timeout=PATIENCE)]
         with subprocess.Popen([client, "hold"], env=there, stdout=subprocess.PIPE, text=True) as holder:

@@ -1,7 +1,7 @@
 /*
  * Memory that libsvmd makes by files of DRM devices on an emulated machine, under svmd's grants: what is charged, what
- * is refused, and what is given back. The driver says what it has taken (xe). In partition "one", which has 8 MiB of
- * each card.
+ * is refused, and what is given back. Drivers say what they have taken (xe, nouveau). In partition "one", which has 8
+ * MiB of each card.
  *
  *      memory_client all     exit status 0: it is as svmd.h has it
  *      memory_client hold    takes all it may have, says so, and waits
@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <xf86drm.h>
 
+#include "proto/uapi/nouveau.h"
 #include "proto/uapi/xe.h"
 #include "svmd.h"
 
@@ -27,8 +28,8 @@
                 }                                                                                                      \
         } while (0)
 
-enum { CARDS = 2, MOST = 8 };
-static const char *const names[CARDS] = { "xe", "amdgpu" };
+enum { CARDS = 3, MOST = 8 };
+static const char *const names[CARDS] = { "xe", "amdgpu", "nouveau" };
 static svmd_session *session;
 static struct card {
         svmd_node node;
@@ -74,7 +75,14 @@ static uint64_t charged(const struct card *c) {
         return u.used;
 }
 
-/* By the driver of xe; all that have the card. */
+/* By their drivers; all that have the card. */
+static uint64_t nouveau_taken(void) {
+        struct nouveau_getparam g = { .param = NOUVEAU_VRAM_USED };
+
+        must(drmIoctl(cards[2].fd, NOUVEAU_GETPARAM, &g) == 0);
+        return g.value;
+}
+
 static uint64_t taken(void) {
         uint64_t answer[1 + 2 * sizeof(struct xe_mem_region) / 8];
         struct xe_query_mem_regions *all = (void *)answer;
@@ -102,6 +110,16 @@ static void alloc_and_free(struct card *c) {
         must(svmd_drm_alloc(session, c->file, 100, &none) == SVMD_E_SIZE);
         must(svmd_drm_alloc(session, c->file, 0, &none) == SVMD_E_SIZE);
         must(svmd_drm_alloc(session, c->file + 100, MIB, &none) == SVMD_E_NO_SUCH);
+}
+
+/* Its driver has what svmd charges, and a page table is to be had after memory. */
+static void takes_of_nouveau(struct card *c) {
+        uint32_t handle, space;
+
+        must(nouveau_taken() == 0);
+        must(svmd_drm_alloc(session, c->file, 6 * MIB, &handle) == SVMD_OK && nouveau_taken() == 6 * MIB);
+        must(svmd_drm_space(session, c->file, &space) == SVMD_OK);
+        must(svmd_drm_free(session, c->file, handle) == SVMD_OK && nouveau_taken() == 0);
 }
 
 /* The driver refuses what svmd granted: nothing stays charged. */
@@ -179,6 +197,7 @@ int main(int argc, char **argv) {
         }
         for (unsigned i = 0; i < CARDS; i++)
                 alloc_and_free(&cards[i]);
+        takes_of_nouveau(&cards[2]);
         refused_by_the_driver();
         ends();
         svmd_disconnect(session);

@@ -9,7 +9,7 @@ import sys
 
 from served import Served, on_the_machine
 
-WANTED = {"drm0": ("xe", 12 << 30, 24), "drm1": ("amdgpu", 64 << 30, 0), "drm2": ("nouveau", 0, 0)}
+WANTED = {"drm0": ("xe", 12 << 30, 24), "drm1": ("amdgpu", 64 << 30, 0), "drm2": ("nouveau", 80 << 30, 0)}
 
 
 def main():

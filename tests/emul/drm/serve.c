@@ -108,7 +108,7 @@ static int add_all(struct emul *e, const char *machine) {
         while (r == 0 && count < CARDS_MAX && fscanf(f, "%u %31s %llu", &minor, name, &bytes) == 3) {
                 cards[count] = (struct drm_card){ .driver = driver_named(name), .vram = bytes, .system = 1ull << 34 };
                 cards[count].binds_max = 300;
-                cards[count].audits = true;
+                cards[count].audits = cards[count].tells_used = true;
                 r = cards[count].driver ? add(e, &cards[count], minor) : -ENODEV;
                 count++;
         }

@@ -194,6 +194,28 @@ static void test_nouveau_vector(void **state) {
         assert_int_equal(nouveau_rows(file)->count, 0);
 }
 
+static void test_nouveau_memory(void **state) {
+        struct nouveau_getparam size = { .param = NOUVEAU_FB_SIZE }, used = { .param = NOUVEAU_VRAM_USED };
+        struct nouveau_getparam none = { .param = 1 };
+        struct nouveau_gem_new g = { .domain = NOUVEAU_VRAM };
+
+        assert_int_equal(call(NOUVEAU_GETPARAM, &size), 0);
+        assert_int_equal(size.value, card.vram);
+        assert_int_equal(call(NOUVEAU_GETPARAM, &used), -EINVAL);
+        assert_int_equal(call(NOUVEAU_GETPARAM, &none), -EINVAL);
+        card.tells_used = true;
+        card.pinned = MIB;
+        new_nouveau(2 * MIB);
+        assert_int_equal(call(NOUVEAU_GETPARAM, &size), 0);
+        assert_int_equal(size.value, card.vram - MIB);
+        assert_int_equal(call(NOUVEAU_GETPARAM, &used), 0);
+        assert_int_equal(used.value, 3 * MIB);
+        g.size = card.vram - 2 * MIB;
+        assert_int_equal(call(NOUVEAU_GEM_NEW, &g), -ENOMEM);
+        card.tells_used = false;
+        card.pinned = 0;
+}
+
 /* ---- all of them ---- */
 
 static void test_core(void **state) {
@@ -221,6 +243,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_init_first, setup_nouveau, teardown),
                 cmocka_unit_test_setup_teardown(test_init_once, setup_nouveau, teardown),
                 cmocka_unit_test_setup_teardown(test_nouveau_vector, setup_nouveau, teardown),
+                cmocka_unit_test_setup_teardown(test_nouveau_memory, setup_nouveau, teardown),
                 cmocka_unit_test_setup_teardown(test_core, setup_nouveau, teardown),
         };
 
