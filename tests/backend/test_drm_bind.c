@@ -19,6 +19,7 @@
 #include "backend/drm_space.h"
 #include "drm_model.h"
 #include "proto/uapi/amdgpu.h"
+#include "proto/uapi/nouveau.h"
 #include "proto/uapi/xe.h"
 
 #define MIB (1ull << 20)
@@ -376,14 +377,18 @@ static void test_attrs(void **state) {
         assert_null(drm_bind_driver("vgem"));
 }
 
-/* A file in which memory was made first keeps nouveau's own page table. */
+/* A file in which its program made memory first keeps nouveau's own page table; what is made here leaves it a page
+ * table of its own. */
 static void test_legacy(void **state) {
         const struct drm_bind_driver *d = use(&drm_driver_nouveau);
+        struct nouveau_gem_new theirs = { .size = MIB, .domain = NOUVEAU_VRAM };
         uint32_t space, memory;
 
-        assert_int_equal(d->memory_new(FIRST_FD, MIB, &memory), 0);
+        assert_int_equal(__wrap_drm_call(FIRST_FD, NOUVEAU_GEM_NEW, &theirs), 0);
         assert_int_equal(d->space_new(FIRST_FD, &space), -ENOSYS);
         assert_non_null(strstr(drm_bind_error(-ENOSYS), "open the device anew"));
+        assert_int_equal(d->memory_new(FIRST_FD, MIB, &memory), 0); /* memory is to be had all the same */
+        assert_int_equal(d->memory_new(FIRST_FD + 1, MIB, &memory), 0);
         assert_int_equal(d->space_new(FIRST_FD + 1, &space), 0);
         assert_int_equal(d->space_new(FIRST_FD + 1, &space), 0); /* or its process has said so itself */
 }
