@@ -192,8 +192,29 @@ int drm_space_bind(struct drm_space *s, const struct drm_bind_driver *d, int fd,
         return r < 0 ? r : before;
 }
 
-void drm_space_told(struct drm_space *s, const struct drm_binding *list, uint32_t count) {
-        write_down(s, list, count);
+int drm_room_get(struct imap_spare *room, uint32_t count) {
+        for (uint32_t i = 0; i < count; i++) {
+                int r = imap_spare_get(&room[i]);
+
+                if (r < 0) {
+                        drm_room_put(room, i);
+                        return r;
+                }
+        }
+        return 0;
+}
+
+void drm_room_put(struct imap_spare *room, uint32_t count) {
+        for (uint32_t i = 0; i < count; i++)
+                imap_spare_put(&room[i]);
+}
+
+void drm_space_told(struct drm_space *s, struct imap_spare *room, const struct drm_binding *list, uint32_t count) {
+        pthread_mutex_lock(&s->lock);
+        for (uint32_t i = 0; i < count; i++)
+                imap_set_with(&s->bound, &room[i], list[i].address, list[i].address + list[i].size, value_of(&list[i]));
+        pthread_mutex_unlock(&s->lock);
+        drm_room_put(room, count);
 }
 
 int drm_space_end(struct drm_space *s, const struct drm_bind_driver *d, int fd, uint64_t start, uint64_t size,

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "backend/drm_bind.h"
+#include "core/imap.h"
 
 /*
  * A page table of a client's file, and what svmd has bound in it. One thread changes it, the one that calls the driver,
@@ -27,8 +28,10 @@ uint32_t drm_space_number(const struct drm_space *s);
  * drivers that would replace it without a word. */
 int drm_space_bind(struct drm_space *s, const struct drm_bind_driver *d, int fd, const struct drm_binding *list,
                    uint32_t count, uint32_t *ret_done);
-/* Its process has bound these itself. */
-void drm_space_told(struct drm_space *s, const struct drm_binding *list, uint32_t count);
+/* Its process has bound these itself. What the books need for it is there: drm_room_get() of as many, or -ENOMEM. */
+void drm_space_told(struct drm_space *s, struct imap_spare *room, const struct drm_binding *list, uint32_t count);
+int drm_room_get(struct imap_spare *room, uint32_t count);
+void drm_room_put(struct imap_spare *room, uint32_t count);
 /* Unmaps all in [start, start + size), and destroys it if told so. Nothing is bound in it any more: -ENOENT, also if
  * the driver has given its number to another since. */
 int drm_space_end(struct drm_space *s, const struct drm_bind_driver *d, int fd, uint64_t start, uint64_t size,

@@ -343,22 +343,26 @@ static int check_bound(struct call *c, const struct given *g, const struct grant
         return check_binding(c, g->driver, b);
 }
 
-/* The books, and what the journal has of the grant: nothing fails from here on but the latter. */
+/* The books, and what the journal has of the grant: both, or nothing. */
 static int take_bound(struct call *c, struct drm_table *t, const Svmd__V1__DrmBound *op) {
         const struct grant_done d = { .generation = op->generation, .error = op->error };
-        struct drm_binding *list = call_take(c, op->n_bindings * sizeof(*list) + 1);
+        uint32_t count = (uint32_t)op->n_bindings;
+        struct drm_binding *list = call_take(c, count * sizeof(*list) + 1);
+        struct imap_spare *room = call_take(c, count * sizeof(*room) + 1);
         unsigned code = 0;
         char why[160];
 
-        if (!list)
+        if (!list || !room || drm_room_get(room, count) < 0)
                 return -ENOMEM;
-        for (size_t i = 0; i < op->n_bindings; i++)
+        for (uint32_t i = 0; i < count; i++)
                 list[i] = binding_of(op->bindings[i]);
         if (!op->more)
                 code = grant_said(c->svc, c->session, op->grant, &d, why, sizeof(why));
-        if (code)
+        if (code) {
+                drm_room_put(room, count);
                 return refuse(c, code, "%s", why);
-        drm_space_told(t->space, list, (uint32_t)op->n_bindings);
+        }
+        drm_space_told(t->space, room, list, count);
         return 0;
 }
 

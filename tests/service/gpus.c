@@ -30,6 +30,20 @@ static pthread_cond_t let_go = PTHREAD_COND_INITIALIZER;
 static unsigned long held_request;
 static unsigned held_gpu, held;
 
+void gpus_shape(struct machine *m) {
+        for (unsigned i = 0; i < 3; i++) {
+                struct node_desc *n = machine_add(m);
+
+                assert_non_null(n);
+                *n = (struct node_desc){
+                        .kind = NODE_DRM, .found = true, .number = i, .numa = -1, .capacity = 64 * MIB
+                };
+                snprintf(n->name, sizeof(n->name), "drm%u", i);
+                snprintf(n->device, sizeof(n->device), "/dev/dri/renderD%u", 128 + i);
+                n->va_end = 1ull << 47;
+        }
+}
+
 void gpus_open(void) {
         static const struct drm_driver *const drivers[] = { &drm_driver_xe, &drm_driver_amdgpu, &drm_driver_nouveau };
 
@@ -262,6 +276,20 @@ Svmd__V1__Op *mk_drm_bind(uint64_t file, uint32_t space) {
         op->drm_bind->space = space;
         op->drm_bind->bindings = bind_list;
         op->drm_bind->n_bindings = bind_count;
+        bind_count = 0;
+        return op;
+}
+
+Svmd__V1__Op *mk_drm_bound(uint64_t grant, uint64_t generation, uint64_t file, uint32_t space, bool more) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_DRM_BOUND);
+
+        op->drm_bound->grant = grant;
+        op->drm_bound->generation = generation;
+        op->drm_bound->file = file;
+        op->drm_bound->space = space;
+        op->drm_bound->bindings = bind_list;
+        op->drm_bound->n_bindings = bind_count;
+        op->drm_bound->more = more;
         bind_count = 0;
         return op;
 }

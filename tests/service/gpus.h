@@ -14,6 +14,10 @@
  */
 enum { GPU_XE = 256, GPU_AMDGPU, GPU_NOUVEAU, GPU_VGEM, GPU_FILES = 16, GPU_BINDS = 1024 };
 
+/* As nodes, in worlds that gpus_shape() made: then they have no other numbers. */
+enum { GPU_NODES = NODES };
+void gpus_shape(struct machine *m);
+
 extern struct drm_card gpus[3];
 extern struct drm_file *gpu_files[GPU_FILES]; /* in the order in which they were opened */
 
@@ -45,6 +49,8 @@ Svmd__V1__Op *mk_drm_check(uint64_t file, uint32_t space);
 /* One more for the next mk_drm_bind(), of whole pages from `address` on. */
 Svmd__V1__DrmBinding *gpu_binding(unsigned what, uint64_t address, uint64_t pages, uint32_t handle);
 Svmd__V1__Op *mk_drm_bind(uint64_t file, uint32_t space);
+/* Of bindings that were added, which the process has made under a grant. */
+Svmd__V1__Op *mk_drm_bound(uint64_t grant, uint64_t generation, uint64_t file, uint32_t space, bool more);
 /* What was added is forgotten. */
 void gpu_bindings_drop(void);
 

@@ -18,6 +18,7 @@
 #include "backend/drm_bind.h"
 #include "base/alloc.h"
 #include "base/started.h"
+#include "core/grant.h"
 #include "core/partition.h"
 #include "core/session.h"
 #include "expect.h"
@@ -388,6 +389,33 @@ static void done(struct client *c) {
                 fail_msg("%u %s", e.code, e.text);
 }
 
+/* A process tells what it has bound itself. It has not, so that a check tells what svmd has written down. */
+static void tell(uint64_t file) {
+        Svmd__V1__Op *op = mk_grant(GPU_NODES, GRANT_MAP | GRANT_UNMAP, 0);
+        uint32_t number;
+        struct gpu_end e;
+
+        must(&a, mk_drm_space(file, 0, false, false));
+        number = (uint32_t)gpu_await(&a, a.reply->results[0]->id).value;
+        op->grant_ask->reservation = range;
+        op->grant_ask->address = at;
+        op->grant_ask->size = 64 * PAGE;
+        for (unsigned n = 0; n < 2; n++) {
+                Svmd__V1__Result *r;
+
+                each(&a, op);
+                r = a.reply->results[0];
+                for (unsigned i = 0; i < 8; i++)
+                        gpu_binding(DRM_BIND_EMPTY, at + 2 * i * PAGE, 1, 0);
+                each(&a, mk_drm_bound(r->id, r->generation, file, number, false));
+                assert_int_equal(a.session->grants_count, 0);
+                e = gpu_run(&a, mk_drm_check(file, number));
+                assert_int_equal(e.code, 0);
+                assert_null(strstr(e.text, "svmd does not know"));
+                assert_int_equal(e.value, 8 * PAGE);
+        }
+}
+
 /* Page tables of GPUs. A lane changes them when all that can be refused has been had. */
 static void test_page_tables(void **state) {
         uint64_t file, start;
@@ -395,11 +423,13 @@ static void test_page_tables(void **state) {
         int fd;
 
         gpus_open();
+        world_shape = gpus_shape;
         set_up(0);
+        world_shape = NULL;
         failures = 0;
         a.deaf = true; /* ends are asked for */
         give = op_make(SVMD__V1__OP__OP_DEVICE_GIVE);
-        give->device_give->node = GPU_XE;
+        give->device_give->node = GPU_NODES;
         fd = gpu_open(GPU_XE);
         until_it_works(&a, SVMD__V1__MODE__BEST_EFFORT, &give, 1, fd);
         file = a.reply->results[0]->id;
@@ -420,6 +450,7 @@ static void test_page_tables(void **state) {
         each(&a, mk_drm_space(file, 1, false, true));
         done(&a);
         assert_int_equal(gpu_rows(0, 1), SIZE_MAX);
+        tell(file);
         printf("%lu refused allocations\n", failures);
         assert_true(failures > 10);
         close(fd);

@@ -694,25 +694,15 @@ static void cannot_tell_of_nouveau(void **state) {
 
 /* ---- bindings that a process makes itself ---- */
 
-enum { DRM0 = NODES };
 static uint64_t now_ns;
 
 static uint64_t now(void) {
         return now_ns;
 }
 
-/* The xe is a node like others, so that leave for it can be had. */
-static void shape(struct machine *m) {
-        struct node_desc *n = machine_add(m);
-
-        assert_non_null(n);
-        *n = (struct node_desc){ .name = "drm0", .kind = NODE_DRM, .found = true, .numa = -1, .capacity = 64 * MIB };
-        snprintf(n->device, sizeof(n->device), "/dev/dri/renderD128");
-        n->va_end = 1ull << 47;
-}
-
+/* The GPUs are nodes like others, so that leave for them can be had. */
 static void begin_node(void) {
-        world_shape = shape;
+        world_shape = gpus_shape;
         begin();
         world_shape = NULL;
         now_ns = 1000000000ull;
@@ -729,7 +719,7 @@ static Svmd__V1__Result *call(Svmd__V1__Op *op) {
 
 /* For the first 256 pages; `what` it may do there. */
 static struct grant_ask { uint64_t id, generation; } leave_for(uint64_t reservation, unsigned what) {
-        Svmd__V1__Op *op = mk_grant(DRM0, what, 0);
+        Svmd__V1__Op *op = mk_grant(GPU_NODES, what, 0);
         Svmd__V1__Result *r;
 
         op->grant_ask->reservation = reservation;
@@ -740,16 +730,7 @@ static struct grant_ask { uint64_t id, generation; } leave_for(uint64_t reservat
 }
 
 static Svmd__V1__Op *mk_told(const struct grant_ask *g, uint64_t file, uint32_t space, bool more) {
-        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_DRM_BOUND), *list = mk_drm_bind(file, space);
-
-        op->drm_bound->grant = g->id;
-        op->drm_bound->generation = g->generation;
-        op->drm_bound->file = file;
-        op->drm_bound->space = space;
-        op->drm_bound->bindings = list->drm_bind->bindings;
-        op->drm_bound->n_bindings = list->drm_bind->n_bindings;
-        op->drm_bound->more = more;
-        return op;
+        return mk_drm_bound(g->id, g->generation, file, space, more);
 }
 
 static void refused(unsigned code, Svmd__V1__Op *op) {
@@ -778,7 +759,7 @@ static void hears_what_a_process_bound(void **state) {
 
         begin_node();
         reservation = call(mk_reserve(1024 * page, 0, at, "", 0))->id;
-        file = gpu_give(&a, DRM0, gpu_open(GPU_XE))->id;
+        file = gpu_give(&a, GPU_NODES, gpu_open(GPU_XE))->id;
         space = new_space(file);
         memory = gpu_memory(0, MIB);
         g = leave_for(reservation, GRANT_MAP | GRANT_UNMAP);
@@ -814,7 +795,7 @@ static void refuses_what_was_not_granted(void **state) {
 
         begin_node();
         reservation = call(mk_reserve(1024 * page, 0, at, "", 0))->id;
-        file = gpu_give(&a, DRM0, gpu_open(GPU_XE))->id;
+        file = gpu_give(&a, GPU_NODES, gpu_open(GPU_XE))->id;
         space = new_space(file);
         memory = gpu_memory(0, MIB);
         half = leave_for(reservation, GRANT_MAP);
@@ -860,7 +841,7 @@ static void hears_of_it_after_a_restart(void **state) {
 
         begin_node();
         reservation = call(mk_reserve(1024 * page, 0, at, "", 0))->id;
-        file = gpu_give(&a, DRM0, gpu_open(GPU_XE))->id;
+        file = gpu_give(&a, GPU_NODES, gpu_open(GPU_XE))->id;
         space = new_space(file);
         memory = gpu_memory(0, MIB);
         g = leave_for(reservation, GRANT_MAP | GRANT_UNMAP);

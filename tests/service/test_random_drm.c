@@ -1,8 +1,8 @@
 /*
- * Random requests about page tables of three GPUs (drm_space, drm_bind, drm_check) against a model that is an array of
- * pages, while the processes change the same page tables themselves, drivers refuse, allocations fail, sessions end and
- * svmd "is killed". After each request the drivers' models must show what the model here has, page by page, and a check
- * must find exactly what a process did behind svmd's back.
+ * Random requests about page tables of three GPUs (drm_space, drm_bind, drm_check, drm_bound) against a model that is
+ * an array of pages, while the processes change the same page tables themselves, with leave and without, drivers
+ * refuse, allocations fail, leave runs out, sessions end and svmd "is killed". After each request the drivers' models
+ * must show what the model here has, page by page, and a check must find exactly what a process did behind svmd's back.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,8 +17,10 @@
 
 #include "backend/drm_bind.h"
 #include "base/alloc.h"
+#include "core/grant.h"
 #include "core/partition.h"
 #include "core/session.h"
+#include "expect.h"
 #include "gpus.h"
 #include "proto/uapi/amdgpu.h"
 #include "proto/uapi/nouveau.h"
@@ -56,12 +58,31 @@ struct gpu_file {
         struct page_table table[TABLES];
 };
 
-static uint64_t rng;
+/* A process's leave to bind itself, of one page table. */
+struct leave {
+        bool open, expired;
+        unsigned f;
+        uint32_t space;
+        unsigned first, count;
+        uint64_t id, generation;
+};
+
+static uint64_t rng, now_ns = 1000000000ull;
 static struct world world;
 static struct client client[SESSIONS];
 static struct gpu_file files[FILES]; /* a session's stand together */
-static uint64_t at;
-static unsigned long asked, refused, injected, starved, differed, restarts, ends;
+static struct leave leaves[SESSIONS];
+static uint64_t reservation[SESSIONS], first_at;
+static unsigned long asked, refused, injected, starved, differed, restarts, ends, told, held_off, expired;
+
+static uint64_t now(void) {
+        return now_ns;
+}
+
+/* Of the file's page tables the first page; each session has its own. */
+static uint64_t start_of(unsigned f) {
+        return first_at + f / KINDS * PAGES * PAGE;
+}
 
 static uint64_t any(uint64_t below) {
         rng ^= rng << 13;
@@ -92,7 +113,7 @@ static void check_table(unsigned f, const struct page_table *t) {
 
         assert_non_null(rows);
         for (unsigned p = 0; p < PAGES; p++) {
-                uint64_t address = at + p * PAGE;
+                uint64_t address = start_of(f) + p * PAGE;
                 struct cell c = { NOTHING, 0 };
 
                 for (size_t i = 0; i < rows->count; i++)
@@ -194,26 +215,20 @@ static void do_let_go(unsigned f) {
         gpu_refuse(GPU_XE, XE_VM_DESTROY, 0, 0, 0);
 }
 
-/* What a process does by itself. */
-static void do_behind(unsigned f) {
+/* What a process does by itself; no handle: it unmaps. */
+static void bind_self(unsigned f, struct page_table *t, unsigned first, unsigned count, uint32_t handle) {
         struct gpu_file *x = &files[f];
-        struct page_table *t = any_table(x);
-        unsigned first = (unsigned)any(PAGES - 4), count = 1 + (unsigned)any(4);
-        uint64_t start = at + first * PAGE, size = count * PAGE;
-        bool map = any(2);
-        uint32_t handle = map ? x->memory[any(MEMORIES)] : 0;
+        uint64_t start = start_of(f) + first * PAGE, size = count * PAGE;
         struct xe_vm_bind v = { .vm_id = t->number, .count = 1 };
         struct amdgpu_gem_va va = { .handle = handle, .address = start, .size = size };
-        struct nouveau_bind_op op = { .op = map ? NOUVEAU_BIND_MAP : NOUVEAU_BIND_UNMAP, .handle = handle };
+        struct nouveau_bind_op op = { .op = handle ? NOUVEAU_BIND_MAP : NOUVEAU_BIND_UNMAP, .handle = handle };
         struct nouveau_vm_bind n = { .count = 1, .ops = (uintptr_t)&op };
 
-        if (!t->used)
-                return;
         v.bind = (struct xe_bind_op){
-                .op = map ? XE_BIND_MAP : XE_BIND_UNMAP, .object = handle, .address = start, .range = size
+                .op = handle ? XE_BIND_MAP : XE_BIND_UNMAP, .object = handle, .address = start, .range = size
         };
-        va.op = map ? AMDGPU_VA_REPLACE : AMDGPU_VA_CLEAR;
-        va.flags = map ? AMDGPU_PAGE_READ : 0;
+        va.op = handle ? AMDGPU_VA_REPLACE : AMDGPU_VA_CLEAR;
+        va.flags = handle ? AMDGPU_PAGE_READ : 0;
         op.address = start;
         op.range = size;
         assert_int_equal(x->gpu == 0   ? gpu_call(f, XE_VM_BIND, &v)
@@ -222,6 +237,116 @@ static void do_behind(unsigned f) {
                          0);
         for (unsigned i = 0; i < count; i++)
                 t->there[first + i] = (struct cell){ (int)handle, i * PAGE };
+}
+
+static void do_behind(unsigned f) {
+        struct page_table *t = any_table(&files[f]);
+        unsigned first = (unsigned)any(PAGES - 4), count = 1 + (unsigned)any(4);
+
+        if (t->used)
+                bind_self(f, t, first, count, any(2) ? files[f].memory[any(MEMORIES)] : 0);
+}
+
+/* ---- with leave ---- */
+
+static void do_leave(unsigned f) {
+        struct leave *l = &leaves[f / KINDS];
+        const struct page_table *t = any_table(&files[f]);
+        Svmd__V1__Op *op = mk_grant(GPU_NODES + files[f].gpu, GRANT_MAP | GRANT_UNMAP, 0);
+        const Svmd__V1__Result *r;
+
+        if (l->open || !t->used)
+                return;
+        *l = (struct leave){ .open = true, .f = f, .space = t->number };
+        l->first = (unsigned)any(PAGES - 8);
+        l->count = 8 + (unsigned)any(PAGES - 8 - l->first + 1);
+        op->grant_ask->reservation = reservation[f / KINDS];
+        op->grant_ask->address = start_of(f) + l->first * PAGE;
+        op->grant_ask->size = l->count * PAGE;
+        r = client_call(client_of(f), op);
+        assert_int_equal(r->code, 0);
+        l->id = r->id;
+        l->generation = r->generation;
+        asked++;
+}
+
+/* NULL: it has been let go since. */
+static struct page_table *table_of(const struct leave *l) {
+        for (unsigned i = 0; i < TABLES; i++)
+                if (files[l->f].table[i].used && files[l->f].table[i].number == l->space)
+                        return &files[l->f].table[i];
+        return NULL;
+}
+
+static void tell_code(unsigned code, const struct leave *l, unsigned want) {
+        if (code != want)
+                fail_msg("file %u (%s) tells of page table %u: %u, and the model says %u", l->f,
+                         gpu_files[l->f]->card->driver->name, l->space, code, want);
+        refused += code != 0;
+        asked++;
+}
+
+/* It binds, and says so: all of it, with another leave's number, or with one that is not of its leave. */
+static void do_tell(unsigned f) {
+        struct leave *l = &leaves[f / KINDS];
+        struct page_table *t = l->open ? table_of(l) : NULL, after;
+        unsigned n = (unsigned)any(4), wrong = l->expired ? 2 : (unsigned)any(8);
+        bool more = any(3) != 0;
+        unsigned want = !t           ? SVMD_STATUS_NO_SUCH
+                        : l->expired ? SVMD_STATUS_TIMEOUT
+                        : wrong == 0 ? SVMD_STATUS_NO_SUCH
+                        : wrong == 1 ? SVMD_STATUS_RANGE
+                                     : 0;
+        Svmd__V1__Op *op;
+
+        if (!l->open)
+                return;
+        if (t)
+                after = *t;
+        for (unsigned i = 0; i < n; i++) {
+                unsigned first = l->first + (unsigned)any(l->count - 4), count = 1 + (unsigned)any(4);
+                uint32_t handle = any(3) ? files[l->f].memory[any(MEMORIES)] : 0;
+
+                if (t)
+                        bind_self(l->f, t, first, count, handle);
+                gpu_binding(handle ? DRM_BIND_MAP : DRM_BIND_UNMAP, start_of(l->f) + first * PAGE, count, handle);
+                for (unsigned k = 0; t && k < count; k++)
+                        after.known[first + k] = (struct cell){ (int)handle, k * PAGE };
+        }
+        if (wrong == 1)
+                gpu_binding(DRM_BIND_UNMAP, start_of(l->f) + (l->first + l->count - 1) * PAGE, 2, 0);
+        op = mk_drm_bound(l->id, l->generation - (wrong == 0), files[l->f].id, l->space, more);
+        tell_code(client_call(client_of(l->f), op)->code, l, want);
+        if (want == 0) {
+                memcpy(t->known, after.known, sizeof(t->known));
+                told += n;
+                l->open = more;
+        }
+}
+
+/* Nothing that it says then counts, and svmd binds there again. */
+static void do_expire(unsigned f) {
+        now_ns += 11 * 1000000000ull;
+        for (unsigned s = 0; s < SESSIONS; s++)
+                leaves[s].expired = leaves[s].open;
+        do_tell(f);
+}
+
+static void do_settle(unsigned f) {
+        struct leave *l = &leaves[f / KINDS];
+
+        if (!l->open || (!l->expired && any(4)))
+                return;
+        tell_code(client_call(client_of(f), mk_grant_done(l->id, l->generation, ECANCELED, 0))->code, l, 0);
+        expired += l->expired;
+        l->open = false;
+}
+
+/* Whether the process binds there itself: in which of its page tables is not asked. */
+static bool is_left(unsigned f, unsigned first, unsigned count) {
+        const struct leave *l = &leaves[f / KINDS];
+
+        return l->open && !l->expired && l->f == f && first < l->first + l->count && l->first < first + count;
 }
 
 /* ---- bindings ---- */
@@ -278,7 +403,7 @@ static void do_bind(unsigned f) {
         struct gpu_file *x = &files[f];
         struct page_table *t = any_table(x), after = *t;
         unsigned n = 1 + (unsigned)any(any(3) ? 4 : VECTOR), good = 0, code = 0, which = (unsigned)any(4);
-        bool inject = any(4) == 0, served, driver;
+        bool inject = any(4) == 0, left = false, served, driver;
         struct wish b[VECTOR];
         struct gpu_end e;
 
@@ -286,10 +411,11 @@ static void do_bind(unsigned f) {
                 Svmd__V1__DrmBinding *m;
 
                 b[i] = any_binding(x);
-                m = gpu_binding(b[i].what, at + b[i].first * PAGE, b[i].count,
+                m = gpu_binding(b[i].what, start_of(f) + b[i].first * PAGE, b[i].count,
                                 b[i].cell.handle > 0 ? (uint32_t)b[i].cell.handle : 0);
                 m->offset = b[i].cell.offset;
                 m->replace = b[i].replace;
+                left |= is_left(f, b[i].first, b[i].count);
                 if (code == 0)
                         code = code_of(x, &after, &b[i]);
                 if (code == 0) {
@@ -299,12 +425,17 @@ static void do_bind(unsigned f) {
         }
         if (inject) /* more often than a vector can be halved, or not */
                 gpu_refuse(GPU_XE + x->gpu, calls[x->gpu], (uint32_t)any(4), 1 + (uint32_t)any(8), errors[which]);
-        served = ask(f, mk_drm_bind(x->id, t->used ? t->number : 77), t->used, &e);
+        served = ask(f, mk_drm_bind(x->id, t->used ? t->number : 77), t->used && !left, &e);
         gpu_refuse(GPU_XE + x->gpu, calls[x->gpu], 0, 0, 0);
         if (!served)
                 return;
         if (!t->used) {
                 want(SVMD_STATUS_NO_SUCH, f, &e);
+                return;
+        }
+        if (left) {
+                want(SVMD_STATUS_BUSY, f, &e);
+                held_off++;
                 return;
         }
         driver = code != 0 && code != SVMD_STATUS_TAKEN; /* the one behind them came to the driver too */
@@ -317,7 +448,7 @@ static void do_bind(unsigned f) {
         want(code, f, &e);
         assert_int_equal(e.value, good);
         if (code)
-                assert_int_equal(e.address, at + b[good].first * PAGE);
+                assert_int_equal(e.address, start_of(f) + b[good].first * PAGE);
         *t = after;
 }
 
@@ -348,7 +479,7 @@ static void do_check(unsigned f) {
         for (unsigned i = PAGES; i-- > 0;)
                 if (differs(x, &t->there[i], &t->known[i])) {
                         bytes += PAGE;
-                        first = at + i * PAGE;
+                        first = start_of(f) + i * PAGE;
                 }
         assert_int_equal(e.value, bytes);
         assert_int_equal(e.address, bytes ? first : e.address);
@@ -359,11 +490,11 @@ static void do_check(unsigned f) {
 
 /* What the last session left in the file is taken out first. */
 static Svmd__V1__Result *give_when_left(unsigned s, unsigned f) {
-        Svmd__V1__Result *r = gpu_give(&client[s], GPU_XE + files[f].gpu, dup(files[f].fd));
+        Svmd__V1__Result *r = gpu_give(&client[s], GPU_NODES + files[f].gpu, dup(files[f].fd));
 
         for (unsigned i = 0; i < 30000 && r->code == SVMD_STATUS_BUSY; i++) {
                 usleep(1000);
-                r = gpu_give(&client[s], GPU_XE + files[f].gpu, dup(files[f].fd));
+                r = gpu_give(&client[s], GPU_NODES + files[f].gpu, dup(files[f].fd));
         }
         return r;
 }
@@ -379,6 +510,10 @@ static void come(unsigned s) {
                         fail_msg("file %u: %u %s", f, r->code, r->text);
                 files[f].id = r->id;
         }
+        if (!first_at)
+                first_at = client[s].session->partition->slice.start;
+        reservation[s] = must(&client[s], mk_reserve(PAGES * PAGE, 0, start_of(s * KINDS), "", 0))->id;
+        leaves[s].open = false;
 }
 
 static void check_left(unsigned f) {
@@ -418,7 +553,10 @@ static void restart(void) {
 
 static void set_up(void) {
         gpus_open();
+        world_shape = gpus_shape;
         world_open(&world, 0);
+        world_shape = NULL;
+        world.options.boottime_ns = world.svc->options.boottime_ns = now;
         for (unsigned f = 0; f < FILES; f++) {
                 struct nouveau_vm_init v = { .kernel_address = 1ull << 46, .kernel_size = 1ull << 46 };
 
@@ -430,17 +568,18 @@ static void set_up(void) {
         }
         for (unsigned s = 0; s < SESSIONS; s++)
                 come(s);
-        at = client[0].session->partition->slice.start;
 }
 
 /* Enough of what seldom happens; where it has not yet, there are more requests. */
 static bool has_met(unsigned long wanted) {
-        return injected > wanted / 200 && starved > wanted / 500 && differed > wanted / 200;
+        return injected > wanted / 200 && starved > wanted / 500 && differed > wanted / 200 && told > wanted / 50 &&
+               held_off > wanted / 200 && expired > wanted / 1000;
 }
 
 static void test_random(void **state) {
         static void (*const steps[])(unsigned f) = { do_make,  do_make, do_make, do_let_go, do_behind, do_check,
-                                                     do_check, do_bind, do_bind, do_bind,   do_bind,   do_bind };
+                                                     do_check, do_bind, do_bind, do_bind,   do_bind,   do_bind,
+                                                     do_leave, do_tell, do_tell, do_settle };
         const char *text = getenv("SVMD_SEED"), *count = getenv("SVMD_OPS");
         uint64_t seed = text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
         unsigned long wanted = count ? strtoul(count, NULL, 0) : USUAL;
@@ -453,6 +592,8 @@ static void test_random(void **state) {
                 ops_reset();
                 steps[any(sizeof(steps) / sizeof(steps[0]))]((unsigned)any(FILES));
                 check_files();
+                if (any(100) == 0)
+                        do_expire((unsigned)any(FILES));
                 if (any(200) == 0)
                         leave((unsigned)any(SESSIONS));
                 if (any(400) == 0)
@@ -461,8 +602,8 @@ static void test_random(void **state) {
                         check_world(&world);
         }
         printf("%lu requests, %lu refused, %lu of them by drivers that were told to, %lu for want of memory; %lu checks "
-               "found something; %lu ends, %lu restarts\n",
-               asked, refused, injected, starved, differed, ends, restarts);
+               "found something; told of %lu, %lu held off meanwhile, %lu ran out; %lu ends, %lu restarts\n",
+               asked, refused, injected, starved, differed, told, held_off, expired, ends, restarts);
         assert_true(has_met(wanted));
         assert_true(refused < asked * 3 / 4);
         for (unsigned s = 0; s < SESSIONS; s++)
