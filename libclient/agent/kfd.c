@@ -21,6 +21,7 @@ enum { GPUS_MAX = 256, PAGE = 4096 };
 struct kfd_gpu {
         svmd_node node;
         uint32_t number, id; /* in the topology, and in the driver's calls */
+        bool online, there;  /* svmd grants something on it; the driver has it */
 };
 
 /* A buffer, or what a prefetch brought to a GPU: [start, end) that a grant pays for. */
@@ -48,7 +49,11 @@ static int on_node(const struct svmd_node_row *row, void *userdata) {
         struct kfd *k = userdata;
 
         if (row->kind == SVMD_NODE_KFD && row->delegated && k->count < GPUS_MAX)
-                k->gpus[k->count++] = (struct kfd_gpu){ row->id, row->number, row->driver_id };
+                k->gpus[k->count++] = (struct kfd_gpu){ .node = row->id,
+                                                        .number = row->number,
+                                                        .id = row->driver_id,
+                                                        .online = row->online,
+                                                        .there = row->online || !row->trouble[0] };
         return 0;
 }
 
@@ -64,6 +69,15 @@ static const struct kfd_gpu *gpu_numbered(const struct kfd *k, uint32_t number) 
                 if (k->gpus[i].number == number)
                         return &k->gpus[i];
         return NULL;
+}
+
+/* Leave for what is of no GPU is asked for on one that is there. */
+static svmd_node some_gpu(const struct kfd *k) {
+        unsigned i = 0;
+
+        while (i < k->count && !k->gpus[i].online)
+                i++;
+        return k->gpus[i < k->count ? i : 0].node;
 }
 
 static int open_kfd(svmd_session *s, struct kfd *k) {
@@ -377,7 +391,7 @@ static int set(svmd_session *s, uint64_t start, uint64_t size, const struct svmd
         if (!r && to)
                 r = pieces_cut(s, start, start + size, OF_THIS, to->id); /* what comes pays for it again */
         if (!r) {
-                ask.node = to ? to->node : k->gpus[0].node;
+                ask.node = to ? to->node : some_gpu(k);
                 ask.operations |= moves ? SVMD__V1__GRANT_OPERATION__GRANT_PREFETCH : 0;
                 ask.bytes = to ? size : 0;
                 *p = (struct kfd_piece){ .start = start, .end = start + size, .gpu = to ? to->id : 0 };
@@ -445,8 +459,7 @@ int svmd_amd_get(svmd_session *s, const void *address, size_t size, struct svmd_
 /* ---- XNACK ---- */
 
 static int xnack(svmd_session *s, int mode, int *ret) {
-        struct grant_request ask = { .node = s->kfd->gpus[0].node,
-                                     .operations = SVMD__V1__GRANT_OPERATION__GRANT_MODE };
+        struct grant_request ask = { .node = some_gpu(s->kfd), .operations = SVMD__V1__GRANT_OPERATION__GRANT_MODE };
         int32_t now = 0;
         struct grant g;
         int r = 0, error, status = HSA_OK;
@@ -541,6 +554,8 @@ int kfd_advise(svmd_session *s, uint64_t address, uint64_t size, const struct sv
              i++) {
                 svmd_node node = s->kfd->gpus[i].node;
 
+                if (!s->kfd->gpus[i].there)
+                        continue;
                 add(list, &count, node < 64 && a->accessed_by & 1ull << node ? SVMD_AMD_IN_PLACE : SVMD_AMD_NO_ACCESS,
                     node);
         }

@@ -2,7 +2,9 @@
  * libsvmd on an emulated machine, through Debian's libhsakmt: each call of it that concerns AMD's driver does there
  * what it says, under a grant, and the ledger has what it took. With "own" the program has opened the library before.
  *
- *      emul-kfd-agent SOCKET [own|hold]     in partition "one", which has 8 MiB of the first GPU
+ *      emul-kfd-agent SOCKET [own|hold|after]     in partition "one", which has 8 MiB of the first GPU
+ *
+ * After: a GPU has gone for good, and two are there.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -32,11 +34,13 @@ static svmd_session *s;
 static struct gpu {
         svmd_node node;
         uint32_t id;
-} gpus[2];
+} gpus[2], gone;
 static unsigned count;
 
 static int on_node(const struct svmd_node_row *row, void *userdata) {
-        if (row->kind == SVMD_NODE_KFD && row->id < 256 && count < 2)
+        if (row->kind == SVMD_NODE_KFD && row->id < 256 && !row->online)
+                gone = (struct gpu){ row->id, row->driver_id };
+        else if (row->kind == SVMD_NODE_KFD && row->id < 256 && count < 2)
                 gpus[count++] = (struct gpu){ row->id, row->driver_id };
         return 0;
 }
@@ -190,6 +194,30 @@ static void hold(char *at) {
         svmd_disconnect(s);
 }
 
+/* What is of no GPU works still, advice names those that are there, and the gone one's number is another one's. */
+static void after(char *at, char *private) {
+        struct svmd_advice advice = { .size = sizeof(advice),
+                                      .what = SVMD_ADVISE_PREFERRED | SVMD_ADVISE_ACCESSED_BY,
+                                      .preferred = gpus[0].node,
+                                      .accessed_by = 1ull << gpus[1].node };
+        unsigned type;
+
+        must(gone.id == 0 && gpus[0].id != gpus[1].id);
+        modes();
+        set(private, SVMD_AMD_GRANULARITY, 4);
+        ok(svmd_advise(s, private, 4 * MIB, &advice));
+        get(private, SVMD_AMD_ACCESS, gpus[1].node, &type);
+        must(type == SVMD_AMD_IN_PLACE);
+        must(svmd_amd_alloc(s, at, MIB, gone.node, 0) == SVMD_E_NO_NODE && strstr(svmd_error(), "kfd1"));
+        ok(svmd_amd_alloc(s, at, 4 * MIB, gpus[1].node, 0));
+        must(charged(1) == 4 * MIB && counted(1, "vram", "") == 4 * MIB);
+        printf("%d %u\n", getpid(), gpus[1].id);
+        fflush(stdout);
+        while (getchar() != EOF)
+                ;
+        svmd_disconnect(s);
+}
+
 int main(int argc, char **argv) {
         struct svmd_connect_options options = { .size = sizeof(options), .socket = argv[1], .partition = "one" };
         char *explicit, *private;
@@ -206,6 +234,10 @@ int main(int argc, char **argv) {
                 return 0;
         }
         private = reserve(SVMD_PRIVATE, 16 * MIB);
+        if (argc > 2 && strcmp(argv[2], "after") == 0) {
+                after(explicit, private);
+                return 0;
+        }
         modes();
         attributes(private);
         buffers(explicit, private);
