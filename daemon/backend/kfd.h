@@ -15,6 +15,7 @@
  *      node INDEX cpu|gpu CORES BYTES RENDER HIVE SVM NAME     RENDER: minor number of its DRM node, or -1; SVM: 0 or 1
  *      link FROM TO TYPE WEIGHT MINIMUM MAXIMUM                bandwidths in MB/s
  *      gpu INDEX ID START END                                  ID: KFD's number for it; addresses that it can show
+ *      card INDEX UNIQUE DOMAIN LOCATION                       as in struct card
  *      xnack MODE
  *      error WHAT ERRNO STATUS                                 STATUS: libhsakmt's
  *      end
@@ -31,6 +32,9 @@ struct kfd_node {
         uint64_t bytes, hive;
         uint32_t id;               /* KFD's; 0: it did not say */
         uint64_t va_start, va_end; /* 0: it did not say */
+        bool has_card;
+        uint64_t unique;
+        uint32_t domain, location;
 };
 
 struct kfd_link {

@@ -135,6 +135,20 @@ static bool read_gpu(struct kfd_report *r, const struct line *l) {
                n->va_start < n->va_end;
 }
 
+static bool read_card(struct kfd_report *r, const struct line *l) {
+        struct kfd_node *n;
+        uint32_t index;
+
+        if (l->count != 5 || !number32(l->words[1], &index) || index >= r->nodes_count)
+                return false;
+        n = &r->nodes[index];
+        if (!n->gpu || n->has_card)
+                return false;
+        n->has_card = true;
+        return hexadecimal(l->words[2], &n->unique) && number32(l->words[3], &n->domain) &&
+               number32(l->words[4], &n->location);
+}
+
 static bool read_xnack(struct kfd_report *r, const struct line *l) {
         if (l->count != 2 || r->has_xnack)
                 return false;
@@ -158,8 +172,8 @@ static const struct {
         const char *word;
         bool (*read)(struct kfd_report *r, const struct line *l);
 } kinds[] = {
-        { "version", read_version }, { "node", read_node },   { "link", read_link },
-        { "xnack", read_xnack },     { "error", read_error }, { "gpu", read_gpu },
+        { "version", read_version }, { "node", read_node }, { "link", read_link }, { "xnack", read_xnack },
+        { "error", read_error },     { "gpu", read_gpu },   { "card", read_card },
 };
 
 static bool read_line(struct kfd_report *r, const struct line *l) {

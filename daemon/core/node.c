@@ -5,6 +5,27 @@
 
 #include "base/alloc.h"
 
+bool card_is_told(const struct card *c) {
+        return c->unique || c->id;
+}
+
+static bool is_in_place(const struct card *known, const struct card *seen) {
+        return known->id == seen->id && known->domain == seen->domain && known->location == seen->location;
+}
+
+/* Partitions of one GPU are functions of one device, or numbered in the upper bits. */
+static uint32_t partition_of(const struct card *c) {
+        return c->location & 0xf0000007;
+}
+
+enum card_match card_match(const struct card *known, const struct card *seen) {
+        if (known->unique != seen->unique)
+                return CARD_OTHER;
+        if (is_in_place(known, seen))
+                return CARD_SAME;
+        return known->unique && partition_of(known) == partition_of(seen) ? CARD_MOVED : CARD_OTHER;
+}
+
 void machine_fini(struct machine *m) {
         for (uint32_t i = 0; i < m->count; i++)
                 alloc_free(m->nodes[i].links);

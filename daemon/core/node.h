@@ -25,6 +25,16 @@ struct node_link {
         bool peer;                             /* direct access between two devices, beside the io_links */
 };
 
+/* The hardware that a device is, as its driver tells it; all 0: not told. */
+struct card {
+        uint64_t unique; /* a number that no other hardware has, the same for partitions of one GPU; 0: it has none */
+        uint32_t id;     /* the driver's, made of the place and the model */
+        uint32_t domain,
+                location; /* on PCI; location: bus << 8 | device << 3 | function, partition in the upper 4 bits */
+};
+
+enum card_match { CARD_OTHER, CARD_MOVED /* the same hardware in another place */, CARD_SAME };
+
 struct node_desc {
         char name[NODE_NAME_MAX + 1];
         enum node_kind kind;
@@ -35,7 +45,8 @@ struct node_desc {
         char model[64];
         char device[64];    /* hmm, kfd, drm: the file that clients open */
         uint32_t number;    /* kfd, drm: what the driver calls it: number in KFD's topology, minor of the DRM card */
-        uint32_t driver_id; /* kfd: number in KFD's calls; 0: not told */
+        uint32_t driver_id; /* kfd: number in KFD's calls; 0: not told, or another GPU's now */
+        struct card card;   /* kfd: what it is known by, over a restart too */
         bool managed;       /* cuda: svmd moves managed pages there */
         char agent[96];     /* then: the socket of svmd-cuda */
         uint32_t agent_patience_ms; /* cuda: for a process to let go of what it has mapped there */
@@ -46,6 +57,10 @@ struct node_desc {
         struct node_link *links;
         uint32_t links_count;
 };
+
+bool card_is_told(const struct card *c);
+/* Of two that are told. Without numbers of the hardware, another one of that model in the same place is the same. */
+enum card_match card_match(const struct card *known, const struct card *seen);
 
 struct machine {
         struct node_desc *nodes;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "core/node.h"
+#include "main/cards.h"
 #include "service/service.h"
 
 #define PATIENCE_NS 2000000000ull
@@ -47,6 +48,8 @@ static const struct kfd_report *kfd_said(struct kfd *kfd) {
 static void kfd_describe(const struct kfd_report *r, uint32_t index, struct node_desc *n) {
         const struct kfd_node *k = &r->nodes[index];
 
+        n->number = index;
+        n->card = cards_of(k);
         n->faults = r->has_xnack && r->xnack > 0;
         n->hive = k->hive;
         n->driver_id = k->id;
@@ -64,49 +67,83 @@ static void drm_describe(const struct drm_device *v, struct node_desc *n) {
 
 /* ---- into the machine ---- */
 
-/* The node of that name; a new one where there is none, and that fits. NULL in `ret`: none is to be had. -ENOMEM. */
-static int take(struct machine *m, enum node_kind kind, uint32_t number, uint64_t capacity, struct node_desc **ret) {
-        char name[NODE_NAME_MAX + 1];
-        struct node_desc *n;
-
+/* NULL in `ret`: there are as many as there may be. -ENOMEM. */
+static int add(struct machine *m, const struct node_desc *n, struct node_desc **ret) {
         *ret = NULL;
-        name_of(name, sizeof(name), kind, number);
-        n = machine_find(m, name);
-        if (n && (!n->found || n->capacity != capacity)) {
-                log_warning("%s of the driver cannot be a node: %s", name,
-                            n->found ? "it had another size when svmd took it up; start svmd and svmd-keeper anew"
-                                     : "a configured node has that name");
-                return 0;
-        }
-        if (!n && m->count == NODE_MAX) {
-                log_warning("%s of the driver cannot be a node: svmd has %d already, which is the most", name,
+        if (m->count == NODE_MAX) {
+                log_warning("%s of the driver cannot be a node: svmd has %d already, which is the most", n->name,
                             NODE_MAX);
                 return 0;
         }
-        if (!n) {
-                n = machine_add(m);
-                if (!n)
-                        return -ENOMEM;
-                *n = (struct node_desc){
-                        .kind = kind, .found = true, .number = number, .capacity = capacity, .numa = -1
-                };
-                text_copy(n->name, name);
+        *ret = machine_add(m);
+        if (!*ret)
+                return -ENOMEM;
+        **ret = *n;
+        (*ret)->found = true;
+        (*ret)->numa = -1;
+        return 0;
+}
+
+/* The node of that name; a new one where there is none, and that fits. NULL in `ret`: none is to be had. -ENOMEM. */
+static int take(struct machine *m, enum node_kind kind, uint32_t number, uint64_t capacity, struct node_desc **ret) {
+        struct node_desc fresh = { .kind = kind, .number = number, .capacity = capacity }, *n;
+
+        *ret = NULL;
+        name_of(fresh.name, sizeof(fresh.name), kind, number);
+        n = machine_find(m, fresh.name);
+        if (!n)
+                return add(m, &fresh, ret);
+        if (!n->found || n->capacity != capacity) {
+                log_warning("%s of the driver cannot be a node: %s", n->name,
+                            n->found ? "it had another size when svmd took it up; start svmd and svmd-keeper anew"
+                                     : "a configured node has that name");
+                return 0;
         }
         *ret = n;
         return 0;
 }
 
+/* After its place in the topology; where a node had that before which is another GPU, kfd1-2. */
+static int add_gpu(struct machine *m, const struct kfd_report *r, uint32_t index) {
+        struct node_desc fresh = { .kind = NODE_KFD, .capacity = cards_capacity(&r->nodes[index]) }, *n;
+        int k;
+
+        name_of(fresh.name, sizeof(fresh.name), NODE_KFD, index);
+        for (unsigned i = 2; machine_find(m, fresh.name); i++)
+                snprintf(fresh.name, sizeof(fresh.name), "kfd%u-%u", index, i);
+        k = add(m, &fresh, &n);
+        if (k == 0 && n)
+                kfd_describe(r, index, n);
+        return k;
+}
+
+/* Whatever has its place in the topology, or its number in the driver's calls, is another one. */
+static void has_gone(struct node_desc *n, const struct kfd_report *r) {
+        if (card_is_told(&n->card) || (n->number < r->nodes_count && r->nodes[n->number].gpu))
+                n->number = UINT32_MAX;
+        for (uint32_t i = 0; i < r->nodes_count; i++)
+                if (r->nodes[i].gpu && r->nodes[i].id == n->driver_id)
+                        n->driver_id = 0;
+}
+
 static int add_kfd(struct machine *m, const struct kfd_report *r) {
-        struct node_desc *n;
+        struct cards cards;
         int k = 0;
 
-        for (uint32_t i = 0; r && k == 0 && i < r->nodes_count; i++) {
-                if (!r->nodes[i].gpu)
+        if (!r)
+                return 0;
+        cards_find(&cards, m, r);
+        for (uint32_t i = 0; i < m->count; i++) {
+                if (m->nodes[i].kind != NODE_KFD || !m->nodes[i].found)
                         continue;
-                k = take(m, NODE_KFD, i, r->nodes[i].bytes & ~4095ull, &n);
-                if (k == 0 && n)
-                        kfd_describe(r, i, n);
+                if (cards.at[i] != CARDS_NONE)
+                        kfd_describe(r, cards.at[i], &m->nodes[i]);
+                else
+                        has_gone(&m->nodes[i], r);
         }
+        for (uint32_t i = 0; k == 0 && i < r->nodes_count; i++)
+                if (r->nodes[i].gpu && !cards.taken[i])
+                        k = add_gpu(m, r, i);
         return k;
 }
 
@@ -181,14 +218,20 @@ static int add_drm(struct machine *m, struct drm *drm) {
 }
 
 /* One of the earlier svmd's. Where what is configured has changed since, service_start() says so. */
-static int on_kept(void *userdata, uint32_t number, uint32_t kind, const char *name, uint64_t capacity) {
+static int on_kept(void *userdata, uint32_t number, const struct node_desc *kept) {
+        struct node_desc fresh = *kept, *n;
         struct machine *m = userdata;
-        struct node_desc *n;
-        uint32_t known;
 
-        if (!is_found(kind) || number != m->count || sscanf(name, "%*3s%u", &known) != 1)
+        if (!is_found(kept->kind) || number != m->count || sscanf(kept->name, "%*3s%u", &fresh.number) != 1)
                 return 0;
-        return take(m, kind, known, capacity, &n);
+        if (machine_find(m, kept->name)) {
+                log_warning("%s of the driver cannot be a node: a configured node has that name", kept->name);
+                return 0;
+        }
+        if (card_is_told(&kept->card))
+                fresh.number = UINT32_MAX; /* until the driver says where it is */
+        fresh.driver_id = kept->card.id;
+        return add(m, &fresh, &n);
 }
 
 static void give_addresses(struct machine *m) {
@@ -215,22 +258,9 @@ int found_add(struct machine *m, const struct service_kept *kept, size_t count, 
 
 /* ---- afterwards ---- */
 
-/* The GPU that the node is; the report's count: it is not there. Numbers of the topology close up when a GPU goes, and
- * the driver's own for it stays. */
-static uint32_t kfd_index(const struct kfd_report *r, const struct node_desc *n) {
-        uint32_t i = 0;
-
-        while (i < r->nodes_count && (!r->nodes[i].gpu || (r->nodes[i].bytes & ~4095ull) != n->capacity ||
-                                      (n->driver_id ? r->nodes[i].id != n->driver_id : i != n->number)))
-                i++;
-        return i;
-}
-
-static bool kfd_is_there(const struct kfd_report *r, const struct node_desc *n) {
-        return kfd_index(r, n) < r->nodes_count;
-}
-
-static void tell_kfd(struct service *svc, uint32_t node, const struct node_desc *n, struct kfd *kfd) {
+/* `cards` and what they are of are there for KFD_TOLD. */
+static void tell_kfd(struct service *svc, uint32_t node, const struct node_desc *n, struct kfd *kfd,
+                     const struct cards *cards) {
         char why[160] = "", text[192];
 
         switch (kfd_state(kfd, why, sizeof(why))) {
@@ -240,8 +270,15 @@ static void tell_kfd(struct service *svc, uint32_t node, const struct node_desc 
                 snprintf(text, sizeof(text), "svmd-probe-kfd %s", why);
                 service_found(svc, node, false, text);
                 break;
-        case KFD_TOLD: service_found(svc, node, kfd_is_there(kfd_report(kfd), n), "AMD's driver has it no longer");
+        case KFD_TOLD:
+                cards_why_gone(n, kfd_report(kfd), text, sizeof(text));
+                service_found(svc, node, cards->at[node] != CARDS_NONE, text);
         }
+}
+
+static void find_cards(struct cards *cards, const struct machine *m, struct kfd *kfd) {
+        if (kfd_said(kfd))
+                cards_find(cards, m, kfd_said(kfd));
 }
 
 static void tell_drm(struct service *svc, uint32_t node, const struct node_desc *n, struct drm *drm) {
@@ -257,11 +294,14 @@ static void tell_drm(struct service *svc, uint32_t node, const struct node_desc 
 }
 
 void found_tell(struct service *svc, const struct machine *m, struct kfd *kfd, struct drm *drm) {
+        struct cards cards;
+
+        find_cards(&cards, m, kfd);
         for (uint32_t i = 0; i < m->count; i++) {
                 const struct node_desc *n = &m->nodes[i];
 
                 if (n->kind == NODE_KFD && n->found)
-                        tell_kfd(svc, i, n, kfd);
+                        tell_kfd(svc, i, n, kfd, &cards);
                 else if (n->kind == NODE_DRM && n->found)
                         tell_drm(svc, i, n, drm);
         }
@@ -286,18 +326,24 @@ static bool kfd_is_sure(struct kfd *kfd) {
         return true;
 }
 
-static void again_kfd(struct service *svc, uint32_t node, struct node_desc *n, struct kfd *kfd) {
+static void again_kfd(struct service *svc, uint32_t node, struct node_desc *n, struct kfd *kfd,
+                      const struct cards *cards) {
         const struct kfd_report *r = kfd_said(kfd);
-        uint32_t at = r ? kfd_index(r, n) : 0;
+        struct card before = n->card;
+        bool moved;
 
-        if (r && at < r->nodes_count) {
-                n->number = at;
-                if (!n->driver_id)
-                        kfd_describe(r, at, n); /* it was not there when svmd started */
-        } else if (r && n->driver_id) {
-                n->number = UINT32_MAX; /* that place may be another one's now */
+        if (r && cards->at[node] == CARDS_NONE) {
+                has_gone(n, r);
+        } else if (r) {
+                n->number = cards->at[node];
+                n->card = cards_of(&r->nodes[n->number]);
+                moved = !card_is_told(&before) || card_match(&before, &n->card) != CARD_SAME;
+                if (moved || !n->driver_id || !n->model[0])
+                        kfd_describe(r, n->number, n); /* or it was not there when svmd started */
+                if (moved)
+                        service_found_card(svc);
         }
-        tell_kfd(svc, node, n, kfd);
+        tell_kfd(svc, node, n, kfd, cards);
 }
 
 /* One that is there and cannot be opened is as it was. */
@@ -337,12 +383,14 @@ static unsigned count_new(const struct machine *m, struct kfd *kfd, struct drm *
 
 bool found_again(struct service *svc, struct machine *m, struct kfd *kfd, struct drm *drm) {
         bool sure = kfd_is_sure(kfd);
+        struct cards cards;
 
+        find_cards(&cards, m, kfd);
         for (uint32_t i = 0; i < m->count; i++) {
                 struct node_desc *n = &m->nodes[i];
 
                 if (n->kind == NODE_KFD && n->found && sure)
-                        again_kfd(svc, i, n, kfd);
+                        again_kfd(svc, i, n, kfd, &cards);
                 else if (n->kind == NODE_DRM && n->found)
                         again_drm(svc, i, n, drm);
         }

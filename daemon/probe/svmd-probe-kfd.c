@@ -105,6 +105,8 @@ static void say_node(HSAuint32 node) {
         printf("node %u %s %u %" PRIu64 " %d 0x%llx %u %s\n", node, gpu ? "gpu" : "cpu",
                gpu ? p.NumFComputeCores : p.NumCPUCores, bytes, gpu ? (int)p.DrmRenderMinor : -1,
                (unsigned long long)p.HiveID, p.Capability.ui32.SVMAPISupported, name);
+        if (gpu)
+                printf("card %u 0x%" PRIx64 " %u %u\n", node, p.UniqueID, p.Domain, p.LocationId);
         say_links(node, &p);
 }
 

@@ -70,6 +70,8 @@ struct effect_node {
         uint32_t index, kind;
         uint64_t capacity;
         char name[32];
+        uint64_t unique; /* of struct card; of an older svmd it ends before that */
+        uint32_t driver_id, domain, location, pad;
 };
 
 struct effect_session { /* then groups (u32 each), then the client's name, ended by 0 */

@@ -1,6 +1,8 @@
 #include "service/service.h"
 
 #include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,15 +26,19 @@ struct nodes_walk {
 /* A snapshot begins with them. */
 static int on_effect(void *userdata, uint16_t type, const void *bytes, size_t size) {
         struct nodes_walk *w = userdata;
-        const struct effect_node *e = bytes;
-        char name[sizeof(e->name) + 1];
+        struct node_desc n = { 0 };
+        struct effect_node e = { 0 };
 
         if (type == EFFECT_EPOCH)
                 return 0;
-        if (type != EFFECT_NODE || size < sizeof(*e))
+        if (type != EFFECT_NODE || size < offsetof(struct effect_node, unique))
                 return 1;
-        snprintf(name, sizeof(name), "%.*s", (int)sizeof(e->name), e->name);
-        w->result = w->fn(w->userdata, e->index, e->kind, name, e->capacity);
+        memcpy(&e, bytes, size < sizeof(e) ? size : sizeof(e));
+        n.kind = (enum node_kind)e.kind;
+        n.capacity = e.capacity;
+        n.card = (struct card){ e.unique, e.driver_id, e.domain, e.location };
+        snprintf(n.name, sizeof(n.name), "%.*s", (int)sizeof(e.name), e.name);
+        w->result = w->fn(w->userdata, e.index, &n);
         return w->result ? 1 : 0;
 }
 
@@ -71,6 +77,11 @@ void service_found(struct service *svc, uint32_t node, bool there, const char *w
         leases_changed(svc);
         e = effect_of_node(n, node);
         journal_note(svc, EFFECT_NODE_STATE, &e, sizeof(e));
+}
+
+void service_found_card(struct service *svc) {
+        if (svc->journal && !svc->replaying)
+                svc->journal_behind = true; /* what a node is stands at the head of a snapshot alone */
 }
 
 void service_set_devices(struct service *svc, struct kfd *kfd, struct drm *drm) {

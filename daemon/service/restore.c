@@ -622,7 +622,7 @@ static const struct {
         bool text;
 } shapes[] = {
         [EFFECT_EPOCH] = { sizeof(struct effect_epoch), false },
-        [EFFECT_NODE] = { sizeof(struct effect_node), false },
+        [EFFECT_NODE] = { offsetof(struct effect_node, unique), false },
         [EFFECT_SESSION] = { sizeof(struct effect_session) + 1, true },
         [EFFECT_SESSION_END] = { sizeof(struct effect_id), false },
         [EFFECT_RESERVE] = { sizeof(struct effect_reserve) + 1, true },

@@ -18,6 +18,7 @@ struct fdlist;
 struct drm;
 struct kfd;
 struct machine;
+struct node_desc;
 struct store;
 struct setting;
 struct smi_event;
@@ -138,13 +139,15 @@ int service_new(struct service **ret, const struct service_options *options, con
  * sockets excepted. `why` gets a sentence. The store may be NULL (partitions are not durable then). */
 int service_start(struct service *svc, struct store *store, struct service_kept *kept, size_t kept_count, char *why,
                   size_t why_size);
-/* The nodes that an earlier svmd had, in the order of their numbers; a non-zero return ends the walk and is returned.
- */
-typedef int (*service_node_fn)(void *userdata, uint32_t number, uint32_t kind, const char *name, uint64_t capacity);
+/* The nodes that an earlier svmd had, in the order of their numbers: kind, name, capacity and, where it knew that,
+ * card. A non-zero return ends the walk and is returned. */
+typedef int (*service_node_fn)(void *userdata, uint32_t number, const struct node_desc *n);
 int service_kept_nodes(const struct service_kept *kept, size_t count, service_node_fn fn, void *userdata);
 /* Whether a node that is a driver's device (node_desc.found) is there, after service_start(). One that is not is lost,
  * for that reason, until it is. */
 void service_found(struct service *svc, uint32_t node, bool there, const char *why);
+/* What a node's device is known by (node_desc.card) has changed: the next svmd shall know. */
+void service_found_card(struct service *svc);
 /* What drivers have, looked at again; and how many devices there are that can be no node while svmd runs. */
 void service_set_devices(struct service *svc, struct kfd *kfd, struct drm *drm);
 void service_found_new(struct service *svc, unsigned count);

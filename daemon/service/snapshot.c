@@ -56,7 +56,13 @@ static int put_machine(struct service *svc) {
 
         for (uint32_t i = 0; r == 0 && i < svc->options.machine->count; i++) {
                 const struct node_desc *d = node_desc(svc, i);
-                struct effect_node n = { .index = i, .kind = d->kind, .capacity = d->capacity };
+                struct effect_node n = { .index = i,
+                                         .kind = d->kind,
+                                         .capacity = d->capacity,
+                                         .unique = d->card.unique,
+                                         .driver_id = d->card.id,
+                                         .domain = d->card.domain,
+                                         .location = d->card.location };
 
                 memcpy(n.name, d->name, sizeof(d->name));
                 r = put(svc, EFFECT_NODE, &n, sizeof(n));

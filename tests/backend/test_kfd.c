@@ -26,6 +26,7 @@ static const char good[] = "probe 1\n"
                            "node 1 gpu 104 68702699520 128 0xabcdef0123456789 1 AMD_Instinct_MI210\n"
                            "link 1 0 pcie 20 312 32000\n"
                            "gpu 1 4711 0x1000000 0x800000000000\n"
+                           "card 1 0x8eb4d6b1f7a0c3d2 1 51459\n"
                            "xnack -1\n"
                            "error svm-set 1 1\n"
                            "end\n";
@@ -61,6 +62,9 @@ static void test_good(void **state) {
         assert_int_equal(report.nodes[1].id, 4711);
         assert_int_equal(report.nodes[1].va_start, 16 << 20);
         assert_int_equal(report.nodes[1].va_end, 1ull << 47);
+        assert_int_equal(report.nodes[1].unique, 0x8eb4d6b1f7a0c3d2);
+        assert_int_equal(report.nodes[1].domain, 1);
+        assert_int_equal(report.nodes[1].location, 51459);
         assert_int_equal(report.nodes[0].id, 0);
         assert_string_equal(report.nodes[1].name, "AMD_Instinct_MI210");
         assert_int_equal(report.links_count, 2);
@@ -114,6 +118,13 @@ static void test_bad_texts(void **state) {
                 { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ngpu 0 1 0x2 0x2\nend\n", "line 3" },
                 { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ngpu 0 1 0x1 0x2 3\nend\n", "line 3" },
                 { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ngpu 0 1 0x1 0x2\ngpu 0 1 0x1 0x2\nend\n", "line 4" },
+                { "probe 1\ncard 0 0x1 0 0\nend\n", "line 2" },
+                { "probe 1\nnode 0 cpu 1 1 -1 0x0 0 a\ncard 0 0x1 0 0\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ncard 0 1 0 0\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ncard 0 0x1 0\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ncard 0 0x1 x 0\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ncard 0 0x1 0 4294967296\nend\n", "line 3" },
+                { "probe 1\nnode 0 gpu 1 1 -1 0x0 0 a\ncard 0 0x1 0 0\ncard 0 0x1 0 0\nend\n", "line 4" },
                 { "probe 1\nxnack 0\nxnack 0\nend\n", "line 3" },
                 { "probe 1\nerror svm-set -1 1\nend\n", "line 2" },
                 { "probe 1\nerror something-else 1 1\nend\n", "line 2" },

@@ -437,12 +437,73 @@ static void test_other_range_version(void **state) {
         world_close(&w);
 }
 
+/* ---- nodes, before a service is made ---- */
+
+static struct card known[NODE_MAX];
+
+static int on_node(void *userdata, uint32_t number, const struct node_desc *n) {
+        const struct node_desc *had = &w.machine.nodes[number];
+
+        assert_true(number == (*(uint32_t *)userdata)++ && number < w.machine.count);
+        assert_string_equal(n->name, had->name);
+        assert_int_equal(n->kind, had->kind);
+        assert_int_equal(n->capacity, had->capacity);
+        known[number] = n->card;
+        return 0;
+}
+
+static void nodes_are_kept(void) {
+        struct service_kept *kept = calloc(w.kept_count + 1, sizeof(*kept));
+        uint32_t count = 0;
+
+        for (size_t i = 0; i < w.kept_count; i++)
+                kept[i] = (struct service_kept){ w.kept[i].key, w.kept[i].fd };
+        assert_int_equal(service_kept_nodes(kept, w.kept_count, on_node, &count), 0);
+        assert_int_equal(count, w.machine.count);
+        free(kept);
+}
+
+static void is_known(const struct card *want) {
+        assert_int_equal(known[GPU1].unique, want->unique);
+        assert_int_equal(known[GPU1].id, want->id);
+        assert_int_equal(known[GPU1].domain, want->domain);
+        assert_int_equal(known[GPU1].location, want->location);
+        assert_false(card_is_told(&known[GPU0]));
+}
+
+/* An older svmd did not note the hardware; this one does, when it starts and when it learns of it later. */
+static void test_nodes(void **state) {
+        const struct card none = { 0 }, first = { 0xfedcba9876543210, 4711, 1, 0xc903 };
+        const struct card moved = { 0xfedcba9876543210, 4712, 0, 0x0300 };
+        char why[512] = "";
+
+        open_world(recorded[0].name);
+        world_stop(&w);
+        keep_recorded(recorded[0].name);
+        nodes_are_kept();
+        is_known(&none);
+        w.machine.nodes[GPU1].card = first;
+        assert_int_equal(world_take_over(&w, why, sizeof(why)), 0);
+        nodes_are_kept();
+        is_known(&first);
+        w.machine.nodes[GPU1].card = moved;
+        service_found_card(w.svc);
+        service_commit(w.svc);
+        assert_true(service_recorded(w.svc));
+        nodes_are_kept();
+        is_known(&moved);
+        world_stop(&w);
+        assert_int_equal(world_take_over(&w, why, sizeof(why)), 0);
+        nodes_are_kept();
+        is_known(&moved);
+        world_close(&w);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_recorded),
-                cmocka_unit_test(test_other_formats),
-                cmocka_unit_test(test_unknown_effect),
-                cmocka_unit_test(test_other_range_version),
+                cmocka_unit_test(test_recorded),       cmocka_unit_test(test_other_formats),
+                cmocka_unit_test(test_unknown_effect), cmocka_unit_test(test_other_range_version),
+                cmocka_unit_test(test_nodes),
         };
         const char *name = getenv("SVMD_RECORD");
 
