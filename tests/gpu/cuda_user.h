@@ -5,7 +5,8 @@
 
 /* What a program of its own does with CUDA beside svmd: copies of what is mapped. In the process that calls. */
 
-/* This machine has a libcuda.so.1 with a device; and it is the stand-in. */
+/* This machine has a libcuda.so.1 with a device; and it is the stand-in. A process of its own asks: this one may go on
+ * to fork others that use it. */
 bool cuda_is_here(bool *ret_standin);
 /* Before the first copy: the device's primary context is this thread's. */
 void cuda_use(void);

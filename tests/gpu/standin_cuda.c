@@ -8,7 +8,8 @@
  *  - without access nothing is read or written, not even by copies;
  *  - the CPU reaches none of the memory: only copies do, and kernels (cuMemsetD8Async, the one there is);
  *  - what is mapped for the device has nothing to do with what the CPU has at those addresses;
- *  - a kernel that meets what is not mapped, or no longer, ends its context: every call fails from then on.
+ *  - a kernel that meets what is not mapped, or no longer, ends its context: every call fails from then on;
+ *  - a process that was forked from one that has begun to use it cannot use it.
  *
  * STANDIN_CUDA_BYTES: what a process can have of it (64 MiB). STANDIN_CUDA_MOVES: every hint is taken for taken.
  * STANDIN_CUDA_STOPS: the process stops where it makes memory, until it is told to go on. STANDIN_CUDA_TIMES: calls
@@ -58,7 +59,7 @@ struct access {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int ready;
+static pid_t ready; /* the process that has begun */
 static uint64_t used;
 static struct { uint64_t start, end; } reservation[RESERVATIONS];
 static struct {
@@ -102,12 +103,14 @@ static void spend(double start, double us) {
 EXPORT int standin_cuda = 1;
 
 EXPORT CUresult cuInit(unsigned flags) {
-        ready = 1;
+        if (ready && ready != getpid())
+                return NOT_INITIALIZED;
+        ready = getpid();
         return flags ? INVALID : OK;
 }
 
 EXPORT CUresult cuDeviceGet(CUdevice *ret, int ordinal) {
-        if (!ready)
+        if (ready != getpid())
                 return NOT_INITIALIZED;
         *ret = ordinal;
         return ordinal == 0 ? OK : BAD_DEVICE;
@@ -122,6 +125,7 @@ EXPORT CUresult cuGetErrorName(CUresult r, const char **ret) {
         *ret = r == NO_MEMORY         ? "CUDA_ERROR_OUT_OF_MEMORY"
                : r == INVALID         ? "CUDA_ERROR_INVALID_VALUE"
                : r == BAD_DEVICE      ? "CUDA_ERROR_INVALID_DEVICE"
+               : r == NOT_INITIALIZED ? "CUDA_ERROR_NOT_INITIALIZED"
                : r == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS"
                                       : "CUDA_ERROR_UNKNOWN";
         return OK;
@@ -129,7 +133,7 @@ EXPORT CUresult cuGetErrorName(CUresult r, const char **ret) {
 
 EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *ret, CUdevice device) {
         *ret = &ready;
-        return ready ? OK : NOT_INITIALIZED;
+        return ready == getpid() ? OK : NOT_INITIALIZED;
 }
 
 EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {

@@ -95,7 +95,7 @@ static void actor_reader(struct message *m) {
 static void actor_unmap(struct message *m) {
         want(SVMD_E_UNSUPPORTED, svmd_mem_unmap(mine, space, (uintptr_t)at, SIZE / 2));
         ok(svmd_mem_unmap(mine, space, (uintptr_t)at, SIZE));
-        must(cuda_read(words, (uintptr_t)at, 8) != 0 || !standin);
+        must(!standin || cuda_read(words, (uintptr_t)at, 8) != 0); /* a real device might end the context */
         ok(svmd_mem_map(mine, space, (uintptr_t)at, SIZE, 0, memory, SVMD_ACCESS_READ_WRITE, 0));
 }
 
@@ -142,7 +142,7 @@ static void actor_granules(struct message *m) {
                 for (unsigned i = 0; i < count; i++)
                         must(cuda_read(word, (uintptr_t)at + 2 * MIB * i, 4) == 0 && memcmp(word, &i, 4) == 0);
                 ok(svmd_mem_unmap(mine, space, (uintptr_t)at, 2 * MIB * count));
-                must(cuda_read(word, (uintptr_t)at, 4) != 0 || !standin);
+                must(!standin || cuda_read(word, (uintptr_t)at, 4) != 0);
                 ok(svmd_address_free(mine, at));
         }
         for (unsigned i = 0; i < count; i++)
