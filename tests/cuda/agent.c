@@ -44,8 +44,10 @@ static void child(const struct agent *a, const char *user, const char *bytes, en
         snprintf(pid, sizeof(pid), "%d", (int)getpid());
         setenv("LISTEN_PID", pid, 1);
         setenv("LISTEN_FDS", "1", 1);
-        if (library != AGENT_OWN)
+        if (library != AGENT_OWN) {
                 setenv("LD_LIBRARY_PATH", library == AGENT_STANDIN ? STANDIN_FOLDER : "", 1);
+                setenv("STANDIN_CUDA_FILES", "1", 1);
+        }
         if (bytes)
                 setenv("STANDIN_CUDA_BYTES", bytes, 1);
         else

@@ -1,7 +1,7 @@
 /*
  * A stand-in for libcuda.so.1, for tests on machines without an NVIDIA device. It is found by LD_LIBRARY_PATH and
- * nowhere else. Its memory is memfds, so that bytes really cross processes by the descriptors that it exports, and its
- * rules are those that were seen on an H200:
+ * nowhere else. Its memory is memfds, so that bytes really cross processes by the descriptors that it exports (which
+ * are no memfds: a driver's tell nothing), and its rules are those that were seen on an H200:
  *
  *  - an address that is asked for is a hint: if it is taken, another one is given, and that is no error;
  *  - mappings lie in its own reservations, and only what one call mapped is unmapped by one;
@@ -15,6 +15,7 @@
  * STANDIN_CUDA_STOPS: the process stops where it makes memory, until it is told to go on. STANDIN_CUDA_TIMES: calls
  * take the time that they took there, so that what is asked of svmd beside them can be compared with something.
  * STANDIN_CUDA_SLOW: kernels take so many milliseconds for a granule. STANDIN_CUDA_NO_MAP: no address will do to map.
+ * STANDIN_CUDA_FILES: what is exported is the memfd, for tests that look at the bytes without CUDA.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -337,20 +339,55 @@ EXPORT CUresult cuMemRelease(CUhandle h) {
         return r;
 }
 
+/* As the driver's, a descriptor tells nobody but this library anything: no file, no size, nothing to map or to read. It
+ * is a socket whose one message, which stays there, has the memory. */
+static int put_into_socket(int fd) {
+        char byte = 0, control[CMSG_SPACE(sizeof(fd))] = { 0 };
+        struct iovec v = { &byte, 1 };
+        struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+        int pair[2], sent;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return -1;
+        h->cmsg_level = SOL_SOCKET;
+        h->cmsg_type = SCM_RIGHTS;
+        h->cmsg_len = CMSG_LEN(sizeof(fd));
+        memcpy(CMSG_DATA(h), &fd, sizeof(fd));
+        sent = sendmsg(pair[0], &m, MSG_NOSIGNAL) == 1;
+        close(pair[0]);
+        if (!sent)
+                close(pair[1]);
+        return sent ? pair[1] : -1;
+}
+
+static int look_into_socket(int shared) {
+        char byte, control[CMSG_SPACE(sizeof(int))];
+        struct iovec v = { &byte, 1 };
+        struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+        int fd;
+
+        if (recvmsg(shared, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != 1 || !CMSG_FIRSTHDR(&m))
+                return -1;
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+        return fd;
+}
+
 EXPORT CUresult cuMemExportToShareableHandle(void *ret, CUhandle h, int type, unsigned long long flags) {
         double start = now_us();
         int fd;
 
         if (type != 1 || !h || h > HANDLES || !handle[h - 1].fd || !(handle[h - 1].types & type))
                 return INVALID;
-        fd = fcntl(handle[h - 1].fd, F_DUPFD_CLOEXEC, 0);
+        fd = getenv("STANDIN_CUDA_FILES") ? fcntl(handle[h - 1].fd, F_DUPFD_CLOEXEC, 0)
+                                          : put_into_socket(handle[h - 1].fd);
         memcpy(ret, &fd, sizeof(fd));
         spend(start, 900);
         return fd < 0 ? NO_MEMORY : OK;
 }
 
 EXPORT CUresult cuMemImportFromShareableHandle(CUhandle *ret, void *shared, int type) {
-        int fd = fcntl((int)(intptr_t)shared, F_DUPFD_CLOEXEC, 3);
+        int fd = look_into_socket((int)(intptr_t)shared);
         double start = now_us();
         struct stat st;
         CUresult r;
