@@ -3,11 +3,16 @@
  * limits, and outlives the process that made it; and svmd may end at any time. With the stand-in library, what the
  * device does wrong is made to happen too; with the real one the same program runs as far as that can be asked for.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,8 +104,9 @@ static void actor_unmap(struct message *m) {
         ok(svmd_mem_map(mine, space, (uintptr_t)at, SIZE, 0, memory, SVMD_ACCESS_READ_WRITE, 0));
 }
 
+/* n[0] bytes, with the flags n[1] */
 static void actor_create(struct message *m) {
-        message_take(m, svmd_mem_create(mine, &memory, m->n[0], node_named(mine, "gpu0"), 0));
+        message_take(m, svmd_mem_create(mine, &memory, m->n[0], node_named(mine, "gpu0"), (unsigned)m->n[1]));
 }
 
 static int find_used(const struct svmd_node_row *row, void *userdata) {
@@ -332,6 +338,34 @@ static void start(struct actor *a, uint32_t uid) {
         message_want(SVMD_OK, &m);
 }
 
+/* From here on what would reach into other processes is refused. */
+static void actor_apart(struct message *m) {
+        static const int calls[] = { SCMP_SYS(ptrace),     SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
+                                     SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_getfd),      SCMP_SYS(kcmp) };
+        scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+
+        must(getpid() == 1);
+        for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+                must(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), calls[i], 0) == 0);
+        must(seccomp_load(filter) == 0);
+        seccomp_release(filter);
+        must(syscall(SYS_pidfd_open, 1, 0) < 0 && errno == EPERM);
+}
+
+/* In a PID namespace of its own. */
+static void start_apart(struct actor *a, uint32_t uid) {
+        struct message m = { 0 };
+        int ours = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+
+        must(ours >= 0 && unshare(CLONE_NEWPID) == 0);
+        actor_new(a, uid, uid, 0);
+        must(setns(ours, CLONE_NEWPID) == 0);
+        close(ours);
+        actor_call(a, actor_apart, &m);
+        actor_call(a, actor_connect, &m);
+        message_want(SVMD_OK, &m);
+}
+
 static void restart(void) {
         svmd_disconnect(watcher);
         daemon_kill(&d);
@@ -339,14 +373,15 @@ static void restart(void) {
         connect_watcher(&watcher, d.admin);
 }
 
-/* Two users, one pointer; the maker is killed, svmd is killed, everybody is gone, and a third one reads. */
+/* Two users, one pointer; the maker is killed, svmd is killed, everybody is gone, and a third one reads. No process
+ * sees another one's number, or may trace it. */
 static void share(void) {
         struct actor owner, other, third;
         struct message m = { 0 };
         uint64_t address;
 
-        start(&owner, OWNER);
-        start(&other, OTHER);
+        start_apart(&owner, OWNER);
+        start_apart(&other, OTHER);
         actor_call(&owner, actor_make, &m);
         address = m.n[0];
         must(used() == SIZE);
@@ -374,17 +409,33 @@ static void share(void) {
         restart();
         must(used() == SIZE);
 
-        start(&third, THIRD);
+        start_apart(&third, THIRD);
         m.n[0] = address;
         actor_call(&third, actor_import, &m);
         actor_call(&third, actor_read, &m);
         actor_end(&third);
         ok(svmd_kept_remove(watcher, "lab", SVMD_KEPT_MEM, "weights"));
         await_used(0);
-        printf("shared at one address by two users, and read by a third when both were gone\n");
+        printf("shared at one address by two users in PID namespaces of their own, and read by a third when both were gone\n");
+}
+
+struct refused {
+        unsigned count;
+        int error;
+};
+
+static int find_refused(const struct svmd_grant_row *row, void *userdata) {
+        struct refused *f = userdata;
+
+        if (row->state == SVMD_GRANT_FAILED) {
+                f->count++;
+                f->error = row->error;
+        }
+        return 0;
 }
 
 static void limits(void) {
+        struct refused refused = { 0 };
         struct svmd_limit limit = { .node = node_named(watcher, "gpu0"), .max = 8 * MIB };
         struct svmd_partition_options o = { .size = sizeof(o), .limits = &limit, .limits_count = 1 };
         struct actor a;
@@ -403,11 +454,17 @@ static void limits(void) {
                 actor_call(&a, actor_create, &m);
                 message_want(SVMD_E_NO_ROOM, &m);
                 must(strstr(m.error, "CUDA_ERROR_OUT_OF_MEMORY") && strstr(m.error, "nvidia-smi"));
+                m.n[1] = SVMD_MEM_SHAREABLE;
+                actor_call(&a, actor_create, &m);
+                message_want(SVMD_E_NO_ROOM, &m);
         }
         m.n[0] = 10 * MIB;
+        m.n[1] = 0;
         actor_call(&a, actor_create, &m); /* which carries what became of the other */
         message_want(SVMD_OK, &m);
         must(used() == 10 * MIB);
+        ok(svmd_query_grants(watcher, "lab", find_refused, &refused));
+        must(!standin || (refused.count == 1 && refused.error == ENOMEM));
         actor_call(&a, actor_release, &m);
         await_used(0);
         actor_end(&a);
@@ -464,15 +521,15 @@ static void hint(void) {
         printf("addresses that CUDA does not give are refused, and taken when it does\n");
 }
 
-/* svmd is killed between its yes and what its client says of it. */
-static void killed_between(void) {
+/* svmd is killed between its yes and what its client says of it: of memory under a grant, and of memory without. */
+static void killed_between(unsigned flags) {
         struct message m = { .text = "STANDIN_CUDA_STOPS" };
         struct actor a;
         int status;
 
         start(&a, OWNER);
         actor_call(&a, actor_set, &m);
-        m = (struct message){ .n = { SIZE } };
+        m = (struct message){ .n = { SIZE, flags } };
         actor_begin(&a, actor_create, &m);
         must(waitpid(a.pid, &status, WUNTRACED) == a.pid && WIFSTOPPED(status));
         must(used() == SIZE);
@@ -485,14 +542,15 @@ static void killed_between(void) {
         actor_call(&a, actor_release, &m);
         await_used(0);
 
-        m = (struct message){ .n = { SIZE } }; /* and its client, too */
+        m = (struct message){ .n = { SIZE, flags } }; /* and its client, too */
         actor_begin(&a, actor_create, &m);
         must(waitpid(a.pid, &status, WUNTRACED) == a.pid && WIFSTOPPED(status));
         restart();
         must(used() == SIZE);
         actor_kill(&a);
         await_used(0);
-        printf("charges are exact over svmd's end between a grant and its acknowledgement\n");
+        printf("charges are exact over svmd's end between its yes and what came of it, %s\n",
+               flags ? "of a grant" : "of memory that is a process's own");
 }
 
 static void advised(void) {
@@ -675,7 +733,8 @@ int main(int argc, char **argv) {
         if (standin) {
                 hint();
                 reconciled();
-                killed_between();
+                killed_between(0);
+                killed_between(SVMD_MEM_SHAREABLE);
         }
         svmd_disconnect(watcher);
         daemon_end(&d);
