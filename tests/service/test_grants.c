@@ -275,6 +275,15 @@ static void test_stale(void **state) {
         op->grant_ask->size = 8 * MIB;
         must_not(&who[0], op, SVMD_STATUS_RANGE, "do not lie");
         op->grant_ask->size = 4 * MIB;
+        op->grant_ask->address = r.address - 4 * MIB;
+        must_not(&who[0], op, SVMD_STATUS_RANGE, "do not lie");
+        op->grant_ask->address = r.address - MIB;
+        must_not(&who[0], op, SVMD_STATUS_RANGE, "do not lie");
+        op->grant_ask->address = r.address + MIB;
+        must_not(&who[0], op, SVMD_STATUS_RANGE, "do not lie");
+        op->grant_ask->address = r.address + 4 * MIB;
+        must_not(&who[0], op, SVMD_STATUS_RANGE, "do not lie");
+        op->grant_ask->address = r.address;
         must_not(&who[1], op, SVMD_STATUS_FOREIGN, "another session");
         g = *must(&who[0], op);
         must(&who[0], mk_free(r.id));
@@ -365,7 +374,8 @@ static void test_memory(void **state) {
         assert_int_equal(hand_over(&who[1], op)->code, SVMD_STATUS_FOREIGN);
         op->dmabuf_import->generation++;
         assert_int_equal(hand_over(&who[0], op)->code, SVMD_STATUS_NO_SUCH);
-        op->dmabuf_import->node = GPU0 + 1;
+        op->dmabuf_import->generation--;
+        op->dmabuf_import->node = KFD0 + 1;
         assert_int_equal(hand_over(&who[0], op)->code, SVMD_STATUS_NO_SUCH);
         op->dmabuf_import->node = 0;
         assert_int_equal(hand_over(&who[0], op)->code, SVMD_STATUS_NO_NODE);

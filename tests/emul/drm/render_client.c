@@ -155,6 +155,7 @@ static void broker(const char *path, const char *driver) {
                 client_start(&c[i], path);
                 must(drm_file_is(path, driver, c[i].fd, why, sizeof(why)));
                 must(!drm_file_is("/dev/null", driver, c[i].fd, why, sizeof(why)));
+                must(!drm_file_is(path, "i915", c[i].fd, why, sizeof(why)) && strstr(why, driver));
                 must(drm_file_is_of(c[i].pid, c[i].theirs, c[i].fd) == 1);
                 must(d->space_new(c[i].fd, &space[i]) == 0);
                 must(d->memory_new(c[i].fd, MIB, &memory[i]) == 0);
