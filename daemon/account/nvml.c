@@ -1,8 +1,8 @@
 #include "account/nvml.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,31 +17,49 @@
 
 /* ---- what it says ---- */
 
-static bool read_line(struct nvml_report *r, const char *line) {
-        struct nvml_process *p = &r->processes[r->processes_count];
-        struct nvml_device d = { .there = true };
-        char bytes[24] = "", word[48] = "", end;
-        uint32_t index;
+/* sscanf() would take a sign, and what is too large. */
+static bool read_number(const char *word, uint64_t max, uint64_t *ret) {
+        char *end;
 
-        if (strcmp(line, "absent") == 0) {
-                r->absent = true;
-                return true;
-        }
-        if (sscanf(line, "device %" SCNu32 " %" SCNu64 " %" SCNu64 "%c", &index, &d.total, &d.used, &end) == 3 &&
-            index < NVML_DEVICES_MAX) {
-                r->devices[index] = d;
-                return true;
-        }
-        if (sscanf(line, "error %" SCNu32 " %47s%c", &index, word, &end) == 2 && index < NVML_DEVICES_MAX) {
-                memcpy(r->devices[index].error, word, sizeof(word));
-                return true;
-        }
-        if (sscanf(line, "process %" SCNu32 " %" SCNu32 " %23s%c", &index, &p->pid, bytes, &end) != 3 ||
-            index >= NVML_DEVICES_MAX || r->processes_count == NVML_PROCESSES_MAX - 1)
+        errno = 0;
+        *ret = strtoull(word, &end, 10);
+        return isdigit((unsigned char)word[0]) && !*end && errno == 0 && *ret <= max;
+}
+
+static bool read_bytes(const char *word, uint64_t *ret) {
+        return read_number(word, NVML_BYTES_MAX, ret);
+}
+
+static bool read_process(struct nvml_report *r, uint64_t device, const char *pid, const char *used) {
+        struct nvml_process *p = &r->processes[r->processes_count];
+        uint64_t n;
+
+        if (r->processes_count == NVML_PROCESSES_MAX - 1 || !read_number(pid, INT32_MAX, &n))
                 return false;
-        p->device = index;
-        p->bytes = strcmp(bytes, "-") == 0 ? NVML_UNKNOWN : strtoull(bytes, NULL, 10);
+        *p = (struct nvml_process){ .device = (uint32_t)device, .pid = (uint32_t)n, .bytes = NVML_UNKNOWN };
+        if (strcmp(used, "-") != 0 && !read_bytes(used, &p->bytes))
+                return false;
         r->processes_count++;
+        return true;
+}
+
+static bool read_line(struct nvml_report *r, const char *line) {
+        char what[8] = "", index[12] = "", first[48] = "", second[24] = "", end;
+        int words = sscanf(line, "%7s %11s %47s %23s%c", what, index, first, second, &end);
+        struct nvml_device d = { .there = true };
+        uint64_t device;
+
+        if (words == 1 && strcmp(line, "absent") == 0)
+                return r->absent = true;
+        if (!read_number(index, NVML_DEVICES_MAX - 1, &device))
+                return false;
+        if (words == 3 && strcmp(what, "error") == 0)
+                memcpy(r->devices[device].error, first, sizeof(first));
+        else if (words == 4 && strcmp(what, "device") == 0 && read_bytes(first, &d.total) &&
+                 read_bytes(second, &d.used))
+                r->devices[device] = d;
+        else
+                return words == 4 && strcmp(what, "process") == 0 && read_process(r, device, first, second);
         return true;
 }
 

@@ -14,10 +14,14 @@
  *      error INDEX NAME                NVML's name for why there is nothing of that one
  *      absent                          this machine has no libnvidia-ml.so.1
  *      end
+ *
+ * One line that is not as here, or more bytes than NVML_BYTES_MAX, and all of it is refused.
  */
 enum { NVML_DEVICES_MAX = 16, NVML_PROCESSES_MAX = 1024, NVML_TEXT_MAX = 64 << 10, NVML_PATIENCE_MS = 3000 };
 
 #define NVML_UNKNOWN UINT64_MAX
+/* More than any device has, and so little that all processes together are no more than 64 bits. */
+#define NVML_BYTES_MAX (1ull << 53)
 
 struct nvml_device {
         bool there;

@@ -41,6 +41,66 @@ static void test_read(void **state) {
         assert_int_equal(nvml_read(&r, "end\n", 4), -EBADMSG);
 }
 
+/* A line that says what no driver has counted costs the report, not what is reckoned with it. */
+static void test_hostile(void **state) {
+        static const char *const lines[] = {
+                "device 0 9007199254740993 0",
+                "device 0 1 9007199254740993",
+                "device 0 -1 0",
+                "device 0 1 -1",
+                "device 0 +1 0",
+                "device 0 18446744073709551616 0",
+                "device 0 1",
+                "device 0 1 1 1",
+                "device -0 1 1",
+                "device 4294967296 1 1",
+                "device x 1 1",
+                "process 0 17 9007199254740993",
+                "process 0 17 -5",
+                "process 0 17 5x",
+                "process 0 17 0x5",
+                "process 0 17",
+                "process 0 -17 5",
+                "process 0 2147483648 5",
+                "process 16 17 5",
+                "process 0 17 5 6",
+                "error 16 Gone",
+                "error 0",
+                "error 0 Two Words",
+                "absent 1",
+                "end 1",
+                "probe 1",
+                "",
+        };
+        char text[128];
+
+        for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+                snprintf(text, sizeof(text), "probe 1\n%s\nend\n", lines[i]);
+                if (nvml_read(&r, text, strlen(text)) != -EBADMSG)
+                        fail_msg("it was taken: %s", lines[i]);
+        }
+        snprintf(text, sizeof(text),
+                 "probe 1\ndevice 15 9007199254740992 0\nprocess 15 2147483647 9007199254740992\nend\n");
+        assert_int_equal(nvml_read(&r, text, strlen(text)), 0);
+        assert_true(r.devices[15].total == NVML_BYTES_MAX && r.processes[0].bytes == NVML_BYTES_MAX);
+        assert_true(NVML_BYTES_MAX <= UINT64_MAX / NVML_PROCESSES_MAX);
+}
+
+/* As many processes as there is room for, and one more. */
+static void test_many(void **state) {
+        static char text[NVML_TEXT_MAX];
+        size_t n = 0;
+
+        for (unsigned k = NVML_PROCESSES_MAX - 1; k <= NVML_PROCESSES_MAX; k++) {
+                n = (size_t)snprintf(text, sizeof(text), "probe 1\n");
+                for (unsigned i = 0; i < k; i++)
+                        n += (size_t)snprintf(text + n, sizeof(text) - n, "process 0 %u 1\n", i);
+                n += (size_t)snprintf(text + n, sizeof(text) - n, "end\n");
+                assert_int_equal(nvml_read(&r, text, n), k < NVML_PROCESSES_MAX ? 0 : -EBADMSG);
+        }
+        assert_int_equal(r.processes_count, NVML_PROCESSES_MAX - 1);
+}
+
 static int ask(const char *body) {
         static const char *const devices[] = { "0", "0000:3b:00.0" };
         char path[64];
@@ -72,7 +132,8 @@ static void test_ask(void **state) {
 }
 
 int main(void) {
-        const struct CMUnitTest tests[] = { cmocka_unit_test(test_read), cmocka_unit_test(test_ask) };
+        const struct CMUnitTest tests[] = { cmocka_unit_test(test_read), cmocka_unit_test(test_hostile),
+                                            cmocka_unit_test(test_many), cmocka_unit_test(test_ask) };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

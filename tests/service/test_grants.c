@@ -281,7 +281,7 @@ static void test_stale(void **state) {
         must_not(&who[0], op, SVMD_STATUS_RANGE, "do not lie");
         op->grant_ask->address = r.address + MIB;
         must_not(&who[0], op, SVMD_STATUS_RANGE, "do not lie");
-        op->grant_ask->address = r.address + 4 * MIB;
+        op->grant_ask->address = r.address + 8 * MIB;
         must_not(&who[0], op, SVMD_STATUS_RANGE, "do not lie");
         op->grant_ask->address = r.address;
         must_not(&who[1], op, SVMD_STATUS_FOREIGN, "another session");
