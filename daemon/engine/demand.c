@@ -242,6 +242,7 @@ int managed_migrate(struct managed *e, struct managed_range *r, uint32_t first, 
         if (to >= e->nodes_count)
                 return -EINVAL;
         d.event = e->nodes[to].host ? MANAGED_TO_HOST : MANAGED_TO_NODE;
+        d.ahead = cause == MANAGED_BY_PREFETCH && !e->nodes[to].host && !e->shape[to].faults;
         return request(e, r, first, count, &d, token);
 }
 

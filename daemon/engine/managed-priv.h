@@ -240,7 +240,7 @@ struct demand {
         bool frees;           /* what is lost: takes the translations of its slot, or the copies, away */
         bool anywhere;        /* TO_HOST: another host will do where it is there already */
         bool away;            /* TO_NODE: `node`, and whether it is a host, is still to be chosen */
-        bool ahead;           /* TO_HOST: fills what is EMPTY */
+        bool ahead;           /* TO_HOST, TO_NODE: what is EMPTY begins there */
         bool asked;           /* policy has been asked whether it bounces */
         bool put_off;         /* a cap has kept it waiting */
         bool hides;           /* translations are taken away, and nothing else */

@@ -334,7 +334,8 @@ void managed_leave(struct managed *e, struct managed_session *s, struct managed_
 int managed_fault(struct managed *e, struct managed_session *s, struct managed_range *r, uint32_t granule, bool write,
                   bool minor, uint64_t now_ns);
 
-/* Requests about `count` granules; answered once, with the worst result. -ENOMEM: nothing will be done. */
+/* Requests about `count` granules; answered once, with the worst result. -ENOMEM: nothing will be done. What is
+ * prefetched to a device without faults begins there where it was never touched; else that stays EMPTY. */
 int managed_migrate(struct managed *e, struct managed_range *r, uint32_t first, uint32_t count, uint32_t to,
                     enum managed_cause cause, uint64_t token, uint64_t now_ns);
 /* Off the node where it lies: to where policy's evict wants it, else to the one with most room; what host memory has

@@ -174,6 +174,18 @@ static bool serve_move(struct managed *e, struct work *w, struct demand *d) {
         return false;
 }
 
+/* What nobody has touched begins on the device without faults that it was sent to: that cannot ask for it. */
+static bool serve_begin(struct managed *e, struct work *w, struct demand *d) {
+        if (w->g->pins)
+                return serve_answer(d, MANAGED_E_PINNED);
+        if (!e->shape[d->node].online)
+                return serve_answer(d, MANAGED_E_OFFLINE);
+        if (!serve_room(e, w, d, d->node, false))
+                return serve_no_room(e, w, d, d->node);
+        change_begin(e, w, d, CHANGE_PLACE);
+        return false;
+}
+
 bool serve_change(struct managed *e, struct work *w, struct demand *d, enum change change) {
         if (change == CHANGE_DISCARD && w->g->pins)
                 return serve_answer(d, MANAGED_E_PINNED);
@@ -233,6 +245,13 @@ static bool is_mapping(enum managed_action a) {
         return a == MANAGED_MAP || a == MANAGED_MAP_READ || a == MANAGED_NOTHING;
 }
 
+/* What is asked for ahead of a touch begins where the touch is expected. */
+static enum managed_action action_of(const struct work *w, const struct demand *d) {
+        if (d->ahead && w->g->state == RESIDENCY_EMPTY)
+                return d->event == MANAGED_TO_HOST ? MANAGED_FILL : MANAGED_PLACE;
+        return managed_action((enum residency)w->g->state, d->event);
+}
+
 bool serve(struct managed *e, struct work *w, struct demand *d) {
         enum managed_action action;
         int failed = w->failed;
@@ -254,9 +273,7 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
                 return serve_away(e, w, d);
         if (is_home(w, d))
                 return serve_answer(d, 0);
-        if (d->ahead && w->g->state == RESIDENCY_EMPTY)
-                return serve_fill(e, w, d);
-        action = managed_action((enum residency)w->g->state, d->event);
+        action = action_of(w, d);
         if (!is_mapping(action) && !list_empty(&w->mapping))
                 return false;
         switch (action) {
@@ -274,7 +291,7 @@ bool serve(struct managed *e, struct work *w, struct demand *d) {
         case MANAGED_TAKE: return serve_change(e, w, d, CHANGE_TAKE);
         case MANAGED_RETURN: return serve_change(e, w, d, CHANGE_RETURN);
         case MANAGED_CLEAR: return serve_clear(e, w, d);
-        case MANAGED_PLACE: return device_place(e, w, d);
+        case MANAGED_PLACE: return d->ahead ? serve_begin(e, w, d) : device_place(e, w, d);
         case MANAGED_ASK: return device_ask(e, w, d);
         case MANAGED_WAIT:
         case MANAGED_PROTECT:

@@ -417,6 +417,141 @@ static void test_no_faults(void **state) {
         assert_int_equal(w->answer, MANAGED_E_RATE);
 }
 
+static int prefetch(struct world *w, uint32_t first, uint32_t count, uint32_t node) {
+        w->answer = 99;
+        assert_int_equal(managed_migrate(w->e, w->range, first, count, node, MANAGED_BY_PREFETCH, 1, 1), 0);
+        all(w);
+        return w->answer;
+}
+
+static void assert_used(const struct world *w, uint32_t node, uint64_t granules) {
+        struct managed_node_info info;
+
+        managed_node_info(w->e, node, &info);
+        assert_int_equal(info.used, granules * BYTES);
+}
+
+static void faultless_start(struct world *w) {
+        managed_free(w->e);
+        engine_start(w, 8, 8);
+        managed_join(w->e, w->a, w->range, false, 1);
+        assert_int_equal(managed_node_add(w->e, false, false, (4 + WORKERS) * BYTES, 0, NULL), FAR);
+        w->log[0] = '\0';
+}
+
+/* What was never touched begins on a node without faults when it is prefetched there, and nowhere else. */
+static void test_prefetched_first(void **state) {
+        struct world *w = *state;
+
+        faultless_start(w);
+        assert_int_equal(prefetch(w, 0, 1, NEAR), 0);
+        assert_int_equal(prefetch(w, 0, 1, HOST), 0);
+        send(w, 0, FAR);
+        all(w);
+        assert_int_equal(w->answer, 0);
+        expect(w, "");
+        assert_int_equal(prefetch(w, 0, 2, FAR), 0);
+        expect(w, "zero-slot OUT zero-slot OUT ");
+        assert_int_equal(w->last[1].node, FAR);
+        assert_int_equal(w->last[1].host, MANAGED_NOWHERE);
+        assert_int_equal(w->last[1].cgroup, 0);
+        assert_used(w, FAR, 2);
+        assert_used(w, HOST, 0);
+        assert_int_equal(prefetch(w, 0, 2, FAR), 0);
+        expect(w, "");
+        touch(w, w->a, 0);
+        expect(w, "FILLING copy-in(a) RESIDENT ");
+        assert_int_equal(managed_discard(w->e, w->range, 1, 1, 1, 1), 0);
+        all(w);
+        expect(w, "EMPTY ");
+        assert_used(w, FAR, 0);
+        assert_int_equal(prefetch(w, 8, 6, FAR), MANAGED_E_FULL);
+        assert_used(w, FAR, 4);
+        managed_node_drain(w->e, FAR, 0, 1);
+        all(w);
+        w->log[0] = '\0';
+        assert_int_equal(prefetch(w, 2, 1, FAR), MANAGED_E_OFFLINE);
+        expect(w, "");
+}
+
+/* Whoever touches it meanwhile gets it when it has settled. */
+static void test_prefetched_and_touched(void **state) {
+        const struct managed_step *s;
+        struct world *w = *state;
+
+        faultless_start(w);
+        assert_int_equal(managed_migrate(w->e, w->range, 0, 1, FAR, MANAGED_BY_PREFETCH, 1, 1), 0);
+        s = managed_take(w->e);
+        assert_int_equal(s->type, MANAGED_ZERO_SLOT);
+        assert_int_equal(s->node, FAR);
+        assert_int_equal(managed_fault(w->e, w->a, w->range, 0, true, false, 1), 0);
+        assert_null(managed_take(w->e));
+        managed_complete(w->e, s, 0, 1);
+        all(w);
+        expect(w, "OUT FILLING copy-in(a) RESIDENT ");
+        assert_int_equal(w->answer, 0);
+
+        assert_int_equal(managed_discard(w->e, w->range, 0, 1, 0, 1), 0);
+        assert_int_equal(managed_migrate(w->e, w->range, 0, 1, FAR, MANAGED_BY_PREFETCH, 1, 1), 0);
+        assert_int_equal(managed_pin(w->e, w->range, 0, 1, 0, 1), 0);
+        all(w);
+        assert_int_equal(w->answer, MANAGED_E_PINNED);
+        expect(w, "EMPTY punch FILLING zero(a) RESIDENT ");
+}
+
+/* Nothing is left of what failed: no record, no room taken. */
+static void test_prefetched_in_vain(void **state) {
+        const struct managed_step *s;
+        struct world *w = *state;
+
+        faultless_start(w);
+        w->answer = 99;
+        assert_int_equal(managed_migrate(w->e, w->range, 0, 1, FAR, MANAGED_BY_PREFETCH, 1, 1), 0);
+        assert_true(one(w, -ENOMEM));
+        all(w);
+        assert_int_equal(w->answer, -ENOMEM);
+        expect(w, "zero-slot ");
+        assert_used(w, FAR, 0);
+
+        assert_int_equal(managed_migrate(w->e, w->range, 0, 1, FAR, MANAGED_BY_PREFETCH, 1, 1), 0);
+        s = managed_take(w->e);
+        managed_node_lost(w->e, FAR, 1);
+        managed_complete(w->e, s, 0, 1);
+        all(w);
+        assert_int_equal(w->answer, MANAGED_E_OFFLINE);
+        expect(w, "");
+        assert_used(w, FAR, 0);
+        managed_node_online(w->e, FAR, 1);
+        for (unsigned long n = 1; n < 14; n++) {
+                alloc_fail_at(n);
+                if (managed_migrate(w->e, w->range, 0, 3, FAR, MANAGED_BY_PREFETCH, 1, 1))
+                        assert_true(managed_idle(w->e));
+                alloc_fail_off();
+                all(w);
+                assert_int_equal(managed_check(w->e), 0);
+        }
+        assert_used(w, FAR, 3);
+        assert_true(managed_idle(w->e));
+}
+
+/* It is charged to the range's groups, and they may forbid it. */
+static void test_prefetched_at_a_limit(void **state) {
+        struct managed_group *g;
+        struct world *w = *state;
+        uint64_t used;
+
+        faultless_start(w);
+        assert_int_equal(managed_group_new(w->e, &g), 0);
+        managed_group_limit(w->e, g, FAR, 2 * BYTES, 1);
+        assert_int_equal(managed_range_new(w->e, &w->range, w, g, BYTES, 16, 7, false), 0);
+        assert_int_equal(prefetch(w, 0, 3, FAR), MANAGED_E_FULL);
+        managed_group_used(g, FAR, &used, NULL);
+        assert_int_equal(used, 2 * BYTES);
+        assert_int_equal(w->last[1].state, RESIDENCY_OUT);
+        assert_int_equal(w->last[2].state, RESIDENCY_EMPTY);
+        assert_int_equal(managed_check(w->e), 0);
+}
+
 static void full_start(struct world *w) {
         managed_free(w->e);
         engine_start(w, 4, 8);
@@ -990,6 +1125,10 @@ int main(void) {
                 T(test_no_memory),
                 T(test_evict),
                 T(test_no_faults),
+                T(test_prefetched_first),
+                T(test_prefetched_and_touched),
+                T(test_prefetched_in_vain),
+                T(test_prefetched_at_a_limit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

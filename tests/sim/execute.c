@@ -134,7 +134,10 @@ static int in_memfd(struct world *w, struct job *j, uint32_t page, uint32_t word
         case MANAGED_COPY_NODE:
                 slot_page(w, s->node, r, s->slot, page)[word] = slot_page(w, s->from, r, s->from_slot, page)[word];
                 break;
-        case MANAGED_ZERO_SLOT: memset(slot_page(w, s->node, r, s->slot, page), 0, WORDS * sizeof(uint64_t)); break;
+        case MANAGED_ZERO_SLOT:
+                if (!w->shortcuts.stale_slot)
+                        memset(slot_page(w, s->node, r, s->slot, page), 0, WORDS * sizeof(uint64_t));
+                break;
         default: break;
         }
         return 0;

@@ -28,6 +28,7 @@ static const struct {
         { "overwrite", { .overwrite = true } },
         { "no-invalidation", { .no_invalidation = true } },
         { "any-host", { .any_host = true } },
+        { "stale-slot", { .stale_slot = true } },
 };
 
 /* Mostly the page of before, or one near that at which another thread waits: that is where something goes on. */

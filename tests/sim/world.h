@@ -132,6 +132,7 @@ struct shortcuts {
         bool overwrite;        /* COPY_IN replaces what is there */
         bool no_invalidation;  /* translations stay */
         bool any_host;         /* pages of the memfd lie wherever */
+        bool stale_slot;       /* what begins in a slot has what was there before */
 };
 
 struct totals {
