@@ -154,6 +154,15 @@ static void actor_gpu_write(struct message *m) {
         }
 }
 
+static void actor_gpu_zero(struct message *m) {
+        for (uint64_t g = 0; g < GRANULES; g++) {
+                memset(words, 1, sizeof(words));
+                must(cuda_read(words, (uintptr_t)(at + g * WORDS), sizeof(words)) == 0);
+                for (uint64_t i = 0; i < WORDS; i++)
+                        must(words[i] == 0);
+        }
+}
+
 /* A kernel that is under way when this returns: granule n[1] becomes n[0]. */
 static void actor_gpu_fill(struct message *m) {
         must(cuda_fill_async((uintptr_t)(at + m->n[1] * WORDS), (unsigned char)m->n[0], GRANULE) == 0);
@@ -449,6 +458,42 @@ static void share(void) {
         printf("two users' processes share granules of the device at the CPU's addresses\n");
 }
 
+/* Reserved, prefetched, and a kernel writes first: no CPU has touched it. What others had there is not seen. */
+static void first(void) {
+        struct message m = { 0 };
+        struct actor a, b;
+
+        both(&a, &b, "first");
+        prefetch_ok(&a);
+        must(used() == SIZE);
+        call(&a, actor_gpu_zero);
+        prefetch_ok(&b);
+        call_for(&a, actor_gpu_write, 1, 0);
+        call_for(&b, actor_gpu_read, 1, 0);
+        call_for(&b, actor_cpu_read, 1, 0);
+        await_used(0);
+        prefetch_ok(&b);
+        actor_call(&a, actor_discard, &m);
+        message_want(SVMD_OK, &m);
+        await_used(0);
+        prefetch_ok(&a);
+        call(&a, actor_gpu_zero);
+        call_for(&a, actor_gpu_fill, 5, 2);
+        call(&a, actor_gpu_ended);
+        restart();
+        must(used() == SIZE);
+        call_for(&b, actor_cpu_is, 5, 2);
+        call_for(&b, actor_cpu_is, 0, 3);
+        prefetch_ok(&b);
+        call_for(&b, actor_gpu_fill, 6, 3);
+        leave(&b);
+        call_for(&a, actor_cpu_is, 6, 3);
+        call_for(&a, actor_cpu_is, 5, 2);
+        leave(&a);
+        await_used(0);
+        printf("a kernel writes what no CPU has touched\n");
+}
+
 static void race(bool killing) {
         struct message m = { 0 };
         struct actor a, b;
@@ -664,6 +709,7 @@ int main(int argc, char **argv) {
         connect_watcher(&watcher, d.admin);
         ok(svmd_partition_create(watcher, "lab", &o, NULL));
         share();
+        first();
         race(false);
         restarted();
         race(true);

@@ -34,6 +34,7 @@ static struct agent agent;
 
 static atomic_bool armed;
 static atomic_uint calls, failures;
+static atomic_uint refusals; /* the device has no memory so often */
 
 static bool fails(unsigned n) {
         if (!atomic_load(&armed) || (atomic_fetch_add(&calls, 1) * 2654435761u >> 8) % n)
@@ -42,17 +43,52 @@ static bool fails(unsigned n) {
         return true;
 }
 
-void *__real_alloc_array(size_t count, size_t bytes);
-void *__wrap_alloc_array(size_t count, size_t bytes);
-void *__wrap_alloc_array(size_t count, size_t bytes) {
-        return bytes == GRANULE && fails(10) ? NULL : __real_alloc_array(count, bytes);
-}
-
 struct cuda_agent;
 int __real_cuda_agent_create(struct cuda_agent *a, uint32_t slot, int *ret_fd);
 int __wrap_cuda_agent_create(struct cuda_agent *a, uint32_t slot, int *ret_fd);
 int __wrap_cuda_agent_create(struct cuda_agent *a, uint32_t slot, int *ret_fd) {
-        return fails(5) ? -ENOMEM : __real_cuda_agent_create(a, slot, ret_fd);
+        unsigned left = atomic_load(&refusals);
+
+        while (left && !atomic_compare_exchange_weak(&refusals, &left, left - 1))
+                ;
+        return left || fails(5) ? -ENOMEM : __real_cuda_agent_create(a, slot, ret_fd);
+}
+
+/* Once: a fill begins, its client writes into what it has already, and then there is no memory for the rest; nor is
+ * there any for the next copy of a slot. */
+static struct {
+        atomic_bool armed, starves;
+        int file;
+        uint64_t base, seed;
+} halfway;
+enum { HALFWAY = 64 << 10 };
+
+void *__real_alloc_array(size_t count, size_t bytes);
+void *__wrap_alloc_array(size_t count, size_t bytes);
+void *__wrap_alloc_array(size_t count, size_t bytes) {
+        if (bytes == GRANULE && atomic_exchange(&halfway.starves, false))
+                return NULL;
+        return bytes == GRANULE && fails(10) ? NULL : __real_alloc_array(count, bytes);
+}
+
+int64_t __real_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags);
+int64_t __wrap_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags);
+int64_t __wrap_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags) {
+        int64_t k;
+
+        if (!atomic_exchange(&halfway.armed, false))
+                return __real_userfault_copy(fd, to, from, size, flags);
+        k = __real_userfault_copy(fd, to, from, HALFWAY, flags);
+        if (k != HALFWAY)
+                abort();
+        for (uint64_t i = 0; i < HALFWAY; i += sizeof(uint64_t)) {
+                uint64_t word = pattern(to + i, halfway.seed);
+
+                if (pwrite(halfway.file, &word, sizeof(word), (off_t)(to + i - halfway.base)) != sizeof(word))
+                        abort();
+        }
+        atomic_store(&halfway.starves, true);
+        return -ENOMEM;
 }
 
 /* A client's end of a channel, and what it would have mapped. */
@@ -71,6 +107,9 @@ static void begin(uint64_t capacity, const char *bytes, uint32_t patience_ms) {
         world.patience_ms = patience_ms;
         world_begin(&world, capacity);
         memset(&gpu, 0, sizeof(gpu));
+        atomic_store(&refusals, 0);
+        atomic_store(&halfway.armed, false);
+        atomic_store(&halfway.starves, false);
 }
 
 static int setup(void **state) {
@@ -183,7 +222,7 @@ static void want(struct world *w, unsigned client, uint32_t granule, uint64_t se
 
 static void want_mapped(const struct world *w, uint32_t granule, uint64_t seed) {
         for (uint64_t i = 0; i < GRANULE / 8; i++)
-                assert_int_equal(gpu.mapped[granule][i], pattern(at(w, granule) + 8 * i, seed));
+                assert_int_equal(gpu.mapped[granule][i], seed ? pattern(at(w, granule) + 8 * i, seed) : 0);
 }
 
 static void fill_mapped(const struct world *w, uint32_t granule, uint64_t seed) {
@@ -196,6 +235,12 @@ static void assert_out(struct world *w, uint32_t granule, uint32_t node) {
 
         assert_int_equal(info.state, RESIDENCY_OUT);
         assert_int_equal(info.node, node);
+}
+
+static int prefetch(struct world *w, uint32_t first, uint32_t count) {
+        int k = mover_migrate(w->m, w->r, first, count, CUDA, MANAGED_BY_PREFETCH, ++w->token);
+
+        return k ? k : world_answer(w, w->token);
 }
 
 /* ---- cases ---- */
@@ -219,7 +264,7 @@ static void test_there_and_back(void **state) {
         want(w, 1, 3, 3);
 }
 
-/* By copies from node to node, and what of a granule was fallocated meanwhile is put over the slot (MERGE). */
+/* By copies from node to node. */
 static void test_between_nodes(void **state) {
         struct world *w = *state;
 
@@ -236,10 +281,82 @@ static void test_between_nodes(void **state) {
                 want(w, 0, i, 5);
 }
 
+/* What nobody has touched begins on the device, as zeroes, and the device may write it first. */
+static void test_begins(void **state) {
+        struct world *w = *state;
+        struct cuda_take t;
+
+        world_share(w, size(GRANULE, COUNT), 2);
+        channel(w);
+        fill(w, 1); /* what the slots have had before is not seen */
+        assert_int_equal(world_migrate(w, 0, 0, CUDA), 0);
+        assert_int_equal(world_discard(w, 0, 0), 0);
+        assert_int_equal(world_node_used(w, CUDA), 0);
+        assert_int_equal(prefetch(w, 0, COUNT), 0);
+        assert_int_equal(world_node_used(w, CUDA), COUNT * GRANULE);
+        assert_int_equal(world_memory(w), 0);
+        assert_int_equal(show(w, 0, 4), 4);
+        for (uint32_t i = 0; i < 4; i++)
+                want_mapped(w, i, 0);
+        fill_mapped(w, 3, 7);
+        client_tell(w, 1, CLIENT_CHECK, at(w, 3), GRANULE, 7);
+        t = taken(w);
+        let_go(&t);
+        assert_int_equal(client_wait(w, 1), 0);
+        want(w, 0, 4, 0);
+        want(w, 1, 5, 0);
+        assert_false(is_asked());
+        world_idle(w); /* who touched goes on before it is told that all has come */
+        assert_int_equal(world_node_used(w, CUDA), (COUNT - 3) * GRANULE);
+        for (uint32_t i = 3; i < COUNT; i++)
+                want(w, 0, i, i == 3 ? 7 : 0);
+}
+
+/* The device has less than it was thought to: what did not begin is as it was, and nothing is charged for it. */
+static void test_begins_in_vain(void **state) {
+        struct world *w = *state;
+
+        world_share(w, size(GRANULE, COUNT), 1);
+        atomic_store(&refusals, 1);
+        assert_int_equal(prefetch(w, 2, 1), -ENOMEM);
+        assert_int_equal(world_look(w, 2).state, RESIDENCY_EMPTY);
+        assert_int_equal(world_node_used(w, CUDA), 0);
+        assert_int_equal(prefetch(w, 2, 1), 0);
+        atomic_store(&refusals, 2);
+        assert_int_equal(prefetch(w, 0, COUNT), -ENOMEM);
+        assert_int_equal(atomic_load(&refusals), 0);
+        assert_int_equal(world_node_used(w, CUDA), (COUNT - 2) * GRANULE);
+        for (uint32_t i = 0; i < COUNT; i++)
+                want(w, 0, i, 0);
+}
+
+/* The fill of a granule that the device has is taken back when half of it is there: what its client has written
+ * meanwhile is put over the slot, and there is none the less of it for a copy that had no memory at first. */
+static void test_merge(void **state) {
+        struct world *w = *state;
+
+        world_share(w, size(GRANULE, COUNT), 1);
+        fill(w, 1);
+        assert_int_equal(world_migrate(w, 0, 0, CUDA), 0);
+        halfway.file = mover_range_memory(w->r);
+        halfway.base = w->base;
+        halfway.seed = 2;
+        atomic_store(&halfway.armed, true);
+        assert_int_equal(world_migrate(w, 3, 1, HOST), -ENOMEM);
+        assert_false(atomic_load(&halfway.armed) || atomic_load(&halfway.starves));
+        assert_out(w, 3, CUDA);
+        assert_int_equal(world_memory(w), 0);
+        assert_int_equal(world_node_used(w, CUDA), COUNT * GRANULE);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, at(w, 3), HALFWAY, 2), 0);
+        assert_int_equal(client_ask(w, 0, CLIENT_CHECK, at(w, 3) + HALFWAY, GRANULE - HALFWAY, 1), 0);
+        want(w, 0, 2, 1);
+}
+
 static void test_other_granules(void **state) {
         struct world *w = *state;
 
         world_share(w, size(65536, 4), 1);
+        assert_int_equal(prefetch(w, 0, 4), MANAGED_E_FULL);
         client_ask(w, 0, CLIENT_FILL, w->base, 4 * 65536, 1);
         assert_int_equal(world_migrate(w, 0, 0, CUDA), MANAGED_E_FULL);
         assert_int_equal(world_migrate(w, 0, 0, SOFT), 0);
@@ -543,6 +660,28 @@ static void test_restart(void **state) {
         want_mapped(w, 3, 1);
 }
 
+/* So it is with what began there, and with what a device has written into it. */
+static void test_restart_begun(void **state) {
+        struct world *w = *state;
+        struct cuda_take t;
+
+        world_share(w, size(GRANULE, COUNT), 1);
+        channel(w);
+        assert_int_equal(prefetch(w, 0, 4), 0);
+        assert_int_equal(show(w, 1, 1), 1);
+        fill_mapped(w, 1, 3);
+        restart(w);
+        assert_int_equal(world_node_used(w, CUDA), 4 * GRANULE);
+        client_tell(w, 0, CLIENT_CHECK, at(w, 1), GRANULE, 3);
+        t = taken(w);
+        assert_int_equal(t.address, at(w, 1));
+        let_go(&t);
+        assert_int_equal(client_wait(w, 0), 0);
+        shutdown(gpu.fd, SHUT_RDWR);
+        want(w, 0, 2, 0);
+        want(w, 0, 5, 0);
+}
+
 /* svmd-cuda ended while there was no svmd. */
 static void test_restart_of_both(void **state) {
         struct world *w = *state;
@@ -584,15 +723,25 @@ static uint64_t ask_served(struct world *w, unsigned client, enum client_op op, 
         return client_wait(w, client);
 }
 
-static void move_served(struct world *w, uint32_t first, uint32_t count, uint32_t to) {
+static void answer_served(struct world *w) {
         struct deadline d = world_deadline();
 
-        assert_int_equal(mover_migrate(w->m, w->r, first, count, to, MANAGED_BY_REQUEST, ++w->token), 0);
         while (!world_answered(w, w->token)) {
                 serve(w);
                 world_check_deadline(&d, "a move");
         }
+}
+
+static void move_served(struct world *w, uint32_t first, uint32_t count, uint32_t to, enum managed_cause cause) {
+        assert_int_equal(mover_migrate(w->m, w->r, first, count, to, cause, ++w->token), 0);
+        answer_served(w);
         (void)world_answer(w, w->token);
+}
+
+static void discard_served(struct world *w, uint32_t granule) {
+        assert_int_equal(mover_discard(w->m, w->r, granule, 1, ++w->token), 0);
+        answer_served(w);
+        assert_int_equal(world_answer(w, w->token), 0);
 }
 
 static void random_steps(struct world *w) {
@@ -603,16 +752,21 @@ static void random_steps(struct world *w) {
         srand(start);
         world_share(w, size(GRANULE, COUNT), 2);
         channel(w);
-        for (uint32_t i = 0; i < COUNT; i++)
+        for (uint32_t i = 0; i < COUNT / 2; i++)
                 ask_served(w, 0, CLIENT_FILL, i, has[i] = ++seed);
         for (unsigned step = 0; step < 250; step++) {
                 uint32_t i = (uint32_t)rand() % COUNT, count = 1 + (uint32_t)rand() % (COUNT - i);
 
-                switch (rand() % 6) {
+                switch (rand() % 8) {
                 case 0: ask_served(w, (unsigned)rand() % 2, CLIENT_FILL, i, has[i] = ++seed); break;
                 case 1: assert_int_equal(ask_served(w, (unsigned)rand() % 2, CLIENT_CHECK, i, has[i]), 0); break;
-                case 2: move_served(w, i, count, (uint32_t)rand() % NODES); break;
-                case 3: move_served(w, i, count, CUDA); break;
+                case 2: move_served(w, i, count, (uint32_t)rand() % NODES, MANAGED_BY_REQUEST); break;
+                case 3: move_served(w, i, count, CUDA, MANAGED_BY_REQUEST); break;
+                case 6: move_served(w, i, count, CUDA, MANAGED_BY_PREFETCH); break;
+                case 7:
+                        discard_served(w, i);
+                        has[i] = 0;
+                        break;
                 case 4: (void)show(w, i, count); break;
                 case 5:
                         if (gpu.mapped[i]) {
@@ -716,6 +870,9 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_there_and_back, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_between_nodes, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_begins, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_begins_in_vain, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_merge, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_other_granules, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_waits_for_the_client, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_numbers, setup, teardown),
@@ -730,6 +887,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_agent_killed_at_work, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_while_mapped, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_restart_begun, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_restart_of_both, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_random, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_random_starved, setup, teardown),

@@ -1,10 +1,12 @@
 /*
  * Channels of CUDA nodes and the granules that are handed out: in which order, to whom, what is refused, what is taken
- * back when something fails, and what a restart finds. What lies on the device is said here; svmd-cuda is not needed.
+ * back when something fails, and what a restart finds. What lies on the device is said here, and svmd-cuda is a table
+ * of memfds.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -90,35 +92,142 @@ int __wrap_mover_show_slots(struct mover *m, struct mover_range *r, uint32_t nod
         return shown;
 }
 
-/* ---- an agent that is there, and has nothing ---- */
+/* ---- an agent, which workers and the device's thread ask ---- */
 
 int __wrap_cuda_agent_new(struct cuda_agent **ret, const char *socket_path, const char *device, unsigned patience_ms,
                           char *why, size_t why_size);
 void __wrap_cuda_agent_free(struct cuda_agent *agent);
 bool __wrap_cuda_agent_is_gone(const struct cuda_agent *agent);
 int __wrap_cuda_agent_fd(const struct cuda_agent *agent);
+int __wrap_cuda_agent_create(struct cuda_agent *agent, uint32_t slot, int *ret_fd);
+int __wrap_cuda_agent_release(struct cuda_agent *agent, uint32_t slot);
+int __wrap_cuda_agent_read(struct cuda_agent *agent, uint32_t slot, void *to);
+int __wrap_cuda_agent_write(struct cuda_agent *agent, uint32_t slot, const void *from);
 int __wrap_cuda_agent_list(struct cuda_agent *agent, uint64_t *ret_bits, uint32_t count);
+
+enum { DEVICE_SLOTS = 64 };
 
 static int quiet = -1; /* a socket on which nothing is said */
 
-int __wrap_cuda_agent_new(struct cuda_agent **ret, const char *socket_path, const char *device, unsigned patience_ms,
+static struct {
+        pthread_mutex_t lock;
+        int memory[DEVICE_SLOTS]; /* plus one; 0: none */
+        bool gone;                /* with what there was, and there is no other */
+        bool full;
+} device = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+/* With the lock. */
+static void device_clear(void) {
+        for (unsigned i = 0; i < DEVICE_SLOTS; i++) {
+                if (device.memory[i])
+                        close(device.memory[i] - 1);
+                device.memory[i] = 0;
+        }
+}
+
+static void device_is(bool gone, bool full) {
+        pthread_mutex_lock(&device.lock);
+        device.gone = gone;
+        device.full = full;
+        if (gone)
+                device_clear();
+        pthread_mutex_unlock(&device.lock);
+}
+
+static void device_end(void) {
+        device_is(true, false);
+        device_is(false, false);
+}
+
+int __wrap_cuda_agent_new(struct cuda_agent **ret, const char *socket_path, const char *name, unsigned patience_ms,
                           char *why, size_t why_size) {
-        *ret = (struct cuda_agent *)&quiet;
-        return 0;
+        bool gone = __wrap_cuda_agent_is_gone(NULL);
+
+        snprintf(why, why_size, "nobody listens");
+        if (!gone)
+                *ret = (struct cuda_agent *)&quiet;
+        return gone ? -ECONNREFUSED : 0;
 }
 
 void __wrap_cuda_agent_free(struct cuda_agent *agent) {
 }
 
 bool __wrap_cuda_agent_is_gone(const struct cuda_agent *agent) {
-        return false;
+        bool gone;
+
+        pthread_mutex_lock(&device.lock);
+        gone = device.gone;
+        pthread_mutex_unlock(&device.lock);
+        return gone;
 }
 
 int __wrap_cuda_agent_fd(const struct cuda_agent *agent) {
         return quiet;
 }
 
+int __wrap_cuda_agent_create(struct cuda_agent *agent, uint32_t slot, int *ret_fd) {
+        int k = 0;
+
+        pthread_mutex_lock(&device.lock);
+        if (device.gone)
+                k = -EIO;
+        else if (device.full)
+                k = -ENOMEM;
+        else if (slot >= DEVICE_SLOTS || device.memory[slot])
+                abort();
+        else {
+                int fd = memfd_create("slot", MFD_CLOEXEC);
+
+                if (fd < 0 || ftruncate(fd, GRANULE) < 0)
+                        abort();
+                device.memory[slot] = fd + 1;
+                *ret_fd = dup(fd);
+        }
+        pthread_mutex_unlock(&device.lock);
+        return k;
+}
+
+int __wrap_cuda_agent_release(struct cuda_agent *agent, uint32_t slot) {
+        int k;
+
+        pthread_mutex_lock(&device.lock);
+        k = device.gone ? -EIO : device.memory[slot] ? 0 : -ENOENT;
+        if (k == 0)
+                close(device.memory[slot] - 1);
+        device.memory[slot] = k == 0 ? 0 : device.memory[slot];
+        pthread_mutex_unlock(&device.lock);
+        return k;
+}
+
+int __wrap_cuda_agent_read(struct cuda_agent *agent, uint32_t slot, void *to) {
+        int k;
+
+        pthread_mutex_lock(&device.lock);
+        k = device.gone ? -EIO : device.memory[slot] ? 0 : -ENOENT;
+        if (k == 0 && pread(device.memory[slot] - 1, to, GRANULE, 0) != GRANULE)
+                abort();
+        pthread_mutex_unlock(&device.lock);
+        return k;
+}
+
+int __wrap_cuda_agent_write(struct cuda_agent *agent, uint32_t slot, const void *from) {
+        int k;
+
+        pthread_mutex_lock(&device.lock);
+        k = device.gone ? -EIO : device.memory[slot] ? 0 : -ENOENT;
+        if (k == 0 && pwrite(device.memory[slot] - 1, from, GRANULE, 0) != GRANULE)
+                abort();
+        pthread_mutex_unlock(&device.lock);
+        return k;
+}
+
 int __wrap_cuda_agent_list(struct cuda_agent *agent, uint64_t *ret_bits, uint32_t count) {
+        pthread_mutex_lock(&device.lock);
+        memset(ret_bits, 0, (count + 63) / 64 * sizeof(*ret_bits));
+        for (uint32_t i = 0; i < count && i < DEVICE_SLOTS; i++)
+                if (device.memory[i])
+                        ret_bits[i / 64] |= 1ull << i % 64;
+        pthread_mutex_unlock(&device.lock);
         return 0;
 }
 
@@ -173,14 +282,17 @@ static int tear_down(void **state) {
         for (unsigned i = 0; i < 64; i++)
                 close(slots[i]);
         world_shape = NULL;
+        device_end();
         return 0;
 }
 
+static struct user u; /* with a process; only some have it */
+
 static void restart(void) {
-        struct client *all[] = { &a, &b };
+        struct client *all[] = { &a, &b, &u.client };
 
         client_close(&admin); /* it has no partition, so it does not outlive svmd */
-        world_bury(world_restart(&w, all, 2));
+        world_bury(world_restart(&w, all, u.client.session ? 3 : 2));
         world_settle(&w);
         client_open(&w, &admin, 0, 0, true);
         client_greet(&admin, NULL);
@@ -337,6 +449,80 @@ static void test_orders(void **state) {
         refuses_order(at, PLAIN, SVMD_STATUS_NODE_KIND, "managed = on");
 }
 
+/* ---- granules that begin there ---- */
+
+static uint64_t u_open(uint64_t *ret_at) {
+        Svmd__V1__Result *r;
+        uint64_t id;
+
+        user_open(&w, &u, 102, "one");
+        user_give(&u);
+        r = must(&u.client, mk_range(SIZE, GRANULE, "first", 0666));
+        *ret_at = r->address;
+        id = r->id;
+        user_join(&u, id, true);
+        return id;
+}
+
+static void u_close(void) {
+        user_close(&u);
+        memset(&u, 0, sizeof(u));
+}
+
+static unsigned prefetch(uint64_t at, uint64_t size) {
+        Svmd__V1__Op *op = mk_migrate(at, size, CUDA0);
+
+        op->migrate->prefetch = true;
+        return user_do(&u, op);
+}
+
+static unsigned discard(uint64_t at, uint64_t size) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_DISCARD);
+
+        op->discard->address = at;
+        op->discard->size = size;
+        return user_do(&u, op);
+}
+
+static uint64_t managed(void) {
+        Svmd__V1__Result *r = must(&admin, op_make(SVMD__V1__OP__OP_NODES));
+
+        return r->nodes->nodes[CUDA0]->managed;
+}
+
+/* What nobody has touched is prefetched: it is charged, found again by the next svmd, and zero where it is read. */
+static void test_begins(void **state) {
+        uint64_t at, id = u_open(&at);
+
+        assert_int_equal(prefetch(at, SIZE), SVMD_STATUS_OK);
+        assert_int_equal(managed(), SIZE);
+        assert_int_equal(where(&w, id, 7), CUDA0);
+        check_world(&w);
+        restart();
+        assert_int_equal(managed(), SIZE);
+        assert_int_equal(process_check(&u.process, at, GRANULE, 0), 0);
+        world_settle(&w);
+        assert_int_equal(managed(), SIZE - GRANULE);
+
+        assert_int_equal(discard(at, SIZE), SVMD_STATUS_OK);
+        assert_int_equal(managed(), 0);
+        must(&admin, mk_limit("one", CUDA0, 3 * GRANULE));
+        assert_int_equal(prefetch(at, SIZE), SVMD_STATUS_OK); /* a hint: what has no room stays */
+        assert_int_equal(managed(), 3 * GRANULE);
+        check_world(&w);
+        assert_int_equal(discard(at, SIZE), SVMD_STATUS_OK);
+        must(&admin, mk_limit("one", CUDA0, UINT64_MAX));
+
+        device_is(false, true);
+        assert_int_equal(prefetch(at, GRANULE), SVMD_STATUS_NO_MEMORY);
+        assert_int_equal(managed(), 0);
+        device_is(false, false);
+        assert_int_equal(prefetch(at, GRANULE), SVMD_STATUS_OK);
+        assert_int_equal(managed(), GRANULE);
+        assert_int_equal(process_check(&u.process, at, SIZE, 0), 0);
+        u_close();
+}
+
 /* Nothing is left of what did not come to be, and nothing leaks. */
 static void test_failures(void **state) {
         unsigned before, n;
@@ -487,6 +673,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_map, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_orders, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_begins, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_restart, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_withheld, set_up, tear_down),
