@@ -450,9 +450,10 @@ void svmd_fence_free(svmd_fence *f);
  */
 
 /* Moves the range to a node before it is needed there. A hint: what has no room there, or has moved just now, stays,
- * and that is no failure. On a node without faults this is what lets a device use the range: on a CUDA node that the
- * session has a space of, what lies there in the end is mapped for the kernels of this process (by who waits for the
- * fence), until a CPU touches it; SVMD_E_BUSY where not all of it does. */
+ * and that is no failure. On a node without faults this is what lets a device use the range, and what was never touched
+ * begins there, as zeroes: on a CUDA node that the session has a space of, what lies there in the end is mapped for the
+ * kernels of this process (by who waits for the fence), until a CPU touches it; SVMD_E_BUSY where not all of it does.
+ */
 int svmd_prefetch(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node);
 /* The same as an order: SVMD_E_NO_ROOM, SVMD_E_BUSY (pinned). */
 int svmd_migrate(svmd_session *s, svmd_fence **ret, const void *address, size_t size, svmd_node node);
