@@ -4,7 +4,7 @@ two GPUs one is taken out, and the other one is not taken for it; it is put into
 are there again; another GPU is put into its slot, which the driver calls by the same number: that is a new node, and what a
 client takes there is told once, as that one's.
 
-usage: exchange.py BUILD"""
+usage: exchange.py BUILD [client]        without a client that uses libhsakmt, or with it"""
 import json
 import os
 import shutil
@@ -35,7 +35,7 @@ try:
         subprocess.run([build + "/svmd-ctl", "--runtime-dir", run + "/run", "partition", "create", "one", "--limit", "kfd1=1G"], stdout=subprocess.DEVNULL, check=True)
     limits = {r["node"]: r["max"] for r in json.loads(ctl("usage", "--partition", "one")) if r.get("session") is None and r["max"]}
     drift = []
-    if "end" in words:
+    if "client" in words:
         client = subprocess.Popen([build + "/emul-kfd-agent", run + "/run/svmd.sock", "after"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         pid, gpu = client.stdout.readline().split()
         drift = [[r["place"], r["ledger"], r["reported"]] for r in json.loads(ctl("usage", "--drift")) if r["source"] == "kfd" and str(r["pid"]) == pid]
@@ -75,7 +75,7 @@ def run(build, kept, slots, *words):
 
 
 def main():
-    build = sys.argv[1]
+    build, client = sys.argv[1], sys.argv[2:]
     print("libhsakmt is Debian's; fstat() and stat() of device files are answered by a preload (libsvmd-emul-fstat.so)")
     probe.need_emulator()
     gone = "AMD's driver has it no longer"
@@ -87,11 +87,11 @@ def main():
             "put into another slot": run(build, kept, {2: B, 3: A}),
             "exchanged": run(build, kept, {2: A, 3: B}),
             "another one in its place": run(build, kept, {2: C, 3: B}),
-            "the same once more": run(build, kept, {2: C, 3: B}, "end"),
+            "the same once more": run(build, kept, {2: C, 3: B}, "end", *client),
         }
     first = [row[1] for row in said["two GPUs"][0]]
     fresh = [row[1] for row in said["another one in its place"][0]][2:]
-    drift = [["4002 vram", 4 << 20, 4 << 20], 0]
+    drift = [["4002 vram", 4 << 20, 4 << 20], 0] if client else []
 
     def row(name, slot, trouble=None):
         ids = dict(zip(("kfd1", "kfd2"), first), **dict(zip(("kfd1-2",), fresh)))
