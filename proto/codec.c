@@ -173,16 +173,7 @@ static ssize_t encode(const ProtobufCMessage *m, void *bytes, size_t room) {
         return protobuf_c_message_pack(m, bytes);
 }
 
-ssize_t encode_request(const Svmd__V1__Request *m, void *bytes, size_t room) {
-        return encode(&m->base, bytes, room);
-}
-
-/* ---- replies ----
- *
- * Most results are a few numbers. The general encoder walks through a description of each, twice; these are written
- * straight from the fields, with the same bytes. Refused grants are rare, and left to it.
- */
-enum { NUMBERS_MAX = 2 + 6 + 5 * 11 + 2, HEAD_MAX = 1 + 4, ID_MAX = 11 };
+/* ---- fields ---- */
 
 #define TAG_VARINT(field) ((field) << 3)
 #define TAG_BYTES(field)  ((field) << 3 | 2)
@@ -193,6 +184,82 @@ static uint8_t *put_varint(uint8_t *p, uint64_t n) {
         *p++ = (uint8_t)n;
         return p;
 }
+
+static size_t varint_size(uint64_t n) {
+        size_t size = 1;
+
+        for (; n >= 0x80; n >>= 7)
+                size++;
+        return size;
+}
+
+/* ---- requests ----
+ *
+ * An operation is one of a hundred, all of which the general encoder looks at, for the length and again for the bytes.
+ * Its case says which it is, so only what that one holds is left to the general encoder. The bytes are the same.
+ */
+#define FIELD_OPS 3
+
+/* All members of the union are pointers to messages. */
+static const ProtobufCMessage *body_of(const Svmd__V1__Op *op) {
+        return (const ProtobufCMessage *)op->hello;
+}
+
+static uint64_t tag_of(const Svmd__V1__Op *op) {
+        return TAG_BYTES((uint64_t)op->op_case);
+}
+
+/* Of an operation whose body takes `body` bytes, without what is in front of it. */
+static size_t op_size(const Svmd__V1__Op *op, size_t body) {
+        return varint_size(tag_of(op)) + varint_size(body) + body;
+}
+
+static uint8_t *put_op(uint8_t *p, const Svmd__V1__Op *op) {
+        size_t body = protobuf_c_message_get_packed_size(body_of(op));
+
+        *p++ = TAG_BYTES(FIELD_OPS);
+        p = put_varint(p, op_size(op, body));
+        p = put_varint(p, tag_of(op));
+        p = put_varint(p, body);
+        return p + protobuf_c_message_pack(body_of(op), p);
+}
+
+/* Operations are its last field, and each has a body. */
+static bool is_plain(const Svmd__V1__Request *m) {
+        for (size_t i = 0; i < m->n_ops; i++)
+                if (!m->ops[i]->op_case || !body_of(m->ops[i]) || m->ops[i]->base.n_unknown_fields)
+                        return false;
+        return !m->n_done && !m->base.n_unknown_fields;
+}
+
+ssize_t encode_request(const Svmd__V1__Request *m, void *bytes, size_t room) {
+        Svmd__V1__Request head = *m;
+        uint8_t *p = bytes;
+        size_t size;
+
+        if (!is_plain(m))
+                return encode(&m->base, bytes, room);
+        head.n_ops = 0;
+        size = protobuf_c_message_get_packed_size(&head.base);
+        for (size_t i = 0; i < m->n_ops && size <= room; i++) {
+                size_t op = op_size(m->ops[i], protobuf_c_message_get_packed_size(body_of(m->ops[i])));
+
+                size += 1 + varint_size(op) + op;
+        }
+        if (size > room)
+                return -EMSGSIZE;
+        p += protobuf_c_message_pack(&head.base, p);
+        for (size_t i = 0; i < m->n_ops; i++)
+                p = put_op(p, m->ops[i]);
+        return p - (uint8_t *)bytes;
+}
+
+/* ---- replies ----
+ *
+ * Most results are a few numbers. The general encoder walks through a description of each, twice; these are written
+ * straight from the fields, with the same bytes. Refused grants are rare, and left to it.
+ */
+enum { NUMBERS_MAX = 2 + 6 + 5 * 11 + 2, HEAD_MAX = 1 + 4, ID_MAX = 11 };
 
 static uint8_t *put_number(uint8_t *p, uint8_t field, uint64_t n) {
         if (!n)
@@ -259,7 +326,7 @@ ssize_t encode_packet(const Svmd__V1__Packet *m, void *bytes, size_t room) {
 
 /* ---- counting ---- */
 
-enum { WIRE_VARINT = 0, WIRE_8_BYTES = 1, WIRE_BYTES = 2, WIRE_4_BYTES = 5, FIELD_OPS = 3 };
+enum { WIRE_VARINT = 0, WIRE_8_BYTES = 1, WIRE_BYTES = 2, WIRE_4_BYTES = 5 };
 
 /* False: it ends too early. */
 static bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *ret) {

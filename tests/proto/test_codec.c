@@ -326,6 +326,83 @@ static void what_does_not_fit_is_not_written(void **state) {
         assert_int_equal(encode_request(&request.m, wire, (size_t)n), n);
 }
 
+/* ---- what is written without the general encoder has its bytes ---- */
+
+static void fill_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f) {
+        static char longer[200];
+        char *at = (char *)m + f->offset;
+
+        memset(longer, 'n', sizeof(longer) - 1);
+        if (f->label == PROTOBUF_C_LABEL_REPEATED || (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) || !rnd(3))
+                return;
+        switch (f->type) {
+        case PROTOBUF_C_TYPE_UINT32: *(uint32_t *)at = (uint32_t)(rnd(UINT32_MAX) >> rnd(32)); break;
+        case PROTOBUF_C_TYPE_UINT64: *(uint64_t *)at = rnd(UINT64_MAX) >> rnd(64); break;
+        case PROTOBUF_C_TYPE_BOOL: *(protobuf_c_boolean *)at = true; break;
+        case PROTOBUF_C_TYPE_STRING: *(const char **)at = rnd(2) ? "a name" : longer; break;
+        default: break;
+        }
+}
+
+/* Any operation of those that there are. */
+static void fill_any(Svmd__V1__Op *op) {
+        const ProtobufCMessageDescriptor *d = &svmd__v1__op__descriptor;
+        const ProtobufCFieldDescriptor *f = &d->fields[rnd(d->n_fields)];
+        const ProtobufCMessageDescriptor *body = f->descriptor;
+        ProtobufCMessage *m = calloc(1, body->sizeof_message);
+
+        svmd__v1__op__init(op);
+        assert_non_null(m);
+        protobuf_c_message_init(body, m);
+        for (unsigned i = 0; i < body->n_fields; i++)
+                fill_field(m, &body->fields[i]);
+        op->op_case = (Svmd__V1__Op__OpCase)f->id;
+        op->hello = (void *)m;
+}
+
+static void assert_as_protobuf_writes(const Svmd__V1__Request *m) {
+        static uint8_t theirs[sizeof(wire)];
+        size_t size = protobuf_c_message_get_packed_size(&m->base);
+        ssize_t n = encode_request(m, wire, size);
+
+        assert_true(size <= sizeof(wire));
+        assert_int_equal(n, size);
+        assert_int_equal(protobuf_c_message_pack(&m->base, theirs), size);
+        assert_memory_equal(wire, theirs, size);
+        assert_int_equal(encode_request(m, wire, size - 1), -EMSGSIZE);
+        assert_int_equal(encode_request(m, wire, rnd(size)), -EMSGSIZE);
+}
+
+static void requests_are_written_as_protobuf_writes_them(void **state) {
+        enum { MOST = 40 };
+        static Svmd__V1__Op op[MOST], *ops[MOST];
+        Svmd__V1__GrantDone done = SVMD__V1__GRANT_DONE__INIT, *dones[] = { &done };
+
+        done.grant = 300;
+        for (unsigned round = 0; round < 3000; round++) {
+                Svmd__V1__Request m = SVMD__V1__REQUEST__INIT;
+                unsigned count = 1 + (unsigned)rnd(MOST), nothing = rnd(20) ? MOST : (unsigned)rnd(count);
+
+                for (unsigned i = 0; i < count; i++) {
+                        fill_any(&op[i]);
+                        ops[i] = &op[i];
+                }
+                m.id = rnd(2) ? 0 : rnd(UINT64_MAX);
+                m.mode = (Svmd__V1__Mode)rnd(3);
+                m.n_ops = count;
+                m.ops = ops;
+                m.n_done = !rnd(10);
+                m.done = dones;
+                if (nothing < count) {
+                        free(op[nothing].hello);
+                        svmd__v1__op__init(&op[nothing]);
+                }
+                assert_as_protobuf_writes(&m);
+                for (unsigned i = 0; i < count; i++)
+                        free(op[i].hello);
+        }
+}
+
 /* Neither a crash nor a read outside (a sanitizer says), and what is accepted keeps the bounds. */
 static void try_garbage(struct arena *arena, const unsigned char *bytes, size_t size) {
         unsigned char *copy = malloc(size + !size);
@@ -401,6 +478,7 @@ int main(void) {
                 cmocka_unit_test(an_unknown_operation_is_well_formed),
                 cmocka_unit_test(packets_come_back_as_they_were),
                 cmocka_unit_test(what_does_not_fit_is_not_written),
+                cmocka_unit_test(requests_are_written_as_protobuf_writes_them),
                 cmocka_unit_test(garbage_is_survived),
                 cmocka_unit_test(test_operations_are_counted),
         };
