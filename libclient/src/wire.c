@@ -209,17 +209,17 @@ static int make_room(struct call *c, size_t size) {
         return 0;
 }
 
-/* All but the id, which is appended when the call gets its place in the order: fields may come in any order. */
+/* All but the id, which is appended when the call gets its place in the order: fields may come in any order. How long a
+ * request is only its bytes say; a call keeps the room that it once needed. */
 static int pack(struct call *c, const Svmd__V1__Request *request) {
-        size_t size = protobuf_c_message_get_packed_size(&request->base);
+        size_t room = c->room < SVMD_PACKET_MAX ? c->room : SVMD_PACKET_MAX;
         ssize_t n;
-        int r;
 
-        r = make_room(c, size + ID_ROOM);
-        if (r < 0)
-                return r;
-        n = encode_request(request, c->bytes,
-                           SVMD_PACKET_MAX - ID_ROOM < c->room ? SVMD_PACKET_MAX - ID_ROOM : c->room);
+        while ((n = encode_request(request, c->bytes, room - ID_ROOM)) == -EMSGSIZE && room < SVMD_PACKET_MAX) {
+                room = room < SVMD_PACKET_MAX / 4 ? 4 * room : SVMD_PACKET_MAX;
+                if (make_room(c, room) < 0)
+                        return -ENOMEM;
+        }
         if (n < 0)
                 return (int)n;
         c->size = (size_t)n;
