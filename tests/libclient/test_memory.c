@@ -1,4 +1,5 @@
-/* Every allocation of the library fails once: the call says so, and nothing is lost or left behind. */
+/* Every allocation of the library fails once: the call says so, and nothing is lost or left behind. The fake's thread
+ * is not touched. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,37 +8,12 @@
 
 #include <cmocka.h>
 
+#include "failing.h"
 #include "fake_svmd.h"
 #include "harness.h"
 #include "svmd.h"
 
-/* How many of this thread's allocations succeed before one fails; -1: all. The fake's thread is not touched. */
-static _Thread_local long allowed = -1;
-
 static bool userfaultfd;
-
-static bool fails(void) {
-        return allowed >= 0 && allowed-- == 0;
-}
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
-void *__wrap_malloc(size_t size) {
-        return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-        return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *p, size_t size) {
-        return fails() ? NULL : __real_realloc(p, size);
-}
 
 /* A reply that cannot be decoded for want of memory is lost, so the session ends. */
 static bool is_about_memory(int r) {
@@ -132,10 +108,10 @@ static void every_allocation_may_fail(void **state) {
                 struct fake *f = fake_start(NULL, NULL);
                 int r;
 
-                allowed = nth;
+                allocations_left = nth;
                 r = everything(f);
-                done = allowed >= 0;
-                allowed = -1;
+                done = allocations_left >= 0;
+                allocations_left = -1;
                 failures += r != 0;
                 if (done)
                         assert_int_equal(r, 0);
