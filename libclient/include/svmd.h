@@ -376,8 +376,9 @@ struct svmd_result {
         uint64_t address; /* of what was reserved */
 };
 
-/* A vector of 1 to 1024 operations, sent as one message. Not thread-safe by itself. Allocates; svmd_batch_free() frees.
- * The functions that add return the operation's index, or a negative SVMD_E_* code. */
+/* A vector of 1 to 1024 operations, sent as one message; by a session with a space of a CUDA device as two, where each
+ * operation is by itself. Not thread-safe by itself. Allocates; svmd_batch_free() frees. The functions that add return
+ * the operation's index, or a negative SVMD_E_* code. */
 int svmd_batch_new(svmd_session *s, svmd_batch **ret);
 void svmd_batch_free(svmd_batch *b);
 int svmd_batch_reserve(svmd_batch *b, size_t size, size_t alignment, void *address);
@@ -388,8 +389,9 @@ int svmd_batch_map(svmd_batch *b, svmd_space space, uint64_t address, size_t siz
                    unsigned access, unsigned flags);
 int svmd_batch_unmap(svmd_batch *b, svmd_space space, uint64_t address, size_t size);
 int svmd_batch_set_access(svmd_batch *b, svmd_space space, uint64_t address, size_t size, unsigned access);
-/* Sends the vector, waits, and empties it for the next use. `results` (may be NULL) takes one entry an operation.
- * Returns 0 if all succeeded, else the code of the first that failed; svmd_error() is that one's sentence. */
+/* Sends the vector, waits, and empties it for the next use. `results` (may be NULL) takes one entry an operation; where
+ * svmd has answered only one of two messages, those of the other have the code why. Returns 0 if all succeeded, else
+ * the code of the first that failed; svmd_error() is that one's sentence. */
 int svmd_batch_submit(svmd_batch *b, unsigned mode, struct svmd_result *results);
 
 /* ---- device operations ----------------------------------------------------------------------------------- */

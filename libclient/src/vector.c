@@ -423,6 +423,77 @@ static int run_unseen(svmd_session *s, const Svmd__V1__Request *request, struct 
         return r;
 }
 
+/* ---- in two requests ----
+ *
+ * What svmd allows the agent then does, and that takes longer. Where each operation stands by itself the first of them
+ * go ahead: svmd looks at the others while they are done. It needs a small part of the time that a driver does, so a
+ * small part is enough to keep the agent busy until the rest is answered.
+ */
+enum { AHEAD_LEAST = 64, AHEAD_PART = 16 };
+
+static bool goes_ahead(const svmd_session *s, const Svmd__V1__Request *request) {
+        return s->cuda && request->mode == SVMD__V1__MODE__BEST_EFFORT && request->n_ops >= AHEAD_LEAST;
+}
+
+struct part {
+        Svmd__V1__Request request;
+        struct item *items;
+        struct svmd_result *results; /* or NULL */
+        struct call *call;           /* NULL: it could not be sent */
+        int code;                    /* of what is not known of each operation */
+};
+
+static struct part part_of(const Svmd__V1__Request *whole, struct item *items, struct svmd_result *results,
+                           unsigned first, unsigned count) {
+        struct part p = { .request = *whole, .items = items + first, .results = results ? results + first : NULL };
+
+        p.request.ops += first;
+        p.request.n_ops = count;
+        return p;
+}
+
+static void part_send(svmd_session *s, struct part *p) {
+        p->code = call_begin(s, &p->request, &p->call);
+}
+
+/* Of a part that svmd did not answer its operations say so: the other part may have been done. */
+static int part_finish(svmd_session *s, struct part *p) {
+        unsigned count = (unsigned)p->request.n_ops;
+        int r;
+
+        if (p->call)
+                p->code = call_end(s, p->call);
+        for (unsigned i = 0; p->code && p->results && i < count; i++)
+                p->results[i] = (struct svmd_result){ .code = p->code };
+        if (p->code)
+                return p->code;
+        r = read_results(p->call, count, p->results);
+        r = run_agent(s, p->call, &p->request, p->items, count, p->results, r);
+        call_put(s, p->call);
+        return r;
+}
+
+static int run_ahead(svmd_session *s, const Svmd__V1__Request *request, struct item *items, unsigned count,
+                     struct svmd_result *results) {
+        unsigned ahead = count / AHEAD_PART;
+        struct part first = part_of(request, items, results, 0, ahead);
+        struct part rest = part_of(request, items, results, ahead, count - ahead);
+        char text[ERROR_MAX];
+        int r, k;
+
+        part_send(s, &first);
+        if (first.code)
+                return first.code;
+        part_send(s, &rest);
+        r = part_finish(s, &first);
+        if (r)
+                error_save(text);
+        k = part_finish(s, &rest);
+        if (r)
+                error_restore(text);
+        return r ? r : k;
+}
+
 static bool is_seen(const svmd_session *s, const struct item *items, unsigned count) {
         for (unsigned i = 0; i < count; i++) {
                 /* The size of what is freed does not matter here, and reading it would need the lock. */
@@ -445,7 +516,8 @@ int vector_run(svmd_session *s, struct item *items, unsigned count, unsigned mod
         if (r)
                 return r;
         if (!is_seen(s, items, count))
-                return run_unseen(s, &request, items, count, results);
+                return goes_ahead(s, &request) ? run_ahead(s, &request, items, count, results)
+                                               : run_unseen(s, &request, items, count, results);
         pthread_mutex_lock(&s->va_lock);
         r = run_seen(s, &request, items, count, results);
         pthread_mutex_unlock(&s->va_lock);

@@ -569,13 +569,19 @@ static int fail_send(int error) {
         return fail_errno(error, "a request could not be sent to svmd");
 }
 
-static int exchange(svmd_session *s, struct call *c) {
+static int send_call(svmd_session *s, struct call *c) {
         pthread_mutex_lock(&s->lock);
         if (s->ended) {
                 pthread_mutex_unlock(&s->lock);
                 return fail(SVMD_E_GONE, "%s", s->end_text);
         }
         submit(s, c);
+        pthread_mutex_unlock(&s->lock);
+        return 0;
+}
+
+static int wait_call(svmd_session *s, struct call *c) {
+        pthread_mutex_lock(&s->lock);
         wire_wait(s, &c->waiter, NULL);
         pthread_mutex_unlock(&s->lock);
         if (c->error)
@@ -601,8 +607,8 @@ const Svmd__V1__Result *call_result(const struct call *c, size_t i) {
         return reply->results[i < reply->n_results ? i : 0];
 }
 
-int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, unsigned count,
-             struct svmd_fence **fences, struct call **ret) {
+static int begin(svmd_session *s, const Svmd__V1__Request *request, const int *fds, unsigned count,
+                 struct svmd_fence **fences, struct call **ret) {
         struct call *c;
         int r;
 
@@ -613,18 +619,43 @@ int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, 
                 return fail_memory();
         c->fences = fences;
         c->fences_count = fences ? request->n_ops : 0;
+        c->ops = request->n_ops;
         r = pack(c, request);
         if (!r)
                 r = keep_descriptors(c, fds, count);
-        r = r < 0 ? fail_send(-r) : exchange(s, c);
-        if (!r)
-                r = check_reply(c, request->n_ops);
+        r = r < 0 ? fail_send(-r) : send_call(s, c);
         if (r) {
                 call_put(s, c);
                 return r;
         }
         *ret = c;
         return 0;
+}
+
+int call_begin(svmd_session *s, const Svmd__V1__Request *request, struct call **ret) {
+        return begin(s, request, NULL, 0, NULL, ret);
+}
+
+int call_end(svmd_session *s, struct call *c) {
+        int r = wait_call(s, c);
+
+        if (!r)
+                r = check_reply(c, c->ops);
+        if (r)
+                call_put(s, c);
+        return r;
+}
+
+int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, unsigned count,
+             struct svmd_fence **fences, struct call **ret) {
+        struct call *c;
+        int r = begin(s, request, fds, count, fences, &c);
+
+        if (!r)
+                r = call_end(s, c);
+        if (!r)
+                *ret = c;
+        return r;
 }
 
 static int one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, const int *fds, unsigned count,

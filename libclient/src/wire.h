@@ -30,7 +30,7 @@ struct call {
         struct waiter waiter;
         uint64_t id;
         unsigned char *bytes;
-        size_t size, room;
+        size_t size, room, ops;
         struct fdlist fds;
         struct inbox *in;
         struct svmd_fence *
@@ -67,7 +67,11 @@ void wire_close(svmd_session *s);
  * of. `fences`: NULL, or one an operation; of those that failed they are still the caller's. */
 int call_run(svmd_session *s, const Svmd__V1__Request *request, const int *fds, unsigned count,
              struct svmd_fence **fences, struct call **ret);
-/* The same for one operation: its failure is the failure of the call. */
+/* The halves of it, where something is to be done between them: what is sent first is answered first. After
+ * call_begin() call_end() must come; where that fails the call is given back. */
+int call_begin(svmd_session *s, const Svmd__V1__Request *request, struct call **ret);
+int call_end(svmd_session *s, struct call *c);
+/* call_run() for one operation: its failure is the failure of the call. */
 int call_one(svmd_session *s, Svmd__V1__Op *op, Svmd__V1__Mode mode, struct call **ret,
              const Svmd__V1__Result **ret_result);
 /* The same in BEST_EFFORT, with a duplicate of a descriptor. */
