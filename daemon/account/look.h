@@ -66,6 +66,8 @@ enum { LOOK_FOLDER = 5120 };
 /* The folder of a group of that version, whose path is as in /proc/PID/cgroup: where memory is counted, in version 1.
  * False: the path is none, or too long. */
 bool look_group_folder(const char *sys_root, unsigned version, const char *path, char folder[LOOK_FOLDER]);
+/* The root of the groups of dmem: `given`, or (NULL) that of version 2. False: there is none. */
+bool look_dmem_folder(const char *given, const char *sys_root, char folder[LOOK_FOLDER]);
 /* That of the group that counts a process's memory, and its version. 0: there is none, or it is not known. */
 unsigned look_memory_folder(const char *proc_root, const char *sys_root, uint32_t pid, char folder[LOOK_FOLDER]);
 

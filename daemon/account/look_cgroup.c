@@ -40,6 +40,12 @@ bool look_group_folder(const char *sys_root, unsigned version, const char *path,
                LOOK_FOLDER;
 }
 
+bool look_dmem_folder(const char *given, const char *sys_root, char folder[LOOK_FOLDER]) {
+        if (given)
+                return snprintf(folder, LOOK_FOLDER, "%s", given) < LOOK_FOLDER;
+        return sys_root && look_group_folder(sys_root, 2, "/", folder);
+}
+
 unsigned look_memory_folder(const char *proc_root, const char *sys_root, uint32_t pid, char folder[LOOK_FOLDER]) {
         char path[LOOK_FOLDER], text[TEXT_ROOM];
         unsigned version;

@@ -25,6 +25,7 @@
 #include "main/live.h"
 #include "main/manager.h"
 #include "main/record.h"
+#include "main/regions.h"
 #include "main/reload.h"
 #include "main/rescan.h"
 #include "main/takeover.h"
@@ -658,6 +659,8 @@ static int bring_up(struct program *p) {
                 r = drm_new(&p->drm, p->config.dev_root, p->config.sys_root);
         if (r == 0)
                 r = found_add(&p->machine, p->kept, p->kept_count, p->kfd, p->drm);
+        if (r == 0)
+                regions_add(&p->machine, p->drm, p->config.dmem_root, p->config.sys_root);
         if (r == 0)
                 r = listen_to_smi(p);
         if (r == 0)

@@ -456,13 +456,10 @@ void dmem_collect(struct service *svc) {
                 service_wake_at(svc, d->next_ns, now);
 }
 
-/* The folder of the controller. */
 static char *find_root(const struct service_options *o) {
         char folder[LOOK_FOLDER];
 
-        if (o->dmem_root)
-                return alloc_string(o->dmem_root);
-        return o->sys_root && look_group_folder(o->sys_root, 2, "/", folder) ? alloc_string(folder) : NULL;
+        return look_dmem_folder(o->dmem_root, o->sys_root, folder) ? alloc_string(folder) : NULL;
 }
 
 static bool has_regions(struct service *svc, const char *root) {

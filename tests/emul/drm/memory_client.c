@@ -6,6 +6,7 @@
  *      memory_client all     exit status 0: it is as svmd.h has it
  *      memory_client hold    takes all it may have, says so, and waits
  *      memory_client wait    until all that it may have is to be had again
+ *      memory_client group   in a control group that has 4 MiB of the xe by the kernel
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -181,6 +182,16 @@ static void wait_for_all(void) {
         }
 }
 
+static void bounded_by_the_group(void) {
+        uint32_t handle;
+
+        must(svmd_drm_alloc(session, cards[0].file, 4 * MIB, &handle) == SVMD_OK);
+        must(svmd_drm_alloc(session, cards[0].file, MIB, &handle) == SVMD_E_LIMIT);
+        must(strstr(svmd_error(), "dmem.max"));
+        for (unsigned i = 1; i < CARDS; i++)
+                must(svmd_drm_alloc(session, cards[i].file, MOST * MIB, &handle) == SVMD_OK);
+}
+
 int main(int argc, char **argv) {
         const char *mode = argc > 1 ? argv[1] : "all";
 
@@ -193,6 +204,10 @@ int main(int argc, char **argv) {
         }
         if (strcmp(mode, "wait") == 0) {
                 wait_for_all();
+                return 0;
+        }
+        if (strcmp(mode, "group") == 0) {
+                bounded_by_the_group();
                 return 0;
         }
         for (unsigned i = 0; i < CARDS; i++)

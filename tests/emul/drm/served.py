@@ -15,14 +15,14 @@ PATIENCE = 30
 class Served:
     """svmd in folders of its own; ended with the block."""
 
-    def __init__(self, build):
+    def __init__(self, build, *options):
         self.build, self.folder = build, tempfile.TemporaryDirectory()
         self.run = f"{self.folder.name}/run"
         config = f"{self.folder.name}/svmd.conf"
         with open(config, "w", encoding="ascii"):
             pass
         self.svmd = subprocess.Popen([f"{build}/svmd", "--config", config, "--runtime-dir", self.run, "--state-dir",
-                                      f"{self.folder.name}/state", "--log-level", "warning"])
+                                      f"{self.folder.name}/state", "--log-level", "warning", *options])
 
     def __enter__(self):
         return self
