@@ -46,8 +46,10 @@ int drift_take_kfd(struct service *svc, struct drift *d) {
 static bool is_of(const struct look_device *v, uint32_t gpu) {
         char id[16];
 
+        if (strcmp(v->source, source) != 0)
+                return false;
         snprintf(id, sizeof(id), "%u", gpu);
-        return strcmp(v->source, source) == 0 && strcmp(v->device, id) == 0;
+        return strcmp(v->device, id) == 0;
 }
 
 bool drift_is_kfd_node(const struct drift *d, const struct look_device *v) {

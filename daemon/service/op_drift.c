@@ -33,7 +33,16 @@
  * drift_nvml.c; GPUs of AMD's compute driver: drift_kfd.c.
  */
 
-enum { FILES_MAX = 1100, DEVICES_MAX = 32, ROWS_MAX = 4096, TRIES = 5, REST_NS = 10000000, PAGE_ROWS = 64 };
+/* Devices of one process: AMD's driver names each GPU of the machine, used or not. */
+enum {
+        FILES_MAX = 1100,
+        DEVICES_MAX = 256,
+        OPENED_MAX = 32,
+        ROWS_MAX = 4096,
+        TRIES = 5,
+        REST_NS = 10000000,
+        PAGE_ROWS = 64
+};
 
 /* svmd itself leaves a control group half of this free (mover/budget.c). */
 #define FULL_ROOM (512ull << 10)
@@ -342,7 +351,7 @@ static void look_at_processes(struct usage_answer *a) {
                 const struct drift_process *p = &d->processes[i];
                 struct claim claims[2 * CLAIMS_MAX];
                 struct look_device devices[DEVICES_MAX];
-                struct look_opened opened[DEVICES_MAX];
+                struct look_opened opened[OPENED_MAX];
                 unsigned count, claims_count;
 
                 if (i > 0 && p->pid == p[-1].pid)
@@ -351,7 +360,7 @@ static void look_at_processes(struct usage_answer *a) {
                 claims_count = claims_of_process(d, p->pid, claims, 2 * CLAIMS_MAX);
                 compare_devices(d, p, devices, count, claims, claims_count);
                 drift_compare_kfd(d, i, devices, count);
-                count = look_at_opened(o->proc_root, p->pid, opened, DEVICES_MAX);
+                count = look_at_opened(o->proc_root, p->pid, opened, OPENED_MAX);
                 compare_opened(d, p, opened, count, claims, claims_count);
         }
 }

@@ -49,7 +49,8 @@ static void name(const struct service *svc, uint32_t node, struct claim *c) {
         snprintf(c->names[0], sizeof(c->names[0]), "%s", device);
         name_pci(svc, device, c);
         if (d->kind == NODE_KFD) {
-                snprintf(c->names[2], sizeof(c->names[2]), "%u", d->driver_id);
+                if (d->driver_id)
+                        snprintf(c->names[2], sizeof(c->names[2]), "%u", d->driver_id);
                 snprintf(c->names[3], sizeof(c->names[3]), "/dev/kfd");
         }
 }
