@@ -266,14 +266,14 @@ static void actor_clear(struct message *m) {
 
 /* Back: n[0] how often the device wrote, n[1] and on what it wrote to each granule. */
 static void actor_race(struct message *m) {
+        uint64_t done = 0, end = now_ms() + CEILING_MS;
         pthread_t thread;
-        uint64_t done = 0;
 
         memset(cpu_wrote, 0, sizeof(cpu_wrote));
         memset(gpu_wrote, 0, sizeof(gpu_wrote));
         atomic_store(&writing, true);
         must(pthread_create(&thread, NULL, writer, NULL) == 0);
-        for (unsigned i = 0; i < ROUNDS; i++) {
+        for (unsigned i = 0; i < ROUNDS || (!done && now_ms() < end); i++) { /* until they have met */
                 unsigned granule = i % GRANULES;
                 int r = svmd_prefetch(mine, NULL, at + granule * WORDS, GRANULE, gpu);
 
@@ -508,9 +508,9 @@ static void race(bool killing) {
         }
         actor_finish(&b, &m);
         actor_finish(&a, &m);
-        must(killing || m.n[0] > ROUNDS / 50); /* that it is met at all: how often is the machine's matter */
-        printf("the device wrote %llu times of %d beside a writer on the CPU%s\n", (unsigned long long)m.n[0],
-               (int)ROUNDS, killing ? ", while svmd was killed" : "");
+        must(m.n[0] > 0);
+        printf("the device wrote %llu times beside a writer on the CPU%s\n", (unsigned long long)m.n[0],
+               killing ? ", while svmd was killed" : "");
         actor_call(&b, actor_race_read, &m);
         actor_end(&a);
         actor_end(&b);
