@@ -184,10 +184,12 @@ class HugePages:
 
 def program_of(build, name):
     """What is executed, and in which environment."""
-    environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
+    environment = dict(os.environ)
     if name in STANDINS:
         name, more = STANDINS[name]
-        environment |= more | {"LD_LIBRARY_PATH": os.path.join(build, "tests", "gpu", "standin")}
+        others = os.environ.get("LD_LIBRARY_PATH")
+        path = [os.path.join(build, "tests", "gpu", "standin"), *([others] if others else [])]
+        environment |= more | {"LD_LIBRARY_PATH": ":".join(path)}
     words = [sys.executable, SCRIPTS[name], build] if name in SCRIPTS else [os.path.join(build, f"bench_{name}")]
     return words, environment
 
@@ -252,7 +254,7 @@ def applicable(wanted):
     missing = []
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         missing.append(("root and /dev/fuse", EMULATED))
-    if not os.path.exists("/proc/driver/nvidia/version"):
+    if not any(map(os.path.exists, ("/dev/nvidiactl", "/dev/dxg"))):
         missing.append(("an NVIDIA device", NVIDIA))
     if os.geteuid() != 0 or not shutil.which("runc") or not os.path.exists("/bin/busybox"):
         missing.append(("root, runc and busybox-static", SCRIPTS))

@@ -36,10 +36,21 @@ void agent_listen(struct agent *a) {
              a->path);
 }
 
+/* SVMD_PROGRAMS: where the programs were carried to from where they were built. */
+static void find_program(char *ret, size_t size) {
+        const char *folder = getenv("SVMD_PROGRAMS");
+
+        if (folder)
+                snprintf(ret, size, "%s/svmd-cuda", folder);
+        else
+                snprintf(ret, size, "%s", CUDA_PROGRAM);
+}
+
 static void child(const struct agent *a, const char *user, const char *bytes, enum agent_library library) {
         char *argv[] = { (char *)"svmd-cuda", (char *)"--user", (char *)user, NULL };
-        char pid[16];
+        char pid[16], path[4096];
 
+        find_program(path, sizeof(path));
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         snprintf(pid, sizeof(pid), "%d", (int)getpid());
         setenv("LISTEN_PID", pid, 1);
@@ -53,7 +64,7 @@ static void child(const struct agent *a, const char *user, const char *bytes, en
         else
                 unsetenv("STANDIN_CUDA_BYTES");
         if (a->listener == GIVEN_FD ? fcntl(GIVEN_FD, F_SETFD, 0) == 0 : dup2(a->listener, GIVEN_FD) == GIVEN_FD)
-                execv(CUDA_PROGRAM, argv);
+                execv(path, argv);
         _exit(127);
 }
 

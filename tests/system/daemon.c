@@ -29,6 +29,16 @@ void daemon_use(const char *p) {
         program = p;
 }
 
+/* SVMD_PROGRAMS: where the programs were carried to from where they were built. */
+static void find_program(char *ret, size_t size) {
+        const char *folder = getenv("SVMD_PROGRAMS");
+
+        if (folder)
+                snprintf(ret, size, "%s/%s", folder, strrchr(program, '/') + 1);
+        else
+                snprintf(ret, size, "%s", program);
+}
+
 static void remember(struct daemon *d) {
         for (unsigned i = 0; i < DAEMONS_MAX; i++) {
                 if (!all[i]) {
@@ -70,16 +80,17 @@ static int notify_socket(const struct daemon *d) {
 }
 
 static void become_svmd(const struct daemon *d) {
-        char run[96], state[96], notify[96], log[96];
+        char run[96], state[96], notify[96], log[96], path[4096];
         const char *argv[40];
         size_t n = 0;
         int fd;
 
+        find_program(path, sizeof(path));
         snprintf(run, sizeof(run), "%s/run", d->dir);
         snprintf(state, sizeof(state), "%s/state", d->dir);
         snprintf(notify, sizeof(notify), "%s/notify", d->dir);
         snprintf(log, sizeof(log), "%s/log", d->dir);
-        argv[n++] = program;
+        argv[n++] = path;
         argv[n++] = "--runtime-dir";
         argv[n++] = run;
         argv[n++] = "--state-dir";
@@ -94,7 +105,7 @@ static void become_svmd(const struct daemon *d) {
         prctl(PR_SET_PDEATHSIG, SIGINT); /* however the test ends, svmd and its keeper do too */
         /* Descriptors of the test are not svmd's to hold, and would be counted as its. */
         close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
-        execv(program, (char **)argv);
+        execv(path, (char **)argv);
         _exit(127);
 }
 
