@@ -267,16 +267,9 @@ static void batch_take_session(struct service *svc, struct batch *b, struct sess
                 batch_take(svc, b, who, i, &t->nodes[i], ended);
 }
 
-static struct session *session_behind(const struct service *svc, const struct session *s) {
-        return s->by_state.next == &svc->state.sessions ? NULL
-                                                        : container_of(s->by_state.next, struct session, by_state);
-}
-
 void accounts_session_end(struct service *svc, struct session *s) {
         struct accounts *a = &svc->accounts;
 
-        if (a->at == s)
-                a->at = session_behind(svc, s);
         if (!s->usage)
                 return;
         if (a->state_dir && !svc->replaying) {
@@ -401,12 +394,6 @@ static void submit(struct accounts *a, struct job *job, void (*run)(struct job *
 
 /* ---- beats ---- */
 
-static struct session *first_session(const struct service *svc) {
-        const struct list *l = &svc->state.sessions;
-
-        return list_empty(l) ? NULL : container_of(l->next, struct session, by_state);
-}
-
 static void batch_begin(struct service *svc) {
         struct accounts *a = &svc->accounts;
 
@@ -417,7 +404,7 @@ static void batch_begin(struct service *svc) {
         a->batch->svc = svc;
         a->walking = true;
         a->walk++;
-        a->at = first_session(svc);
+        walk_begin(svc, &a->sessions);
         a->after[0] = 0;
 }
 
@@ -443,19 +430,17 @@ static void batch_finish(struct service *svc) {
 static bool batch_slice(struct service *svc) {
         struct accounts *a = &svc->accounts;
         uint64_t each = nodes_count(svc) + 1, left = SLICE;
+        struct session *s = NULL;
         struct partition *p;
 
-        for (; a->at && left >= each; left -= each) {
-                struct session *s = a->at;
-
-                a->at = session_behind(svc, s);
+        for (; left >= each && (s = walk_next(svc, &a->sessions)); left -= each) {
                 if (!s->usage || !s->partition)
                         continue;
                 note_session(svc, s, true);
                 count_session(svc, s);
                 batch_take_session(svc, a->batch, s, false);
         }
-        while (!a->at && left >= each) {
+        while (!s && left >= each) {
                 p = partition_after(&svc->state, a->after);
                 if (!p)
                         return true;

@@ -6,6 +6,7 @@
 
 #include "account/history.h"
 #include "base/list.h"
+#include "service/walk.h"
 
 /*
  * Who holds what, beside the ledger that says how much: of each session the process, its control group and container;
@@ -50,18 +51,18 @@ struct accounts {
         struct history *history; /* the worker's */
         char *state_dir;         /* NULL: no history is kept */
         struct list unlooked;
-        bool looking;          /* a job of it is under way */
-        uint64_t next_ns;      /* of the beat; 0: there is none */
-        uint64_t batched_ns;   /* when the last batch was made */
-        uint64_t flushed_ns;   /* and when one was written, if it was empty */
-        struct batch *batch;   /* is being made, or with the worker */
-        bool walking;          /* it is being made */
-        uint64_t walk;         /* the so manieth */
-        struct session *at;    /* the next one for it; NULL: all have been */
-        char after[128];       /* and then the partitions behind this one */
-        struct batch *ended;   /* parts of sessions that are gone */
-        uint64_t slice_ns_max; /* of the loop's CPU time, so far */
-        bool failing;          /* the worker's: writing failed, and it was said */
+        bool looking;                 /* a job of it is under way */
+        uint64_t next_ns;             /* of the beat; 0: there is none */
+        uint64_t batched_ns;          /* when the last batch was made */
+        uint64_t flushed_ns;          /* and when one was written, if it was empty */
+        struct batch *batch;          /* is being made, or with the worker */
+        bool walking;                 /* it is being made */
+        uint64_t walk;                /* the so manieth */
+        struct session_walk sessions; /* for it */
+        char after[128];              /* and then the partitions behind this one */
+        struct batch *ended;          /* parts of sessions that are gone */
+        uint64_t slice_ns_max;        /* of the loop's CPU time, so far */
+        bool failing;                 /* the worker's: writing failed, and it was said */
 };
 
 /* -ENOMEM, -EAGAIN. */

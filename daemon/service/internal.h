@@ -54,6 +54,7 @@ struct service {
         struct list pending;   /* requests that wait for jobs */
         struct list plans;     /* idle plans */
         struct list dmabufs;   /* their files */
+        struct list walks;     /* struct session_walk */
         struct list changed;   /* sessions whose effects are not committed yet: see snapshot.c */
         struct tx *tx;
         struct done_queue *fences;     /* filled by device threads */

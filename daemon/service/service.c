@@ -71,6 +71,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.answered);
         list_init(&svc->keepings.ends);
         list_init(&svc->dmabufs);
+        list_init(&svc->walks);
         leases_init(svc);
         list_init(&svc->give_backs.active);
         list_init(&svc->give_backs.watched);

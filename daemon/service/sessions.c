@@ -115,6 +115,7 @@ void session_release(struct service *svc, struct session *s) {
         private_client_free(svc, s);
         chain_unlimit(svc, LIMITED_SESSION(s));
         give_backs_free(LIMITED_SESSION(s));
+        walks_pass(svc, s);
         session_free(&svc->state, s);
         if (!list_empty(&svc->pending))
                 svc->hooks.wake(svc->hooks.userdata);
