@@ -37,6 +37,7 @@ struct node {
         struct list memories; /* in the pool and may be spilled, least recently used first */
         void *device;         /* the service's: what runs it */
         uint64_t spaces, limited;
+        uint64_t dmabufs;  /* the service's: bytes of them that are charged there */
         bool offline;      /* takes nothing new */
         bool lost;         /* offline because it is not there */
         char trouble[160]; /* why it is lost, where svmd itself saw that */

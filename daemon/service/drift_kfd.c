@@ -23,24 +23,22 @@ static bool is_gpu(const struct node_desc *n) {
 
 int drift_take_kfd(struct service *svc, struct drift *d) {
         const struct machine *m = svc->options.machine;
-        uint64_t *at;
 
         d->gpus = alloc_array(m->count + 1, sizeof(*d->gpus));
         for (uint32_t i = 0; d->gpus && i < m->count; i++)
                 if (is_gpu(&m->nodes[i]))
                         d->gpus[d->gpus_count++] = m->nodes[i].driver_id;
-        d->on_gpus = alloc_array((size_t)d->processes_count * d->gpus_count + 1, sizeof(*d->on_gpus));
-        if (!d->gpus || !d->on_gpus)
-                return -ENOMEM;
-        at = d->on_gpus;
-        list_for_each (l, &svc->state.sessions) {
-                const struct session *s = container_of(l, struct session, by_state);
+        d->on_gpus = alloc_array((size_t)d->room * d->gpus_count + 1, sizeof(*d->on_gpus));
+        return d->gpus && d->on_gpus ? 0 : -ENOMEM;
+}
 
-                for (uint32_t i = 0; drift_takes(s) && i < m->count; i++)
-                        if (is_gpu(&m->nodes[i]))
-                                *at++ = session_used(s, i);
-        }
-        return 0;
+void drift_take_kfd_process(struct service *svc, struct drift *d, const struct session *s, uint32_t process) {
+        const struct machine *m = svc->options.machine;
+        uint64_t *at = d->on_gpus + (size_t)process * d->gpus_count;
+
+        for (uint32_t i = 0; i < m->count; i++)
+                if (is_gpu(&m->nodes[i]))
+                        *at++ = session_used(s, i);
 }
 
 static bool is_of(const struct look_device *v, uint32_t gpu) {

@@ -8,6 +8,7 @@
 #include "service/drift.h"
 #include "service/drifting.h"
 #include "service/unbrokered.h"
+#include "service/walk.h"
 
 /* Of drift, for the files that look: the ledger's figures, taken in the loop, and the rows that a worker makes of them.
  */
@@ -32,6 +33,11 @@ struct drift_process {
 };
 
 struct drift {
+        struct drift_args args;
+        struct list link;         /* in svc->drifting.taking, until all is taken */
+        struct session_walk walk; /* over the sessions; */
+        char after[128];          /* then come the partitions behind this one, for their leases */
+        uint32_t room;            /* for processes */
         struct drift_node *nodes;
         uint32_t nodes_count, processes_count;
         struct drift_process *processes;
@@ -43,24 +49,22 @@ struct drift {
         uint32_t gpus_count;
         uint64_t *on_gpus; /* what each process has on each of them */
         uint64_t print;    /* changes with every figure of the ledger */
-        unsigned tries;
         bool moving;
         struct drift_row *rows;
         uint32_t count;
 };
 
+struct session;
 /* NULL: there are too many, or no memory is left. */
 struct drift_row *drift_row_add(struct drift *d, enum drift_scope scope, const char *source);
 /* In the worker: what NVIDIA's driver counts, of devices and of all processes that use them. */
 void drift_look_at_nvml(struct drift *d);
 /* What may explain such a row, where the two differ. */
 const char *drift_explain_nvml(const struct drift_row *r);
-/* In the loop, behind the processes: what sessions have on GPUs of AMD's compute driver. -ENOMEM. */
+/* In the loop: what sessions have on GPUs of AMD's compute driver; -ENOMEM. The process comes with its number. */
 int drift_take_kfd(struct service *svc, struct drift *d);
+void drift_take_kfd_process(struct service *svc, struct drift *d, const struct session *s, uint32_t process);
 /* In the worker: whether this is such a GPU; and what one process has on each of them. */
 struct look_device;
 bool drift_is_kfd_node(const struct drift *d, const struct look_device *v);
 void drift_compare_kfd(struct drift *d, uint32_t process, const struct look_device *devices, unsigned count);
-/* Sessions that are a process of drift. */
-struct session;
-bool drift_takes(const struct session *s);

@@ -81,6 +81,7 @@ static void look_run(struct job *job) {
         l->result = drift_look_at_nodes(l->drift, why, sizeof(why));
         if (l->result == 0)
                 drift_look_at_cgroups(l->svc, l->drift);
+        drift_looked(l->drift);
 }
 
 static void look_begin(struct service *svc, unsigned tries);
@@ -102,13 +103,20 @@ static void look_done(struct job *job) {
                 look_begin(svc, next);
 }
 
+static void look_taken(void *userdata) {
+        struct look *l = userdata;
+
+        jobs_submit(l->svc->accounts.jobs, &l->job);
+}
+
 /* Without memory for it, the next time. */
 static void look_begin(struct service *svc, unsigned tries) {
         struct look *l = alloc_zero(sizeof(*l));
+        const struct drift_args args = { .tries = tries, .userdata = l, .taken = look_taken };
 
         if (!l)
                 return;
-        l->drift = drift_new(svc, tries);
+        l->drift = drift_new(svc, &args);
         if (!l->drift) {
                 alloc_free(l);
                 return;
@@ -117,13 +125,13 @@ static void look_begin(struct service *svc, unsigned tries) {
         l->job = (struct job){ .lane = 0, .run = look_run, .done = look_done };
         list_init(&l->job.link);
         svc->drifting.looking = true;
-        jobs_submit(svc->accounts.jobs, &l->job);
 }
 
 void drifting_collect(struct service *svc) {
         struct drifting *g = &svc->drifting;
         uint64_t now;
 
+        drift_take(svc);
         if (!g->next_ns || svc->closing)
                 return;
         now = keeping_now(svc);
@@ -133,6 +141,11 @@ void drifting_collect(struct service *svc) {
                         look_begin(svc, 0);
         }
         service_wake_at(svc, g->next_ns, now);
+}
+
+void drifting_stop(struct service *svc) {
+        while (!list_empty(&svc->drifting.taking))
+                drift_take(svc);
 }
 
 void drifting_start(struct service *svc) {

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "account/nvml.h"
+#include "base/list.h"
 #include "core/node.h"
 #include "service/told.h"
 
@@ -36,9 +37,15 @@ struct drifting_nvml {
         struct drifting_device devices[NVML_DEVICES_MAX];
 };
 
+/* Figures of nodes, ranges, leases and partitions that a turn of the loop takes, at least; what is begun of a session
+ * is taken. */
+enum { DRIFTING_SLICE = 1024 };
+
 struct drifting {
         uint64_t next_ns; /* 0: nobody looks */
         bool looking;
+        struct list taking;         /* struct drift: who wants figures of the ledger */
+        uint64_t slices, slice_max; /* turns that took some of them, and the most of one */
         struct drifting_row rows[NODE_MAX + 1];
         uint64_t looks; /* that came to a verdict */
         struct drifting_nvml nvml;
@@ -46,5 +53,7 @@ struct drifting {
 
 void drifting_start(struct service *svc);
 void drifting_collect(struct service *svc);
+/* A look that is under way goes to the worker. */
+void drifting_stop(struct service *svc);
 /* What stood still while it was looked at. */
 void drifting_verdict(struct service *svc, const struct drift *d);

@@ -128,8 +128,10 @@ static void file_link(struct service *svc, struct file *f, struct session *s) {
                 file_pay(f, s->party);
         if (f->kind == FILE_ARENA)
                 list_push_back(&s->files, &f->by_session);
-        if (f->kind == FILE_DMABUF)
+        if (f->kind == FILE_DMABUF) {
                 list_push_back(&svc->dmabufs, &f->by_session);
+                svc->state.nodes[f->node].dmabufs += f->slots.end - f->slots.start;
+        }
         ids_add(&svc->state.ids, &f->object);
 }
 
@@ -301,8 +303,10 @@ void memory_discard(struct service *svc, struct memory *m, bool committed) {
                 ids_remove(&svc->state.ids, &f->object);
                 r->file = f;
         }
-        if (f->kind == FILE_DMABUF)
+        if (f->kind == FILE_DMABUF) {
+                svc->state.nodes[f->node].dmabufs -= f->slots.end - f->slots.start;
                 bytes = 0;
+        }
         /* An ending session's arenas go as a whole, right behind this. */
         if (f->kind == FILE_ARENA && f->session->ending)
                 bytes = 0;

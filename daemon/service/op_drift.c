@@ -23,6 +23,7 @@
  * What the kernel and drivers report, against the ledger.
  *
  *      loop: ledger's figures, who has sessions --> worker: looks --> loop: figures again
+ *            (drift_take.c)                                              |
  *                 ^                                                      |
  *                 +------ they have changed meanwhile: once more --------+--> rows
  *
@@ -34,183 +35,10 @@
  */
 
 /* Devices of one process: AMD's driver names each GPU of the machine, used or not. */
-enum {
-        FILES_MAX = 1100,
-        DEVICES_MAX = 256,
-        OPENED_MAX = 32,
-        ROWS_MAX = 4096,
-        TRIES = 5,
-        REST_NS = 10000000,
-        PAGE_ROWS = 64
-};
+enum { FILES_MAX = 1100, DEVICES_MAX = 256, OPENED_MAX = 32, ROWS_MAX = 4096, REST_NS = 10000000, PAGE_ROWS = 64 };
 
 /* svmd itself leaves a control group half of this free (mover/budget.c). */
 #define FULL_ROOM (512ull << 10)
-
-void drift_free(struct drift *d) {
-        if (!d)
-                return;
-        alloc_free(d->nodes);
-        alloc_free(d->processes);
-        alloc_free(d->gpus);
-        alloc_free(d->on_gpus);
-        alloc_free(d->held);
-        alloc_free(d->rows);
-        alloc_free(d);
-}
-
-/* ---- in the loop: the ledger ---- */
-
-static uint64_t leased_on(const struct service *svc, uint32_t node) {
-        uint64_t bytes = 0;
-
-        list_for_each (l, &svc->state.sessions)
-                bytes += accounts_leased(container_of(l, struct session, by_state), node);
-        for (struct partition *p = partition_after(&svc->state, ""); p; p = partition_after(&svc->state, p->name->text))
-                bytes += accounts_leased_idle(p, node);
-        return bytes;
-}
-
-static uint64_t dmabufs_on(const struct service *svc, uint32_t node) {
-        uint64_t bytes = 0;
-
-        list_for_each (l, &svc->dmabufs) {
-                const struct file *f = container_of(l, struct file, by_session);
-
-                bytes += f->node == node ? f->slots.end - f->slots.start : 0;
-        }
-        return bytes;
-}
-
-static void mix(uint64_t *print, uint64_t n) {
-        *print = (*print ^ n) * 0x9e3779b97f4a7c15ull;
-        *print ^= *print >> 29;
-}
-
-static bool is_quiet(const struct service *svc) {
-        return jobs_idle(svc->jobs) && spill_idle(svc) && (!svc->mover || mover_idle(svc->mover));
-}
-
-/* Where nothing was done since, the same comes out again. */
-static uint64_t print_of(const struct service *svc) {
-        uint64_t print = is_quiet(svc);
-
-        for (uint32_t i = 0; i < svc->options.machine->count; i++) {
-                const struct account *a = &svc->state.nodes[i].account;
-                struct managed_node_info info = { .used = 0 };
-
-                if (svc->mover && i < svc->managed.nodes_count)
-                        mover_node_info(svc->mover, i, &info);
-                mix(&print, a->used);
-                mix(&print, a->refunds);
-                mix(&print, info.used);
-                mix(&print, info.warm);
-        }
-        return print;
-}
-
-static void take_node(struct service *svc, uint32_t i, struct drift_node *n) {
-        const struct node_desc *d = node_desc(svc, i);
-        struct managed_node_info info = { .used = 0 };
-
-        if (svc->mover && i < svc->managed.nodes_count)
-                mover_node_info(svc->mover, i, &info);
-        n->id = i;
-        n->host = d->kind == NODE_HOST;
-        n->files = n->host || backend_has_pool(node_backend(svc, i));
-        n->nvml = -1;
-        text_copy(n->name, d->name);
-        text_copy(n->device, d->device);
-        n->expects = svc->state.nodes[i].account.used + info.used + info.warm - leased_on(svc, i);
-        if (n->files)
-                n->expects -= dmabufs_on(svc, i);
-}
-
-static void take_devices(struct service *svc, const struct session *s, struct drift *d, struct drift_process *p) {
-        uint32_t count = svc->options.machine->count;
-        uint64_t *held = d->held + (size_t)(p - d->processes) * count;
-
-        if (s->cgroup_path && strlen(s->cgroup_path) < sizeof(p->group))
-                text_copy(p->group, s->cgroup_path);
-        for (uint32_t i = 0; i < count; i++)
-                if (dmem_is_on(svc, i))
-                        held[i] = session_used(s, i) + accounts_managed(svc, s, i);
-}
-
-static void take_process(struct service *svc, const struct drift *d, const struct session *s, struct drift_process *p) {
-        const struct track *t = s->usage;
-
-        p->session = s->object.id;
-        p->pid = s->pid;
-        text_copy(p->name, s->client ? s->client : "");
-        if (t && t->who)
-                p->where = t->who->seen.where;
-        for (uint32_t i = 0; i < d->nodes_count; i++) {
-                uint64_t used = session_used(s, i);
-
-                if (d->nodes[i].host)
-                        p->host_bytes += used + accounts_managed(svc, s, i);
-                else if (d->nodes[i].nvml >= 0)
-                        p->nvml[d->nodes[i].nvml] = used;
-        }
-        p->claims_count = claims_of(svc, s, p->claims, CLAIMS_MAX);
-}
-
-bool drift_takes(const struct session *s) {
-        return s->partition && s->usage;
-}
-
-bool drift_stood_still(struct service *svc, const struct drift *d) {
-        return !d->moving && print_of(svc) == d->print && is_quiet(svc);
-}
-
-unsigned drift_next_try(const struct drift *d) {
-        return d->tries + 1 < TRIES ? d->tries + 1 : 0;
-}
-
-static int take_all(struct service *svc, struct drift *d) {
-        d->nodes = alloc_array(svc->options.machine->count + 1, sizeof(*d->nodes));
-        d->processes = alloc_array(svc->state.sessions_count + 1, sizeof(*d->processes));
-        if (svc->dmem.root)
-                d->held =
-                        alloc_array((svc->state.sessions_count + 1ul) * svc->options.machine->count, sizeof(*d->held));
-        if (!d->nodes || !d->processes || (svc->dmem.root && !d->held))
-                return -ENOMEM;
-        d->print = print_of(svc);
-        d->moving = !is_quiet(svc);
-        d->nvml_probe = svc->options.nvml_probe;
-        for (uint32_t i = 0; i < svc->options.machine->count; i++) {
-                struct drift_node *n = &d->nodes[d->nodes_count++];
-
-                take_node(svc, i, n);
-                if (node_desc(svc, i)->kind != NODE_CUDA || d->nvml_count == NVML_DEVICES_MAX)
-                        continue;
-                n->nvml = (int)d->nvml_count;
-                d->nvml_nodes[d->nvml_count++] = i;
-        }
-        list_for_each (l, &svc->state.sessions) {
-                const struct session *s = container_of(l, struct session, by_state);
-
-                if (!drift_takes(s))
-                        continue;
-                take_process(svc, d, s, &d->processes[d->processes_count]);
-                if (d->held)
-                        take_devices(svc, s, d, &d->processes[d->processes_count]);
-                d->processes_count++;
-        }
-        return drift_take_kfd(svc, d);
-}
-
-struct drift *drift_new(struct service *svc, unsigned tries) {
-        struct drift *d = alloc_zero(sizeof(*d));
-
-        if (d)
-                d->tries = tries;
-        if (!d || take_all(svc, d) == 0)
-                return d;
-        drift_free(d);
-        return NULL;
-}
 
 /* ---- in the worker: what there is ---- */
 
@@ -270,7 +98,7 @@ int drift_look_at_nodes(struct drift *d, char *why, size_t why_size) {
         unsigned count = 0;
         int r;
 
-        if (d->tries > 0)
+        if (d->args.tries > 0)
                 nanosleep(&rest, NULL);
         r = files ? look_at_files(files, FILES_MAX, &count) : -ENOMEM;
         if (r == 0) {
@@ -477,25 +305,32 @@ void drift_look_at_cgroups(const struct service *svc, struct drift *d) {
 
 static void drift_run(struct job *job) {
         struct usage_answer *a = container_of(job, struct usage_answer, job);
+
         a->result = drift_look_at_nodes(a->drift, a->why, sizeof(a->why));
-        if (a->result < 0)
-                return;
-        look_at_processes(a);
-        drift_look_at_cgroups(a->svc, a->drift);
+        if (a->result == 0) {
+                look_at_processes(a);
+                drift_look_at_cgroups(a->svc, a->drift);
+        }
+        drift_looked(a->drift);
+}
+
+static void drift_taken(void *userdata) {
+        usage_submit(userdata);
 }
 
 /* ---- the answer ---- */
 
 static int drift_begin(struct call *c, unsigned tries) {
         struct usage_answer *a = alloc_zero(sizeof(*a));
+        const struct drift_args args = { .tries = tries, .processes = true, .userdata = a, .taken = drift_taken };
 
         if (a)
-                a->drift = drift_new(c->svc, tries);
+                a->drift = drift_new(c->svc, &args);
         if (!a || !a->drift) {
                 alloc_free(a);
                 return -ENOMEM;
         }
-        return usage_ask(c, a, drift_run);
+        return usage_wait(c, a, drift_run);
 }
 
 bool drift_is_full(const struct drift_row *r) {

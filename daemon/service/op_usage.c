@@ -207,14 +207,24 @@ static void ask_done(struct job *job) {
         request_continue(a->svc, r);
 }
 
-int usage_ask(struct call *c, struct usage_answer *a, void (*run)(struct job *job)) {
+int usage_wait(struct call *c, struct usage_answer *a, void (*run)(struct job *job)) {
         a->svc = c->svc;
         a->request = c->request;
         a->job = (struct job){ .lane = 0, .run = run, .done = ask_done };
         list_init(&a->job.link);
         c->request->jobs++;
-        jobs_submit(c->svc->accounts.jobs, &a->job);
         return OP_LATER;
+}
+
+void usage_submit(struct usage_answer *a) {
+        jobs_submit(a->svc->accounts.jobs, &a->job);
+}
+
+int usage_ask(struct call *c, struct usage_answer *a, void (*run)(struct job *job)) {
+        int r = usage_wait(c, a, run);
+
+        usage_submit(a);
+        return r;
 }
 
 void usage_answer_free(struct usage_answer *a) {

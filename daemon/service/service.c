@@ -72,6 +72,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->keepings.ends);
         list_init(&svc->dmabufs);
         list_init(&svc->walks);
+        list_init(&svc->drifting.taking);
         leases_init(svc);
         list_init(&svc->give_backs.active);
         list_init(&svc->give_backs.watched);
@@ -514,6 +515,7 @@ void service_free(struct service *svc, bool keep_state) {
                         accounts_wait(svc);
                         service_collect(svc);
                 }
+                drifting_stop(svc);
                 accounts_stop(svc);
                 service_commit(svc);
                 svc->hooks.flush(svc->hooks.userdata);

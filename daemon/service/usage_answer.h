@@ -43,6 +43,9 @@ struct usage_answer {
 
 /* Takes the answer over, and has it made; OP_LATER. */
 int usage_ask(struct call *c, struct usage_answer *a, void (*run)(struct job *job));
+/* The same in two steps, where the loop has more to do before the worker has its turn. */
+int usage_wait(struct call *c, struct usage_answer *a, void (*run)(struct job *job));
+void usage_submit(struct usage_answer *a);
 void drift_free(struct drift *d);
 
 /* Takes a result message of the type and sets it as the detail. */

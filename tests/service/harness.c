@@ -1314,11 +1314,22 @@ static void check_space(struct world *w, const struct space *s) {
         }
 }
 
+static void check_dmabufs(struct world *w) {
+        uint64_t bytes = 0;
+
+        list_for_each (l, &w->svc->dmabufs)
+                bytes += memfile_size(container_of(l, struct file, by_session)->memfile);
+        for (uint32_t i = 0; i < w->machine.count; i++)
+                bytes -= w->svc->state.nodes[i].dmabufs;
+        assert_int_equal(bytes, 0);
+}
+
 void check_world(struct world *w) {
         struct state *s = &w->svc->state;
 
         assert_int_equal(state_check(s), 0);
         check_managed(w);
+        check_dmabufs(w);
         list_for_each (l, &s->sessions) {
                 struct session *x = container_of(l, struct session, by_state);
 

@@ -112,6 +112,33 @@ static uint64_t sum(struct client *c, uint64_t space, uint64_t address) {
         }
 }
 
+static void assert_no_drift(struct client *admin) {
+        Svmd__V1__DriftResult *d = must(admin, mk_drift())->drift;
+
+        for (size_t i = 0; i < d->n_rows; i++)
+                if (strcmp(d->rows[i]->subject, "host memory") == 0) {
+                        assert_int_equal(d->rows[i]->reported, d->rows[i]->ledger);
+                        return;
+                }
+        fail_msg("nobody looked at host memory");
+}
+
+/* It is charged, and none of svmd's files has it. */
+static void test_drift(void **state) {
+        struct client admin;
+        uint64_t m;
+
+        client_open(&w, &admin, 0, 0, true);
+        client_greet(&admin, NULL);
+        m = import(&a);
+        assert_int_equal(ledger_bytes(&w, HOST0), SIZE);
+        check_world(&w);
+        assert_no_drift(&admin);
+        must(&a, mk_release(m));
+        assert_no_drift(&admin);
+        client_close(&admin);
+}
+
 static void test_shared(void **state) {
         uint64_t id = import(&a), space = must(&a, mk_space(GPU0))->id, at = page, token;
 
@@ -255,6 +282,7 @@ static void test_not_kept(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_drift, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_shared, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_handed_on, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_read_only, set_up, tear_down),
