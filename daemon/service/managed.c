@@ -280,6 +280,7 @@ void managed_collect(struct service *svc) {
         orders_collect(svc);
         joins_collect(svc);
         capacity_collect(svc);
+        pages_collect(svc);
         while (!list_empty(&svc->managed.lost)) {
                 struct managed_client *k = container_of(svc->managed.lost.next, struct managed_client, link);
 

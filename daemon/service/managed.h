@@ -6,6 +6,7 @@
 
 #include "base/list.h"
 #include "mover/mover.h"
+#include "service/pages.h"
 
 /*
  * Managed reservations: what the service keeps beside core's objects.
@@ -44,6 +45,8 @@ struct managed_reservation {
         struct list members; /* managed_member.by_reservation */
         struct list link;    /* in managed_state.ranges or .ending */
         struct list adopted; /* in managed_client.adopted: see adopted.h */
+        struct list taking;  /* in managed_state.taking, while its pages are looked at: see pages.h */
+        uint32_t taken;      /* granules that were */
 };
 
 struct managed_member {
@@ -107,6 +110,8 @@ struct managed_state {
         struct list joins, joined;          /* struct join: asked for; and answered */
         struct list waits;                  /* struct capacity_wait */
         struct list answered;               /* orders: see orders_collect() */
+        struct list taking;                 /* managed_reservation.taking */
+        struct pages_taken pages;
 };
 
 /* By which the keeper holds a pool. */

@@ -12,18 +12,18 @@
 #include "service/effects.h"
 #include "service/internal.h"
 #include "service/lookup.h"
+#include "service/pages.h"
 
 /*
  * What one partition shares with another: named reservations and named memory.
  *
  * A share is set in the place of the one before, and takes effect at commit: guests that have more than it allows lose
  * what they have then, and are told. Who will not hear still maps what he mapped, as with everything that a client has
- * a descriptor of. Of a managed range no page is served to him any more, and those that he has are taken from him: what
- * lies in host memory moves to a device once, which takes it out of every page table, and comes back only to who still
- * has the range. Where no device has room it stays.
+ * a descriptor of. Of a managed range no page is served to him any more, and those that he has are taken from him
+ * (pages.h).
  */
 
-enum { SHARES_MAX = 4096, LOOKED = 1024 };
+enum { SHARES_MAX = 4096 };
 
 /* ---- guests lose what they have ---- */
 
@@ -78,39 +78,6 @@ static bool end_one(struct service *svc, const struct subject *x, unsigned acces
         return false;
 }
 
-static bool in_host_memory(enum residency state) {
-        return state == RESIDENCY_RESIDENT || state == RESIDENCY_DUPLICATED || state == RESIDENCY_CONTINUING ||
-               state == RESIDENCY_FILLING || state == RESIDENCY_WRITING;
-}
-
-/* From the first to the last granule that is, of at most LOOKED. */
-static void evict_part(struct service *svc, const struct managed_reservation *m, uint32_t first, uint32_t count,
-                       struct managed_granule_info *info) {
-        uint32_t begin = count, end = 0;
-
-        mover_look(svc->mover, m->range, first, count, info);
-        for (uint32_t i = 0; i < count; i++) {
-                if (!in_host_memory(info[i].state))
-                        continue;
-                begin = begin < i ? begin : i;
-                end = i + 1;
-        }
-        if (begin < end)
-                (void)mover_evict(svc->mover, m->range, first + begin, end - begin, 0);
-}
-
-static void take_pages(struct service *svc, const struct reservation *r) {
-        const struct managed_reservation *m = managed_of(r);
-        struct managed_granule_info *info;
-
-        if (!m || !m->range || !svc->mover || svc->replaying)
-                return;
-        info = alloc_array(LOOKED, sizeof(*info));
-        for (uint32_t first = 0; info && first < m->count; first += LOOKED)
-                evict_part(svc, m, first, m->count - first < LOOKED ? m->count - first : LOOKED, info);
-        alloc_free(info);
-}
-
 /* With the last of them the object itself may end. */
 static void narrow(struct service *svc, const struct subject *x, unsigned access) {
         uint64_t id = x->object->id;
@@ -119,7 +86,7 @@ static void narrow(struct service *svc, const struct subject *x, unsigned access
         while (ids_find(&svc->state.ids, id) == x->object && end_one(svc, x, access))
                 lost++;
         if (lost && reservation_by_id(&svc->state, id))
-                take_pages(svc, container_of(x->object, struct reservation, object));
+                pages_take(svc, container_of(x->object, struct reservation, object));
 }
 
 static uint32_t guests_count(const struct share *x) {

@@ -331,6 +331,7 @@ int managed_begin(struct service *svc, struct reservation *r, uint32_t granule, 
         peer_take_fds(m->payer, RANGE_FDS);
         list_init(&m->members);
         list_init(&m->adopted);
+        list_init(&m->taking);
         if (k)
                 list_push_back(&k->adopted, &m->adopted);
         list_push_back(&svc->managed.ranges, &m->link);
@@ -388,6 +389,7 @@ void managed_end(struct service *svc, struct managed_reservation *m) {
         svc->managed.bytes -= r->va.size;
         share->bytes -= r->va.size;
         reservation_retire(&svc->state, r);
+        list_remove(&m->taking);
         list_remove(&m->link);
         list_push_back(&svc->managed.ending, &m->link);
         if (!m->range || !svc->mover)

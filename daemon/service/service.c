@@ -69,6 +69,7 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.joined);
         list_init(&svc->managed.waits);
         list_init(&svc->managed.answered);
+        list_init(&svc->managed.taking);
         list_init(&svc->keepings.ends);
         list_init(&svc->dmabufs);
         list_init(&svc->walks);

@@ -290,7 +290,9 @@ static void check_range(struct world *w, const struct managed_reservation *m) {
 }
 
 bool managed_at_rest(struct world *w) {
-        return !w->svc->mover || (list_empty(&w->svc->managed.ending) && mover_idle(w->svc->mover));
+        const struct managed_state *m = &w->svc->managed;
+
+        return !w->svc->mover || (list_empty(&m->ending) && list_empty(&m->taking) && mover_idle(w->svc->mover));
 }
 
 void check_managed(struct world *w) {

@@ -92,6 +92,55 @@ static void test_two_processes_and_a_reader(void **state) {
         assert_int_equal(process_check(&b.process, at, MIB, 4), 0);
 }
 
+/* Of a range that a guest of another partition has open, and no longer may. */
+static uint64_t lost_by_guest(struct client *guest, uint64_t size) {
+        struct service_peer peer = { .pid = 5000, .uid = 300, .gid = 300 };
+        Svmd__V1__Result *r = must(&a.client, mk_range(size, PAGE, "shared", 0600));
+        uint64_t id = r->id, at = r->address;
+
+        must(&admin, mk_range_partition("two", 4ull << 30, 200, 0666));
+        peer.partition = partition_find(&w.svc->state, "two");
+        assert_int_equal(client_open_as(&w, guest, &peer), 0);
+        client_greet(guest, NULL);
+        must(&a.client, mk_share("shared", false, "two", RIGHT_READ));
+        must(guest, mk_attach("one"));
+        must(guest, mk_open("shared", RIGHT_READ));
+        user_give(&a);
+        user_join(&a, id, true);
+        process_fill(&a.process, at, size, 3);
+        world_settle(&w);
+        assert_int_equal(where(&w, id, 0), UINT32_MAX);
+        must(&a.client, mk_share("shared", false, "two", 0));
+        assert_false(list_empty(&w.svc->managed.taking));
+        return id;
+}
+
+/* Its pages leave host memory, of each granule, and no turn of the loop looks at all of them. */
+static void test_guests_pages(void **state) {
+        const uint32_t count = 4 * PAGES_LOOKED + 8;
+        const struct pages_taken *done;
+        struct client guest;
+        uint64_t id = lost_by_guest(&guest, (uint64_t)count * PAGE);
+
+        world_settle(&w);
+        done = &w.svc->managed.pages;
+        for (uint32_t i = 0; i < count; i++)
+                assert_int_not_equal(where(&w, id, i), UINT32_MAX);
+        assert_int_equal(done->turns, 5);
+        assert_int_equal(done->most, PAGES_LOOKED);
+        client_close(&guest);
+}
+
+/* The range ends before all of them were looked at. */
+static void test_guests_pages_gone(void **state) {
+        struct client guest;
+        uint64_t id = lost_by_guest(&guest, 4 * PAGES_LOOKED * PAGE);
+
+        must(&a.client, mk_free(id));
+        assert_true(list_empty(&w.svc->managed.taking));
+        client_close(&guest);
+}
+
 static void test_devices_see_it(void **state) {
         uint64_t early = must(&a.client, mk_space(GPU1))->id, late, id, at;
         Svmd__V1__Result *r = must(&a.client, mk_range(MIB, LARGE, "", 0));
@@ -178,8 +227,13 @@ static void test_freed_and_not_in_the_journal(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
         const struct CMUnitTest tests[] = {
-                TEST(test_touch_and_move), TEST(test_two_processes_and_a_reader),   TEST(test_devices_see_it),
-                TEST(test_restart),        TEST(test_freed_and_not_in_the_journal),
+                TEST(test_touch_and_move),
+                TEST(test_two_processes_and_a_reader),
+                TEST(test_guests_pages),
+                TEST(test_guests_pages_gone),
+                TEST(test_devices_see_it),
+                TEST(test_restart),
+                TEST(test_freed_and_not_in_the_journal),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
