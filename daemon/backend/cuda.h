@@ -17,6 +17,12 @@ struct device_range;
 /* Takes svmd's end over on success. `kept`: an earlier svmd had it, and it may have anything mapped that lies on the
  * node. -ENOMEM. */
 int cuda_channel_new(struct device *d, struct cuda_channel **ret, int fd, uint64_t session, bool kept);
+/* From now on told() is called, from any thread and once, when its process has not let go of what it was asked for, or
+ * answers what it was not asked; one that has closed the channel is mostly one that has ended. It must not call this.
+ */
+void cuda_channel_watch(struct cuda_channel *c, void (*told)(void *userdata), void *userdata);
+/* Whether that has been; `why` is a sentence then. */
+bool cuda_channel_withholds(const struct cuda_channel *c, char *why, size_t size);
 /* Nothing waits for it any more. NULL is allowed. */
 void cuda_channel_free(struct cuda_channel *c);
 uint64_t cuda_channel_session(const struct cuda_channel *c);

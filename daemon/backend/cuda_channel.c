@@ -50,6 +50,9 @@ struct cuda_channel {
         uint64_t session, sent, answered;
         bool kept;
         const char *stale; /* why; NULL: it is not */
+        bool withholds;    /* and its process is to blame */
+        void (*told)(void *userdata);
+        void *userdata;
 };
 
 /* ---- covers ---- */
@@ -144,6 +147,32 @@ uint64_t cuda_channel_session(const struct cuda_channel *c) {
         return c->session;
 }
 
+void cuda_channel_watch(struct cuda_channel *c, void (*told)(void *userdata), void *userdata) {
+        pthread_mutex_lock(&c->device->channels_lock);
+        c->told = told;
+        c->userdata = userdata;
+        pthread_mutex_unlock(&c->device->channels_lock);
+}
+
+bool cuda_channel_withholds(const struct cuda_channel *c, char *why, size_t size) {
+        bool withholds;
+
+        pthread_mutex_lock(&c->device->channels_lock);
+        withholds = c->withholds;
+        if (withholds)
+                snprintf(why, size, "%s", c->stale);
+        pthread_mutex_unlock(&c->device->channels_lock);
+        return withholds;
+}
+
+/* With the lock. */
+static void blame(struct cuda_channel *c, const char *why) {
+        c->stale = why;
+        c->withholds = true;
+        if (c->told)
+                c->told(c->userdata);
+}
+
 /* With the lock. */
 static void read_answers(struct cuda_channel *c) {
         uint64_t seq;
@@ -158,7 +187,7 @@ static void read_answers(struct cuda_channel *c) {
                 if (n <= 0)
                         c->stale = "its process has closed the channel, or ended";
                 else if (n != sizeof(seq) || seq > c->sent)
-                        c->stale = "its process answered what it was not asked";
+                        blame(c, "its process answered what it was not asked");
                 else if (seq > c->answered)
                         c->answered = seq;
         }
@@ -285,7 +314,7 @@ static bool let_go(struct cover *v, uint32_t granule) {
         if (!c->stale && !(t->seq && c->answered >= t->seq)) {
                 if (clock_ns(CLOCK_MONOTONIC) - t->since < c->device->patience_ms * 1000000ull)
                         return false;
-                c->stale = "its process did not let go of memory in time (cuda-patience)";
+                blame(c, "its process did not let go of memory in time (cuda-patience)");
         }
         list_remove(&t->link);
         alloc_free(t);

@@ -32,7 +32,8 @@
         X(NO_DESCRIPTORS, LOG_WARNING, "1a07da4d0c6f4cdaaac1843b506423be")                                             \
         X(RELOAD_FAILED, LOG_ERR, "7c2bfa785d844617aa1ba5a20adfa3c8")                                                  \
         X(GROUP_FULL, LOG_WARNING, "5f1d1f2b9c2a4a0db7c40f8a6d3e9127")                                                 \
-        X(GROUP_FULL_ENDED, LOG_NOTICE, "c1f0a7be1f5248d18e7d1f0b64a5b3d9")
+        X(GROUP_FULL_ENDED, LOG_NOTICE, "c1f0a7be1f5248d18e7d1f0b64a5b3d9")                                            \
+        X(PAGES_WITHHELD, LOG_WARNING, "f3c2c915900843b7b87b8549b2f2bd43")
 
 enum message {
 #define X(name, level, id) MESSAGE_##name,

@@ -210,6 +210,28 @@ void audit_end(struct service *svc, const struct session *s, const struct call *
                 a->for_other ? " over D-Bus" : "", more);
 }
 
+void audit_withheld(struct service *svc, const struct session *s, const char *node, const char *why) {
+        struct looked seen = { .process = "" };
+        uint64_t withheld = 0;
+        char more[64] = "";
+
+        if (!message_passes(&svc->rates.withheld, clock_ns(CLOCK_MONOTONIC), &withheld))
+                return;
+        if (withheld > 0)
+                snprintf(more, sizeof(more), " (%" PRIu64 " more of these were not told)", withheld);
+        if (s->pid)
+                look_at_process(svc->options.proc_root, s->pid, UINT64_MAX, &seen);
+        message(MESSAGE_PAGES_WITHHELD,
+                FIELDS(FIELD_TEXT("SVMD_NODE", node), FIELD_NUMBER("SVMD_SESSION", s->object.id),
+                       FIELD_NUMBER("SVMD_SESSION_PID", s->pid), FIELD_NUMBER("SVMD_SESSION_UID", s->who.uid),
+                       FIELD_TEXT("SVMD_SESSION_COMM", seen.process[0] ? seen.process : "?"),
+                       FIELD_TEXT("SVMD_SESSION_CGROUP", seen.where.cgroup[0] ? seen.where.cgroup : "?")),
+                "session %" PRIu64
+                " did not give back managed pages of %s: %s; pid %u (uid %u, %s) gets no more there, "
+                "and others go on without what its GPU still writes%s",
+                s->object.id, node, why, s->pid, s->who.uid, seen.process[0] ? seen.process : "?", more);
+}
+
 int op_act_for(struct call *c) {
         const struct session *s = c->session;
 

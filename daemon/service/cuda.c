@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "core/node.h"
 #include "core/session.h"
 #include "core/space.h"
+#include "service/audit.h"
 #include "service/internal.h"
 #include "service/range.h"
 
@@ -36,6 +38,14 @@ struct cuda_attached *cuda_attached_find(const struct session *s, uint32_t node)
         return NULL;
 }
 
+/* In a worker. */
+static void on_withheld(void *userdata) {
+        struct service *svc = userdata;
+
+        atomic_store(&svc->managed.withheld, true);
+        svc->hooks.wake(svc->hooks.userdata);
+}
+
 /* Takes `fd` over on success. */
 static int add(struct service *svc, struct session *s, uint32_t node, int fd, bool kept) {
         struct managed_client *k = managed_client_of(svc, s);
@@ -47,6 +57,7 @@ static int add(struct service *svc, struct session *s, uint32_t node, int fd, bo
                 return r;
         }
         a->node = node;
+        cuda_channel_watch(a->channel, on_withheld, svc);
         list_push_back(&k->channels, &a->link);
         peer_take_fds(s->party, 1);
         return 0;
@@ -71,7 +82,18 @@ int cuda_attach(struct service *svc, struct session *s, uint32_t node) {
         return r;
 }
 
+/* Once. */
+static void audit(struct service *svc, const struct session *s, struct cuda_attached *a) {
+        char why[160];
+
+        if (a->audited || !cuda_channel_withholds(a->channel, why, sizeof(why)))
+                return;
+        a->audited = true;
+        audit_withheld(svc, s, node_desc(svc, a->node)->name, why);
+}
+
 static void end(struct service *svc, struct session *s, struct cuda_attached *a) {
+        audit(svc, s, a);
         if (!svc->replaying)
                 svc->hooks.unkeep(svc->hooks.userdata, key_of(s, a->node));
         peer_drop_fds(s->party, 1);
@@ -140,6 +162,19 @@ int cuda_restore(struct service *svc, struct session *s) {
 }
 
 /* ---- what is wrong ---- */
+
+void cuda_collect(struct service *svc) {
+        if (!atomic_exchange(&svc->managed.withheld, false))
+                return;
+        list_for_each (l, &svc->state.sessions) {
+                const struct session *s = container_of(l, struct session, by_state);
+                const struct managed_client *k = s->managed;
+
+                if (k)
+                        list_for_each (it, &k->channels)
+                                audit(svc, s, attached_of(it));
+        }
+}
 
 bool cuda_withholds(const struct service *svc, const struct session *s, char *text, size_t size) {
         const struct managed_client *k = s->managed;

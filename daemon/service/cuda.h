@@ -26,6 +26,7 @@ struct cuda_attached {
         struct list link; /* in managed_client.channels */
         uint32_t node;
         struct cuda_channel *channel;
+        bool audited; /* the log has that its process did not give granules back */
 };
 
 /* NULL: the session has none of that node. */
@@ -38,5 +39,7 @@ void cuda_space_gone(struct service *svc, const struct space *space);
 void cuda_node_gone(struct service *svc, uint32_t node);
 /* After a restart, when ranges and spaces are back: those that the keeper held go on. -ENOMEM and such. */
 int cuda_restore(struct service *svc, struct session *s);
+/* Says in the log which processes did not give granules back since the last time. */
+void cuda_collect(struct service *svc);
 /* Whether the session's process did not give granules back when it was asked; of which node first, and why. */
 bool cuda_withholds(const struct service *svc, const struct session *s, char *text, size_t size);

@@ -93,7 +93,7 @@ struct service {
         char lost[256];           /* before this svmd; empty: nothing */
         char keeper_why[256];     /* why there is none */
         struct {
-                struct message_rate refused, limit, thrash, drift, full;
+                struct message_rate refused, limit, thrash, drift, full, withheld;
         } rates;             /* of messages that others cause */
         bool journal_behind; /* something ended for which the journal had no room: only a snapshot will do */
         struct service_kept *kept;

@@ -281,6 +281,7 @@ void managed_collect(struct service *svc) {
         joins_collect(svc);
         capacity_collect(svc);
         pages_collect(svc);
+        cuda_collect(svc);
         while (!list_empty(&svc->managed.lost)) {
                 struct managed_client *k = container_of(svc->managed.lost.next, struct managed_client, link);
 

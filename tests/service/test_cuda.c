@@ -21,6 +21,7 @@
 
 #include "backend/cuda.h"
 #include "base/alloc.h"
+#include "base/message.h"
 #include "core/partition.h"
 #include "core/session.h"
 #include "cuda/ask.h"
@@ -45,6 +46,7 @@ static int slots[64];        /* what their descriptors are of */
 static unsigned covered;     /* granules, by all calls */
 static bool covered_first;   /* the last time, before it was looked what lies there */
 static const char *stale;    /* every channel is, for this reason */
+static bool really;          /* it is what the mover says */
 static unsigned shows_fails; /* this call of it and those behind it: ENOMEM */
 static unsigned taken_over;  /* channels of an earlier svmd */
 
@@ -54,7 +56,10 @@ int __real_cuda_channel_cover(struct cuda_channel *c, struct device_range *r, ui
                               uint64_t *ret_seq);
 int __wrap_cuda_channel_cover(struct cuda_channel *c, struct device_range *r, uint32_t first, uint32_t count,
                               uint64_t *ret_seq);
+bool __real_cuda_channel_is_stale(const struct cuda_channel *c, char *why, size_t size);
 bool __wrap_cuda_channel_is_stale(const struct cuda_channel *c, char *why, size_t size);
+int __real_mover_show_slots(struct mover *m, struct mover_range *r, uint32_t node, uint32_t first, uint32_t count,
+                            int *ret_fds);
 int __wrap_mover_show_slots(struct mover *m, struct mover_range *r, uint32_t node, uint32_t first, uint32_t count,
                             int *ret_fds);
 
@@ -71,9 +76,10 @@ int __wrap_cuda_channel_cover(struct cuda_channel *c, struct device_range *r, ui
 }
 
 bool __wrap_cuda_channel_is_stale(const struct cuda_channel *c, char *why, size_t size) {
-        if (stale)
-                snprintf(why, size, "%s", stale);
-        return stale;
+        if (!stale)
+                return __real_cuda_channel_is_stale(c, why, size);
+        snprintf(why, size, "%s", stale);
+        return true;
 }
 
 int __wrap_mover_show_slots(struct mover *m, struct mover_range *r, uint32_t node, uint32_t first, uint32_t count,
@@ -85,6 +91,8 @@ int __wrap_mover_show_slots(struct mover *m, struct mover_range *r, uint32_t nod
         covered_first = false;
         if (shows_fails && --shows_fails == 0)
                 return -ENOMEM;
+        if (really)
+                return __real_mover_show_slots(m, r, node, first, count, ret_fds);
         for (uint32_t i = 0; i < count; i++) {
                 ret_fds[i] = lies >> (first + i) & 1 ? dup(slots[first + i]) : -1;
                 shown += ret_fds[i] >= 0;
@@ -244,6 +252,7 @@ static void shape(struct machine *m) {
                 n->capacity = 64 * MIB;
                 n->va_end = 1ull << 47;
                 n->managed = i == CUDA0;
+                n->agent_patience_ms = 100;
                 if (n->managed)
                         snprintf(n->agent, sizeof(n->agent), "cuda.sock");
         }
@@ -269,6 +278,7 @@ static int set_up(void **state) {
         lies = 0;
         covered = 0;
         stale = NULL;
+        really = false;
         return 0;
 }
 
@@ -641,6 +651,85 @@ static void test_withheld(void **state) {
         close(end);
 }
 
+/* ---- the log ---- */
+
+static struct {
+        unsigned withheld, lost; /* messages */
+        char text[1024], fields[1024];
+} said;
+
+static bool take(const struct message_desc *m, const struct message_field *fields, size_t count, const char *text) {
+        bool withheld = m == message_desc(MESSAGE_PAGES_WITHHELD), lost = m == message_desc(MESSAGE_NODE_LOST);
+        size_t n = 0;
+
+        if (!withheld && !lost)
+                return true;
+        said.withheld += withheld;
+        said.lost += lost;
+        snprintf(said.text, sizeof(said.text), "%s", text);
+        for (size_t i = 0; i < count && n < sizeof(said.fields); i++)
+                n += (size_t)(fields[i].text ? snprintf(said.fields + n, sizeof(said.fields) - n, "%s=%s\n",
+                                                        fields[i].name, fields[i].text)
+                                             : snprintf(said.fields + n, sizeof(said.fields) - n, "%s=%llu\n",
+                                                        fields[i].name, (unsigned long long)fields[i].number));
+        return true;
+}
+
+static void says(const char *text) {
+        if (!strstr(said.text, text) && !strstr(said.fields, text))
+                fail_msg("it does not say %s:\n%s\n%s", text, said.text, said.fields);
+}
+
+/* Who keeps granules longer than it may, or answers what it was not asked, is in the log, once a channel; and nobody
+ * waits for it again. */
+static void test_audited(void **state) {
+        uint64_t at, id = u_open(&at), never = UINT64_MAX;
+        char number[48];
+        int end, fd;
+
+        message_set_sink(take);
+        memset(&said, 0, sizeof(said));
+        really = true;
+        assert_int_equal(prefetch(at, SIZE), SVMD_STATUS_OK);
+        space(&u.client);
+        end = attach(&u.client);
+        must(&u.client, mk_cuda_map(id, CUDA0, 0, 4));
+        for (int i = 0; i < 4; i++) {
+                fd = fdlist_steal(&u.client.fds);
+                assert_true(fd >= 0);
+                close(fd);
+        }
+        assert_int_equal(process_check(&u.process, at, 2 * GRANULE, 0), 0);
+        while (!said.withheld)
+                world_wait(&w);
+        says("cuda0");
+        says("cuda-patience");
+        snprintf(number, sizeof(number), "SVMD_SESSION_PID=%u\n", (unsigned)u.process.pid);
+        says(number);
+        says("SVMD_SESSION_UID=102\n");
+        says("SVMD_SESSION_COMM=service_cuda\n");
+        assert_int_equal(process_check(&u.process, at + 2 * GRANULE, 2 * GRANULE, 0), 0);
+        world_settle(&w);
+        must_not(&u.client, mk_cuda_map(id, CUDA0, 0, 1), SVMD_STATUS_GONE, "cuda-patience");
+        close(end);
+
+        space(&a);
+        end = attach(&a);
+        assert_int_equal(send(end, &never, sizeof(never), 0), sizeof(never));
+        must_not(&a, mk_cuda_map(range, CUDA0, 0, 1), SVMD_STATUS_GONE, "not asked");
+        world_settle(&w);
+        assert_int_equal(said.withheld, 2);
+        says("not asked");
+        close(end);
+
+        space(&b); /* who leaves is not blamed */
+        close(attach(&b));
+        u_close();
+        world_settle(&w);
+        assert_int_equal(said.withheld, 2);
+        message_set_sink(NULL);
+}
+
 static Svmd__V1__Op *set_node(Svmd__V1__NodeAction action) {
         Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_NODE_SET);
 
@@ -667,6 +756,89 @@ static void test_lost(void **state) {
         close(attach(&a));
 }
 
+static void monitor(bool on) {
+        Svmd__V1__Op *op = op_make(SVMD__V1__OP__OP_MONITOR);
+
+        op->monitor->on = on;
+        admin.deaf = !on;
+        must(&admin, op);
+}
+
+static void until_lost(unsigned times) {
+        while (said.lost < times)
+                world_wait(&w);
+        assert_int_equal(said.lost, times);
+        says("SVMD_NODE=cuda0\n");
+        says("cuda0 has lost its managed pages: ");
+}
+
+/* Which svmd hears of within a second or so. */
+static void until_back(uint64_t at, uint64_t size) {
+        unsigned code = SVMD_STATUS_NO_NODE;
+
+        for (unsigned i = 0; i < 3000 && code == SVMD_STATUS_NO_NODE; i++) {
+                code = prefetch(at, size);
+                usleep(10000);
+        }
+        assert_int_equal(code, SVMD_STATUS_OK);
+}
+
+/* svmd-cuda ends: what was there is lost and told of, channels are closed, the rest stays; and the node takes pages
+ * again when there is another one. So it is where there is none when svmd starts. */
+static void test_agent_ends(void **state) {
+        uint64_t at, id = u_open(&at), resident = GRANULE * 6ull;
+        unsigned events;
+        int end;
+
+        message_set_sink(take);
+        memset(&said, 0, sizeof(said));
+        process_fill(&u.process, at + 4 * GRANULE, 4 * GRANULE, 5);
+        assert_int_equal(prefetch(at, resident), SVMD_STATUS_OK);
+        assert_int_equal(managed(), resident);
+        space(&u.client);
+        end = attach(&u.client);
+        monitor(true);
+        events = admin.events_count;
+        device_is(true, false);
+        until_lost(1);
+        says("svmd-cuda has ended");
+        assert_true(admin.events_count > events);
+        assert_int_equal(admin.events[events].kind, SVMD__V1__EVENT__EVENT_MONITOR);
+        monitor(false);
+        assert_false(is_open(end));
+        close(end);
+        assert_int_equal(kept(), 0);
+        world_settle(&w);
+        check_world(&w);
+        assert_int_equal(managed(), 0);
+        assert_int_equal(process_check(&u.process, at + resident, SIZE - resident, 5), 0);
+        assert_int_equal(prefetch(at + resident, GRANULE), SVMD_STATUS_NO_NODE);
+        assert_int_equal(prefetch(at, GRANULE), SVMD_STATUS_GONE);
+
+        device_is(false, false);
+        until_back(at + resident, SIZE - resident);
+        assert_int_equal(where(&w, id, 7), CUDA0);
+        close(attach(&u.client));
+        assert_int_equal(process_check(&u.process, at + resident, GRANULE, 5), 0);
+        assert_int_equal(prefetch(at, GRANULE), SVMD_STATUS_GONE);
+        assert_int_equal(discard(at, resident), SVMD_STATUS_OK);
+        assert_int_equal(prefetch(at, GRANULE), SVMD_STATUS_OK);
+        assert_int_equal(process_check(&u.process, at, resident, 0), 0);
+
+        device_is(true, false);
+        until_lost(2);
+        restart();
+        until_lost(3);
+        says("nobody listens");
+        assert_int_equal(prefetch(at, GRANULE), SVMD_STATUS_NO_NODE);
+        device_is(false, false);
+        until_back(at, resident);
+        assert_int_equal(managed(), resident);
+        assert_int_equal(process_check(&u.process, at, resident, 0), 0);
+        u_close();
+        message_set_sink(NULL);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_attach, set_up, tear_down),
@@ -677,6 +849,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_restart, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_withheld, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_audited, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_agent_ends, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_lost, set_up, tear_down),
         };
 
