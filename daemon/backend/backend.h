@@ -107,8 +107,8 @@ struct device_slots {
         int (*write)(struct device *d, uint32_t slot, const void *from);
         /* It is there: also one that an earlier svmd made. */
         bool (*has)(struct device *d, uint32_t slot);
-        /* A descriptor of it can be had by fd() from now on, which does not wait: a new one, or -errno. */
-        int (*ready)(struct device *d, uint32_t slot);
+        /* A new descriptor of it, without waiting. -EAGAIN: that of one which an earlier svmd made is being fetched, so
+         * ask again a little later, until there is an answer. -ENOENT: it is not there. Else why there is none. */
         int (*fd)(struct device *d, uint32_t slot);
         /* From now on told() is called in a thread of the device's: it is gone (`why`), and when that has returned and
          * there is an empty one, that there is. Until device_free(), or until `told` is NULL. */

@@ -17,12 +17,12 @@ struct device {
         struct cuda_agent *agent; /* NULL: there is none */
         char why[160];            /* then: why not */
         pthread_mutex_t fds_lock; /* not for long */
-        int *fds;                 /* of slots that are there: -1: none here; else one */
-        uint64_t *there;          /* bit per slot */
+        int *fds;                 /* of slots that are there; or -1: none here, FD_FAILED */
+        uint64_t *there, *wanted; /* bit per slot; wanted: its descriptor */
         uint32_t slots;
         pthread_t thread;
         bool started, lost;
-        int stop; /* eventfd: it has to end */
+        int stop, want; /* eventfds: it has to end; descriptors are wanted */
         void (*told)(void *userdata, bool there, const char *why);
         void *userdata;
 

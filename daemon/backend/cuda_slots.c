@@ -12,13 +12,16 @@
 
 /*
  * Slots of a CUDA node: svmd-cuda's, asked for one at a time. A descriptor of each is kept here, to be handed to
- * clients without asking anybody; of slots of an earlier svmd's it is fetched when somebody wants it.
+ * clients without asking anybody. Of slots of an earlier svmd's the device's thread fetches it when somebody wants it,
+ * so that who asks for a descriptor never waits.
  *
  *      AGENT --gone--> told, all that was there is lost --> asked every second --> EMPTY AGENT, told
  *
  * Which slots there are is known here by the answers: an agent has no more and no others, as it is svmd's alone.
  */
 enum { PATIENCE_MS = 30000, AGAIN_MS = 1000, SLOT = 2 << 20 };
+/* Its descriptor was wanted, and could not be had. */
+enum { FD_FAILED = -2 };
 
 static void fd_set_at(struct device *d, uint32_t slot, int fd, bool there) {
         uint64_t bit = 1ull << slot % 64;
@@ -101,36 +104,75 @@ static int write_slot(struct device *d, uint32_t slot, const void *from) {
         return k == -ENOENT ? -EIO : k;
 }
 
+/* ---- descriptors ---- */
+
+/* With the lock of those. A failure is told once, and then it is tried again. */
+static int take_fd(struct device *d, uint32_t slot) {
+        uint64_t bit = 1ull << slot % 64, one = 1;
+        int fd = d->fds[slot];
+
+        if (fd >= 0) {
+                fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+                return fd < 0 ? -errno : fd;
+        }
+        d->fds[slot] = -1;
+        if (fd == FD_FAILED || !d->started)
+                return -EIO;
+        d->wanted[slot / 64] |= bit;
+        (void)!write(d->want, &one, sizeof(one));
+        return -EAGAIN;
+}
+
 static int fd_of(struct device *d, uint32_t slot) {
         int fd = -ENOENT;
 
         pthread_mutex_lock(&d->fds_lock);
-        if (slot < d->slots && d->fds[slot] >= 0) {
-                fd = fcntl(d->fds[slot], F_DUPFD_CLOEXEC, 0);
-                fd = fd < 0 ? -errno : fd;
-        }
+        if (slot < d->slots && d->there[slot / 64] >> slot % 64 & 1)
+                fd = take_fd(d, slot);
         pthread_mutex_unlock(&d->fds_lock);
         return fd;
 }
 
-/* Its number may be made anew meanwhile, for somebody else: then its descriptor is there already, or comes now. */
-static int ready(struct device *d, uint32_t slot) {
-        int fd = fd_of(d, slot), k = 0;
+/* The first from `slot` on, and no longer; d->slots: none. */
+static uint32_t take_wanted(struct device *d, uint32_t slot) {
+        pthread_mutex_lock(&d->fds_lock);
+        while (slot < d->slots && !(d->wanted[slot / 64] >> slot % 64 & 1))
+                slot += d->wanted[slot / 64] >> slot % 64 ? 1 : 64 - slot % 64;
+        if (slot < d->slots)
+                d->wanted[slot / 64] &= ~(1ull << slot % 64);
+        pthread_mutex_unlock(&d->fds_lock);
+        return slot < d->slots ? slot : d->slots;
+}
 
-        if (fd >= 0) {
-                close(fd);
-                return 0;
-        }
+static bool lacks_fd(struct device *d, uint32_t slot) {
+        bool lacks;
+
+        pthread_mutex_lock(&d->fds_lock);
+        lacks = d->there[slot / 64] >> slot % 64 & 1 && d->fds[slot] == -1;
+        pthread_mutex_unlock(&d->fds_lock);
+        return lacks;
+}
+
+/* With the lock to write, or the number is made anew meanwhile, for somebody else, and this descriptor taken for its.
+ */
+static void fetch(struct device *d, uint32_t slot) {
+        int fd, k;
+
         pthread_rwlock_wrlock(&d->lock);
-        if (slot >= d->slots || !d->agent)
-                k = -EIO;
-        else if (has(d, slot) && d->fds[slot] < 0) {
+        if (lacks_fd(d, slot)) {
                 k = cuda_agent_export(d->agent, slot, &fd);
-                if (!k)
-                        fd_set_at(d, slot, fd, true);
+                fd_set_at(d, slot, k ? FD_FAILED : fd, true);
         }
         pthread_rwlock_unlock(&d->lock);
-        return k;
+}
+
+/* In the device's thread, which has an agent. */
+static void fetch_wanted(struct device *d) {
+        uint64_t n;
+
+        (void)!read(d->want, &n, sizeof(n));
+        for (uint32_t i = take_wanted(d, 0); i < d->slots; i = take_wanted(d, i + 1))
+                fetch(d, i);
 }
 
 /* ---- the agent comes and goes ---- */
@@ -175,11 +217,15 @@ static void drop_agent(struct device *d) {
 
 /* False: the thread has to end. One that no answer comes from any more does not hang up. */
 static bool wait_until_gone(struct device *d) {
-        struct pollfd p[2] = { { .fd = d->stop, .events = POLLIN },
-                               { .fd = cuda_agent_fd(d->agent), .events = POLLRDHUP } };
+        struct pollfd p[3] = { { .fd = d->stop, .events = POLLIN },
+                               { .fd = cuda_agent_fd(d->agent), .events = POLLRDHUP },
+                               { .fd = d->want, .events = POLLIN } };
 
-        while (!cuda_agent_is_gone(d->agent) && !p[0].revents && !(p[1].revents & (POLLRDHUP | POLLHUP | POLLERR)))
-                (void)poll(p, 2, AGAIN_MS);
+        while (!cuda_agent_is_gone(d->agent) && !p[0].revents && !(p[1].revents & (POLLRDHUP | POLLHUP | POLLERR))) {
+                if (p[2].revents)
+                        fetch_wanted(d);
+                (void)poll(p, 3, AGAIN_MS);
+        }
         return !p[0].revents;
 }
 
@@ -223,15 +269,22 @@ static void watch(struct device *d, void (*told)(void *userdata, bool there, con
 }
 
 int cuda_slots_begin(struct device *d, uint64_t capacity) {
+        int k;
+
         d->slots = (uint32_t)(capacity / SLOT + 2);
         d->fds = alloc_array(d->slots, sizeof(*d->fds));
         d->there = alloc_array(d->slots / 64 + 1, sizeof(*d->there));
-        d->stop = d->fds && d->there ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
-        if (d->stop < 0) {
-                int k = d->fds && d->there ? -errno : -ENOMEM;
-
+        d->wanted = alloc_array(d->slots / 64 + 1, sizeof(*d->wanted));
+        k = d->fds && d->there && d->wanted ? 0 : -ENOMEM;
+        d->stop = k ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        d->want = d->stop < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (d->want < 0) {
+                k = k ? k : -errno;
+                if (d->stop >= 0)
+                        close(d->stop);
                 alloc_free(d->fds);
                 alloc_free(d->there);
+                alloc_free(d->wanted);
                 return k;
         }
         memset(d->fds, 0xff, d->slots * sizeof(*d->fds));
@@ -247,8 +300,10 @@ void cuda_slots_end(struct device *d) {
         d->agent = NULL;
         forget_all(d);
         close(d->stop);
+        close(d->want);
         alloc_free(d->fds);
         alloc_free(d->there);
+        alloc_free(d->wanted);
         pthread_rwlock_destroy(&d->lock);
         pthread_mutex_destroy(&d->fds_lock);
 }
@@ -260,7 +315,6 @@ const struct device_slots cuda_device_slots = {
         .read = read_slot,
         .write = write_slot,
         .has = slots_has,
-        .ready = ready,
         .fd = fd_of,
         .watch = watch,
 };

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/backend.h"
 #include "backend/memfile.h"
@@ -208,17 +209,6 @@ int devices_restore(struct mover *m, struct mover_range *r) {
         return k;
 }
 
-/* What an earlier svmd made has no descriptor here until it is asked for, which waits for the device. */
-static int make_ready(struct mover *m, const struct mover_range *r, uint32_t node, uint32_t granule) {
-        const struct mover_node *n = &m->nodes[node].node;
-        struct managed_granule_info info;
-
-        mover_look(m, r, granule, 1, &info);
-        if (info.state != RESIDENCY_OUT || info.node != node || info.slot == MANAGED_NOWHERE)
-                return 0;
-        return n->backend->slots->ready(n->device, info.slot);
-}
-
 /* The slot stays the granule's while the lock is held, so the descriptor is of no other's bytes. */
 static int show_slot(struct mover *m, struct mover_range *r, uint32_t node, uint32_t granule) {
         const struct mover_node *n = &m->nodes[node].node;
@@ -235,19 +225,23 @@ static int show_slot(struct mover *m, struct mover_range *r, uint32_t node, uint
 
 int mover_show_slots(struct mover *m, struct mover_range *r, uint32_t node, uint32_t first, uint32_t count,
                      int *ret_fds) {
+        bool later = false;
         int shown = 0;
 
         if (!m->nodes[node].node.backend || !m->nodes[node].node.backend->slots || !r->device[node])
                 return -EOPNOTSUPP;
-        for (uint32_t i = 0; i < count; i++) {
-                int k = make_ready(m, r, node, first + i);
-
-                ret_fds[i] = k ? k : show_slot(m, r, node, first + i);
+        for (uint32_t i = 0; i < count; i++) { /* all of them, so that all that lack are fetched together */
+                ret_fds[i] = show_slot(m, r, node, first + i);
+                later |= ret_fds[i] == -EAGAIN;
                 shown += ret_fds[i] >= 0;
-                if (ret_fds[i] < 0)
+        }
+        for (uint32_t i = 0; i < count; i++) {
+                if (later && ret_fds[i] >= 0)
+                        close(ret_fds[i]);
+                if (later || ret_fds[i] < 0)
                         ret_fds[i] = -1;
         }
-        return shown;
+        return later ? -EAGAIN : shown;
 }
 
 void devices_free(struct mover_range *r) {

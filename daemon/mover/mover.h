@@ -316,7 +316,8 @@ void mover_hide(struct mover *m, struct mover_range *r, uint32_t node, struct de
 /* What the node's device has of the range, made if need be. NULL: no memory, or the node shows no ranges. */
 struct device_range *mover_device_range(struct mover *m, struct mover_range *r, uint32_t node);
 /* Of granules [first, first + count): a new descriptor of the slot of each that lies on the node, is in no change and
- * counts as shown there from now on, in `ret_fds`; of the others -1. Returns how many, or -errno. */
+ * counts as shown there from now on, in `ret_fds`; of the others -1. Returns how many, or -errno. -EAGAIN: of some that
+ * an earlier svmd made they are being fetched; ask again a little later. */
 int mover_show_slots(struct mover *m, struct mover_range *r, uint32_t node, uint32_t first, uint32_t count,
                      int *ret_fds);
 /* What a device asks (backend.h): made before the mover, which is then told of the devices in its config. */

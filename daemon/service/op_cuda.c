@@ -149,6 +149,14 @@ static int answer(struct call *c, uint32_t first, uint32_t count, const int *fds
         return r;
 }
 
+/* They come, or svmd-cuda is gone, in a bounded time; svmd that ends does not wait for that. */
+static int wait_for_fds(struct call *c) {
+        c->request->until_ns = UINT64_MAX;
+        c->request->again = true;
+        service_wake_soon(c->svc);
+        return OP_LATER;
+}
+
 int op_cuda_map(struct call *c) {
         const Svmd__V1__CudaMap *op = c->op->cuda_map;
         struct managed_reservation *m;
@@ -168,5 +176,7 @@ int op_cuda_map(struct call *c) {
         if (r != 0)
                 return r;
         r = mover_show_slots(c->svc->mover, m->range, op->node, op->first, op->count, fds);
+        if (r == -EAGAIN)
+                return wait_for_fds(c);
         return r < 0 ? r : answer(c, op->first, op->count, fds);
 }

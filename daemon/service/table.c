@@ -95,7 +95,7 @@ static const struct op_row rows[] = {
         ROW(SHARE, "share", OP_CHANGES | OP_AUDIT, op_share),
         ROW(SHARE_LIST, "share_list", 0, op_share_list),
         ROW(CUDA_ATTACH, "cuda_attach", OP_ATTACHED | OP_ALONE | OP_FD_OUT | OP_FINAL | OP_GUEST, op_cuda_attach),
-        ROW(CUDA_MAP, "cuda_map", OP_ATTACHED | OP_ALONE | OP_FD_OUT | OP_FINAL | OP_GUEST, op_cuda_map),
+        ROW(CUDA_MAP, "cuda_map", OP_ATTACHED | OP_ALONE | OP_FD_OUT | OP_FINAL | OP_WAITS | OP_GUEST, op_cuda_map),
         ROW(RELOAD, "reload", OP_ADMIN | OP_ALONE | OP_STORE | OP_FINAL | OP_AUDIT, op_reload),
 #undef ROW
 };

@@ -53,8 +53,8 @@ static void test_complete(void **state) {
                         assert_true(b->range_answer && b->space_show && b->space_hide && backend_has_pool(b));
                 if (b->slots)
                         assert_true(b->range_new && b->slots->bytes && b->slots->make && b->slots->release &&
-                                    b->slots->read && b->slots->write && b->slots->has && b->slots->ready &&
-                                    b->slots->fd && b->slots->watch);
+                                    b->slots->read && b->slots->write && b->slots->has && b->slots->fd &&
+                                    b->slots->watch);
                 if (b->private_ops)
                         assert_true(!b->has_spaces && b->private_ops->file_ok && b->private_ops->move &&
                                     b->private_ops->look);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -35,6 +36,7 @@ static struct agent agent;
 static atomic_bool armed;
 static atomic_uint calls, failures;
 static atomic_uint refusals; /* the device has no memory so often */
+static atomic_bool mute;     /* svmd-cuda gives the next descriptor not out */
 
 static bool fails(unsigned n) {
         if (!atomic_load(&armed) || (atomic_fetch_add(&calls, 1) * 2654435761u >> 8) % n)
@@ -69,6 +71,12 @@ void *__wrap_alloc_array(size_t count, size_t bytes) {
         if (bytes == GRANULE && atomic_exchange(&halfway.starves, false))
                 return NULL;
         return bytes == GRANULE && fails(10) ? NULL : __real_alloc_array(count, bytes);
+}
+
+int __real_cuda_agent_export(struct cuda_agent *a, uint32_t slot, int *ret_fd);
+int __wrap_cuda_agent_export(struct cuda_agent *a, uint32_t slot, int *ret_fd);
+int __wrap_cuda_agent_export(struct cuda_agent *a, uint32_t slot, int *ret_fd) {
+        return atomic_exchange(&mute, false) ? -EMFILE : __real_cuda_agent_export(a, slot, ret_fd);
 }
 
 int64_t __real_userfault_copy(int fd, uint64_t to, const void *from, uint64_t size, unsigned flags);
@@ -108,6 +116,7 @@ static void begin(uint64_t capacity, const char *bytes, uint32_t patience_ms) {
         world_begin(&world, capacity);
         memset(&gpu, 0, sizeof(gpu));
         atomic_store(&refusals, 0);
+        atomic_store(&mute, false);
         atomic_store(&halfway.armed, false);
         atomic_store(&halfway.starves, false);
 }
@@ -159,11 +168,15 @@ static void channel(struct world *w) {
 /* How many of them are there. */
 static int show(struct world *w, uint32_t first, uint32_t count) {
         struct device_range *d = mover_device_range(w->m, w->r, CUDA);
+        struct deadline limit = world_deadline();
         int fds[COUNT], shown;
 
         assert_non_null(d);
         assert_int_equal(cuda_channel_cover(gpu.channel, d, first, count, &gpu.seq), 0);
-        shown = mover_show_slots(w->m, w->r, CUDA, first, count, fds);
+        while ((shown = mover_show_slots(w->m, w->r, CUDA, first, count, fds)) == -EAGAIN) {
+                world_pump(w, 1);
+                world_check_deadline(&limit, "descriptors of slots");
+        }
         assert_true(shown >= 0);
         for (uint32_t i = 0; i < count; i++) {
                 if (fds[i] < 0)
@@ -660,6 +673,35 @@ static void test_restart(void **state) {
         want_mapped(w, 3, 1);
 }
 
+/* Descriptors of slots of before are fetched when somebody wants them. Who asks does not wait for svmd-cuda, and a
+ * failure is one answer, not the last one. */
+static void test_restart_fds(void **state) {
+        struct world *w = *state;
+        int fds[COUNT];
+
+        one_mapped(w);
+        restart(w);
+        assert_non_null(mover_device_range(w->m, w->r, CUDA));
+        assert_int_equal(kill(agent.pid, SIGSTOP), 0);
+        for (unsigned i = 0; i < 20; i++) {
+                assert_int_equal(mover_show_slots(w->m, w->r, CUDA, 0, COUNT, fds), -EAGAIN);
+                for (uint32_t k = 0; k < COUNT; k++)
+                        assert_int_equal(fds[k], -1);
+                world_pump(w, 1);
+        }
+        assert_int_equal(kill(agent.pid, SIGCONT), 0);
+        assert_int_equal(show(w, 0, COUNT), COUNT);
+        for (uint32_t i = 0; i < COUNT; i++)
+                want_mapped(w, i, 1);
+        restart(w);
+        assert_non_null(mover_device_range(w->m, w->r, CUDA));
+        atomic_store(&mute, true);
+        assert_int_equal(show(w, 2, 1), 0);
+        assert_false(atomic_load(&mute));
+        assert_int_equal(show(w, 2, 1), 1);
+        want_mapped(w, 2, 1);
+}
+
 /* So it is with what began there, and with what a device has written into it. */
 static void test_restart_begun(void **state) {
         struct world *w = *state;
@@ -887,6 +929,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_agent_killed_at_work, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_while_mapped, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_restart_fds, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_restart_begun, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_restart_of_both, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_random, setup, teardown),

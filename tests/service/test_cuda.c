@@ -115,6 +115,8 @@ int __wrap_cuda_agent_list(struct cuda_agent *agent, uint64_t *ret_bits, uint32_
 
 enum { DEVICE_SLOTS = 64 };
 
+int __wrap_cuda_agent_export(struct cuda_agent *agent, uint32_t slot, int *ret_fd);
+
 static int quiet = -1; /* a socket on which nothing is said */
 
 static struct {
@@ -122,7 +124,9 @@ static struct {
         int memory[DEVICE_SLOTS]; /* plus one; 0: none */
         bool gone;                /* with what there was, and there is no other */
         bool full;
-} device = { .lock = PTHREAD_MUTEX_INITIALIZER };
+        bool slow; /* gives out no descriptor of before until it is not */
+        pthread_cond_t hurry;
+} device = { .lock = PTHREAD_MUTEX_INITIALIZER, .hurry = PTHREAD_COND_INITIALIZER };
 
 /* With the lock. */
 static void device_clear(void) {
@@ -193,6 +197,26 @@ int __wrap_cuda_agent_create(struct cuda_agent *agent, uint32_t slot, int *ret_f
         }
         pthread_mutex_unlock(&device.lock);
         return k;
+}
+
+int __wrap_cuda_agent_export(struct cuda_agent *agent, uint32_t slot, int *ret_fd) {
+        int k;
+
+        pthread_mutex_lock(&device.lock);
+        while (device.slow)
+                pthread_cond_wait(&device.hurry, &device.lock);
+        k = device.gone ? -EIO : device.memory[slot] ? 0 : -ENOENT;
+        if (k == 0)
+                *ret_fd = dup(device.memory[slot] - 1);
+        pthread_mutex_unlock(&device.lock);
+        return k;
+}
+
+static void device_slow(bool slow) {
+        pthread_mutex_lock(&device.lock);
+        device.slow = slow;
+        pthread_cond_broadcast(&device.hurry);
+        pthread_mutex_unlock(&device.lock);
 }
 
 int __wrap_cuda_agent_release(struct cuda_agent *agent, uint32_t slot) {
@@ -533,6 +557,46 @@ static void test_begins(void **state) {
         u_close();
 }
 
+/* Descriptors of what an earlier svmd made come from svmd-cuda: who wants them waits, and nobody else does. */
+static void test_late(void **state) {
+        uint64_t at, id = u_open(&at);
+        Svmd__V1__Op *op;
+        int end, fd;
+
+        really = true;
+        assert_int_equal(prefetch(at, SIZE), SVMD_STATUS_OK);
+        space(&u.client);
+        end = attach(&u.client);
+        restart();
+        device_slow(true);
+        op = mk_cuda_map(id, CUDA0, 0, 8);
+        assert_int_equal(client_post(&u.client, SVMD__V1__MODE__BEST_EFFORT, &op, 1), SERVICE_E_LATER);
+        for (unsigned i = 0; i < 10; i++) {
+                must(&admin, op_make(SVMD__V1__OP__OP_NODES));
+                must(&a, mk_release(must(&a, mk_create(GPU0, MIB, 0))->id));
+                world_wait(&w);
+                assert_false(u.client.answered);
+        }
+        device_slow(false);
+        client_await(&u.client);
+        assert_int_equal(u.client.reply->results[0]->code, SVMD_STATUS_OK);
+        assert_int_equal(u.client.reply->results[0]->cuda_map->n_granules, 8);
+        for (unsigned i = 0; i < 8; i++) {
+                fd = fdlist_steal(&u.client.fds);
+                assert_true(fd >= 0);
+                close(fd);
+        }
+
+        restart(); /* and who ends meanwhile is not waited for */
+        device_slow(true);
+        op = mk_cuda_map(id, CUDA0, 0, 8);
+        assert_int_equal(client_post(&u.client, SVMD__V1__MODE__BEST_EFFORT, &op, 1), SERVICE_E_LATER);
+        close(end);
+        u_close();
+        world_settle(&w);
+        device_slow(false);
+}
+
 /* Nothing is left of what did not come to be, and nothing leaks. */
 static void test_failures(void **state) {
         unsigned before, n;
@@ -846,6 +910,7 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_orders, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_begins, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(test_late, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_restart, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(test_withheld, set_up, tear_down),
