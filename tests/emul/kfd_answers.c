@@ -19,7 +19,7 @@
 #include "machine.h"
 #include "proto/uapi/kfd.h"
 
-enum { ME = 1, CHILD = 2, NO_GPU = 4711, ANSWERS = 16 };
+enum { ME = 1, CHILD = 2, NO_GPU = 4711, ANSWERS = 64 };
 
 /* One of them: a real file, or else the model. */
 struct side {
@@ -117,15 +117,116 @@ static void ask_wrong(const struct side *s, struct answers *a) {
         note(a, "destroy a queue", call_as(s, ME, KFD_DESTROY_QUEUE, &gone), 0, 0);
 }
 
+/* GPUs, queues and events that are not there, in calls of other things than memory. */
+static void ask_settings(const struct side *s, struct answers *a) {
+        struct kfd_memory_policy_args policy = { .gpu_id = NO_GPU };
+        struct kfd_clock_counters_args clocks = { .gpu_id = NO_GPU };
+        struct kfd_scratch_args scratch = { .gpu_id = NO_GPU };
+        struct kfd_tile_config_args tiles = { .gpu_id = NO_GPU };
+        struct kfd_trap_handler_args trap = { .gpu_id = NO_GPU };
+        struct kfd_available_memory_args available = { .gpu_id = NO_GPU };
+        struct kfd_smi_events_args smi = { .gpu_id = NO_GPU };
+        int r;
+
+        note(a, "memory policy", call_as(s, ME, KFD_SET_MEMORY_POLICY, &policy), 0, 0);
+        r = call_as(s, ME, KFD_CLOCK_COUNTERS, &clocks);
+        note(a, "clocks", r, clocks.gpu_clock, clocks.cpu_clock != 0);
+        note(a, "scratch", call_as(s, ME, KFD_SET_SCRATCH, &scratch), 0, 0);
+        note(a, "tile configuration", call_as(s, ME, KFD_TILE_CONFIG, &tiles), 0, 0);
+        note(a, "trap handler", call_as(s, ME, KFD_SET_TRAP_HANDLER, &trap), 0, 0);
+        note(a, "available memory", call_as(s, ME, KFD_AVAILABLE_MEMORY, &available), 0, 0);
+        note(a, "events of a GPU", call_as(s, ME, KFD_SMI_EVENTS, &smi), 0, 0);
+}
+
+static void ask_events(const struct side *s, struct answers *a) {
+        struct kfd_create_event_args created = { .auto_reset = 1 };
+        struct kfd_event_args event = { .event_id = 4000 };
+
+        note(a, "set an event", call_as(s, ME, KFD_SET_EVENT, &event), 0, 0);
+        note(a, "reset an event", call_as(s, ME, KFD_RESET_EVENT, &event), 0, 0);
+        note(a, "destroy an event", call_as(s, ME, KFD_DESTROY_EVENT, &event), 0, 0);
+        note(a, "create an event", call_as(s, ME, KFD_CREATE_EVENT, &created), 0, 0);
+        event.event_id = created.event_id;
+        note(a, "set it", call_as(s, ME, KFD_SET_EVENT, &event), 0, 0);
+        note(a, "reset it", call_as(s, ME, KFD_RESET_EVENT, &event), 0, 0);
+        note(a, "destroy it", call_as(s, ME, KFD_DESTROY_EVENT, &event), 0, 0);
+        note(a, "destroy it again", call_as(s, ME, KFD_DESTROY_EVENT, &event), 0, 0);
+}
+
+/* Calls whose structure was shorter or is longer, and numbers around those that there are. */
+static void ask_sizes(const struct side *s, struct answers *a) {
+        uint32_t words[16] = { 0 };
+        struct kfd_get_version_args v = { 0 };
+        int r = call_as(s, ME, _IOR('K', 0x01, uint32_t), &v);
+
+        note(a, "version, half of it", r, v.major, v.minor);
+        r = call_as(s, ME, _IOC(_IOC_READ, 'K', 0x01, sizeof(words)), words);
+        note(a, "version, with more room", r, words[0], words[1]);
+        memset(words, 0, sizeof(words));
+        r = call_as(s, ME, _IOC(_IOC_READ, 'X', 0x01, 8), words);
+        note(a, "version, of another type", r, words[0], words[1]);
+        note(a, "call 0", call_as(s, ME, _IOWR('K', 0, uint64_t), words), 0, 0);
+        note(a, "the call behind the last", call_as(s, ME, _IOWR('K', 0x24, uint64_t), words), 0, 0);
+        note(a, "free, half of a handle", call_as(s, ME, _IOW('K', 0x17, uint32_t), words), 0, 0);
+}
+
+/* What no model has: with nothing there that they could be about. */
+static void ask_others(const struct side *s, struct answers *a) {
+        static const struct {
+                const char *name;
+                unsigned number, size;
+        } calls[] = {
+                { "update a queue", 0x07, 24 },   { "register a debugger", 0x0d, 8 },
+                { "mask of units", 0x1a, 16 },    { "state of a queue", 0x1b, 24 },
+                { "about a dma-buf", 0x1c, 32 },  { "import a dma-buf", 0x1d, 24 },
+                { "global wave sync", 0x1e, 16 }, { "checkpoint, no such step", 0x22, 56 },
+        };
+
+        for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+                uint32_t words[16];
+
+                memset(words, 0x7f, sizeof(words));
+                note(a, calls[i].name,
+                     call_as(s, ME, _IOC(_IOC_READ | _IOC_WRITE, 'K', calls[i].number, calls[i].size), words), 0, 0);
+        }
+}
+
+/* Of a kernel that was built without it all is refused alike, whatever is asked; with it, of what is not there. */
+static void ask_svm(const struct side *s, struct answers *a) {
+        static const char *const names[] = { "XNACK", "attributes of nothing", "attributes at 0", "attributes get",
+                                             "attributes, no operation" };
+        struct {
+                struct kfd_svm_args args;
+                struct kfd_svm_attribute attribute;
+        } x[] = {
+                { { .start = 1 << 30, .count = 1 }, { KFD_SVM_GRANULARITY, 9 } },
+                { { .start = 0, .size = 4096, .count = 1 }, { KFD_SVM_GRANULARITY, 9 } },
+                { { .start = 1 << 30, .size = 4096, .operation = KFD_SVM_GET, .count = 1 },
+                  { KFD_SVM_GRANULARITY, 0 } },
+                { { .start = 1 << 30, .size = 4096, .operation = 7, .count = 1 }, { KFD_SVM_GRANULARITY, 9 } },
+        };
+        struct kfd_xnack_args xnack = { -1 };
+        int first = call_as(s, ME, KFD_XNACK, &xnack);
+
+        note(a, names[0], first, 0, 0);
+        for (unsigned i = 0; i < 4; i++)
+                note(a, names[i + 1], call_as(s, ME, KFD_SVM_WITH(1), &x[i]), 0, 0);
+}
+
 static struct answers ask(const struct side *s) {
         struct answers a = { .count = 0 };
 
         ask_process(s, &a);
         ask_wrong(s, &a);
+        ask_settings(s, &a);
+        ask_events(s, &a);
+        ask_sizes(s, &a);
+        ask_others(s, &a);
+        ask_svm(s, &a);
         return a;
 }
 
-static struct answers ask_model(enum kfd_rule broken) {
+static struct answers ask_model(enum kfd_rule broken, bool without_svm) {
         static const struct machine nothing;
         struct side s = { .fd = -1 };
         struct answers a;
@@ -133,6 +234,8 @@ static struct answers ask_model(enum kfd_rule broken) {
         if (kfd_model_new(&s.model, &nothing) < 0 || kfd_model_open(s.model, ME, &s.file) < 0)
                 exit(2);
         kfd_model_break(s.model, broken);
+        if (without_svm)
+                kfd_model_without_svm(s.model);
         a = ask(&s);
         kfd_model_close(s.file);
         kfd_model_free(s.model);
@@ -162,14 +265,25 @@ static unsigned compare(const struct answers *a, const struct answers *b, bool t
         return differ;
 }
 
+static bool is_without_svm(const struct answers *a) {
+        for (unsigned i = 0; i < a->count; i++)
+                if (strcmp(a->at[i].call, "XNACK") == 0)
+                        return a->at[i].result == -EPERM;
+        return false;
+}
+
 static int self_test(void) {
         static const enum kfd_rule seen[] = { KFD_RULE_VERSION, KFD_RULE_UNKNOWN_CALL, KFD_RULE_FOREIGN,
-                                              KFD_RULE_HANDLE };
-        struct answers whole = ask_model(KFD_RULE_NONE);
+                                              KFD_RULE_HANDLE,  KFD_RULE_EVENT,        KFD_RULE_SIZES,
+                                              KFD_RULE_CLOCKS,  KFD_RULE_OTHERS,       KFD_RULE_GPU_KNOWN,
+                                              KFD_RULE_SVM_VMA };
+        struct answers whole = ask_model(KFD_RULE_NONE, false), without = ask_model(KFD_RULE_NONE, true);
+        struct answers with = ask_model(KFD_RULE_WITHOUT_SVM, true);
         unsigned missed = compare(&whole, &whole, false);
 
+        missed += is_without_svm(&whole) || !is_without_svm(&without) || compare(&without, &with, false) == 0;
         for (unsigned i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
-                struct answers broken = ask_model(seen[i]);
+                struct answers broken = ask_model(seen[i], false);
 
                 if (compare(&whole, &broken, false) > 0)
                         continue;
@@ -190,7 +304,7 @@ int main(int argc, char **argv) {
                         argc == 2 ? strerror(errno) : "");
                 return 2;
         }
-        model = ask_model(KFD_RULE_NONE);
         real = ask(&device);
+        model = ask_model(KFD_RULE_NONE, is_without_svm(&real));
         return compare(&model, &real, true) ? 1 : 0;
 }

@@ -143,17 +143,32 @@ static int set_xnack(struct kfd_owner *o, struct kfd_xnack_args *a) {
 }
 
 static int create_event(struct kfd_owner *o, struct kfd_create_event_args *a) {
-        a->event_id = a->slot_index = a->trigger_data = ++o->events;
+        uint32_t id = 1;
+
+        while (id <= KFD_EVENTS_MAX && o->events[id])
+                id++;
+        if (id > KFD_EVENTS_MAX)
+                return -ENOSPC;
+        o->events[id] = true;
+        a->event_id = a->slot_index = a->trigger_data = id;
         a->page_offset = 0;
         return 0;
 }
 
-static int clock_counters(const struct kfd_owner *o, struct kfd_clock_counters_args *a) {
-        int gpu = gpu_of(o, a->gpu_id);
+static int change_event(struct kfd_owner *o, const struct kfd_event_args *a, bool ends) {
+        if (a->event_id == 0 || a->event_id > KFD_EVENTS_MAX || !o->events[a->event_id])
+                return holds(o, KFD_RULE_EVENT) ? -EINVAL : 0;
+        o->events[a->event_id] = !ends;
+        return 0;
+}
 
-        if (gpu < 0)
-                return gpu;
-        a->gpu_clock = a->cpu_clock = a->system_clock = 1;
+static int clock_counters(const struct kfd_owner *o, struct kfd_clock_counters_args *a) {
+        int gpu = kfd_gpu_of(o->model, a->gpu_id);
+
+        if (gpu < 0 && !holds(o, KFD_RULE_CLOCKS))
+                return -EINVAL;
+        a->gpu_clock = gpu >= 0;
+        a->cpu_clock = a->system_clock = 1;
         a->system_frequency = 1000000000;
         return 0;
 }
@@ -278,7 +293,51 @@ static int map_memory(struct kfd_owner *o, const struct kfd_memory *memory, stru
 
 /* ---- calls ---- */
 
+static int of_gpu(const struct kfd_owner *o, uint32_t id) {
+        int gpu = gpu_of(o, id);
+
+        return gpu < 0 ? gpu : 0;
+}
+
+/* Of what is not there: no model has queues to update, debuggers, dma-bufs or checkpoints. */
+static int other_call(const struct kfd_owner *o, unsigned number) {
+        static const struct {
+                unsigned first, last;
+                int error;
+        } calls[] = {
+                { 0x07, 0x07, -EINVAL }, /* update a queue */
+                { 0x0d, 0x10, -EPERM },  /* debuggers, as they once were */
+                { 0x1a, 0x1a, -EINVAL }, /* mask of a queue's units */
+                { 0x1b, 0x1b, -EFAULT }, /* state of a queue */
+                { 0x1c, 0x1c, -EINVAL }, /* about a dma-buf */
+                { 0x1d, 0x1d, -EBADF },  /* import a dma-buf */
+                { 0x1e, 0x1e, -EINVAL }, /* global wave sync of a queue */
+                { 0x22, 0x22, -EINVAL }, /* checkpoint */
+        };
+
+        for (unsigned i = 0; holds(o, KFD_RULE_OTHERS) && i < sizeof(calls) / sizeof(calls[0]); i++)
+                if (_IOC_NR(number) >= calls[i].first && _IOC_NR(number) <= calls[i].last)
+                        return calls[i].error;
+        return holds(o, KFD_RULE_UNKNOWN_CALL) ? -ENOTTY : 0;
+}
+
+/* A stream of a GPU's events would be a new descriptor, which no FUSE file gives. */
+static int smi_events(const struct kfd_owner *o, const struct kfd_smi_events_args *a) {
+        int r = of_gpu(o, a->gpu_id);
+
+        return r < 0 ? r : -ENOTTY;
+}
+
+static bool has_svm(const struct kfd_owner *o) {
+        return !o->model->without_svm || !holds(o, KFD_RULE_WITHOUT_SVM);
+}
+
 static int dispatch(struct kfd_owner *o, const struct kfd_memory *memory, unsigned number, void *data) {
+        const struct kfd_memory_policy_args *policy = data;
+        const struct kfd_trap_handler_args *trap = data;
+        const struct kfd_tile_config_args *tiles = data;
+        const struct kfd_scratch_args *scratch = data;
+
         switch (_IOC_NR(number)) {
         case _IOC_NR(KFD_GET_VERSION): return get_version(o, data);
         case _IOC_NR(KFD_CREATE_QUEUE): return create_queue(o, data);
@@ -291,22 +350,25 @@ static int dispatch(struct kfd_owner *o, const struct kfd_memory *memory, unsign
         case _IOC_NR(KFD_FREE_MEMORY): return free_memory(o, data);
         case _IOC_NR(KFD_MAP_MEMORY): return map_memory(o, memory, data, map_one);
         case _IOC_NR(KFD_UNMAP_MEMORY): return map_memory(o, memory, data, unmap_one);
-        case _IOC_NR(KFD_XNACK): return set_xnack(o, data);
+        case _IOC_NR(KFD_XNACK): return has_svm(o) ? set_xnack(o, data) : -EPERM;
         case _IOC_NR(KFD_AVAILABLE_MEMORY): return available_memory(o, data);
+        case _IOC_NR(KFD_SMI_EVENTS): return smi_events(o, data);
         case _IOC_NR(KFD_SVM):
+                if (!has_svm(o))
+                        return -EPERM;
                 return kfd_svm(o, memory, data, (unsigned)((_IOC_SIZE(number) - sizeof(struct kfd_svm_args)) / 8));
-        case _IOC_NR(KFD_SET_MEMORY_POLICY):
-        case _IOC_NR(KFD_SET_TRAP_HANDLER):
-        case _IOC_NR(KFD_SET_SCRATCH):
-        case _IOC_NR(KFD_TILE_CONFIG):
-        case _IOC_NR(KFD_DESTROY_EVENT):
+        case _IOC_NR(KFD_SET_MEMORY_POLICY): return of_gpu(o, policy->gpu_id);
+        case _IOC_NR(KFD_SET_TRAP_HANDLER): return of_gpu(o, trap->gpu_id);
+        case _IOC_NR(KFD_SET_SCRATCH): return of_gpu(o, scratch->gpu_id);
+        case _IOC_NR(KFD_TILE_CONFIG): return of_gpu(o, tiles->gpu_id);
+        case _IOC_NR(KFD_DESTROY_EVENT): return change_event(o, data, true);
         case _IOC_NR(KFD_SET_EVENT):
-        case _IOC_NR(KFD_RESET_EVENT): return 0;
-        default: return holds(o, KFD_RULE_UNKNOWN_CALL) ? -ENOTTY : 0;
+        case _IOC_NR(KFD_RESET_EVENT): return change_event(o, data, false);
+        default: return other_call(o, number);
         }
 }
 
-/* The least that a call must have: later interfaces make them longer. 0: there is no such call. */
+/* What a call's structure has: later interfaces make them longer. 0: there is no such call. */
 static unsigned least_size(unsigned number) {
         static const unsigned calls[] = {
                 KFD_GET_VERSION,      KFD_CREATE_QUEUE, KFD_DESTROY_QUEUE, KFD_SET_MEMORY_POLICY,
@@ -314,7 +376,7 @@ static unsigned least_size(unsigned number) {
                 KFD_RESET_EVENT,      KFD_SET_SCRATCH,  KFD_TILE_CONFIG,   KFD_SET_TRAP_HANDLER,
                 KFD_APERTURES,        KFD_ACQUIRE_VM,   KFD_ALLOC_MEMORY,  KFD_FREE_MEMORY,
                 KFD_MAP_MEMORY,       KFD_UNMAP_MEMORY, KFD_SVM,           KFD_XNACK,
-                KFD_AVAILABLE_MEMORY,
+                KFD_AVAILABLE_MEMORY, KFD_SMI_EVENTS,
         };
 
         for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
@@ -323,14 +385,23 @@ static unsigned least_size(unsigned number) {
         return 0;
 }
 
+/* Of a shorter structure the rest is 0, and what is answered there is lost. The type in the number is not looked at. */
 int kfd_model_call(struct kfd_file *f, uint32_t process, const struct kfd_memory *memory, unsigned number, void *data) {
         struct kfd_owner *o = (struct kfd_owner *)f;
+        unsigned size = _IOC_SIZE(number), least = least_size(number);
+        uint64_t whole[16] = { 0 };
+        int r;
 
         if (o->process != process && holds(o, KFD_RULE_FOREIGN))
                 return -EBADF;
-        if (_IOC_TYPE(number) != 'K' || _IOC_SIZE(number) < least_size(number))
+        if (size >= least)
+                return dispatch(o, memory, number, data);
+        if (least > sizeof(whole) || !holds(o, KFD_RULE_SIZES))
                 return -EINVAL;
-        return dispatch(o, memory, number, data);
+        memcpy(whole, data, size);
+        r = dispatch(o, memory, _IOC(_IOC_DIR(number), 'K', _IOC_NR(number), least), whole);
+        memcpy(data, whole, size);
+        return r;
 }
 
 /* ---- the model ---- */
@@ -351,6 +422,10 @@ void kfd_model_free(struct kfd_model *k) {
 
 void kfd_model_break(struct kfd_model *k, enum kfd_rule rule) {
         k->broken = rule;
+}
+
+void kfd_model_without_svm(struct kfd_model *k) {
+        k->without_svm = true;
 }
 
 static struct kfd_owner *owner_of(const struct kfd_model *k, uint32_t process) {

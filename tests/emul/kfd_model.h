@@ -47,7 +47,12 @@ struct kfd_model;
         X(AVAILABLE, "K31")                                                                                            \
         X(SVM_ACCESS_XNACK, "K32")                                                                                     \
         X(GPU_KNOWN, "K33")                                                                                            \
-        X(SVM_TAIL, "K34")
+        X(SVM_TAIL, "K34")                                                                                             \
+        X(EVENT, "K35")                                                                                                \
+        X(SIZES, "K36")                                                                                                \
+        X(CLOCKS, "K37")                                                                                               \
+        X(OTHERS, "K38")                                                                                               \
+        X(WITHOUT_SVM, "K39")
 
 enum kfd_rule {
         KFD_RULE_NONE,
@@ -77,6 +82,8 @@ int kfd_model_new(struct kfd_model **ret, const struct machine *m);
 void kfd_model_free(struct kfd_model *k);
 /* That rule does not hold any more. */
 void kfd_model_break(struct kfd_model *k, enum kfd_rule rule);
+/* As of a kernel that was built without shared virtual memory. */
+void kfd_model_without_svm(struct kfd_model *k);
 
 /* What a process has ends with its last file. -ENOMEM. */
 int kfd_model_open(struct kfd_model *k, uint32_t process, struct kfd_file **ret);

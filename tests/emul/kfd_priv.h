@@ -6,6 +6,8 @@
 /* What the two files of the model share: a process, and its ranges of attributes. */
 struct kfd_svm_args;
 
+enum { KFD_EVENTS_MAX = 4096 };
+
 struct svm_range {
         uint64_t start, end;
         uint32_t preferred, prefetch, flags, granularity;
@@ -25,7 +27,8 @@ struct kfd_owner {
         uint32_t process;
         unsigned files;
         bool xnack;
-        unsigned queues, events;
+        unsigned queues;
+        bool events[KFD_EVENTS_MAX + 1];    /* by number */
         uint64_t vms;                       /* bits of GPUs */
         uint32_t drm_fds[MACHINE_GPUS_MAX]; /* that their VMs came from */
         struct kfd_counters of[MACHINE_GPUS_MAX];
@@ -39,6 +42,7 @@ struct kfd_owner {
 struct kfd_model {
         const struct machine *machine;
         enum kfd_rule broken;
+        bool without_svm;
         uint64_t used[MACHINE_GPUS_MAX], offsets[MACHINE_GPUS_MAX];
         struct kfd_owner *owners;
 };

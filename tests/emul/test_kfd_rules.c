@@ -293,9 +293,63 @@ static void check_prefetch(struct world *w) {
         check(w, get(w, BASE, 4 * PAGE, KFD_SVM_PREFETCH_LOC, 0) == 12);
 }
 
+static int event(struct world *w, unsigned number, uint32_t id) {
+        struct kfd_event_args a = { id, 0 };
+
+        return call(w, number, &a);
+}
+
+static void check_events(struct world *w) {
+        struct kfd_create_event_args first = { 0 }, second = { 0 };
+
+        check(w, event(w, KFD_SET_EVENT, 1) == -EINVAL && event(w, KFD_DESTROY_EVENT, 5000) == -EINVAL);
+        check(w, call(w, KFD_CREATE_EVENT, &first) == 0 && call(w, KFD_CREATE_EVENT, &second) == 0);
+        check(w, first.event_id != second.event_id);
+        check(w, event(w, KFD_SET_EVENT, first.event_id) == 0 && event(w, KFD_RESET_EVENT, first.event_id) == 0);
+        check(w, event(w, KFD_DESTROY_EVENT, first.event_id) == 0);
+        check(w, event(w, KFD_DESTROY_EVENT, first.event_id) == -EINVAL);
+        check(w, event(w, KFD_SET_EVENT, second.event_id) == 0);
+}
+
+static void check_sizes(struct world *w) {
+        struct kfd_get_version_args v = { 7, 7 };
+        struct kfd_free_memory_args drop_none = { UINT64_MAX };
+
+        check(w, call(w, _IOR('K', 0x01, uint32_t), &v) == 0 && v.major == 1 && v.minor == 7);
+        check(w, call(w, _IOR('X', 0x01, uint64_t), &v) == 0 && v.minor == 11);
+        check(w, call(w, _IOW('K', 0x17, uint32_t), &drop_none) == -EINVAL && drop_none.handle == UINT64_MAX);
+}
+
+/* Settings are of GPUs that there are; clocks are the CPU's too. */
+static void check_others(struct world *w) {
+        struct kfd_clock_counters_args clocks = { .gpu_id = 99 }, of_gpu = { .gpu_id = 11 };
+        struct kfd_memory_policy_args policy = { .gpu_id = 99 };
+        struct kfd_trap_handler_args trap = { .gpu_id = 99 };
+        struct kfd_tile_config_args tiles = { .gpu_id = 99 };
+        struct kfd_scratch_args scratch = { .gpu_id = 99 };
+        struct kfd_smi_events_args smi = { .gpu_id = 99 };
+        uint32_t words[16] = { 0 };
+
+        check(w, call(w, KFD_CLOCK_COUNTERS, &clocks) == 0 && clocks.gpu_clock == 0 && clocks.cpu_clock != 0);
+        check(w, call(w, KFD_CLOCK_COUNTERS, &of_gpu) == 0 && of_gpu.gpu_clock != 0);
+        check(w, call(w, KFD_SET_MEMORY_POLICY, &policy) == -EINVAL && call(w, KFD_SET_SCRATCH, &scratch) == -EINVAL);
+        check(w, call(w, KFD_TILE_CONFIG, &tiles) == -EINVAL && call(w, KFD_SET_TRAP_HANDLER, &trap) == -EINVAL);
+        check(w, call(w, KFD_SMI_EVENTS, &smi) == -EINVAL);
+        check(w, call(w, _IOWR('K', 0x07, uint64_t[3]), words) == -EINVAL);
+        check(w, call(w, _IOWR('K', 0x0d, uint64_t), words) == -EPERM);
+        check(w, call(w, _IOWR('K', 0x1b, uint64_t[3]), words) == -EFAULT);
+        check(w, call(w, _IOWR('K', 0x1d, uint64_t[3]), words) == -EBADF);
+}
+
+static void check_without_svm(struct world *w) {
+        kfd_model_without_svm(w->model);
+        check(w, set(w, BASE, PAGE, KFD_SVM_GRANULARITY, 4) == -EPERM && xnack(w, -1) == -EPERM);
+}
+
 static void (*const checks[])(struct world *) = {
-        check_process,         check_apertures, check_vm,           check_buffers, check_svm_calls,
-        check_svm_and_buffers, check_defaults,  check_intersection, check_xnack,   check_prefetch,
+        check_process,         check_apertures, check_vm,           check_buffers,     check_svm_calls,
+        check_svm_and_buffers, check_defaults,  check_intersection, check_xnack,       check_prefetch,
+        check_events,          check_sizes,     check_others,       check_without_svm,
 };
 
 static unsigned failures_with(enum kfd_rule broken) {
