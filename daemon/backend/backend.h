@@ -199,5 +199,7 @@ const struct backend *backend_at(unsigned i);
 
 /* svmd has all memory of its nodes, in files of its own that no client can map. */
 bool backend_has_pool(const struct backend *b);
+/* An access of the device to what is not there waits until it is; else it fails. */
+bool backend_serves_faults(const struct backend *b, const struct node_desc *desc);
 /* svmd moves managed pages to the node. In a machine these come before all others. */
 bool backend_takes_pages(const struct backend *b, const struct node_desc *desc);

@@ -36,6 +36,10 @@ bool backend_has_pool(const struct backend *b) {
         return b->has_spaces && !b->delegated;
 }
 
+bool backend_serves_faults(const struct backend *b, const struct node_desc *desc) {
+        return desc->faults && (!b->has_spaces || b->range_answer);
+}
+
 bool backend_takes_pages(const struct backend *b, const struct node_desc *desc) {
         return b->kind == NODE_HOST || (b->range_new && (!b->slots || desc->managed));
 }

@@ -264,20 +264,25 @@ static void managed(struct findings *f) {
 }
 
 static void nodes(struct findings *f) {
-        const struct machine *m = f->call->svc->options.machine;
-        uint32_t soft = 0, faults = 0;
+        const struct service *svc = f->call->svc;
+        const struct machine *m = svc->options.machine;
+        uint32_t soft = 0, with_spaces = 0, faults = 0;
 
         for (uint32_t i = 0; i < m->count; i++) {
+                const struct backend *b = node_backend(svc, i);
+
                 soft += m->nodes[i].kind == NODE_SOFT;
-                faults += m->nodes[i].kind == NODE_SOFT && m->nodes[i].faults;
+                with_spaces += b->has_spaces;
+                faults += b->has_spaces && backend_serves_faults(b, &m->nodes[i]);
         }
         add(f, "limits", NOTE,
             "enforced: memory of the %u soft nodes, which no client can map. Audited: host memory, whose files its clients hold",
             soft);
-        if (soft > faults)
+        if (with_spaces > faults)
                 add(f, "faults", NOTE,
-                    "%u of %u soft nodes have no faults: what they use must be mapped in their spaces first",
-                    soft - faults, soft);
+                    "%u of %u nodes with spaces have no faults: what they use must be mapped in their spaces, or prefetched, "
+                    "first",
+                    with_spaces - faults, with_spaces);
 }
 
 static void say(void *userdata, const char *id, unsigned level, const char *text) {

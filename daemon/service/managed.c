@@ -110,7 +110,7 @@ static int make_nodes(struct service *svc) {
                 }
                 g->nodes[i] = (struct mover_node){
                         .host = d->kind == NODE_HOST,
-                        .faults = d->faults && !b->slots,
+                        .faults = backend_serves_faults(b, d),
                         .capacity = d->capacity,
                         .total = d->capacity,
                         .hive = d->hive,

@@ -95,7 +95,7 @@ static Svmd__V1__Node *node_row(struct call *c, uint32_t i) {
         row->name = (char *)d->name;
         row->kind = (Svmd__V1__NodeKind)d->kind;
         row->kind_name = (char *)node_backend(c->svc, i)->name;
-        row->faults = d->faults;
+        row->faults = backend_serves_faults(node_backend(c->svc, i), d);
         row->capacity = d->capacity;
         row->used = n->account.used;
         row->limited = n->limited;

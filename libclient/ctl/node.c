@@ -242,6 +242,8 @@ static void add_device(struct ctl *c, struct fields *f, const struct node_view *
                 fields_add(f, "faults", "%s",
                            n->faults ? "yes (XNACK is on in a new process)"
                                      : "no (XNACK is off in a new process): prefetch or pin what it uses");
+        if (n->kind == SVMD_NODE_CUDA)
+                fields_add(f, "faults", "no: prefetch or map what it uses");
         if (n->va_end)
                 fields_add(f, "addresses", "%s to %s", ctl_address(c, n->va_start), ctl_address(c, n->va_end));
         if (n->hive)

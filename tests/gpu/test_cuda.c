@@ -434,6 +434,38 @@ static int find_refused(const struct svmd_grant_row *row, void *userdata) {
         return 0;
 }
 
+struct found {
+        const char *id, *words;
+        bool there;
+};
+
+static int find(const char *id, unsigned level, const char *text, void *userdata) {
+        struct found *f = userdata;
+
+        f->there |= strcmp(id, f->id) == 0 && strstr(text, f->words);
+        return 0;
+}
+
+static int find_faults(const struct svmd_node_row *row, void *userdata) {
+        *(unsigned *)userdata |= (strcmp(row->name, "gpu0") == 0    ? 1u
+                                  : strcmp(row->name, "soft0") == 0 ? 2u
+                                                                    : 0) *
+                                 (row->faults != 0);
+        return 0;
+}
+
+/* What a device cannot do is said before somebody waits for it. */
+static void traps(void) {
+        struct found f = { "faults", "1 of 2 nodes with spaces have no faults", false };
+        unsigned faults = 0;
+
+        ok(svmd_query_nodes(watcher, find_faults, &faults));
+        must(faults == 2);
+        ok(svmd_query_findings(watcher, find, &f));
+        must(f.there);
+        printf("svmd says that the device has no faults\n");
+}
+
 static void limits(void) {
         struct refused refused = { 0 };
         struct svmd_limit limit = { .node = node_named(watcher, "gpu0"), .max = 8 * MIB };
@@ -649,18 +681,6 @@ static int see(const struct svmd_drift_row *row, void *userdata) {
         return 0;
 }
 
-struct found {
-        const char *id, *words;
-        bool there;
-};
-
-static int find(const char *id, unsigned level, const char *text, void *userdata) {
-        struct found *f = userdata;
-
-        f->there |= strcmp(id, f->id) == 0 && strstr(text, f->words);
-        return 0;
-}
-
 static int pass(const struct svmd_drift_row *row, void *userdata) {
         return 0;
 }
@@ -724,6 +744,7 @@ int main(int argc, char **argv) {
                                               NULL });
         connect_watcher(&watcher, d.admin);
         ok(svmd_partition_create(watcher, "lab", &o, NULL));
+        traps();
         share();
         limits();
         vectors();

@@ -42,7 +42,7 @@ static int take_row(const struct svmd_node_row *row, void *userdata) {
                 *(uint64_t *)userdata = row->used;
         if (row->id == node)
                 must(row->kind == 100 && strcmp(row->kind_name, "copier") == 0 && row->capacity == 16 * MIB &&
-                     strcmp(row->device, "copier:0") == 0);
+                     !row->faults && strcmp(row->device, "copier:0") == 0);
         return 0;
 }
 
