@@ -431,7 +431,8 @@ static int map(svmd_session *s, struct cuda_managed *m, const struct wanted *w) 
         return fail(SVMD_E_BUSY,
                     "%" PRIu64
                     " of %u granules are not on node %u, and kernels must not touch them there: a CPU has touched "
-                    "them meanwhile, or there is no room (svmd-ctl explain says which)",
+                    "them meanwhile, they are pinned in host memory (which svmd_host_register() gives to kernels), or "
+                    "there is no room (svmd-ctl explain says which)",
                     w->count - mapped, w->count, m->node);
 }
 

@@ -463,7 +463,8 @@ int svmd_migrate(svmd_session *s, svmd_fence **ret, const void *address, size_t 
 int svmd_evict(svmd_session *s, svmd_fence **ret, const void *address, size_t size);
 /* The content is zero afterwards, in every process and on every device, and no memory is used for it. */
 int svmd_discard(svmd_session *s, svmd_fence **ret, const void *address, size_t size);
-/* In host memory, and not moved until unpinned as often. Devices reach it there. */
+/* In host memory, and not moved until unpinned as often: what lies on a device comes back, and a prefetch or an order
+ * to a device is SVMD_E_BUSY. Devices reach it there; on a CUDA node by svmd_host_register(). */
 int svmd_pin(svmd_session *s, svmd_fence **ret, const void *address, size_t size);
 int svmd_unpin(svmd_session *s, const void *address, size_t size);
 /* The whole reservation that contains `address`: nobody may use it until svmd_unrevoke(), not this session either; its

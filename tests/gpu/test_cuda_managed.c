@@ -163,6 +163,26 @@ static void actor_gpu_zero(struct message *m) {
         }
 }
 
+static void actor_pin(struct message *m) {
+        ok(svmd_pin(mine, NULL, at, SIZE));
+}
+
+static void actor_unpin(struct message *m) {
+        ok(svmd_unpin(mine, at, SIZE));
+}
+
+static void actor_migrate(struct message *m) {
+        message_take(m, svmd_migrate(mine, NULL, at, SIZE, gpu));
+}
+
+static void actor_register(struct message *m) {
+        ok(svmd_host_register(mine, space, at, SIZE));
+}
+
+static void actor_unregister(struct message *m) {
+        ok(svmd_host_unregister(mine, space, at));
+}
+
 /* A kernel that is under way when this returns: granule n[1] becomes n[0]. */
 static void actor_gpu_fill(struct message *m) {
         must(cuda_fill_async((uintptr_t)(at + m->n[1] * WORDS), (unsigned char)m->n[0], GRANULE) == 0);
@@ -494,6 +514,45 @@ static void first(void) {
         printf("a kernel writes what no CPU has touched\n");
 }
 
+/* A pin brings what the device wrote back to the host and keeps it there, for the CPU and, when it is registered, for
+ * kernels. */
+static void pinned(void) {
+        struct message m = { 0 };
+        struct actor a, b;
+
+        both(&a, &b, "pinned");
+        prefetch_ok(&a);
+        prefetch_ok(&b);
+        call_for(&a, actor_gpu_write, 1, 0);
+        call(&b, actor_pin);
+        await_used(0);
+        call(&a, actor_gpu_none);
+        call_for(&a, actor_cpu_read, 1, 0);
+        prefetch(&a, &m);
+        message_want(SVMD_E_BUSY, &m);
+        must(strstr(m.error, "8 of 8") && strstr(m.error, "pinned") && strstr(m.error, "svmd_host_register"));
+        actor_call(&a, actor_migrate, &m);
+        message_want(SVMD_E_BUSY, &m);
+        must(strstr(m.error, "unpinned"));
+        must(used() == 0);
+        call(&a, actor_gpu_none);
+        call(&b, actor_register);
+        call_for(&b, actor_gpu_read, 1, 0);
+        call_for(&b, actor_gpu_write, 2, 0);
+        call_for(&a, actor_cpu_read, 2, 0);
+        call(&b, actor_unregister);
+        prefetch(&a, &m);
+        message_want(SVMD_E_BUSY, &m);
+        call(&b, actor_unpin);
+        prefetch_ok(&a);
+        must(used() == SIZE);
+        call_for(&a, actor_gpu_read, 2, 0);
+        leave(&a);
+        leave(&b);
+        await_used(0);
+        printf("what is pinned stays in host memory, and kernels use it there\n");
+}
+
 static void race(bool killing) {
         struct message m = { 0 };
         struct actor a, b;
@@ -710,6 +769,7 @@ int main(int argc, char **argv) {
         ok(svmd_partition_create(watcher, "lab", &o, NULL));
         share();
         first();
+        pinned();
         race(false);
         restarted();
         race(true);
