@@ -193,6 +193,39 @@ ask_smi 65534 65534 && fail "anybody may have streams of AMD's driver"
 check "svmd-smi is exposed to 2.0 at most" systemd-analyze security --threshold=20 --no-pager svmd-smi.service
 systemctl stop svmd-smi.socket svmd-smi.service
 
+# ---- slots of NVIDIA devices, without NVIDIA's library ----
+# ask_cuda UID GID: what HELLO is answered: the errno, and a sentence
+ask_cuda() {
+        setpriv --reuid="$1" --regid="$2" --clear-groups perl -MSocket -e '
+                my $s;
+                socket($s, AF_UNIX, SOCK_SEQPACKET, 0) and connect($s, pack_sockaddr_un("/run/svmd/cuda.sock")) or exit 1;
+                send($s, pack("LSSLa64", 0x64756376, 1, 1, 0, "cuda:0"), 0);
+                recv($s, my $reply, 1024, 0);
+                length $reply or exit 1;
+                my (undef, $error, undef, $why) = unpack("LlQZ192", $reply);
+                print -$error, " ", $why, "\n";'
+}
+check "svmd-cuda is enabled" systemctl start svmd-cuda.socket
+[ "$(stat -c '%U %a' /run/svmd/cuda.sock)" = "svmd 600" ] || fail "its socket is another's: $(stat -c '%U %a' /run/svmd/cuda.sock)"
+said=$(ask_cuda "$(id -u svmd)" "$(id -g svmd)")
+case $said in
+"0 "*libcuda.so.1*) fail "svmd-cuda has a device, and none: $said" ;;
+*libcuda.so.1*) ;;
+*) ldconfig -p | grep -q 'libcuda\.so\.1' || fail "svmd-cuda says without NVIDIA's library: $said" ;;
+esac
+systemctl is-active -q svmd-cuda.service || fail "svmd-cuda was not started by who asks"
+ask_cuda 65534 65534 && fail "anybody may have memory of NVIDIA devices"
+[ "$(stat -c %U "/proc/$(main_pid svmd-cuda)")" = svmd ] || fail "svmd-cuda runs as another user"
+[ "$(status_of svmd-cuda CapBnd) $(status_of svmd-cuda CapEff)" = "0000000000000000 0000000000000000" ] ||
+        fail "svmd-cuda has the capabilities $(status_of svmd-cuda CapBnd) $(status_of svmd-cuda CapEff)"
+[ "$(status_of svmd-cuda NoNewPrivs) $(status_of svmd-cuda Seccomp)" = "1 2" ] || fail "svmd-cuda has no filter of system calls"
+[ "$(readlink "/proc/$(main_pid svmd-cuda)/ns/net")" != "$(readlink /proc/1/ns/net)" ] || fail "svmd-cuda sees the network"
+grep -q ' /usr .*\bro\b' "/proc/$(main_pid svmd-cuda)/mountinfo" || grep -qE ' / / ro' "/proc/$(main_pid svmd-cuda)/mountinfo" ||
+        fail "svmd-cuda could write to /usr"
+held svmd-cuda "have memory that is written and executed"
+check "svmd-cuda is exposed to 2.5 at most" systemd-analyze security --threshold=25 --no-pager svmd-cuda.service
+systemctl stop svmd-cuda.socket svmd-cuda.service
+
 # ---- metrics, by who scrapes ----
 scrape() {
         curl -sf --max-time 15 -H "Accept: $1" http://127.0.0.1:9757/metrics
