@@ -113,7 +113,7 @@ struct managed_state {
         struct list answered;               /* orders: see orders_collect() */
         struct list taking;                 /* managed_reservation.taking */
         struct pages_taken pages;
-        atomic_bool withheld;               /* a process keeps granules of a CUDA node: see cuda_collect() */
+        atomic_bool withheld; /* a process keeps granules of a CUDA node: see cuda_collect() */
 };
 
 /* By which the keeper holds a pool. */
