@@ -160,6 +160,24 @@ static void test_too_long(void **state) {
         assert_true(seen.e[seen.count - 1].type == SMI_QUEUE_EVICTION);
 }
 
+/* What there is room for would be a line by itself, with another number at its end. */
+static void test_cut_short(void **state) {
+        static const char event[] = "9 5 -4 1 2";
+        char line[SMI_LINE_MAX + 2];
+        struct seen seen = { .count = 0 };
+        struct smi s = { .used = 0 };
+
+        memset(line, '0', sizeof(line));
+        put(line + SMI_LINE_MAX - strlen(event), event);
+        line[SMI_LINE_MAX] = '7';
+        line[SMI_LINE_MAX + 1] = '\n';
+        smi_feed(&s, line, sizeof(line), see, &seen);
+        assert_true(s.broken == 1 && s.events == 0 && seen.count == 0);
+        line[SMI_LINE_MAX] = '\n';
+        smi_feed(&s, line, SMI_LINE_MAX + 1, see, &seen);
+        assert_true(s.broken == 1 && s.events == 1 && seen.e[0].trigger == 2);
+}
+
 /* ---- random, against a naive reader ---- */
 
 #define NS   "([0-9]{1,18})"
@@ -340,10 +358,8 @@ static void test_random(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_each_type),
-                cmocka_unit_test(test_not_ours),
-                cmocka_unit_test(test_too_long),
-                cmocka_unit_test(test_random),
+                cmocka_unit_test(test_each_type), cmocka_unit_test(test_not_ours), cmocka_unit_test(test_too_long),
+                cmocka_unit_test(test_cut_short), cmocka_unit_test(test_random),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

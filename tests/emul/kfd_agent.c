@@ -221,10 +221,11 @@ static void after(char *at, char *private) {
 int main(int argc, char **argv) {
         struct svmd_connect_options options = { .size = sizeof(options), .socket = argv[1], .partition = "one" };
         char *explicit, *private;
+        void *own = NULL;
         int fd;
 
         if (argc > 2 && strcmp(argv[2], "own") == 0)
-                must(dlopen("libhsakmt.so.1", RTLD_NOW | RTLD_GLOBAL));
+                must((own = dlopen(OWN_LIBRARY, RTLD_NOW | RTLD_GLOBAL)));
         ok(svmd_connect(&s, &options));
         ok(svmd_query_nodes(s, on_node, NULL));
         must(count == 2);
@@ -239,6 +240,7 @@ int main(int argc, char **argv) {
                 return 0;
         }
         modes();
+        must(!own || *(const unsigned *)dlsym(own, "own_library_opened") == 1);
         attributes(private);
         buffers(explicit, private);
         moves(private);
