@@ -98,6 +98,34 @@ static void kfd_nodes(const struct teller *t, const struct kfd_report *r) {
                      gpus, gpus == 1 ? "" : "s", cpus, cpus == 1 ? "" : "s", r->major, r->minor);
 }
 
+/* Whether no GPU before this one is in its hive. */
+static bool is_first_of_hive(const struct kfd_report *r, uint32_t index) {
+        for (uint32_t i = 0; i < index; i++)
+                if (r->nodes[i].gpu && r->nodes[i].hive == r->nodes[index].hive)
+                        return false;
+        return true;
+}
+
+/* Of one GPU alone there is nothing to say. */
+static void kfd_links(const struct teller *t, const struct kfd_report *r) {
+        uint32_t gpus = 0, hives = 0, alone = 0;
+
+        for (uint32_t i = 0; i < r->nodes_count; i++) {
+                const struct kfd_node *n = &r->nodes[i];
+
+                gpus += n->gpu;
+                alone += n->gpu && n->hive == 0;
+                hives += n->gpu && n->hive && is_first_of_hive(r, i);
+        }
+        if (gpus > 1 && hives == 1 && alone == 0)
+                tell(t, "kfd-links", GOOD, "the %u AMD GPUs are in one hive: fast links lead from each to each", gpus);
+        else if (gpus > 1)
+                tell(t, "kfd-links", NOTE,
+                     "of %u AMD GPUs %u are in no hive, and the others in %u: between them there is no fast link, and what "
+                     "GPUs of several may access the driver prefetches to host memory; svmd-ctl node show has the links",
+                     gpus, alone, hives);
+}
+
 static void kfd_svm(const struct teller *t, const struct kfd_report *r) {
         const struct kfd_error *set = kfd_report_error(r, "svm-set"), *xnack = kfd_report_error(r, "xnack");
 
@@ -145,6 +173,7 @@ static void kfd(const struct teller *t, struct kfd *k) {
         if (!kfd_opened(t, r))
                 return;
         kfd_nodes(t, r);
+        kfd_links(t, r);
         kfd_svm(t, r);
 }
 

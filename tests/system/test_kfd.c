@@ -132,6 +132,44 @@ static void fakes(void) {
         end();
 }
 
+/* What GPUs cannot is said before anybody meets it: no faults, and no fast link between some of them. */
+static void limits(void) {
+#define GPU(index, hive) "echo node " index " gpu 104 68719476736 " index " " hive " 1 MI210; "
+        static const struct {
+                const char *body, *id, *words; /* no words: nothing is said */
+                unsigned level;
+        } table[] = {
+                { GPU("0", "0x0") "echo xnack 0", "kfd-links", NULL, 0 },
+                { GPU("0", "0x7") GPU("1", "0x7") "echo xnack 0", "kfd-links", "the 2 AMD GPUs are in one hive",
+                  SVMD_FINDING_GOOD },
+                { GPU("0", "0x7") GPU("1", "0x8") GPU("2", "0x7") "echo xnack 0", "kfd-links",
+                  "of 3 AMD GPUs 0 are in no hive, and the others in 2", SVMD_FINDING_NOTE },
+                { GPU("0", "0x0") GPU("1", "0x0") "echo xnack 0", "kfd-links",
+                  "of 2 AMD GPUs 2 are in no hive, and the others in 0", SVMD_FINDING_NOTE },
+                { GPU("0", "0x7") GPU("1", "0x0") "echo xnack 0", "kfd-links",
+                  "of 2 AMD GPUs 1 are in no hive, and the others in 1", SVMD_FINDING_NOTE },
+                { GPU("0", "0x0") "echo xnack 0", "kfd-xnack", "serve no faults (XNACK is off)", SVMD_FINDING_NOTE },
+                { GPU("0", "0x0") "echo xnack 1", "kfd-xnack", "serve faults", SVMD_FINDING_GOOD },
+                { GPU("0", "0x0") "echo error xnack 1 11", "kfd-xnack", "serve no faults (XNACK: not supported)",
+                  SVMD_FINDING_NOTE },
+        };
+#undef GPU
+        char body[512];
+
+        for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+                struct look l = { .id = table[i].id };
+
+                snprintf(body, sizeof(body), "echo probe 1; echo version 1 14; %s; echo end", table[i].body);
+                start(fake(body));
+                must_say("kfd", SVMD_FINDING_GOOD, "AMD's driver has");
+                if (table[i].words)
+                        must_say(table[i].id, table[i].level, table[i].words);
+                else
+                        must(svmd_query_findings(watcher, on_finding, &l) == SVMD_OK && !l.there);
+                end();
+        }
+}
+
 /* A svmd that is killed while it asks is followed by one that asks again. */
 static void restart(void) {
         start(fake("exec sleep 20"));
@@ -184,6 +222,7 @@ int main(int argc, char **argv) {
                 if (access("/dev/kfd", F_OK) < 0)
                         no_driver();
                 fakes();
+                limits();
                 restart();
         }
         unlink(path);
