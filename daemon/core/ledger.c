@@ -36,6 +36,11 @@ uint64_t account_unused(const struct account *a) {
         return less(a->min, a->used);
 }
 
+static void changed(struct account *a) {
+        if (a->news && list_empty(&a->news->link))
+                list_push_back(a->news->into, &a->news->link);
+}
+
 static void put_min(struct account *a, uint64_t min) {
         struct account *in = a->within;
 
@@ -44,6 +49,7 @@ static void put_min(struct account *a, uint64_t min) {
                 in->held = in->held - account_unused(a) + less(min, a->used);
         }
         a->min = min;
+        changed(a);
 }
 
 int account_set_min(struct account *a, uint64_t min) {
@@ -138,6 +144,7 @@ static void add(struct account *a, uint64_t bytes) {
         uint64_t unused = account_unused(a);
 
         a->used += bytes;
+        changed(a);
         if (a->used > a->peak)
                 a->peak = a->used;
         if (a->within)
@@ -148,6 +155,7 @@ static void take_off(struct account *a, uint64_t bytes) {
         uint64_t unused = account_unused(a);
 
         a->used -= bytes;
+        changed(a);
         a->refunds++;
         if (a->within)
                 a->within->held += account_unused(a) - unused;

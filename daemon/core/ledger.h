@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
+
 /*
  * Who has how many bytes of what. An account has a parent (session -> partition -> node); a charge
  * is embedded in what it pays for and names its account, so it can be given back once and only once:
@@ -28,6 +30,13 @@ enum {
         LEDGER_E_LIMIT, /* an account would pass its max: ret_over names the first one, from the leaf up */
 };
 
+/* Who wants to know which accounts have changed: stands in a list of his since bounds of the account, or what is used
+ * of it, have. */
+struct account_news {
+        struct list link;
+        struct list *into;
+};
+
 struct account {
         struct account *parent;
         struct account *within; /* where its min is kept free */
@@ -41,6 +50,7 @@ struct account {
         uint64_t refunds;  /* how often something was given back */
         uint64_t claimed;  /* admission.h: by those who stand before in a line; 0 but during a step of it */
         bool aside;
+        struct account_news *news; /* or NULL */
 };
 
 /* The four of an account, as one. The numbers are the wire's. */

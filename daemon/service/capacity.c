@@ -73,11 +73,17 @@ static void add(struct service *svc, uint32_t node, struct telling *t, struct ma
         t->of[t->count++] = (struct managed_group_bounds){ group, *b };
 }
 
+/* There may be thousands with limits, and this is for every charge: only those of whom something has changed. */
 static void add_limits(struct service *svc, uint32_t node, struct telling *t) {
-        list_for_each (it, &svc->managed.limits) {
-                struct managed_limits *l = container_of(it, struct managed_limits, link);
+        struct list *changed = &svc->managed.changed[node];
+
+        while (!list_empty(changed)) {
+                struct account_news *n = container_of(changed->next, struct account_news, link);
+                struct managed_limits *l = container_of(n - node, struct managed_limits, news[0]);
                 const struct managed_bounds b = left_of(l->of, node);
 
+                list_remove(&n->link);
+                svc->managed.limits_looked++;
                 note_unused(svc, &l->unused[node], node, b.min);
                 if (memcmp(&b, &l->told[node], sizeof(b)) == 0)
                         continue;

@@ -16,6 +16,19 @@ struct managed_limits *chain_limits(struct limited of) {
         return of.partition ? NULL : *limits_of(of);
 }
 
+void chain_limit_changed(struct service *svc, struct limited of, uint32_t node) {
+        struct managed_limits *l = chain_limits(of);
+
+        if (l && node < MANAGED_NODES_MAX && list_empty(&l->news[node].link))
+                list_push_back(&svc->managed.changed[node], &l->news[node].link);
+}
+
+static uint32_t nodes_count(const struct service *svc) {
+        uint32_t count = svc->options.machine->count;
+
+        return count < MANAGED_NODES_MAX ? count : MANAGED_NODES_MAX;
+}
+
 int chain_limit(struct service *svc, struct limited of) {
         struct managed_limits *l;
 
@@ -31,8 +44,13 @@ int chain_limit(struct service *svc, struct limited of) {
         l->of = of;
         for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
                 l->told[i].max = UINT64_MAX;
-        list_push_back(&svc->managed.limits, &l->link);
         *limits_of(of) = l;
+        for (uint32_t i = 0; i < nodes_count(svc); i++) {
+                l->news[i].into = &svc->managed.changed[i];
+                list_init(&l->news[i].link);
+                limited_account(of, i)->news = &l->news[i];
+                chain_limit_changed(svc, of, i);
+        }
         if (of.session)
                 chain_session(svc, of.session);
         return 0;
@@ -47,11 +65,13 @@ void chain_unlimit(struct service *svc, struct limited of) {
         *limits_of(of) = NULL;
         for (struct session *s = NULL; (s = limited_session_after(svc, of, s));)
                 chain_session(svc, s);
-        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
+        for (uint32_t i = 0; i < nodes_count(svc); i++) {
+                limited_account(of, i)->news = NULL;
+                list_remove(&l->news[i].link);
                 svc->managed.unused[i] -= l->unused[i];
+        }
         if (svc->mover)
                 mover_group_free(svc->mover, l->group);
-        list_remove(&l->link);
         alloc_free(l);
 }
 

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "core/ledger.h"
 #include "engine/managed.h"
 #include "service/limited.h"
 
@@ -25,17 +26,19 @@ enum { CHAIN_CGROUPS = MANAGED_CHAIN_MAX - 2 };
 
 /* Of a session or a control group that has limits. */
 struct managed_limits {
-        struct list link; /* in managed_state.limits */
         struct managed_group *group;
+        struct account_news news[MANAGED_NODES_MAX]; /* in managed_state.changed */
         struct limited of;
         struct managed_bounds told[MANAGED_NODES_MAX];
         uint64_t unused[MANAGED_NODES_MAX]; /* as managed_share's */
 };
 
-/* Managed pages count for it from here on; no partition. -ENOMEM. */
+/* Managed pages count for it from here on; no partition; it has accounts. -ENOMEM. */
 int chain_limit(struct service *svc, struct limited of);
 /* And no longer. */
 void chain_unlimit(struct service *svc, struct limited of);
+/* What they are on the node is to be looked at, for another reason than that its account has changed. */
+void chain_limit_changed(struct service *svc, struct limited of, uint32_t node);
 /* NULL: its managed pages are not counted. */
 struct managed_limits *chain_limits(struct limited of);
 

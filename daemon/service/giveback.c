@@ -14,6 +14,7 @@
 #include "core/partition.h"
 #include "core/session.h"
 #include "service/capacity.h"
+#include "service/chain.h"
 #include "service/internal.h"
 
 /* Above high, and where nobody says otherwise. */
@@ -140,6 +141,7 @@ void give_back_begin(struct service *svc, struct limited of, uint32_t node, uint
         g->steal = steal;
         g->told = g->taking = false;
         g->wait_ms = wait_ms;
+        chain_limit_changed(svc, of, node);
         service_wake_soon(svc);
 }
 
@@ -197,6 +199,7 @@ uint64_t give_back_limit(struct limited of, uint32_t node, uint64_t max) {
 /* ---- taking ---- */
 
 static void taking_changed(struct service *svc, const struct give_back *g) {
+        chain_limit_changed(svc, g->of, g->node);
         capacity_changed(svc, g->of.partition, g->node);
 }
 

@@ -105,13 +105,14 @@ struct managed_state {
         int device_error;
         uint64_t bytes; /* sizes of all ranges */
         struct list ranges, ending, lost;
-        struct list promised;               /* managed_share.promised */
-        struct list limits;                 /* managed_limits.link */
-        uint64_t unused[MANAGED_NODES_MAX]; /* of all shares and limits, in sum */
-        struct list joins, joined;          /* struct join: asked for; and answered */
-        struct list waits;                  /* struct capacity_wait */
-        struct list answered;               /* orders: see orders_collect() */
-        struct list taking;                 /* managed_reservation.taking */
+        struct list promised;                   /* managed_share.promised */
+        struct list changed[MANAGED_NODES_MAX]; /* managed_limits.news: limits that the mover may have to be told of */
+        uint64_t limits_looked;                 /* how often one of them was looked at for that */
+        uint64_t unused[MANAGED_NODES_MAX];     /* of all shares and limits, in sum */
+        struct list joins, joined;              /* struct join: asked for; and answered */
+        struct list waits;                      /* struct capacity_wait */
+        struct list answered;                   /* orders: see orders_collect() */
+        struct list taking;                     /* managed_reservation.taking */
         struct pages_taken pages;
         atomic_bool withheld; /* a process keeps granules of a CUDA node: see cuda_collect() */
 };

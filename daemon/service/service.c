@@ -64,7 +64,8 @@ int service_new(struct service **ret, const struct service_options *options, con
         list_init(&svc->managed.ending);
         list_init(&svc->managed.lost);
         list_init(&svc->managed.promised);
-        list_init(&svc->managed.limits);
+        for (uint32_t i = 0; i < MANAGED_NODES_MAX; i++)
+                list_init(&svc->managed.changed[i]);
         list_init(&svc->managed.joins);
         list_init(&svc->managed.joined);
         list_init(&svc->managed.waits);

@@ -9,11 +9,13 @@
 
 #include <cmocka.h>
 
+#include "core/cgroup.h"
 #include "core/partition.h"
 #include "core/reservation.h"
 #include "core/session.h"
 #include "engine/hints.h"
 #include "mover/mover.h"
+#include "service/chain.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define WINDOW SVMD__V1__WINDOW__LOW
@@ -295,11 +297,34 @@ bool managed_at_rest(struct world *w) {
         return !w->svc->mover || (list_empty(&m->ending) && list_empty(&m->taking) && mover_idle(w->svc->mover));
 }
 
+/* The mover was told what holds, of whom nothing has changed since. */
+static void check_told(struct world *w, struct limited of) {
+        const struct managed_limits *l = chain_limits(of);
+
+        for (uint32_t i = 0; l && i < w->svc->managed.nodes_count; i++) {
+                const struct account *a = limited_account(of, i);
+                uint64_t left = a->max > a->used ? a->max - a->used : 0;
+
+                if (!list_empty(&l->news[i].link) || *limited_give_backs(of))
+                        continue;
+                assert_int_equal(l->told[i].max, a->max == ACCOUNT_NO_LIMIT ? UINT64_MAX : left);
+                assert_int_equal(l->unused[i], of.session ? 0 : account_unused(a));
+        }
+}
+
+static void check_limits(struct world *w) {
+        list_for_each (l, &w->svc->state.sessions)
+                check_told(w, LIMITED_SESSION(container_of(l, struct session, by_state)));
+        list_for_each (l, &w->svc->state.cgroups)
+                check_told(w, LIMITED_CGROUP(container_of(l, struct cgroup, by_state)));
+}
+
 void check_managed(struct world *w) {
         struct service *svc = w->svc;
         uint64_t bytes = 0, ranges = 0, serves = 0;
         bool rest = managed_at_rest(w);
 
+        check_limits(w);
         list_for_each (l, &svc->managed.ranges) {
                 const struct managed_reservation *m = container_of(l, struct managed_reservation, link);
 

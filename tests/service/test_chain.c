@@ -179,7 +179,7 @@ static void test_group_of_two_partitions(void **state) {
         }
         must(&admin, clear(of_group("/pod/b", 0, 0, 0)));
         must(&admin, clear(of_group("/pod", 0, 0, 0)));
-        assert_true(list_empty(&w.svc->managed.limits));
+        assert_true(list_empty(&w.svc->state.cgroups));
         assert_int_equal(user_do(&b, mk_migrate(at_b, 8 * MIB, HOST0)), 0);
 }
 
@@ -313,6 +313,37 @@ static void test_plan_and_lowering(void **state) {
         assert_int_equal(process_check(&a.process, at, 8 * MIB, 11), 0);
 }
 
+/* ---- many ---- */
+
+/* What one is charged concerns its own limits, however many others have some. */
+static void test_many(void **state) {
+        enum { MANY = 300 };
+        struct client *c = calloc(MANY, sizeof(*c));
+        uint64_t looked;
+
+        assert_non_null(c);
+        w.svc->options.max_sessions = MANY + 10;
+        for (unsigned i = 0; i < MANY; i++) {
+                struct service_peer peer = { .pid = 100000 + i };
+
+                assert_int_equal(client_open_as(&w, &c[i], &peer), 0);
+                client_greet(&c[i], "one");
+                must(&admin, mk_own_limit(c[i].id, NULL, GPU1, BOUND_MAX, MIB));
+                ops_reset();
+        }
+        check_world(&w);
+        looked = w.svc->managed.limits_looked;
+        for (unsigned i = 0; i < 10; i++)
+                must(&c[i], mk_create(GPU1, LARGE, 0));
+        assert_in_range(w.svc->managed.limits_looked - looked, 10, 20);
+        check_world(&w);
+        looked = w.svc->managed.limits_looked;
+        for (unsigned i = 0; i < MANY; i++)
+                client_close(&c[i]);
+        assert_in_range(w.svc->managed.limits_looked - looked, 0, 20);
+        free(c);
+}
+
 /* ---- without memory ---- */
 
 /* Whatever cannot be allocated, the limit is set or nothing is; then it holds. */
@@ -358,6 +389,7 @@ int main(void) {
                 TEST(test_limits_that_cross),
                 TEST(test_too_deep),
                 TEST(test_plan_and_lowering),
+                TEST(test_many),
                 TEST(test_no_memory),
         };
 
