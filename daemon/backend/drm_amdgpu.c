@@ -49,13 +49,27 @@ static struct amdgpu_gem_va change_of(const struct drm_binding *b) {
         return v;
 }
 
+/* The driver moves it when the device uses it next. */
+static int place(int fd, const struct drm_binding *b) {
+        static const uint64_t domains[] = { AMDGPU_VRAM | AMDGPU_GTT, AMDGPU_VRAM, AMDGPU_GTT };
+        struct amdgpu_gem_op op = { .handle = b->handle, .op = AMDGPU_OP_PLACEMENT, .value = domains[b->value] };
+
+        return drm_call(fd, AMDGPU_GEM_OP, &op);
+}
+
+static int change(int fd, const struct drm_binding *b) {
+        struct amdgpu_gem_va v = change_of(b);
+
+        return drm_call(fd, AMDGPU_GEM_VA, &v);
+}
+
 static int bind(int fd, uint32_t space, const struct drm_binding *list, uint32_t count, uint32_t *ret_done) {
         int r = 0;
 
         for (*ret_done = 0; *ret_done < count && r == 0; *ret_done += r == 0) {
-                struct amdgpu_gem_va v = change_of(&list[*ret_done]);
+                const struct drm_binding *b = &list[*ret_done];
 
-                r = drm_call(fd, AMDGPU_GEM_VA, &v);
+                r = b->what == DRM_BIND_PLACE ? place(fd, b) : change(fd, b);
         }
         return r;
 }
@@ -163,7 +177,7 @@ static bool attrs_ok(const struct map_attrs *attrs, char *why, unsigned why_size
 
 const struct drm_bind_driver drm_bind_amdgpu = {
         .name = "amdgpu",
-        .can = DRM_CAN(MAP) | DRM_CAN(UNMAP) | DRM_CAN(EMPTY),
+        .can = DRM_CAN(MAP) | DRM_CAN(UNMAP) | DRM_CAN(EMPTY) | DRM_CAN(PLACE),
         .space_new = space_new,
         .space_look = space_look,
         .space_free = space_free,

@@ -27,6 +27,8 @@ struct drm_binding {
                 DRM_BIND_PREFETCH, /* what is mirrored comes to the device; `value` 0: where advice says, 1: its own
                                     * memory, 2: the system's */
                 DRM_BIND_ADVISE,   /* `advice` of what is mirrored is `value` from now on */
+                DRM_BIND_PLACE, /* the memory of `handle` belongs in the device's, if `value` is 1, in the system's, if
+                                 * 2, or in either; at no address */
         } what;
         uint32_t handle; /* of the file */
         bool replace;    /* MAP, EMPTY: what is mapped there gives way. Without it some drivers say that something is */

@@ -186,7 +186,7 @@ int op_drm_check(struct call *c) {
 
 /* ---- bindings ---- */
 
-static int check_place(struct call *c, const Svmd__V1__DrmBinding *b) {
+static int check_range_of(struct call *c, const Svmd__V1__DrmBinding *b) {
         const struct va_extent *own = &c->session->partition->slice;
         int r = check_range(c, b->address, b->size);
 
@@ -197,14 +197,21 @@ static int check_place(struct call *c, const Svmd__V1__DrmBinding *b) {
         return 0;
 }
 
+static int check_handle(struct call *c, const Svmd__V1__DrmBinding *b) {
+        if (b->handle == 0 || b->handle >= DRM_HANDLES_END)
+                return refuse(c, SVMD_STATUS_INVALID, "%u is no handle of memory", b->handle);
+        return 0;
+}
+
 static int check_map(struct call *c, const struct drm_bind_driver *d, const Svmd__V1__DrmBinding *b) {
         const struct map_attrs attrs = { .access = (uint8_t)b->access,
                                          .pat = (uint8_t)b->pat,
                                          .kind = (uint16_t)b->kind };
         char why[160];
+        int r = check_handle(c, b);
 
-        if (b->handle == 0 || b->handle >= DRM_HANDLES_END)
-                return refuse(c, SVMD_STATUS_INVALID, "%u is no handle of memory", b->handle);
+        if (r != 0)
+                return r;
         if (b->offset % SVMD_PAGE)
                 return refuse(c, SVMD_STATUS_ALIGN, "offset %" PRIu64 " is not a multiple of 4 KiB", b->offset);
         if (b->access > 3 || b->pat > UINT8_MAX || b->kind > UINT16_MAX)
@@ -212,6 +219,14 @@ static int check_map(struct call *c, const struct drm_bind_driver *d, const Svmd
         if (!d->attrs_ok(&attrs, why, sizeof(why)))
                 return refuse(c, SVMD_STATUS_INVALID, "%s", why);
         return 0;
+}
+
+/* Memory is placed as a whole, wherever it is mapped. */
+static int check_placed(struct call *c, const Svmd__V1__DrmBinding *b) {
+        if (b->address || b->size || b->offset)
+                return refuse(c, SVMD_STATUS_INVALID,
+                              "memory is placed as a whole, by its handle: leave address, size and offset 0");
+        return check_handle(c, b);
 }
 
 static int check_value(struct call *c, const Svmd__V1__DrmBinding *b) {
@@ -234,9 +249,9 @@ static int check_value(struct call *c, const Svmd__V1__DrmBinding *b) {
 static int check_binding(struct call *c, const struct drm_bind_driver *d, const Svmd__V1__DrmBinding *b) {
         int r;
 
-        if ((unsigned)b->what > SVMD__V1__DRM_WHAT__DRM_ADVISE || !(d->can & 1u << b->what))
+        if ((unsigned)b->what > SVMD__V1__DRM_WHAT__DRM_PLACE || !(d->can & 1u << b->what))
                 return refuse(c, SVMD_STATUS_INVALID, "%s takes no binding of kind %d", d->name, (int)b->what);
-        r = check_place(c, b);
+        r = b->what == SVMD__V1__DRM_WHAT__DRM_PLACE ? check_placed(c, b) : check_range_of(c, b);
         if (r == 0 && b->what == SVMD__V1__DRM_WHAT__DRM_MAP)
                 r = check_map(c, d, b);
         else if (r == 0 && b->what >= SVMD__V1__DRM_WHAT__DRM_PREFETCH)
@@ -250,6 +265,7 @@ _Static_assert((int)SVMD__V1__DRM_WHAT__DRM_MAP == DRM_BIND_MAP &&
                        (int)SVMD__V1__DRM_WHAT__DRM_MIRROR == DRM_BIND_MIRROR &&
                        (int)SVMD__V1__DRM_WHAT__DRM_PREFETCH == DRM_BIND_PREFETCH &&
                        (int)SVMD__V1__DRM_WHAT__DRM_ADVISE == DRM_BIND_ADVISE &&
+                       (int)SVMD__V1__DRM_WHAT__DRM_PLACE == DRM_BIND_PLACE &&
                        (int)SVMD__V1__DRM_ADVICE__DRM_ATOMIC == DRM_ADVICE_ATOMIC &&
                        (int)SVMD__V1__DRM_ADVICE__DRM_CACHING == DRM_ADVICE_CACHING,
                "the wire's numbers are the backend's");

@@ -775,6 +775,9 @@ enum {
         SVMD_DRM_MIRROR = 3,   /* xe: what the process has there; in page tables with faults */
         SVMD_DRM_PREFETCH = 4, /* of what is mirrored: `value` 0 where advice says, 1 to the device, 2 to the system */
         SVMD_DRM_ADVISE = 5,   /* of what is mirrored: `advice` is `value` */
+        SVMD_DRM_PLACE = 6,    /* amdgpu: all memory of `handle` belongs, if `value` is 1, in the device's, if 2, in the
+                                * system's, and if 0, wherever there is room; it moves when the device uses it next.
+                                * Address and length are 0. What was charged for it stays charged */
 };
 enum {
         SVMD_DRM_PREFERRED = 0, /* 1 the device's memory, 2 the system's */
@@ -785,7 +788,7 @@ enum {
 struct svmd_drm_binding {
         size_t size;
         unsigned what;   /* SVMD_DRM_* */
-        uint32_t handle; /* MAP: of memory in the file */
+        uint32_t handle; /* MAP, PLACE: of memory in the file */
         const void *address;
         size_t length;
         uint64_t offset;    /* MAP: in the memory */

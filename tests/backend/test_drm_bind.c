@@ -334,6 +334,23 @@ static void test_behind(void **state) {
         assert_int_equal(amdgpu_rows(files[0])->count, 1);
 }
 
+/* One in a vector that fails is as any other: those before it are in force. */
+static void test_place(void **state) {
+        const struct drm_bind_driver *d = use(&drm_driver_amdgpu);
+        struct drm_binding list[3];
+        uint32_t memory, done;
+
+        assert_int_equal(d->memory_new(FIRST_FD, MIB, &memory), 0);
+        list[0] = (struct drm_binding){ .what = DRM_BIND_PLACE, .handle = memory, .value = 2 };
+        list[1] = map(memory, 16 * MIB, MIB);
+        list[2] = (struct drm_binding){ .what = DRM_BIND_PLACE, .handle = memory + 1, .value = 1 };
+        assert_int_equal(drm_bind(d, FIRST_FD, 0, list, 3, &done), -ENOENT);
+        assert_int_equal(done, 2);
+        assert_int_equal(amdgpu_rows(files[0])->row[0].object->placement, AMDGPU_GTT);
+        assert_false(drm_bind_driver("xe")->can & DRM_CAN(PLACE));
+        assert_false(drm_bind_driver("nouveau")->can & DRM_CAN(PLACE));
+}
+
 static void test_access(void **state) {
         const struct drm_bind_driver *d = use(&drm_driver_amdgpu);
         struct drm_binding b;
@@ -456,6 +473,7 @@ int main(void) {
                 cmocka_unit_test_teardown(test_apart_amdgpu, teardown),
                 cmocka_unit_test_teardown(test_apart_nouveau, teardown),
                 cmocka_unit_test_teardown(test_behind, teardown),
+                cmocka_unit_test_teardown(test_place, teardown),
                 cmocka_unit_test_teardown(test_access, teardown),
                 cmocka_unit_test_teardown(test_attrs, teardown),
                 cmocka_unit_test_teardown(test_legacy, teardown),

@@ -45,6 +45,13 @@ static Svmd__V1__DrmBinding *binding(unsigned what, uint64_t first, uint64_t pag
         return gpu_binding(what, at + first * page, pages, handle);
 }
 
+static Svmd__V1__DrmBinding *placing(uint32_t handle, uint32_t value) {
+        Svmd__V1__DrmBinding *b = gpu_binding(DRM_BIND_PLACE, 0, 0, handle);
+
+        b->value = value;
+        return b;
+}
+
 static struct gpu_end run(Svmd__V1__Op *op) {
         return gpu_run(&a, op);
 }
@@ -156,8 +163,18 @@ static void refuses_bindings(void **state) {
         want(SVMD_STATUS_INVALID, mk_drm_bind(xe, space));
         binding(DRM_BIND_MAP, 0, 1, 1)->pat = 32;
         want(SVMD_STATUS_INVALID, mk_drm_bind(xe, space));
-        binding(6, 0, 1, 0);
+        binding(7, 0, 1, 0);
         want(SVMD_STATUS_INVALID, mk_drm_bind(xe, space));
+        placing(1, 1);
+        want(SVMD_STATUS_INVALID, mk_drm_bind(xe, space)); /* xe places by advice */
+        placing(0, 1);
+        want(SVMD_STATUS_INVALID, mk_drm_bind(amdgpu, 0));
+        placing(1, 3);
+        want(SVMD_STATUS_INVALID, mk_drm_bind(amdgpu, 0));
+        placing(1, 1)->address = a.session->partition->slice.start;
+        want(SVMD_STATUS_INVALID, mk_drm_bind(amdgpu, 0));
+        placing(1, 1)->size = SVMD_PAGE;
+        want(SVMD_STATUS_INVALID, mk_drm_bind(amdgpu, 0));
         binding(DRM_BIND_MIRROR, 0, 1, 0);
         want(SVMD_STATUS_INVALID, mk_drm_bind(amdgpu, 0));
         binding(DRM_BIND_PREFETCH, 0, 1, 0)->value = 3;
@@ -655,7 +672,42 @@ static void finds_what_differs(void **state) {
         assert_null(finding("drm-check"));
 }
 
-/* What svmd bound may lie elsewhere than it did, which is no difference; who asked for it, its program did. */
+/* The memory of a handle may be placed while it is bound, and in one vector with what is bound. */
+static void places_memory(void **state) {
+        static const uint32_t domains[] = { AMDGPU_VRAM | AMDGPU_GTT, AMDGPU_VRAM, AMDGPU_GTT };
+        uint32_t memory, other;
+        uint64_t file;
+        struct gpu_end e;
+
+        begin();
+        file = give(GPU_AMDGPU);
+        new_space(file);
+        memory = gpu_memory(0, MIB);
+        other = gpu_memory(0, MIB);
+        for (uint32_t value = 0; value <= 2; value++) {
+                struct amdgpu_handle h[2];
+                struct amdgpu_list_handles l = { .entries = (uintptr_t)h, .count = 2 };
+
+                placing(memory, value);
+                binding(DRM_BIND_MAP, 16 * value, 16, memory);
+                assert_int_equal(run(mk_drm_bind(file, 0)).value, 2);
+                assert_int_equal(gpu_call(0, AMDGPU_LIST_HANDLES, &l), 0);
+                for (unsigned i = 0; i < 2; i++)
+                        assert_int_equal(h[i].domains, h[i].handle == memory ? domains[value] : AMDGPU_VRAM);
+        }
+        assert_int_equal(gpu_rows(0, 0), 3);
+        assert_string_equal(run(mk_drm_check(file, 0)).text, "placed outside of the device's memory: 192 KiB");
+        binding(DRM_BIND_MAP, 64, 16, other);
+        placing(other + 1, 1);
+        binding(DRM_BIND_MAP, 128, 16, other);
+        e = run(mk_drm_bind(file, 0));
+        assert_int_equal(e.value, 1);
+        assert_int_equal(e.code, SVMD_STATUS_NO_SUCH);
+        assert_non_null(strstr(e.text, "no such page table or memory"));
+        assert_int_equal(gpu_rows(0, 0), 4);
+}
+
+/* What svmd bound may lie elsewhere than it did, which is no difference, whoever asked for it. */
 static void tells_what_was_placed_elsewhere(void **state) {
         struct amdgpu_gem_op place = { .op = AMDGPU_OP_PLACEMENT, .value = AMDGPU_GTT };
         uint64_t file;
@@ -1047,6 +1099,7 @@ int main(void) {
                 cmocka_unit_test_teardown(keeps_sessions_apart, end),
                 cmocka_unit_test_teardown(tells_what_others_did, end),
                 cmocka_unit_test_teardown(finds_what_differs, end),
+                cmocka_unit_test_teardown(places_memory, end),
                 cmocka_unit_test_teardown(tells_what_was_placed_elsewhere, end),
                 cmocka_unit_test_teardown(cannot_tell_of_nouveau, end),
                 cmocka_unit_test_teardown(hears_what_a_process_bound, end),
