@@ -93,7 +93,7 @@ static void because(const struct service *svc, const struct managed_past *p, cha
         switch (p->cause) {
         case MANAGED_BY_FAULT:
         case MANAGED_BY_DEVICE: snprintf(text, size, "a touch by %s", node_of(svc, p->by)); break;
-        case MANAGED_BY_PREFETCH: snprintf(text, size, "a touch of what is around it"); break;
+        case MANAGED_BY_PREFETCH: snprintf(text, size, "a prefetch, or a touch of what is around it"); break;
         case MANAGED_BY_EVICTION: for_whom(svc, p, text, size); break;
         case MANAGED_BY_REQUEST: snprintf(text, size, "a request"); break;
         case MANAGED_BY_ADVICE: snprintf(text, size, "a hint"); break;
