@@ -183,6 +183,10 @@ static const struct drm_device *drm_of(const struct service *svc, uint32_t minor
         return NULL;
 }
 
+unsigned devices_minor(const struct service *svc, uint32_t id) {
+        return id < svc->options.machine->count ? node_desc(svc, id)->number : id - DEVICES_DRM;
+}
+
 const struct drm_device *devices_drm(const struct service *svc, uint32_t id) {
         const struct machine *m = svc->options.machine;
 

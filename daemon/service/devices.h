@@ -20,5 +20,7 @@ int devices_links(struct call *c, uint32_t id, Svmd__V1__LinksResult *ret);
 /* What the driver says of a node that it has; of others nothing. */
 void devices_fill(struct call *c, uint32_t node, Svmd__V1__Node *row);
 bool devices_has(const struct service *svc, uint32_t id);
+/* The minor of a DRM device, whether it is there or not. */
+unsigned devices_minor(const struct service *svc, uint32_t id);
 /* The device of a DRM driver that has this number, or NULL. */
 const struct drm_device *devices_drm(const struct service *svc, uint32_t id);

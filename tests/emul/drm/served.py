@@ -21,8 +21,9 @@ class Served:
         config = f"{self.folder.name}/svmd.conf"
         with open(config, "w", encoding="ascii"):
             pass
-        self.svmd = subprocess.Popen([f"{build}/svmd", "--config", config, "--runtime-dir", self.run, "--state-dir",
-                                      f"{self.folder.name}/state", "--log-level", "warning", *options])
+        self.words = [f"{build}/svmd", "--config", config, "--runtime-dir", self.run, "--state-dir",
+                      f"{self.folder.name}/state", "--log-level", "warning", *options]
+        self.svmd = subprocess.Popen(self.words)
 
     def __enter__(self):
         return self
@@ -31,6 +32,11 @@ class Served:
         self.svmd.send_signal(signal.SIGINT)
         self.svmd.wait(PATIENCE)
         self.folder.cleanup()
+
+    def anew(self):
+        self.svmd.terminate()
+        self.svmd.wait(PATIENCE)
+        self.svmd = subprocess.Popen(self.words)
 
     def ctl(self, *words):
         done = subprocess.run([f"{self.build}/svmd-ctl", "--socket", f"{self.run}/admin.sock", *words],
