@@ -17,17 +17,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "must.h"
 #include "proto/uapi/kfd.h"
 
 enum { MIB = 1 << 20, PAGE = 4096 };
 
-#define must(x)                                                                                                        \
-        do {                                                                                                           \
-                if (!(x)) {                                                                                            \
-                        fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #x, svmd_error());                     \
-                        exit(1);                                                                                       \
-                }                                                                                                      \
-        } while (0)
 #define ok(x) must((x) == SVMD_OK)
 
 static svmd_session *s;

@@ -11,17 +11,11 @@
 #include <xf86drm.h>
 
 #include "backend/drm_bind.h"
+#include "must.h"
 #include "proto/uapi/amdgpu.h"
 #include "svmd.h"
 
 #define MIB (1ull << 20)
-#define must(what)                                                                                                     \
-        do {                                                                                                           \
-                if (!(what)) {                                                                                         \
-                        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, svmd_error());                   \
-                        exit(1);                                                                                       \
-                }                                                                                                      \
-        } while (0)
 
 enum { CARDS = 3, VECTOR = 512, ROOM = 2 * VECTOR };
 static const char *const names[CARDS] = { "xe", "amdgpu", "nouveau" };

@@ -16,18 +16,12 @@
 #include <unistd.h>
 #include <xf86drm.h>
 
+#include "must.h"
 #include "proto/uapi/nouveau.h"
 #include "proto/uapi/xe.h"
 #include "svmd.h"
 
 #define MIB (1ull << 20)
-#define must(what)                                                                                                     \
-        do {                                                                                                           \
-                if (!(what)) {                                                                                         \
-                        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, svmd_error());                   \
-                        exit(1);                                                                                       \
-                }                                                                                                      \
-        } while (0)
 
 enum { CARDS = 3, MOST = 8 };
 static const char *const names[CARDS] = { "xe", "amdgpu", "nouveau" };

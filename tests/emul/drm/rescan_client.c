@@ -12,16 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "must.h"
 #include "svmd.h"
 
 #define MIB (1ull << 20)
-#define must(what)                                                                                                     \
-        do {                                                                                                           \
-                if (!(what)) {                                                                                         \
-                        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, svmd_error());                   \
-                        exit(1);                                                                                       \
-                }                                                                                                      \
-        } while (0)
 
 enum { CARDS = 2 };
 static const char *const names[CARDS] = { "drm0", "drm2" };

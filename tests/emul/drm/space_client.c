@@ -14,18 +14,12 @@
 #include <xf86drm.h>
 
 #include "backend/drm_bind.h"
+#include "must.h"
 #include "proto/uapi/amdgpu.h"
 #include "proto/uapi/xe.h"
 #include "svmd.h"
 
 #define MIB (1ull << 20)
-#define must(what)                                                                                                     \
-        do {                                                                                                           \
-                if (!(what)) {                                                                                         \
-                        fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #what, svmd_error());                   \
-                        _exit(1);                                                                                      \
-                }                                                                                                      \
-        } while (0)
 
 enum { CARDS = 3, VECTOR = 512, SESSIONS = 20 };
 static const char *const names[CARDS] = { "xe", "amdgpu", "nouveau" };
