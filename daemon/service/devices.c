@@ -187,6 +187,12 @@ unsigned devices_minor(const struct service *svc, uint32_t id) {
         return id < svc->options.machine->count ? node_desc(svc, id)->number : id - DEVICES_DRM;
 }
 
+uint32_t devices_now(const struct service *svc, uint32_t id) {
+        bool device = id >= DEVICES_DRM && id < DEVICES_KFD && is_node(svc, NODE_DRM, id - DEVICES_DRM);
+
+        return device ? node_that_is(svc, NODE_DRM, id - DEVICES_DRM) : id;
+}
+
 const struct drm_device *devices_drm(const struct service *svc, uint32_t id) {
         const struct machine *m = svc->options.machine;
 

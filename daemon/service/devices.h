@@ -22,5 +22,7 @@ void devices_fill(struct call *c, uint32_t node, Svmd__V1__Node *row);
 bool devices_has(const struct service *svc, uint32_t id);
 /* The minor of a DRM device, whether it is there or not. */
 unsigned devices_minor(const struct service *svc, uint32_t id);
+/* The node that a DRM device has become since it had that number; of others the number itself. */
+uint32_t devices_now(const struct service *svc, uint32_t id);
 /* The device of a DRM driver that has this number, or NULL. */
 const struct drm_device *devices_drm(const struct service *svc, uint32_t id);

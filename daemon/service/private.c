@@ -214,16 +214,17 @@ static bool is_device(const struct service *svc, uint32_t node) {
 
 static int replay_device(struct service *svc, const struct effect_device *e) {
         struct session *s = session_by_id(&svc->state, e->session);
+        uint32_t node = devices_now(svc, e->node);
         struct private_client *k;
 
-        if (!s || !is_device(svc, e->node))
+        if (!s || !is_device(svc, node))
                 return -EBADMSG;
         k = private_client_of(s);
         if (!k)
                 return -ENOMEM;
-        if (k->count == PRIVATE_DEVICES || (ops_of(svc, e->node) && private_device_of(k, e->node) >= 0))
+        if (k->count == PRIVATE_DEVICES || (ops_of(svc, node) && private_device_of(k, node) >= 0))
                 return -EBADMSG;
-        k->device[k->count++] = (struct private_device){ e->id, e->node, ops_of(svc, e->node) };
+        k->device[k->count++] = (struct private_device){ e->id, node, ops_of(svc, node) };
         return 0;
 }
 

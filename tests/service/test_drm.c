@@ -977,6 +977,36 @@ static void survives(void **state) {
         greet(&a);
 }
 
+/* A device that appeared while svmd ran is a node when it starts anew, and the file that a session has of it is the
+ * node's. */
+static void survives_as_a_node(void **state) {
+        static struct machine more;
+        const struct machine *old = &w.machine;
+        uint64_t amdgpu;
+
+        begin();
+        amdgpu = give(GPU_AMDGPU);
+        new_space(amdgpu);
+        binding(DRM_BIND_MAP, 0, 16, gpu_memory(0, MIB));
+        assert_int_equal(run(mk_drm_bind(amdgpu, 0)).code, 0);
+        for (uint32_t i = 0; i < old->count; i++)
+                *machine_add(&more) = old->nodes[i];
+        gpus_shape(&more);
+        w.options.machine = &more;
+        for (unsigned i = 0; i < 2; i++) { /* from the log, and from a snapshot */
+                restart();
+                binding(DRM_BIND_MAP, 16 + 16 * i, 16, gpu_memory(0, MIB));
+                assert_int_equal(run(mk_drm_bind(amdgpu, 0)).code, 0);
+                assert_int_equal(gpu_rows(0, 0), 2 + i);
+                assert_int_equal(gpu_give(&a, old->count + 1, gpu_open(GPU_AMDGPU))->code, 0);
+        }
+        client_close(&a);
+        for (unsigned i = 0; i < 30000 && gpu_rows(0, 0) != 0; i++)
+                usleep(1000);
+        assert_int_equal(gpu_rows(0, 0), 0);
+        greet(&a);
+}
+
 /* ---- the next session of a file ---- */
 
 /* What the lane of the last one does in its end is nothing to the next one, which has to wait for it. */
@@ -1109,6 +1139,7 @@ int main(void) {
                 cmocka_unit_test_teardown(waits_for_the_last_session, end),
                 cmocka_unit_test_teardown(waits_for_one_that_came_back, end),
                 cmocka_unit_test_teardown(survives, end),
+                cmocka_unit_test_teardown(survives_as_a_node, end),
                 cmocka_unit_test_teardown(fails_cleanly, end),
         };
 
