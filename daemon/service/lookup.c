@@ -1,6 +1,7 @@
 #include "service/lookup.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "core/by_id.h"
 #include "core/imap.h"
@@ -181,6 +182,25 @@ int find_node(struct call *c, uint32_t id) {
                               id);
         return refuse(c, SVMD_STATUS_NO_NODE, "there is no node %u; this machine has nodes 0 to %u", id,
                       c->svc->options.machine->count - 1);
+}
+
+void say_off(const struct service *svc, uint32_t node, char *text, size_t size) {
+        const char *name = node_desc(svc, node)->name;
+        const struct node *n = &svc->state.nodes[node];
+
+        if (n->lost && n->trouble[0]) /* svmd has seen it go, and sees it come */
+                snprintf(text, size, "%s has vanished: %s", name, n->trouble);
+        else if (n->lost)
+                snprintf(text, size, "%s has vanished: svmd-ctl node online %s when it is back", name, name);
+        else
+                snprintf(text, size, "node %s is offline: svmd-ctl node online %s", name, name);
+}
+
+int refuse_off(struct call *c, uint32_t node) {
+        char text[256];
+
+        say_off(c->svc, node, text, sizeof(text));
+        return refuse(c, SVMD_STATUS_NO_NODE, "%s", text);
 }
 
 int call_partition(struct call *c, const char *name, struct partition **ret) {

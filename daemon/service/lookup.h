@@ -31,6 +31,10 @@ int find_memory(struct call *c, uint64_t id, struct memory **ret, struct holding
 int find_lease(struct call *c, uint64_t id, struct lease **ret);
 int find_space(struct call *c, uint64_t id, struct space **ret);
 int find_node(struct call *c, uint32_t id);
+/* Why nothing is to be had on a node that is offline or lost, and what to do. */
+void say_off(const struct service *svc, uint32_t node, char *text, size_t size);
+/* The same as a refusal, NO_NODE. */
+int refuse_off(struct call *c, uint32_t node);
 /* Memory of that size can be on that node, whatever has room now. */
 int check_memory(struct call *c, uint32_t node, uint64_t size);
 /* "": the session's own; only administrators name another one. */

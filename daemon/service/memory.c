@@ -527,8 +527,7 @@ unsigned memory_make(struct service *svc, struct session *s, uint32_t node, uint
 
         *ret_over = NULL;
         if (svc->state.nodes[node].offline) {
-                snprintf(why, why_size, "node %s is offline: svmd-ctl node online %s", node_desc(svc, node)->name,
-                         node_desc(svc, node)->name);
+                say_off(svc, node, why, why_size);
                 return SVMD_STATUS_NO_NODE;
         }
         m = account ? memory_new(state_take_id(&svc->state), s->partition, node, size) : NULL;

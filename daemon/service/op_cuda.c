@@ -42,8 +42,7 @@ static int check_node(struct call *c, uint32_t node) {
                 return refuse(c, SVMD_STATUS_UNSUPPORTED,
                               "%s has no managed pages: managed = on in its section of svmd.conf gives it some", name);
         if (c->svc->state.nodes[node].lost)
-                return refuse(c, SVMD_STATUS_NO_NODE, "%s has vanished: svmd-ctl node online %s when it is back", name,
-                              name);
+                return refuse_off(c, node);
         return 0;
 }
 

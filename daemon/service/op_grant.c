@@ -40,8 +40,7 @@ static int check_node(struct call *c, const Svmd__V1__GrantAsk *op) {
                               "on %s nodes a client executes operations 0x%x, and 0x%x is not among them", b->name,
                               b->delegated, op->operations & ~b->delegated);
         if (c->svc->state.nodes[op->node].offline)
-                return refuse(c, SVMD_STATUS_NO_NODE, "node %s is offline: svmd-ctl node online %s",
-                              node_desc(c->svc, op->node)->name, node_desc(c->svc, op->node)->name);
+                return refuse_off(c, op->node);
         if (op->bytes % SVMD_PAGE || (op->bytes && !(op->operations & (GRANT_ALLOC | GRANT_PREFETCH | GRANT_SPACE))))
                 return refuse(c, SVMD_STATUS_SIZE,
                               "%" PRIu64 " bytes are not a multiple of 4 KiB, or these operations take none",

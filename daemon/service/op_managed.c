@@ -60,7 +60,7 @@ static int check_node(struct call *c, uint32_t node) {
                 return refuse(c, SVMD_STATUS_NODE_KIND, "%s is beyond the first %u nodes, which managed pages can use",
                               name, c->svc->managed.nodes_count);
         if (c->svc->state.nodes[node].offline)
-                return refuse(c, SVMD_STATUS_NO_NODE, "node %s is offline: svmd-ctl node online %s", name, name);
+                return refuse_off(c, node);
         return 0;
 }
 

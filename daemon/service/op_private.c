@@ -176,8 +176,7 @@ static int check_node(struct call *c, uint32_t node) {
                               "%s cannot have private memory: only devices whose driver moves it can, and host nodes",
                               node_desc(c->svc, node)->name);
         if (c->svc->state.nodes[node].offline)
-                return refuse(c, SVMD_STATUS_NO_NODE, "node %s is offline: svmd-ctl node online %s",
-                              node_desc(c->svc, node)->name, node_desc(c->svc, node)->name);
+                return refuse_off(c, node);
         return 0;
 }
 

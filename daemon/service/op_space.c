@@ -297,8 +297,7 @@ static int check_submit(struct call *c, const Svmd__V1__Submit *op, struct space
         if ((r = fence_quota(c)) != 0 || (r = find_space(c, op->space, ret)) != 0)
                 return r;
         if (c->svc->state.nodes[(*ret)->node].lost)
-                return refuse(c, SVMD_STATUS_NO_NODE, "%s has vanished: svmd-ctl node online %s when it is back",
-                              node_desc(c->svc, (*ret)->node)->name, node_desc(c->svc, (*ret)->node)->name);
+                return refuse_off(c, (*ret)->node);
         if (node_backend(c->svc, (*ret)->node)->delegated)
                 return refuse(c, SVMD_STATUS_NODE_KIND, "what runs on %s its clients start themselves",
                               node_desc(c->svc, (*ret)->node)->name);

@@ -72,10 +72,8 @@ static void say_pinned(const struct order *o, const struct managed_reservation *
 }
 
 static void say_offline(struct service *svc, const struct order *o, char *text, size_t size) {
-        const char *name = o->node == MANAGED_NOWHERE ? NULL : node_desc(svc, o->node)->name;
-
-        if (name)
-                snprintf(text, size, "node %s is offline: svmd-ctl node online %s", name, name);
+        if (o->node != MANAGED_NOWHERE)
+                say_off(svc, o->node, text, size);
         else
                 snprintf(text, size, "every node that it could go to is offline: svmd-ctl node online");
 }

@@ -293,7 +293,7 @@ static void test_stale(void **state) {
         g = *must(&who[0], mk_grant(CUDA0, ALLOC, MIB));
         must(&admin, mk_node(CUDA0, SVMD__V1__NODE_ACTION__NODE_LOST));
         must_not(&who[0], mk_grant_done(g.id, g.generation, 0, 0), SVMD_STATUS_GONE, "lost");
-        must_not(&who[0], mk_grant(CUDA0, ALLOC, MIB), SVMD_STATUS_NO_NODE, "offline");
+        must_not(&who[0], mk_grant(CUDA0, ALLOC, MIB), SVMD_STATUS_NO_NODE, "has vanished");
         must(&who[0], mk_grant_done(g.id, g.generation, ENODEV, 0));
 }
 
