@@ -79,6 +79,13 @@ void agent_start(struct agent *a, const char *user, const char *bytes, enum agen
                 child(a, user ? user : me, bytes, library);
 }
 
+void agent_stop(const struct agent *a) {
+        int status = 0;
+
+        must(kill(a->pid, SIGSTOP) == 0 && waitpid(a->pid, &status, WUNTRACED) == a->pid && WIFSTOPPED(status),
+             "a svmd-cuda that stands still");
+}
+
 void agent_kill(struct agent *a) {
         must(a->pid > 0 && kill(a->pid, SIGKILL) == 0 && waitpid(a->pid, NULL, 0) == a->pid, "svmd-cuda's end");
         a->pid = 0;

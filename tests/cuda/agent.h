@@ -21,5 +21,7 @@ void agent_listen(struct agent *a);
 /* `user`: who may ask, NULL: this one. `bytes`: what a stand-in's device has, NULL: 64 MiB. */
 void agent_start(struct agent *a, const char *user, const char *bytes, enum agent_library library);
 void agent_kill(struct agent *a);
+/* It answers nothing from here on, until it is sent SIGCONT. */
+void agent_stop(const struct agent *a);
 /* NULL is allowed. */
 void agent_close(struct agent *a);

@@ -236,7 +236,7 @@ static void test_silent(void **state) {
 
         cuda_agent_free(k);
         k = NULL;
-        assert_int_equal(kill(a.pid, SIGSTOP), 0);
+        agent_stop(&a);
         assert_int_equal(cuda_agent_new(&other, a.path, "cuda:0", 50, why, sizeof(why)), -EIO);
         assert_non_null(strstr(why, "does not answer"));
         assert_int_equal(kill(a.pid, SIGCONT), 0);

@@ -682,7 +682,7 @@ static void test_restart_fds(void **state) {
         one_mapped(w);
         restart(w);
         assert_non_null(mover_device_range(w->m, w->r, CUDA));
-        assert_int_equal(kill(agent.pid, SIGSTOP), 0);
+        agent_stop(&agent);
         for (unsigned i = 0; i < 20; i++) {
                 assert_int_equal(mover_show_slots(w->m, w->r, CUDA, 0, COUNT, fds), -EAGAIN);
                 for (uint32_t k = 0; k < COUNT; k++)
