@@ -253,10 +253,18 @@ static void test_wrong_peer(void **state) {
         assert_int_equal(ask("/pod", DMEM_MAX, LINE), 0);
 }
 
+static void stop_writer(void) {
+        int status = 0;
+
+        assert_int_equal(kill(w.pid, SIGSTOP), 0);
+        assert_int_equal(waitpid(w.pid, &status, WUNTRACED), w.pid);
+        assert_true(WIFSTOPPED(status));
+}
+
 /* One that is stopped is given up on, and does not come after it. Killed, another one is started at the same socket. */
 static void test_slow_and_killed(void **state) {
         assert_int_equal(ask("/pod", DMEM_MAX, LINE), 0);
-        assert_int_equal(kill(w.pid, SIGSTOP), 0);
+        stop_writer();
         assert_int_equal(cgroup_ask(w.path, root, "/pod", DMEM_MAX, "v 5\n"), CGROUP_E_SILENT);
         assert_int_equal(kill(w.pid, SIGCONT), 0);
         assert_int_equal(ask("/pod", DMEM_LOW, LINE), 0); /* behind the one before */
@@ -272,7 +280,7 @@ static void test_ends_while_asked(void **state) {
         int status;
         pid_t pid;
 
-        assert_int_equal(kill(w.pid, SIGSTOP), 0);
+        stop_writer();
         pid = fork();
         assert_true(pid >= 0);
         if (pid == 0)
