@@ -40,6 +40,8 @@ void cards_find(struct cards *ret, const struct machine *m, const struct kfd_rep
         memset(ret->taken, 0, sizeof(ret->taken));
         for (uint32_t i = 0; i < NODE_MAX; i++)
                 ret->at[i] = CARDS_NONE;
+        if (!r)
+                return;
         find(ret, m, r, BY_BOTH);
         find(ret, m, r, BY_HARDWARE);
         find(ret, m, r, BY_PLACE);

@@ -18,6 +18,7 @@ struct cards {
         bool taken[KFD_NODES_MAX]; /* of each index: it is a node */
 };
 
+/* `r`: NULL, where nothing was told: none is. */
 void cards_find(struct cards *ret, const struct machine *m, const struct kfd_report *r);
 struct card cards_of(const struct kfd_node *k);
 uint64_t cards_capacity(const struct kfd_node *k);

@@ -258,7 +258,7 @@ int found_add(struct machine *m, const struct service_kept *kept, size_t count, 
 
 /* ---- afterwards ---- */
 
-/* `cards` and what they are of are there for KFD_TOLD. */
+/* What `cards` are of is there for KFD_TOLD. */
 static void tell_kfd(struct service *svc, uint32_t node, const struct node_desc *n, struct kfd *kfd,
                      const struct cards *cards) {
         char why[160] = "", text[192];
@@ -276,11 +276,6 @@ static void tell_kfd(struct service *svc, uint32_t node, const struct node_desc 
         }
 }
 
-static void find_cards(struct cards *cards, const struct machine *m, struct kfd *kfd) {
-        if (kfd_said(kfd))
-                cards_find(cards, m, kfd_said(kfd));
-}
-
 static void tell_drm(struct service *svc, uint32_t node, const struct node_desc *n, struct drm *drm) {
         const struct drm_device *v;
         uint32_t count;
@@ -296,7 +291,7 @@ static void tell_drm(struct service *svc, uint32_t node, const struct node_desc 
 void found_tell(struct service *svc, const struct machine *m, struct kfd *kfd, struct drm *drm) {
         struct cards cards;
 
-        find_cards(&cards, m, kfd);
+        cards_find(&cards, m, kfd_said(kfd));
         for (uint32_t i = 0; i < m->count; i++) {
                 const struct node_desc *n = &m->nodes[i];
 
@@ -385,7 +380,7 @@ bool found_again(struct service *svc, struct machine *m, struct kfd *kfd, struct
         bool sure = kfd_is_sure(kfd);
         struct cards cards;
 
-        find_cards(&cards, m, kfd);
+        cards_find(&cards, m, kfd_said(kfd));
         for (uint32_t i = 0; i < m->count; i++) {
                 struct node_desc *n = &m->nodes[i];
 
