@@ -26,6 +26,14 @@ enum card_match card_match(const struct card *known, const struct card *seen) {
         return known->unique && partition_of(known) == partition_of(seen) ? CARD_MOVED : CARD_OTHER;
 }
 
+uint32_t machine_found(const struct machine *m, enum node_kind kind, uint32_t number) {
+        uint32_t i = 0;
+
+        while (i < m->count && (!m->nodes[i].found || m->nodes[i].kind != kind || m->nodes[i].number != number))
+                i++;
+        return i;
+}
+
 void machine_fini(struct machine *m) {
         for (uint32_t i = 0; i < m->count; i++)
                 alloc_free(m->nodes[i].links);

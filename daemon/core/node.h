@@ -67,6 +67,8 @@ struct machine {
         uint32_t count;
 };
 
+/* Index of the node that was found as a driver's, by what the driver calls it; m->count: there is none. */
+uint32_t machine_found(const struct machine *m, enum node_kind kind, uint32_t number);
 /* Releases what the table owns (nodes and their links). */
 void machine_fini(struct machine *m);
 /* Appends a zeroed node. NULL: out of memory or NODE_MAX. */

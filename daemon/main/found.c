@@ -194,10 +194,9 @@ static uint64_t size_of(const struct drm_device *v, const struct node_desc *n) {
 }
 
 static const struct node_desc *drm_node(const struct machine *m, uint32_t minor) {
-        for (uint32_t i = 0; i < m->count; i++)
-                if (m->nodes[i].found && m->nodes[i].kind == NODE_DRM && m->nodes[i].number == minor)
-                        return &m->nodes[i];
-        return NULL;
+        uint32_t i = machine_found(m, NODE_DRM, minor);
+
+        return i < m->count ? &m->nodes[i] : NULL;
 }
 
 static int add_drm(struct machine *m, struct drm *drm) {

@@ -8,18 +8,15 @@
 #include "backend/kfd.h"
 #include "core/node.h"
 
-/* The machine's count: it is no node. */
-static uint32_t node_that_is(const struct service *svc, enum node_kind kind, uint32_t number) {
-        const struct machine *m = svc->options.machine;
-        uint32_t i = 0;
-
-        while (i < m->count && (!m->nodes[i].found || m->nodes[i].kind != kind || m->nodes[i].number != number))
-                i++;
-        return i;
+static bool is_node(const struct service *svc, enum node_kind kind, uint32_t number) {
+        return machine_found(svc->options.machine, kind, number) < svc->options.machine->count;
 }
 
-static bool is_node(const struct service *svc, enum node_kind kind, uint32_t number) {
-        return node_that_is(svc, kind, number) < svc->options.machine->count;
+/* The node that a driver's device is, or its number as a device. */
+static uint32_t node_or(const struct service *svc, enum node_kind kind, uint32_t number, uint32_t device) {
+        uint32_t node = machine_found(svc->options.machine, kind, number);
+
+        return node < svc->options.machine->count ? node : device;
 }
 
 /* ---- drm ---- */
@@ -112,7 +109,7 @@ static void fill_kfd(struct call *c, uint32_t index, Svmd__V1__Node *row) {
 static uint32_t node_of(const struct service *svc, const struct kfd_report *r, uint32_t index) {
         if (!r->nodes[index].gpu)
                 return kfd_host_of(r, index, svc->options.machine);
-        return is_node(svc, NODE_KFD, index) ? node_that_is(svc, NODE_KFD, index) : DEVICES_KFD + index;
+        return node_or(svc, NODE_KFD, index, DEVICES_KFD + index);
 }
 
 static bool is_kfd(const struct service *svc, uint32_t id) {
@@ -183,14 +180,15 @@ static const struct drm_device *drm_of(const struct service *svc, uint32_t minor
         return NULL;
 }
 
-unsigned devices_minor(const struct service *svc, uint32_t id) {
-        return id < svc->options.machine->count ? node_desc(svc, id)->number : id - DEVICES_DRM;
+int devices_refuse_gone(struct call *c, uint32_t id) {
+        bool node = id < c->svc->options.machine->count;
+
+        return refuse(c, SVMD_STATUS_NO_NODE, "the device of that file, drm%u, is not there",
+                      node ? node_desc(c->svc, id)->number : id - DEVICES_DRM);
 }
 
 uint32_t devices_now(const struct service *svc, uint32_t id) {
-        bool device = id >= DEVICES_DRM && id < DEVICES_KFD && is_node(svc, NODE_DRM, id - DEVICES_DRM);
-
-        return device ? node_that_is(svc, NODE_DRM, id - DEVICES_DRM) : id;
+        return id >= DEVICES_DRM && id < DEVICES_KFD ? node_or(svc, NODE_DRM, id - DEVICES_DRM, id) : id;
 }
 
 const struct drm_device *devices_drm(const struct service *svc, uint32_t id) {

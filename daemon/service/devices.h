@@ -20,8 +20,8 @@ int devices_links(struct call *c, uint32_t id, Svmd__V1__LinksResult *ret);
 /* What the driver says of a node that it has; of others nothing. */
 void devices_fill(struct call *c, uint32_t node, Svmd__V1__Node *row);
 bool devices_has(const struct service *svc, uint32_t id);
-/* The minor of a DRM device, whether it is there or not. */
-unsigned devices_minor(const struct service *svc, uint32_t id);
+/* Of a file whose DRM device is not there. */
+int devices_refuse_gone(struct call *c, uint32_t id);
 /* The node that a DRM device has become since it had that number; of others the number itself. */
 uint32_t devices_now(const struct service *svc, uint32_t id);
 /* The device of a DRM driver that has this number, or NULL. */

@@ -33,8 +33,7 @@ static int check_kind(struct call *c, uint32_t node, int fd) {
                 return r;
         b = node_backend(c->svc, node);
         if (node_desc(c->svc, node)->kind == NODE_DRM)
-                return refuse(c, SVMD_STATUS_NO_NODE, "the device of that file, drm%u, is not there",
-                              devices_minor(c->svc, node));
+                return devices_refuse_gone(c, node);
         if (!b->private_ops)
                 return refuse(c, SVMD_STATUS_NODE_KIND, "%s takes no files: it is a %s node",
                               node_desc(c->svc, node)->name, b->name);

@@ -70,8 +70,7 @@ static int find_file(struct call *c, uint64_t id, struct given *ret) {
         g.node = k->device[number].node;
         g.driver = drm_driver_of(c->svc, g.node);
         if (!g.driver)
-                return refuse(c, SVMD_STATUS_NO_NODE, "the device of that file, drm%u, is not there",
-                              devices_minor(c->svc, g.node));
+                return devices_refuse_gone(c, g.node);
         *ret = g;
         return 0;
 }
