@@ -36,7 +36,7 @@ uint64_t account_unused(const struct account *a) {
         return less(a->min, a->used);
 }
 
-static void changed(struct account *a) {
+void account_changed(struct account *a) {
         if (a->news && list_empty(&a->news->link))
                 list_push_back(a->news->into, &a->news->link);
 }
@@ -49,7 +49,7 @@ static void put_min(struct account *a, uint64_t min) {
                 in->held = in->held - account_unused(a) + less(min, a->used);
         }
         a->min = min;
-        changed(a);
+        account_changed(a);
 }
 
 int account_set_min(struct account *a, uint64_t min) {
@@ -144,7 +144,7 @@ static void add(struct account *a, uint64_t bytes) {
         uint64_t unused = account_unused(a);
 
         a->used += bytes;
-        changed(a);
+        account_changed(a);
         if (a->used > a->peak)
                 a->peak = a->used;
         if (a->within)
@@ -155,7 +155,7 @@ static void take_off(struct account *a, uint64_t bytes) {
         uint64_t unused = account_unused(a);
 
         a->used -= bytes;
-        changed(a);
+        account_changed(a);
         a->refunds++;
         if (a->within)
                 a->within->held += account_unused(a) - unused;

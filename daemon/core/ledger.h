@@ -112,3 +112,5 @@ uint64_t account_room_at(const struct account *leaf, const struct account *at);
 uint64_t account_most_at(const struct account *leaf, const struct account *at);
 /* What it has not used of its min. */
 uint64_t account_unused(const struct account *a);
+/* Who has asked for its news hears of it: bounds and use say so themselves. */
+void account_changed(struct account *a);

@@ -16,11 +16,11 @@ struct managed_limits *chain_limits(struct limited of) {
         return of.partition ? NULL : *limits_of(of);
 }
 
-void chain_limit_changed(struct service *svc, struct limited of, uint32_t node) {
-        struct managed_limits *l = chain_limits(of);
+void chain_limit_changed(struct limited of, uint32_t node) {
+        struct account *a = limited_account(of, node);
 
-        if (l && node < MANAGED_NODES_MAX && list_empty(&l->news[node].link))
-                list_push_back(&svc->managed.changed[node], &l->news[node].link);
+        if (a)
+                account_changed(a);
 }
 
 static uint32_t nodes_count(const struct service *svc) {
@@ -49,7 +49,7 @@ int chain_limit(struct service *svc, struct limited of) {
                 l->news[i].into = &svc->managed.changed[i];
                 list_init(&l->news[i].link);
                 limited_account(of, i)->news = &l->news[i];
-                chain_limit_changed(svc, of, i);
+                chain_limit_changed(of, i);
         }
         if (of.session)
                 chain_session(svc, of.session);

@@ -38,7 +38,7 @@ int chain_limit(struct service *svc, struct limited of);
 /* And no longer. */
 void chain_unlimit(struct service *svc, struct limited of);
 /* What they are on the node is to be looked at, for another reason than that its account has changed. */
-void chain_limit_changed(struct service *svc, struct limited of, uint32_t node);
+void chain_limit_changed(struct limited of, uint32_t node);
 /* NULL: its managed pages are not counted. */
 struct managed_limits *chain_limits(struct limited of);
 

@@ -141,7 +141,7 @@ void give_back_begin(struct service *svc, struct limited of, uint32_t node, uint
         g->steal = steal;
         g->told = g->taking = false;
         g->wait_ms = wait_ms;
-        chain_limit_changed(svc, of, node);
+        chain_limit_changed(of, node);
         service_wake_soon(svc);
 }
 
@@ -199,7 +199,7 @@ uint64_t give_back_limit(struct limited of, uint32_t node, uint64_t max) {
 /* ---- taking ---- */
 
 static void taking_changed(struct service *svc, const struct give_back *g) {
-        chain_limit_changed(svc, g->of, g->node);
+        chain_limit_changed(g->of, g->node);
         capacity_changed(svc, g->of.partition, g->node);
 }
 
